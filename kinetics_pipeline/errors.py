@@ -1,0 +1,22 @@
+"""The one kind of exception a user can cause. Anything else that is raised is a defect, and crashes loudly."""
+
+
+class UserError(Exception):
+    """Wrong input or a state the user must change. The message is one line: the bad value, and what is allowed.
+
+    The command line prints it without a traceback and ends with `exit_code`.
+    """
+
+    exit_code = 2
+
+
+class JobFailed(UserError):
+    """The input was right, but the job could not be done (a device that fails, a dataset that is damaged)."""
+
+    exit_code = 1
+
+
+class WorkRemains(UserError):
+    """The job stopped with work left; the same command goes on with it."""
+
+    exit_code = 3

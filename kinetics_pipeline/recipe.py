@@ -1,0 +1,65 @@
+"""How frames are made from a video. Written once into `dataset.json` and every shard; never mixed in a dataset."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.flow.parameters import TVL1
+
+Interpolation = Literal["bilinear", "bicubic", "area", "lanczos"]
+FlowMethod = Literal["tvl1", "none"]
+FlowBackend = Literal["cpu", "cuda", "torch", "opencv"]
+Layout = Literal["parquet", "array"]
+
+FLOW_BOUND = 20
+"""Flow is clamped to +-20 px before it is stored, as in I3D's preprocessing (kinetics-i3d, README)."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """I3D's preprocessing by default: 25 fps, short side 256, TV-L1 (kinetics-i3d, README)."""
+
+    fps: float = 25
+    short_side: int = 256
+    interpolation: Interpolation = "bilinear"
+    flow: FlowMethod = "tvl1"
+    flow_parameters: TVL1 = TVL1()
+    flow_backend: FlowBackend = "cpu"
+    """Resolved once, when the dataset is created: backends differ in their last bits."""
+    layout: Layout = "parquet"
+    rgb_quality: int = 90
+    """JPEG quality (libjpeg's scale), chroma 4:2:0."""
+    flow_quality: int = 90
+    chunk_length: int = 16
+    """Frames a row."""
+
+    def __post_init__(self) -> None:
+        allowed = (
+            ("fps", 0 < self.fps <= 240, "more than 0 and at most 240"),
+            ("short_side", 16 <= self.short_side <= 4096, "16 to 4096"),
+            ("rgb_quality", 1 <= self.rgb_quality <= 100, "1 to 100"),
+            ("flow_quality", 1 <= self.flow_quality <= 100, "1 to 100"),
+            ("chunk_length", 1 <= self.chunk_length <= 1024, "1 to 1024"),
+        )
+        for name, right, range_ in allowed:
+            if not right:
+                raise UserError(f"{name} is {getattr(self, name)}; allowed: {range_}")
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Recipe:
+        return cls(**{**document, "flow_parameters": TVL1(**document["flow_parameters"])})
+
+    def require_same(self, other: Recipe) -> None:
+        """Raises UserError that names the first field in which `other` (what is asked now) differs."""
+        for f in fields(self):
+            mine, asked = getattr(self, f.name), getattr(other, f.name)
+            if mine != asked:
+                raise UserError(
+                    f"{f.name} is {asked}, but this dataset was made with {mine}; "
+                    "a dataset has one recipe: ask for the same, or give another --output"
+                )

@@ -1,0 +1,111 @@
+"""What is known of a clip: what was asked (`Clip`), what became of it (`Record`), and the outcomes there are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, get_args
+
+Final = Literal["gone", "not_found", "too_short", "decode", "withdrawn"]
+NeedsAccess = Literal["private", "age_restricted", "members_only", "geo_blocked"]
+Retryable = Literal["network", "no_format", "internal"]
+Outcome = Literal["ok", Final, NeedsAccess, Retryable]
+
+FINAL: frozenset[str] = frozenset(get_args(Final))
+"""Outcomes that trying again cannot change."""
+NEEDS_ACCESS: frozenset[str] = frozenset(get_args(NeedsAccess))
+"""Outcomes that credentials or another place might change."""
+RETRYABLE: frozenset[str] = frozenset(get_args(Retryable))
+"""Outcomes that another day might change."""
+OUTCOMES: frozenset[str] = frozenset({"ok"}) | FINAL | NEEDS_ACCESS | RETRYABLE
+
+HOPE: tuple[Outcome, ...] = (
+    "withdrawn",
+    "not_found",
+    "gone",
+    "decode",
+    "too_short",
+    "geo_blocked",
+    "members_only",
+    "private",
+    "age_restricted",
+    "internal",
+    "no_format",
+    "network",
+    "ok",
+)
+"""Every outcome, from the least to the most hopeful: of several failures of one clip the last in this order counts.
+
+`withdrawn` comes first only for the order to be total: a withdrawn clip is never tried.
+"""
+
+VIDEO_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+SPLIT = re.compile(r"[a-z0-9_]+")
+
+
+def clip_id(video_id: str, time_start: float | None = None, time_end: float | None = None) -> str:
+    """`{video_id}_{start:06d}_{end:06d}` in whole seconds, three decimals when not whole; the id alone without times.
+
+    >>> clip_id("0wR5jVB-WPk", 417, 427), clip_id("abc", 1.5, 3), clip_id("abc")
+    ('0wR5jVB-WPk_000417_000427', 'abc_000001.500_000003', 'abc')
+    """
+    if time_start is None or time_end is None:
+        return video_id
+    return f"{video_id}_{_seconds(time_start)}_{_seconds(time_end)}"
+
+
+def _seconds(time: float) -> str:
+    milliseconds = round(time * 1000)
+    return f"{milliseconds // 1000:06d}" if milliseconds % 1000 == 0 else f"{milliseconds / 1000:010.3f}"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A labelled piece of a video, as an annotation file asks for it. Times are seconds of the whole video."""
+
+    clip_id: str
+    video_id: str
+    time_start: float | None
+    """None (with `time_end`) for a whole video."""
+    time_end: float | None
+    label: str | None
+    """None for a test clip without a label."""
+    split: str
+    path: str | None = None
+    """The file as the annotation names it, relative to a folder given as source; None where it names an id."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of a clip: one for every clip of a shard, in its commit marker. JSON through `to_json`."""
+
+    clip_id: str
+    video_id: str
+    time_start: float | None
+    time_end: float | None
+    label: str | None
+    outcome: Outcome
+    detail: str = ""
+    """Why, in words without account names, addresses or signed URLs; of every source that failed."""
+    source: str = ""
+    """The source that gave the clip: `youtube`, a URL template, a folder; empty when none did."""
+    requests: int = 0
+    """Network requests spent on the clip's video (extractions and downloads)."""
+    frames: int = 0
+    """RGB frames stored; flow has as many."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Processing time by stage (`fetch`, `decode`, `flow`, `encode`)."""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Record:
+        known = {f.name for f in fields(cls)}
+        return cls(**{k: v for k, v in document.items() if k in known})
+
+
+def most_hopeful(outcomes: Iterable[Outcome]) -> Outcome:
+    """Of several outcomes the one that leaves most hope (`HOPE`). Raises ValueError when there are none."""
+    return max(outcomes, key=HOPE.index)

@@ -1,0 +1,70 @@
+"""What a source of video bytes is: a folder or an archive at hand, or a network source that must be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from kinetics_pipeline.records import Clip, Outcome
+
+EgressSignal = Literal["throttled", "bot_check"]
+"""What a refusal says of the address that asked, and not of the clip: it charges the clip nothing."""
+
+
+@dataclass(frozen=True)
+class Media:
+    """A file on this machine that holds the frames of a clip."""
+
+    path: Path
+    source: str
+    """What the clip's record will call its source."""
+    offset: float = 0.0
+    """Seconds of the video at the file's time zero: 0 for a whole video and for a section whose time stamps were
+    kept, `clip.time_start` for a file that was trimmed to the clip."""
+    duration: float | None = None
+    """Seconds of the whole video where the source knows them and the file itself does not say (a section)."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a source gave nothing. `detail` holds no account name, address or signed URL."""
+
+    outcome: Outcome | EgressSignal
+    detail: str
+
+
+@dataclass(frozen=True)
+class Download:
+    """What a network source answered for one video: a file for each clip it gave, and a failure for the others."""
+
+    media: Mapping[str, Media] = field(default_factory=dict)
+    """By clip_id; the clips of one video may share a file."""
+    failure: Failure | None = None
+    """Why clips are missing from `media`; None when none is."""
+    requests: int = 0
+    bytes_fetched: int = 0
+    bytes_whole: int | None = None
+    """What the whole file would have been, where it is known."""
+
+
+class LocalSource(Protocol):
+    """Files at hand; costs no network. Plain data: it is pickled to the workers."""
+
+    name: str
+
+    def candidates(self, clip: Clip) -> list[Media]:
+        """The files that may hold the clip, best first; empty when there is none."""
+
+
+class NetworkSource(Protocol):
+    """A server. Plain data: it is pickled to a child process, in which `download` runs and may be killed."""
+
+    name: str
+
+    def download(self, video_id: str, clips: Sequence[Clip], folder: Path) -> Download:
+        """Fetches what the clips of one video need into `folder`, going on from what an earlier call left there.
+
+        Never raises for anything a server or a network can do: that is a `Failure`.
+        """

@@ -1,0 +1,58 @@
+"""Reaching a Ray cluster: the one that is named, or an embedded one of this machine. The same entry point for both."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kinetics_pipeline.errors import JobFailed, UserError
+
+OBJECT_STORE_BYTES = 512 << 20
+"""An embedded store holds small records only: clips stay in files (see `workflows.build.files`)."""
+
+
+def addressed() -> bool:
+    """Whether a cluster is named; `ray job submit` sets RAY_ADDRESS too."""
+    return bool(os.environ.get("RAY_ADDRESS"))
+
+
+@contextmanager
+def connected(cpus: int | None = None) -> Iterator[None]:
+    """Ray, connected on entry and let go on leaving. Without RAY_ADDRESS, a cluster embedded in this process.
+
+    `cpus` bounds the embedded one (default: every core). Raises JobFailed when the cluster does not answer, and
+    UserError when `cpus` is given for a cluster that has its own.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    embedded = not addressed()
+    if embedded:
+        # Ray turns tokens on for a new local cluster, and saves one under the home folder for later commands to
+        # trip over. A token of this process alone keeps other users of the machine out and leaves nothing behind.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    elif cpus is not None:
+        raise UserError(f"--cpus is {cpus}, but RAY_ADDRESS names a cluster, which has its own; leave one of them out")
+    import ray
+
+    options = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
+    try:
+        if embedded:
+            ray.init(
+                address="local",
+                num_cpus=cpus or os.cpu_count(),
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                **options,
+            )
+        else:
+            ray.init(**options)
+    except (ConnectionError, RuntimeError) as error:
+        where = "an embedded Ray" if embedded else f"the Ray cluster at RAY_ADDRESS={os.environ['RAY_ADDRESS']}"
+        raise JobFailed(f"{where} did not answer: {str(error).splitlines()[0]}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()

@@ -1,0 +1,186 @@
+"""One typed object per job: it gives the flags and their help, `--config FILE`, and the record kept with the result."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from cyclopts import Parameter
+
+from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.recipe import Interpolation, Layout
+
+
+def positive_size(type_: Any, tokens: Sequence[Any]) -> int:
+    """`200GB`, `1.5TiB`, `1000000` -> bytes; the units are powers of 1000, or of 1024 with an i."""
+    text = tokens[0].value
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(?:([KMGTP])(I?))?B?\s*", text, re.IGNORECASE)
+    if not match or float(match[1]) == 0:
+        raise ValueError(f'"{text}" is not a size; write it as 200GB, 1.5TiB or a number of bytes')
+    power = " KMGTP".index((match[2] or " ").upper())
+    return round(float(match[1]) * (1024 if match[3] else 1000) ** power)
+
+
+def positive_duration(type_: Any, tokens: Sequence[Any]) -> float:
+    """`90m`, `1.5h`, `45s`, `2d`, `30` -> seconds."""
+    text = tokens[0].value
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(s|m|h|d)?\s*", text, re.IGNORECASE)
+    if not match:
+        raise ValueError(f'"{text}" is not a duration; write it as 45s, 90m, 1.5h or 2d')
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[(match[2] or "s").lower()]
+
+
+Repeated = Parameter(negative=())
+"""A flag that may be given several times; its values are never cut at commas."""
+Size = Annotated[int, Parameter(converter=positive_size)]
+Duration = Annotated[float, Parameter(converter=positive_duration)]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which clips are asked, and where their videos may come from."""
+
+    source: Annotated[tuple[str, ...], Repeated] = ("youtube",)
+    """`youtube`, a URL template such as `https://host/{video_id}.mp4`, a folder, or tar files; tried in the order
+    given."""
+    labels: Path | None = None
+    """A file with one class a line; its order numbers the classes. Default: the sorted labels of ANNOTATIONS."""
+    split: Annotated[tuple[str, ...], Repeated] = ()
+    """Only these splits."""
+    classes: Annotated[tuple[str, ...], Repeated] = ()
+    """Only these classes, comma-separated or repeated."""
+    limit: int | None = None
+    """Only the first N clips of the plan's fixed order."""
+    on_bad_row: Literal["fail", "skip"] = "fail"
+    """What a row that cannot be read does."""
+    retry: Annotated[tuple[str, ...], Repeated] = ()
+    """Plan anew the clips of these outcomes (comma-separated), or `all`; never a withdrawn one."""
+    clips_per_shard: int = 64
+    """At most this many clips a shard."""
+    rate: float = 300.0
+    """Extractions an hour from YouTube, for the whole run."""
+    fps: float = 25.0
+    """Frames a second."""
+    short_side: int = 256
+    """Pixels of the shorter side."""
+    interpolation: Interpolation = "bilinear"
+    """How frames are resized."""
+    flow: Literal["tvl1", "none"] = "tvl1"
+    """Optical flow."""
+    flow_backend: Literal["auto", "cpu", "cuda", "torch", "opencv"] = "auto"
+    """What computes it; resolved once a dataset."""
+    layout: Layout = "parquet"
+    """JPEG in Parquet, or raw arrays in Arrow IPC."""
+    rgb_quality: int = 90
+    """JPEG quality of the frames."""
+    flow_quality: int = 90
+    """JPEG quality of the flow."""
+    chunk_length: int = 16
+    """Frames a row."""
+
+    def __post_init__(self) -> None:
+        require("--limit", self.limit, self.limit is None or self.limit >= 1, "1 or more")
+        require("--clips-per-shard", self.clips_per_shard, self.clips_per_shard >= 1, "1 or more")
+        require("--rate", self.rate, 0 < self.rate < 1e9, "more than 0")
+        require("--source", "", bool(self.source) and all(self.source), "youtube, a URL template, a folder or tar files")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class PlanConfig(Selection):
+    """What `plan` shows."""
+
+    output: str | None = None
+    """A dataset that exists already: what it holds is not planned again."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class BuildConfig(Selection):
+    """What `build` does."""
+
+    output: str
+    """The dataset: a folder or a URI (s3://, gs://)."""
+    cache: Path | None = None
+    """Where downloads and finished clips wait for their shard. Default: ~/.cache/kinetics-pipeline."""
+    max_disk: Size | None = None
+    """The most that the cache may hold, as 200GB."""
+    keep_clips: str | None = None
+    """Also keep the cut segments as mp4 in this folder or URI."""
+    max_wait: Duration = 5400.0
+    """End with work left when only paused egresses are left to wait for, longer than this (90m)."""
+    cookies: Path | None = None
+    """A Netscape cookie file for YouTube."""
+    allow_access: Annotated[tuple[str, ...], Repeated] = ()
+    """With cookies: also fetch `private`, `members_only` or `age_restricted` videos."""
+    proxy: Annotated[tuple[str, ...], Repeated] = ()
+    """A proxy to fetch through; each is an egress of its own under the one rate."""
+    egress: Literal["shared", "per-node"] = "shared"
+    """Whether all nodes share one address, or each has its own."""
+    ytdlp_option: Annotated[tuple[str, ...], Repeated] = ()
+    """KEY=JSON, handed to yt-dlp as it is."""
+    clip_time_limit: Duration = 1800.0
+    """The longest one stage may work on one clip (30m)."""
+    cpus: int | None = None
+    """Cores of an embedded Ray. Default: all."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require("--cpus", self.cpus, self.cpus is None or self.cpus >= 1, "1 or more")
+        ytdlp_options(self.ytdlp_option)
+
+
+def require(flag: str, value: Any, right: bool, allowed: str) -> None:
+    """Raises UserError that names flag, value and what is allowed."""
+    if not right:
+        raise UserError(f'{flag} is "{value}"; allowed: {allowed}')
+
+
+def comma_separated(values: Sequence[str]) -> tuple[str, ...]:
+    """Values of a flag that may be repeated or comma-separated."""
+    return tuple(part.strip() for value in values for part in value.split(",") if part.strip())
+
+
+def ytdlp_options(pairs: Sequence[str]) -> dict[str, Any]:
+    """KEY=JSON, ... -> options for yt-dlp. Raises UserError that names the pair."""
+    options = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        try:
+            options[key] = json.loads(value)
+        except ValueError:
+            key = ""
+        if not (key.isidentifier() and equals):
+            raise UserError(f"--ytdlp-option is '{pair}'; allowed: KEY=JSON, as socket_timeout=20 or format='\"bv\"'")
+    return options
+
+
+def as_record(config: Any) -> dict[str, Any]:
+    """A config as JSON-able data, without secrets: no credentials of proxies, no values of yt-dlp options."""
+    record = {k: _plain(v) for k, v in asdict(config).items()}
+    if "proxy" in record:
+        record["proxy"] = [without_credentials(p) for p in record["proxy"]]
+    if "ytdlp_option" in record:
+        record["ytdlp_option"] = [pair.partition("=")[0] for pair in record["ytdlp_option"]]
+    if record.get("cookies"):
+        record["cookies"] = "(given)"
+    return record
+
+
+def without_credentials(url: str) -> str:
+    """A URL without user, password and query."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "") + (f":{parts.port}" if parts.port else "")
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
+from typing import Any
+
+from kinetics_pipeline.errors import UserError
+
+ALIASES = {"lambda": "lambda_", "innnerIterations": "innerIterations"}
+"""OpenCV's spelling -> ours: `lambda` is a keyword of Python's, and the three n are a slip in `create`'s signature."""
 
 
 @dataclass(frozen=True)
 class TVL1:
-    """`cv2.optflow.DualTVL1OpticalFlow_create`'s arguments (OpenCV 5.0) and their defaults."""
+    """`cv2.optflow.DualTVL1OpticalFlow_create`'s arguments (OpenCV 5.0) and their defaults.
+
+    Raises UserError for a value outside its range.
+    """
 
     tau: float = 0.25
     """Time step of the dual update."""
@@ -16,6 +26,7 @@ class TVL1:
     theta: float = 0.3
     """Tightness of the coupling between flow and auxiliary field."""
     nscales: int = 5
+    """Most levels of the pyramid; none has a side under 16 px, except the first."""
     warps: int = 5
     epsilon: float = 0.01
     """Stops when the mean squared change of the flow is at most epsilon^2."""
@@ -24,5 +35,53 @@ class TVL1:
     outerIterations: int = 10
     scaleStep: float = 0.8
     gamma: float = 0.0
+    """Weight of OpenCV's illumination term. Only 0: I3D's flow was made without it."""
     medianFiltering: int = 5
+    """Side of the median filter, px; 1 is none."""
     useInitialFlow: bool = False
+    """Only False: every pair starts from zero flow, so that the flow of a pair depends on nothing but the pair."""
+
+    def __post_init__(self) -> None:
+        for name in ("tau", "lambda_", "theta"):
+            self._require(name, _is_real(getattr(self, name)) and 0 < getattr(self, name) < 1e6, "a number above 0")
+        for name, most in (
+            ("nscales", 64),
+            ("warps", 1000),
+            ("innerIterations", 100_000),
+            ("outerIterations", 100_000),
+        ):
+            self._require(name, _is_whole(getattr(self, name)) and 1 <= getattr(self, name) <= most, f"1 to {most}")
+        self._require("epsilon", _is_real(self.epsilon) and 0 <= self.epsilon < 1e6, "0 or more")
+        self._require("scaleStep", _is_real(self.scaleStep) and 0.1 <= self.scaleStep <= 0.99, "0.1 to 0.99")
+        self._require("gamma", _is_real(self.gamma) and self.gamma == 0, "0 (the illumination term is not offered)")
+        self._require("medianFiltering", self.medianFiltering in (1, 3, 5), "1 (none), 3, 5")
+        self._require("useInitialFlow", self.useInitialFlow is False, "False (flow starts from zero)")
+
+    def _require(self, name: str, right: bool, allowed: str) -> None:
+        if not right:
+            raise UserError(f"TV-L1: {name.rstrip('_')} is {getattr(self, name)!r}; allowed: {allowed}")
+
+    @classmethod
+    def named(cls, **parameters: Any) -> TVL1:
+        """From OpenCV's names, `lambda` and `innnerIterations` among them.
+
+        Raises UserError for a name that is none of them, or that is given twice.
+        """
+        allowed = [f.name for f in fields(cls)]
+        given: dict[str, Any] = {}
+        for name, value in parameters.items():
+            own = ALIASES.get(name, name)
+            if own not in allowed:
+                raise UserError(f"TV-L1 has no parameter {name!r}; allowed: {', '.join(allowed)}")
+            if own in given:
+                raise UserError(f"TV-L1: {name!r} is given twice, under two spellings")
+            given[own] = value
+        return cls(**given)
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,84 @@
+"""Which code computes the flow of a clip: `cpu` (numba), `cuda` (Triton), `torch` (reference), `opencv` (yardstick).
+
+They agree to a few thousandths of a pixel but not to the last bit, which can flip a stop test; a dataset therefore
+resolves `auto` once, writes the name into its recipe, and never mixes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.flow.frames import grey_frames
+from kinetics_pipeline.flow.parameters import TVL1
+
+FlowBackend = Literal["cpu", "cuda", "torch", "opencv"]
+BACKENDS: tuple[FlowBackend, ...] = get_args(FlowBackend)
+
+
+def tvl1(frames: NDArray[np.uint8], backend: str = "auto", **parameters: Any) -> NDArray[np.float32]:
+    """The flow from every frame of a clip to the next.
+
+    frames: uint8 [T, H, W] grey or [T, H, W, 3] RGB, T >= 2. parameters: OpenCV's names, see `TVL1`.
+    Returns float32 [T-1, 2, H, W] in px, (u, v): the point at (x, y) of frame t is at (x + u, y + v) of frame t + 1.
+    Raises UserError for frames, parameters or a backend that cannot be.
+    """
+    chosen = resolve_backend(backend)
+    settings = TVL1.named(**parameters)
+    grey = grey_frames(frames)
+    require_backend(chosen)
+    flow: Callable[[NDArray[np.uint8], TVL1], NDArray[np.float32]] = import_module(_MODULES[chosen]).flow
+    return flow(grey, settings)
+
+
+_MODULES: dict[FlowBackend, str] = {
+    "cpu": "kinetics_pipeline.flow.opencv",
+    "cuda": "kinetics_pipeline.flow.opencv",
+    "torch": "kinetics_pipeline.flow.opencv",
+    "opencv": "kinetics_pipeline.flow.opencv",
+}
+
+
+def resolve_backend(name: str) -> FlowBackend:
+    """`auto` becomes `cuda` where this machine has a usable GPU, else `cpu`; any other name stays.
+
+    Raises UserError for an unknown name. A name given is not tried here: the machine that plans a job on a cluster may
+    lack the GPU that its workers have. `require_backend` tries it.
+    """
+    if name == "auto":
+        return "cuda" if _no_cuda() is None else "cpu"
+    if name not in BACKENDS:
+        raise UserError(f"flow backend {name!r}; allowed: auto, {', '.join(BACKENDS)}")
+    return name
+
+
+def require_backend(backend: FlowBackend) -> None:
+    """Raises UserError, with the reason, when this machine cannot run `backend`."""
+    if backend == "cuda" and not interpreted() and (reason := _no_cuda()):
+        raise UserError(f"flow backend 'cuda' cannot run here: {reason}; allowed here: auto, cpu, torch, opencv")
+
+
+def interpreted() -> bool:
+    """Whether Triton's kernels run in its interpreter, on the CPU (`TRITON_INTERPRET=1`, for tests)."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def _no_cuda() -> str | None:
+    """Why there is no GPU to use, or None when there is one. Imports torch only where there is a driver at all."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "there is no NVIDIA driver"
+    if find_spec("triton") is None:
+        return "triton is not installed"
+    import torch
+
+    return None if torch.cuda.is_available() else "torch sees no GPU"

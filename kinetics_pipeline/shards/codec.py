@@ -1,0 +1,73 @@
+"""Frames and flow fields as the images of a shard, and back: JPEG by libjpeg-turbo, flow quantised to 8 bits."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+from kinetics_pipeline.recipe import FLOW_BOUND
+
+Bytes = bytes | NDArray[np.uint8]
+
+
+def quantise_flow(flow: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Pixels a frame, clamped to +-20, as `128 + rint(px * 127 / 20)`: 1 to 255, and no motion is exactly 128.
+
+    Rounded, never floored: flooring doubles the error. Raises ValueError for a flow that is not finite.
+    """
+    if not np.isfinite(flow).all():
+        raise ValueError("the flow holds values that are not finite")
+    clamped = np.clip(flow, -FLOW_BOUND, FLOW_BOUND)
+    return (128 + np.rint(clamped * (127 / FLOW_BOUND))).astype(np.uint8)
+
+
+def dequantise_flow(stored: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Pixels a frame from stored values: float32 in [-20, 20] (0, which only JPEG can make, counts as 1)."""
+    return (np.maximum(stored, 1).astype(np.float32) - 128) * np.float32(FLOW_BOUND / 127)
+
+
+def encode_rgb(frame: NDArray[np.uint8], quality: int) -> bytes:
+    """uint8 [H, W, 3] as JPEG with chroma 4:2:0."""
+    return bytes(simplejpeg.encode_jpeg(frame, quality=quality, colorspace="RGB", colorsubsampling="420"))
+
+
+def encode_flow(stored: NDArray[np.uint8], quality: int) -> bytes:
+    """uint8 [2, H, W] as one grey JPEG [2H, W], u over v: 6-8 % smaller than two images, and faster."""
+    _, height, width = stored.shape
+    stacked = stored.reshape(2 * height, width, 1)
+    return bytes(simplejpeg.encode_jpeg(stacked, quality=quality, colorspace="GRAY", colorsubsampling="Gray"))
+
+
+def decode_rgb(image: Bytes, out: NDArray[np.uint8]) -> None:
+    """Decodes a JPEG into `out`, uint8 [H, W, 3], C-contiguous. Raises ValueError when it does not fit or is broken."""
+    _decode(image, "RGB", out)
+
+
+def decode_flow(image: Bytes, out: NDArray[np.uint8]) -> None:
+    """Decodes a stacked grey JPEG into `out`, uint8 [2, H, W], C-contiguous. Raises ValueError like `decode_rgb`."""
+    _, height, width = out.shape
+    _decode(image, "GRAY", out.reshape(2 * height, width, 1))
+
+
+def _decode(image: Bytes, colorspace: str, out: NDArray[np.uint8]) -> None:
+    height, width, *_ = simplejpeg.decode_jpeg_header(image)
+    if (height, width) != out.shape[:2]:
+        raise ValueError(f"an image of {height}x{width} where the row says {out.shape[0]}x{out.shape[1]}")
+    simplejpeg.decode_jpeg(image, colorspace=colorspace, buffer=out)
+
+
+def crc_of_images(images: Iterable[Any]) -> int:
+    """CRC-32 (zlib's) chained over each image's length, as a little-endian uint32, and its bytes.
+
+    `images` are objects with a C-contiguous buffer; the length is in bytes.
+    """
+    crc = 0
+    for image in images:
+        view = memoryview(image)
+        crc = zlib.crc32(view, zlib.crc32(view.nbytes.to_bytes(4, "little"), crc))
+    return crc

@@ -1,0 +1,195 @@
+"""One clip's rows as bytes: what goes between the stages, into the spool and, concatenated, into a shard.
+
+A payload is an Arrow IPC stream with the schema of `schema.row_schema` and one record batch, a row a chunk. The same
+frames, flow and recipe give the same bytes. The payload of a clip that is not `ok` is `b""`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from kinetics_pipeline.recipe import Layout, Recipe
+from kinetics_pipeline.shards import codec
+from kinetics_pipeline.shards.schema import row_schema
+
+
+class CorruptRow(ValueError):
+    """A row whose images are not those that were written: its CRC, its sizes or its JPEGs do not agree."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the rows of a clip say together."""
+
+    clip_id: str
+    label: int
+    rows: int
+    frames: int
+    height: int
+    width: int
+    content: str
+    """`content_digest` of the rows."""
+
+
+def encode_clip(
+    clip_id: str, label: int, frames: NDArray[np.uint8], flow: NDArray[np.float32] | None, recipe: Recipe
+) -> bytes:
+    """The rows of a clip.
+
+    `label` is the class number (-1: none or several), `frames` uint8 [T, H, W, 3] with T >= 1, `flow` float32
+    [T, 2, H, W] in pixels a frame, (u, v), or None when the recipe has none. Raises ValueError for anything else.
+    """
+    frames = np.ascontiguousarray(frames)
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or frames.shape[0] < 1:
+        raise ValueError(f"frames are {frames.dtype} {list(frames.shape)}; allowed: uint8 [T >= 1, H, W, 3]")
+    count, height, width, _ = frames.shape
+    if (flow is None) != (recipe.flow == "none"):
+        raise ValueError(f"flow is {'missing' if flow is None else 'given'}, but the recipe says {recipe.flow}")
+    stored = None if flow is None else codec.quantise_flow(flow)
+    if stored is not None and stored.shape != (count, 2, height, width):
+        raise ValueError(f"flow is {list(stored.shape)}; the frames ask for {[count, 2, height, width]}")
+    rows = [
+        _row(clip_id, label, chunk, start, frames[start:end], None if stored is None else stored[start:end], recipe)
+        for chunk, start in enumerate(range(0, count, recipe.chunk_length))
+        for end in (min(start + recipe.chunk_length, count),)
+    ]
+    schema = row_schema(recipe.layout)
+    batch = pa.RecordBatch.from_pylist(rows, schema=schema)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as stream:
+        stream.write_batch(batch)
+    return sink.getvalue().to_pybytes()
+
+
+def _row(
+    clip_id: str,
+    label: int,
+    chunk: int,
+    start: int,
+    frames: NDArray[np.uint8],
+    flow: NDArray[np.uint8] | None,
+    recipe: Recipe,
+) -> dict[str, Any]:
+    if recipe.layout == "parquet":
+        rgb: list[Any] = [codec.encode_rgb(frame, recipe.rgb_quality) for frame in frames]
+        fields: list[Any] = [] if flow is None else [codec.encode_flow(field, recipe.flow_quality) for field in flow]
+        columns: tuple[Any, Any] = (rgb, fields)
+    else:
+        rgb, fields = list(frames), [] if flow is None else list(flow)
+        columns = (frames.tobytes(), b"" if flow is None else flow.tobytes())
+    return {
+        "clip_id": clip_id,
+        "chunk": chunk,
+        "start_frame": start,
+        "n": len(frames),
+        "height": frames.shape[1],
+        "width": frames.shape[2],
+        "label": label,
+        "rgb": columns[0],
+        "flow": None if flow is None else columns[1],
+        "crc_rgb": codec.crc_of_images(rgb),
+        "crc_flow": None if flow is None else codec.crc_of_images(fields),
+    }
+
+
+def rows_of(payload: bytes) -> pa.RecordBatch:
+    """The rows of a payload. Raises CorruptRow when the bytes are no payload."""
+    try:
+        with pa.ipc.open_stream(pa.py_buffer(payload)) as stream:
+            batches = list(stream)
+    except (pa.ArrowInvalid, OSError, EOFError) as e:
+        raise CorruptRow(f"not a payload: {e}") from e
+    if len(batches) != 1 or batches[0].num_rows == 0:
+        raise CorruptRow(f"a payload of {len(batches)} batches")
+    return batches[0]
+
+
+def images_of(rows: pa.RecordBatch, row: int, stream: str, layout: Layout) -> list[NDArray[np.uint8]]:
+    """The stored images of one row, uint8, without copying: the bytes of JPEGs, or [H, W, 3] and [2, H, W].
+
+    Raises CorruptRow when their number or size is not what the row says.
+    """
+    column = rows.column(rows.schema.get_field_index(stream))
+    count, height, width = (rows.column(rows.schema.get_field_index(k))[row].as_py() for k in ("n", "height", "width"))
+    if layout == "parquet":
+        images = [np.frombuffer(i.as_buffer(), np.uint8) for i in column[row].values] if column[row].is_valid else []
+        if len(images) != count:
+            raise CorruptRow(f"{len(images)} {stream} images where the row says {count}")
+        return images
+    raw = column[row].as_buffer()
+    shape = (count, height, width, 3) if stream == "rgb" else (count, 2, height, width)
+    if raw is None or raw.size != int(np.prod(shape)):
+        raise CorruptRow(f"{0 if raw is None else raw.size} bytes of {stream} where the row says {list(shape)}")
+    return list(np.frombuffer(raw, np.uint8).reshape(shape))
+
+
+def check_rows(rows: pa.RecordBatch, layout: Layout) -> None:
+    """Raises CorruptRow, naming clip and chunk, for the first row whose images do not have the CRC it says."""
+    flow = rows.column(rows.schema.get_field_index("flow"))
+    for row in range(rows.num_rows):
+        streams = ("rgb", "flow") if flow[row].is_valid else ("rgb",)
+        for stream in streams:
+            said = rows.column(rows.schema.get_field_index(f"crc_{stream}"))[row].as_py()
+            place = f"clip {rows.column(0)[row].as_py()}, chunk {rows.column(1)[row].as_py()}, {stream}"
+            try:
+                found = codec.crc_of_images(images_of(rows, row, stream, layout))
+            except CorruptRow as e:
+                raise CorruptRow(f"{place}: {e}") from None
+            if found != said:
+                raise CorruptRow(f"{place}: CRC {found:#010x} where the row says {said}")
+
+
+def shape_of(rows: pa.RecordBatch) -> Shape:
+    """What the rows of one clip say together. Raises CorruptRow when they are not the rows of one clip, in order."""
+    columns = rows.select([f.name for f in rows.schema if f.name not in ("rgb", "flow")]).to_pylist()
+    first, start = columns[0], 0
+    for chunk, row in enumerate(columns):
+        same = all(row[k] == first[k] for k in ("clip_id", "height", "width", "label"))
+        if not same or row["chunk"] != chunk or row["start_frame"] != start or row["n"] < 1:
+            raise CorruptRow(f"clip {first['clip_id']}: row {chunk} does not follow the one before")
+        start += row["n"]
+    crcs = [(row["crc_rgb"], row["crc_flow"]) for row in columns]
+    return Shape(
+        first["clip_id"], first["label"], len(columns), start, first["height"], first["width"], content_digest(crcs)
+    )
+
+
+def content_digest(crcs: list[tuple[int, int | None]]) -> str:
+    """What stands for a clip's content: the first 16 hex digits of SHA-256 over its rows' CRCs.
+
+    For each chunk in order `crc_rgb` and `crc_flow` (0 without flow), little-endian uint32 each.
+    """
+    return hashlib.sha256(b"".join(struct.pack("<II", rgb, flow or 0) for rgb, flow in crcs)).hexdigest()[:16]
+
+
+def decode_rows(rows: pa.RecordBatch, stream: str, layout: Layout) -> Iterator[NDArray[np.uint8]]:
+    """The stored values of a clip's frames in order: uint8 [H, W, 3] of `rgb`, [2, H, W] of `flow`.
+
+    Raises CorruptRow for a row that is not as it was written.
+    """
+    check_rows(rows, layout)
+    for row in range(rows.num_rows):
+        height, width = (rows.column(rows.schema.get_field_index(k))[row].as_py() for k in ("height", "width"))
+        for image in images_of(rows, row, stream, layout):
+            if layout == "array":
+                yield image
+                continue
+            out = np.empty((height, width, 3) if stream == "rgb" else (2, height, width), np.uint8)
+            try:
+                (codec.decode_rgb if stream == "rgb" else codec.decode_flow)(image, out)
+            except ValueError as e:
+                raise CorruptRow(f"clip {rows.column(0)[row].as_py()}, row {row}, {stream}: {e}") from None
+            yield out
+
+
+def decode_payload(payload: bytes, stream: str, layout: Layout) -> NDArray[np.uint8]:
+    """All stored values of a clip: uint8 [T, H, W, 3] of `rgb`, [T, 2, H, W] of `flow`. Raises CorruptRow."""
+    return np.stack(list(decode_rows(rows_of(payload), stream, layout)))

@@ -1,0 +1,102 @@
+"""The columns of a shard and what its footer says: schema version 1.
+
+A row is a chunk of `chunk_length` frames of one clip (the last one of a clip may be shorter). In the `parquet` layout a
+row is a row group and its images are JPEG; in the `array` layout the rows of a clip are one record batch of an Arrow
+IPC file and its images are the raw uint8 values that those JPEGs stand for.
+
+The footer holds nothing of the time, the machine or the libraries, so that the same clips give the same bytes; those
+are in the commit marker.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+
+from kinetics_pipeline.errors import JobFailed, UserError
+from kinetics_pipeline.recipe import FLOW_BOUND, Layout, Recipe
+
+SCHEMA_VERSION = 1
+"""A newer one is refused; every older one stays readable."""
+
+SUFFIX: dict[Layout, str] = {"parquet": ".parquet", "array": ".arrow"}
+
+ROW_FIELDS: tuple[pa.Field, ...] = (
+    pa.field("clip_id", pa.string(), nullable=False),
+    pa.field("chunk", pa.int16(), nullable=False),
+    pa.field("start_frame", pa.int32(), nullable=False),
+    pa.field("n", pa.int16(), nullable=False),
+    pa.field("height", pa.int16(), nullable=False),
+    pa.field("width", pa.int16(), nullable=False),
+    pa.field("label", pa.int32(), nullable=False),
+)
+"""What every row says of itself; label is -1 for none or several."""
+
+_IMAGES: dict[Layout, pa.DataType] = {
+    "parquet": pa.list_(pa.field("element", pa.binary(), nullable=False)),
+    "array": pa.large_binary(),
+}
+
+
+def row_schema(layout: Layout) -> pa.Schema:
+    """The columns of the contract, in order. `flow` and `crc_flow` are null in a dataset without flow.
+
+    `rgb` and `flow` hold n images: a list of JPEGs in the parquet layout, uint8 [n, H, W, 3] and [n, 2, H, W] in
+    C order in the array layout.
+    """
+    images = _IMAGES[layout]
+    return pa.schema(
+        [
+            *ROW_FIELDS,
+            pa.field("rgb", images, nullable=False),
+            pa.field("flow", images),
+            pa.field("crc_rgb", pa.uint32(), nullable=False),
+            pa.field("crc_flow", pa.uint32()),
+        ]
+    )
+
+
+def footer_schema(recipe: Recipe, classes: Sequence[str]) -> pa.Schema:
+    """`row_schema` with the key-values that make a shard readable without its dataset."""
+    encoded = recipe.layout == "parquet"
+    footer = {
+        "schema_version": str(SCHEMA_VERSION),
+        "recipe": json.dumps(recipe.to_json(), sort_keys=True),
+        "classes": json.dumps(list(classes), ensure_ascii=False),
+        "rgb": f"JPEG 4:2:0, quality {recipe.rgb_quality}" if encoded else "uint8 [n, height, width, 3]",
+        "channel_order": "RGB",
+        "flow": "none"
+        if recipe.flow == "none"
+        else f"grey JPEG [2 * height, width], u over v, quality {recipe.flow_quality}"
+        if encoded
+        else "uint8 [n, 2, height, width], (u, v)",
+        "flow_quantisation": f"128 + rint(px * 127 / {FLOW_BOUND}), px clamped to +-{FLOW_BOUND}",
+        "crc": "CRC-32 over each image's length (uint32, little-endian) and bytes",
+    }
+    return row_schema(recipe.layout).with_metadata(footer)
+
+
+def recipe_of_footer(metadata: Mapping[bytes, bytes] | None, name: str) -> Recipe:
+    """The recipe a shard was made with. Raises UserError for a newer schema, JobFailed when the footer says none."""
+    try:
+        version = int((metadata or {})[b"schema_version"])
+    except (KeyError, ValueError):
+        raise JobFailed(f"{name}: its footer does not say what it is; verify the dataset") from None
+    require_readable(version, name)
+    try:
+        return Recipe.from_json(json.loads((metadata or {})[b"recipe"]))
+    except (KeyError, TypeError, ValueError):
+        raise JobFailed(f"{name}: its footer holds no readable recipe; verify the dataset") from None
+
+
+def require_readable(version: object, name: str) -> None:
+    """Raises UserError when `version`, found in `name`, is newer than this program or is no version at all."""
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise UserError(f"{name}: schema version {version!r} is none; allowed: 1 to {SCHEMA_VERSION}")
+    if version > SCHEMA_VERSION:
+        raise UserError(
+            f"{name}: schema version {version} is newer than this program reads (1 to {SCHEMA_VERSION}): "
+            "upgrade kinetics-pipeline"
+        )

@@ -136,6 +136,155 @@ class BuildConfig(Selection):
         ytdlp_options(self.ytdlp_option)
 
 
+Stream = Literal["rgb", "flow"]
+ModelName = Literal["i3d", "c3d", "convnet_lstm", "two_stream", "fused_two_stream"]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """What `train` does. The defaults are the recipe's; a number given here wins over the recipe."""
+
+    model: ModelName = "i3d"
+    """The architecture."""
+    stream: Stream = "rgb"
+    """What it sees."""
+    run: Path
+    """The run folder: config, checkpoints, metrics. A folder with a run in it goes on from its last checkpoint."""
+    recipe: Literal["paper", "released"] = "released"
+    """The schedule: the paper's (tenfold less when validation saturates) or the released code's steps."""
+    init: Path | None = None
+    """Weights to start from: a checkpoint of ours, a public PyTorch port's, or DeepMind's TensorFlow files."""
+    steps: int | None = None
+    """Steps of the optimiser; a shorter run shrinks the schedule with it. Default: the recipe's."""
+    batch_size: int = 6
+    """Clips a worker and step."""
+    accumulate: int = 1
+    """Batches whose gradients are summed for a step."""
+    workers: int = 1
+    """Training processes, one GPU each where there are GPUs."""
+    loaders: int = 1
+    """Loading processes of each worker."""
+    learning_rate: float | None = None
+    """At the recipe's batch of 64 x 6 clips, scaled to the batch that is used. Default: the recipe's."""
+    scale_learning_rate: bool = True
+    """Scale the learning rate with the batch (Goyal et al., 2017)."""
+    frames: int = 64
+    """Frames a snippet."""
+    crop: int = 224
+    """Pixels a side."""
+    dropout: float = 0.5
+    """Probability that a feature is dropped before the classifier."""
+    batch_norm_momentum: float | None = None
+    """Share of the running statistics that a step replaces. Default: 0.001, the released code's; more in short runs."""
+    precise_batch_norm: int = 0
+    """Batches over which batch norm's statistics are computed anew before each evaluation; 0: running ones."""
+    warmup: int = 0
+    """Steps over which the learning rate rises to its value."""
+    clip_gradients: float | None = None
+    """Largest norm of the gradient."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bf16 where one timed step says that it pays, and its result agrees."""
+    train_split: str = "train"
+    """Trained on."""
+    val_split: str = "val"
+    """Evaluated on while training."""
+    classes: Annotated[tuple[str, ...], Repeated] = ()
+    """Only these classes, comma-separated or repeated."""
+    checkpoint_every: int = 500
+    """Steps between checkpoints."""
+    evaluate_every: int = 2000
+    """Steps between evaluations on the validation split; 0: never."""
+    seed: int = 0
+    """Of weights, order and crops."""
+
+    def __post_init__(self) -> None:
+        for flag in ("steps", "batch_size", "accumulate", "workers", "checkpoint_every", "frames", "crop"):
+            value = getattr(self, flag)
+            require("--" + flag.replace("_", "-"), value, value is None or value >= 1, "1 or more")
+        for flag in ("loaders", "warmup", "evaluate_every", "precise_batch_norm", "seed"):
+            require("--" + flag.replace("_", "-"), getattr(self, flag), getattr(self, flag) >= 0, "0 or more")
+        require("--dropout", self.dropout, 0 <= self.dropout < 1, "0 to less than 1")
+        rate = self.learning_rate
+        require("--learning-rate", rate, rate is None or rate > 0, "more than 0")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """What `evaluate` does."""
+
+    split: str = "val"
+    """Scored on."""
+    rgb: Path | None = None
+    """A run folder or checkpoint of the RGB stream."""
+    flow: Path | None = None
+    """A run folder or checkpoint of the flow stream."""
+    clips: Path | None = None
+    """A file of clip ids: only these."""
+    fuse: Literal["logits", "softmax"] = "logits"
+    """What is averaged: the released code adds logits, the paper averages predictions."""
+    frames: int = 250
+    """At most this many frames of a clip, from its start."""
+    crop: int | None = None
+    """Pixels a side of the centre crop. Default: that of training."""
+    batch_size: int = 1
+    """Clips at a time."""
+    output: Path | None = None
+    """Where the results are written as JSON. Default: in the run folder."""
+    any_recipe: bool = False
+    """Score a checkpoint that was trained on shards of another recipe."""
+
+    def __post_init__(self) -> None:
+        require("--rgb and --flow", "", self.rgb is not None or self.flow is not None, "a run folder for one or both")
+        require("--batch-size", self.batch_size, self.batch_size >= 1, "1 or more")
+        require("--frames", self.frames, self.frames >= 1, "1 or more")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig:
+    """What `predict` does."""
+
+    rgb: Path | None = None
+    """A run folder or checkpoint of the RGB stream."""
+    flow: Path | None = None
+    """A run folder or checkpoint of the flow stream."""
+    dataset: str | None = None
+    """The dataset that holds the clip, when VIDEO is a clip_id."""
+    start: float | None = None
+    """Seconds at which to begin."""
+    end: float | None = None
+    """Seconds at which to stop."""
+    top: int = 5
+    """How many classes are named."""
+    picture: Path | None = None
+    """Write an annotated picture (PNG) here."""
+    fuse: Literal["logits", "softmax"] = "logits"
+    """What is averaged over the streams."""
+
+    def __post_init__(self) -> None:
+        require("--rgb and --flow", "", self.rgb is not None or self.flow is not None, "a run folder for one or both")
+        require("--top", self.top, self.top >= 1, "1 or more")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class DemoConfig:
+    """What `demo` does."""
+
+    folder: Path = Path("demo")
+    """Where everything goes; an earlier demo there is replaced."""
+    steps: int = 200
+    """Training steps a stream."""
+    clips: int = 40
+    """Rendered clips."""
+
+    def __post_init__(self) -> None:
+        require("--steps", self.steps, self.steps >= 1, "1 or more")
+        require("--clips", self.clips, self.clips >= 16, "16 or more")
+
+
 def require(flag: str, value: Any, right: bool, allowed: str) -> None:
     """Raises UserError that names flag, value and what is allowed."""
     if not right:

@@ -1,0 +1,219 @@
+"""The command line: a command is a function here, its flags are the fields of its config, its work lies elsewhere.
+
+Only the parser is imported here; each command imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import cyclopts
+from cyclopts import App, CycloptsError, Parameter
+
+from kinetics_pipeline.errors import UserError
+from workflows.configs import BuildConfig, DemoConfig, EvaluateConfig, PlanConfig, PredictConfig, TrainConfig
+
+PROGRAM = "kinetics-pipeline"
+INTERRUPTED = 130
+
+
+def _version() -> str:
+    try:
+        return version(PROGRAM)
+    except PackageNotFoundError:
+        return "0 (not installed)"
+
+
+app = App(
+    name=PROGRAM,
+    version=_version,
+    help="From a Kinetics annotation file to a trained two-stream I3D.",
+    help_format="plaintext",
+    result_action="return_value",
+)
+Annotations = Annotated[tuple[str, ...], Parameter(negative=())]
+
+
+@app.command
+def demo(*, config: DemoConfig | None = None) -> None:
+    """Show the whole story on small rendered videos: build, kill, resume, train, evaluate. No internet needed."""
+    from workflows.demo.job import demo as job
+
+    job(config or DemoConfig())
+
+
+@app.command
+def doctor(*, json: Annotated[bool, Parameter(negative=())] = False) -> int:
+    """Look at this machine: programs, packages, GPU, memory, disk; say what is amiss and what to do.
+
+    Parameters
+    ----------
+    json
+        Print one JSON document instead of lines.
+    """
+    from workflows.doctor import doctor as job
+
+    return job(json)
+
+
+@app.command
+def plan(*annotations: str, config: PlanConfig | None = None) -> None:
+    """Show what a build would do: clips, videos, where they would come from, bytes, days at the present rate.
+
+    Parameters
+    ----------
+    annotations
+        Annotation files: csv or json, also gzipped or inside the zip or tar.gz they are published in; path or URL.
+    """
+    from workflows.plan import plan as job
+
+    job(_some(annotations), config or PlanConfig())
+
+
+@app.command
+def build(*annotations: str, config: BuildConfig) -> None:
+    """Download, cut, compute flow, write shards. Run it again to go on after any interruption.
+
+    Parameters
+    ----------
+    annotations
+        Annotation files: csv or json, also gzipped or inside the zip or tar.gz they are published in; path or URL.
+    """
+    from workflows.build.job import build as job
+
+    job(_some(annotations), config)
+
+
+@app.command
+def status(output: str, /, *, json: Annotated[bool, Parameter(negative=())] = False) -> None:
+    """Say what a dataset holds, what failed and why, what is pending, and what to run next.
+
+    Parameters
+    ----------
+    output
+        The dataset.
+    json
+        Print one JSON document instead of a table.
+    """
+    from workflows.status import status as job
+
+    job(output, json)
+
+
+@app.command
+def train(output: str, /, *, config: TrainConfig) -> None:
+    """Train a model on one stream of a dataset; run it again to go on from the last checkpoint.
+
+    Parameters
+    ----------
+    output
+        The dataset.
+    """
+    from workflows.train.job import train as job
+
+    job(output, config)
+
+
+@app.command
+def evaluate(output: str, /, *, config: EvaluateConfig | None = None) -> None:
+    """Score trained streams on whole clips, and both fused.
+
+    Parameters
+    ----------
+    output
+        The dataset.
+    """
+    from workflows.evaluate import evaluate as job
+
+    job(output, config or EvaluateConfig())
+
+
+@app.command
+def predict(video: str, /, *, config: PredictConfig | None = None) -> None:
+    """Name what happens in a video file, or in a clip of a dataset.
+
+    Parameters
+    ----------
+    video
+        A video file, or a clip_id of the dataset given with --dataset.
+    """
+    from workflows.predict import predict as job
+
+    job(video, config or PredictConfig())
+
+
+@app.meta.default
+def _with_config(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    config: Annotated[Path | None, Parameter(name="--config")] = None,
+) -> Any:
+    """Flags may also come from a file; those on the command line win.
+
+    Parameters
+    ----------
+    config
+        A TOML or JSON file with the flags of the command, as `short_side = 128`.
+    """
+    app.config = [] if config is None else [_config_source(config)]
+    return app(tokens, exit_on_error=False, print_error=False)
+
+
+def _config_source(path: Path) -> Any:
+    readers = {".toml": cyclopts.config.Toml, ".json": cyclopts.config.Json}
+    if path.suffix not in readers:
+        raise UserError(f"--config is {path}; allowed: a .toml or .json file")
+    if not path.is_file():
+        raise UserError(f"--config is {path}, which is not a file")
+    try:
+        source = readers[path.suffix](path, must_exist=True, use_commands_as_keys=False)
+        _ = source.config
+    except ValueError as error:
+        raise UserError(f"--config is {path}, which cannot be read: {str(error).splitlines()[0]}") from error
+    return source
+
+
+def _some(annotations: tuple[str, ...]) -> tuple[str, ...]:
+    if not annotations:
+        raise UserError("ANNOTATIONS is missing; name at least one annotation file (csv or json)")
+    return annotations
+
+
+def _misplaced() -> str | None:
+    """The line to say when a user's own package shadows one of the three, which lie side by side."""
+    import workflows
+
+    home = Path(next(iter(workflows.__path__))).parent
+    for name in ("kinetics_pipeline", "models"):
+        spec = find_spec(name)
+        folders = list(spec.submodule_search_locations or ()) if spec else []
+        if not any(Path(folder).parent == home for folder in folders):
+            return f"package {name} was expected in {home}, but Python finds {folders or 'none'}; move the other away"
+    return None
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command; see `workflows.__main__.main`."""
+    problem = _misplaced()
+    if problem is not None:
+        print(f"{PROGRAM}: {problem}", file=sys.stderr)
+        return 2
+    try:
+        result = app.meta(list(arguments), exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        print(f"{PROGRAM}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except UserError as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except KeyboardInterrupt:
+        print(f"{PROGRAM}: interrupted; the same command goes on", file=sys.stderr)
+        return INTERRUPTED
+    return result if isinstance(result, int) else 0

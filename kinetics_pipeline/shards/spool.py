@@ -29,7 +29,7 @@ class Spool:
         """Keeps a finished clip: whole and durable, or not at all. The payload of a clip that failed is `b""`."""
         document = json.dumps(record.to_json()).encode()
         crc = zlib.crc32(payload, zlib.crc32(document, zlib.crc32(struct.pack("<I", len(document)))))
-        path = self._path(record.clip_id)
+        path = self.path(record.clip_id)
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
         try:
@@ -46,7 +46,7 @@ class Spool:
 
     def get(self, clip_id: str) -> tuple[Record, bytes] | None:
         """The clip, or None. A file that is damaged counts as absent, and is removed so that the clip is made again."""
-        path = self._path(clip_id)
+        path = self.path(clip_id)
         try:
             data = path.read_bytes()
         except FileNotFoundError:
@@ -65,7 +65,7 @@ class Spool:
 
     def remove(self, clip_id: str) -> None:
         """Forgets a clip, once its shard is committed; nothing when there is none."""
-        self._path(clip_id).unlink(missing_ok=True)
+        self.path(clip_id).unlink(missing_ok=True)
 
     def clear(self) -> None:
         """Forgets every clip, and what killed writers left."""
@@ -73,7 +73,8 @@ class Spool:
             for path in self.folder.glob(pattern):
                 path.unlink(missing_ok=True)
 
-    def _path(self, clip_id: str) -> Path:
+    def path(self, clip_id: str) -> Path:
+        """Where the file of a clip lies, whether it is there or not. Raises ValueError for what is no clip id."""
         if not _CLIP_ID.fullmatch(clip_id):
             raise ValueError(f"{clip_id!r} is no clip id")
         # YouTube's ids differ by case alone, and some file systems do not: the CRC keeps their files apart.

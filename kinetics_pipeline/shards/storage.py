@@ -98,7 +98,7 @@ class LocalStore:
         self.uri = root
 
     def read(self, name: str) -> bytes:
-        with _said_in_a_line(f"read {self.uri}/{name}"):
+        with said_in_a_line(f"read {self.uri}/{name}"):
             return self._path(name).read_bytes()
 
     def write(self, name: str, data: bytes) -> None:
@@ -124,7 +124,7 @@ class LocalStore:
         return [(name, size) for name, size, _ in self.versions(prefix)]
 
     def versions(self, prefix: str = "") -> Versions:
-        with _said_in_a_line(f"list {self.uri}/{prefix}"):
+        with said_in_a_line(f"list {self.uri}/{prefix}"):
             found = [
                 (str(path.relative_to(self.uri)), stat.st_size, stat.st_mtime_ns)
                 for path, stat in _files(self._path(prefix))
@@ -133,22 +133,22 @@ class LocalStore:
         return sorted(found)
 
     def exists(self, name: str) -> bool:
-        with _said_in_a_line(f"look for {self.uri}/{name}"):
+        with said_in_a_line(f"look for {self.uri}/{name}"):
             return self._path(name).exists()
 
     def delete(self, name: str) -> None:
-        with _said_in_a_line(f"remove {self.uri}/{name}"):
+        with said_in_a_line(f"remove {self.uri}/{name}"):
             self._path(name).unlink(missing_ok=True)
 
     def local_path(self, name: str) -> Path | None:
         return self._path(name)
 
     def open_input(self, name: str) -> Any:
-        with _said_in_a_line(f"open {self.uri}/{name}"):
+        with said_in_a_line(f"open {self.uri}/{name}"):
             return fs.LocalFileSystem().open_input_file(str(self._path(name)))
 
     def sweep(self) -> int:
-        with _said_in_a_line(f"list {self.uri}"):
+        with said_in_a_line(f"list {self.uri}"):
             left = [path for path, _ in _files(Path(self.uri)) if _is_temporary(path.name)]
             for path in left:
                 path.unlink(missing_ok=True)
@@ -160,7 +160,7 @@ class LocalStore:
     def _put(self, name: str, fill: Callable[[BinaryIO], None], commit: Callable[[Path, Path], None]) -> None:
         path = self._path(name)
         temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{_TEMPORARY}")
-        with _said_in_a_line(f"write {path}"):
+        with said_in_a_line(f"write {path}"):
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
             except (FileExistsError, FileNotFoundError) as e:
@@ -183,11 +183,11 @@ class ObjectStore:
         self.uri, self._fs, self._root = uri, filesystem, root
 
     def read(self, name: str) -> bytes:
-        with _said_in_a_line(f"read {self.uri}/{name}"), self._fs.open_input_file(self._key(name)) as source:
+        with said_in_a_line(f"read {self.uri}/{name}"), self._fs.open_input_file(self._key(name)) as source:
             return bytes(source.read())
 
     def write(self, name: str, data: bytes) -> None:
-        with _said_in_a_line(f"write {self.uri}/{name}"):
+        with said_in_a_line(f"write {self.uri}/{name}"):
             out = self._fs.open_output_stream(self._key(name))
             out.write(data)
             out.close()
@@ -199,7 +199,7 @@ class ObjectStore:
         return self.read(name) == data
 
     def upload(self, local: Path, name: str) -> None:
-        with _said_in_a_line(f"write {self.uri}/{name}"), local.open("rb") as source:
+        with said_in_a_line(f"write {self.uri}/{name}"), local.open("rb") as source:
             # Not in a `with` of its own: an exception that left it would commit what was written so far.
             out = self._fs.open_output_stream(self._key(name))
             while block := source.read(_BLOCK):
@@ -211,7 +211,7 @@ class ObjectStore:
 
     def versions(self, prefix: str = "") -> Versions:
         folder = self._key(prefix)
-        with _said_in_a_line(f"list {self.uri}/{prefix}"):
+        with said_in_a_line(f"list {self.uri}/{prefix}"):
             infos = self._fs.get_file_info(fs.FileSelector(folder, allow_not_found=True, recursive=True))
         return sorted(
             (str(PurePosixPath(info.path).relative_to(self._root)), info.size, info.mtime_ns or 0)
@@ -220,11 +220,11 @@ class ObjectStore:
         )
 
     def exists(self, name: str) -> bool:
-        with _said_in_a_line(f"look for {self.uri}/{name}"):
+        with said_in_a_line(f"look for {self.uri}/{name}"):
             return bool(self._fs.get_file_info(self._key(name)).type == fs.FileType.File)
 
     def delete(self, name: str) -> None:
-        with _said_in_a_line(f"remove {self.uri}/{name}"):
+        with said_in_a_line(f"remove {self.uri}/{name}"):
             try:
                 self._fs.delete_file(self._key(name))
             except FileNotFoundError:
@@ -234,7 +234,7 @@ class ObjectStore:
         return None
 
     def open_input(self, name: str) -> Any:
-        with _said_in_a_line(f"open {self.uri}/{name}"):
+        with said_in_a_line(f"open {self.uri}/{name}"):
             return self._fs.open_input_file(self._key(name))
 
     def sweep(self) -> int:
@@ -297,7 +297,7 @@ def _write_all(out: BinaryIO, data: bytes) -> None:
 
 
 @contextmanager
-def _said_in_a_line(what: str) -> Iterator[None]:
+def said_in_a_line(what: str) -> Iterator[None]:
     """Turns what a file system refuses into one line; a missing or taken name stays what it is, for who asked."""
     try:
         yield

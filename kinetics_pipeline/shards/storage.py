@@ -20,6 +20,7 @@ from pyarrow import fs
 
 from kinetics_pipeline.errors import JobFailed, UserError
 
+Names = list[str]
 Listing = list[tuple[str, int]]
 """(name, bytes) of files."""
 Versions = list[tuple[str, int, int]]
@@ -53,6 +54,9 @@ class Store(Protocol):
 
     def versions(self, prefix: str = "") -> Versions:
         """Like `list`, with time stamps."""
+
+    def top(self) -> Names:
+        """Names of the files and folders directly in the place, temporary ones left out; [] when there is none."""
 
     def exists(self, name: str) -> bool: ...
 
@@ -128,9 +132,16 @@ class LocalStore:
             found = [
                 (str(path.relative_to(self.uri)), stat.st_size, stat.st_mtime_ns)
                 for path, stat in _files(self._path(prefix))
-                if not path.name.endswith(_TEMPORARY)
+                if not _is_temporary(path.name)
             ]
         return sorted(found)
+
+    def top(self) -> Names:
+        with said_in_a_line(f"list {self.uri}"):
+            try:
+                return sorted(name for name in os.listdir(self.uri) if not _is_temporary(name))
+            except FileNotFoundError:
+                return []
 
     def exists(self, name: str) -> bool:
         with said_in_a_line(f"look for {self.uri}/{name}"):
@@ -218,6 +229,11 @@ class ObjectStore:
             for info in infos
             if info.type == fs.FileType.File
         )
+
+    def top(self) -> Names:
+        with said_in_a_line(f"list {self.uri}"):
+            infos = self._fs.get_file_info(fs.FileSelector(self._root, allow_not_found=True))
+        return sorted(info.base_name for info in infos)
 
     def exists(self, name: str) -> bool:
         with said_in_a_line(f"look for {self.uri}/{name}"):

@@ -43,7 +43,7 @@ _PACKAGES = (
 )
 
 
-class LeaseLost(JobFailed):
+class Superseded(JobFailed):
     """Another build has taken over the dataset: this one must not commit any more."""
 
 
@@ -72,7 +72,7 @@ def write_shard(
     gone through once, so a generator bounds the memory. `classes` is the dataset's list, whose positions are the
     labels of the rows. A shard that is already committed is left as it is and its marker returned.
 
-    Raises LeaseLost when `still_current()` is false just before the upload or just before the marker, CorruptRow for
+    Raises Superseded when `still_current()` is false just before the upload or just before the marker, CorruptRow for
     a payload or a written file whose rows are not as they were made, UserError or JobFailed for what storage refuses.
     """
     if not SHARD_NAME.fullmatch(name):
@@ -116,7 +116,7 @@ def versions() -> dict[str, str]:
 
 def _require_current(still_current: Callable[[], bool], name: str) -> None:
     if not still_current():
-        raise LeaseLost(f"shard {name} is not committed: another build has taken over this dataset")
+        raise Superseded(f"shard {name} is not committed: another build has taken over this dataset")
 
 
 def _write_rows(

@@ -1,0 +1,65 @@
+"""Commit markers: what a shard holds and what became of each of its clips, read and checked."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from kinetics_pipeline.errors import JobFailed
+from kinetics_pipeline.records import OUTCOMES
+from kinetics_pipeline.shards.writer import SHARD_NAME
+
+
+@dataclass(frozen=True)
+class Marker:
+    """A committed shard.
+
+    `clips` are the entries as they were written: a record's fields and, of an `ok` clip, its `rows`, `height`,
+    `width`, `content` (see `payload.Shape`) and, added here, `first_row`, the number of its first row in the data file.
+    """
+
+    shard: str
+    split: str
+    plan: int
+    bytes: int
+    """Of the data file; 0 when no clip survived and there is none."""
+    sha256: str | None
+    clips: tuple[dict[str, Any], ...]
+
+
+def parse_marker(name: str, data: bytes) -> Marker:
+    """The marker in file `name` (`shards/train-00000.json`). Raises JobFailed, naming it, when it is damaged."""
+    shard = name.rpartition("/")[2].removesuffix(".json")
+    try:
+        matched = SHARD_NAME.fullmatch(shard)
+        if matched is None:
+            raise ValueError("its name is no shard's")
+        document = json.loads(data)
+        if document["shard"] != shard:
+            raise ValueError(f"it is the marker of {document['shard']!r}")
+        clips, first = tuple(document["clips"]), 0
+        for entry in clips:
+            first = _check(entry, first)
+        size, sha256 = document["bytes"], document["sha256"]
+        if (sha256 is None) != (first == 0) or (size > 0) != (first > 0):
+            raise ValueError("it does not agree with itself on whether there is a data file")
+        return Marker(shard, matched[1], int(document["plan"]), size, sha256, clips)
+    except KeyError as e:
+        raise JobFailed(f"{name} is damaged: it has no {e}; `verify` names what else is") from None
+    except (ValueError, TypeError, AttributeError) as e:
+        raise JobFailed(f"{name} is damaged: {' '.join(str(e).split())}; `verify` names what else is") from None
+
+
+def _check(entry: dict[str, Any], first: int) -> int:
+    """Adds `first_row` to an entry of an ok clip; the number of the first row after it."""
+    if not isinstance(entry["clip_id"], str) or entry["outcome"] not in OUTCOMES:
+        raise ValueError(f"clip {entry['clip_id']!r} has outcome {entry['outcome']!r}")
+    if entry["outcome"] != "ok":
+        return first
+    if min(entry["rows"], entry["frames"], entry["height"], entry["width"]) < 1:
+        raise ValueError(f"clip {entry['clip_id']} is ok and holds nothing")
+    if not isinstance(entry["content"], str):
+        raise TypeError(f"clip {entry['clip_id']} has content {entry['content']!r}")
+    entry["first_row"] = first
+    return first + int(entry["rows"])

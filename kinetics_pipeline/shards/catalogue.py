@@ -141,8 +141,8 @@ class Dataset:
         name = f"plans/{plan_name(number)}.parquet"
         try:
             return Plan.from_parquet_bytes(self.store.read(name))
-        except (OSError, ValueError, KeyError) as e:
-            raise JobFailed(f"{self.store.uri}/{name} is damaged: {' '.join(str(e).split())}") from e
+        except JobFailed as e:
+            raise JobFailed(f"{self.store.uri}/{name} is damaged: {e}") from None
 
     def plans(self) -> dict[int, Plan]:
         """By number, in order."""
@@ -157,7 +157,7 @@ class Dataset:
 
     def next_shard_numbers(self) -> dict[str, int]:
         """The first free shard number of each split, over plans and markers; a split that is new has 0."""
-        names = [shard for plan in self.plans().values() for shard in plan.shard_names()]
+        names = [shard for plan in self.plans().values() for shard in _shards(plan)]
         names += [name.removeprefix("shards/").removesuffix(".json") for name in self.marker_names()]
         following: dict[str, int] = {}
         for name in names:
@@ -169,7 +169,7 @@ class Dataset:
         """The oldest plan with shards that are not committed: its number, itself, their names. None when all are."""
         committed = set(self.marker_names())
         for number, plan in self.plans().items():
-            if missing := [name for name in plan.shard_names() if marker_name(name) not in committed]:
+            if missing := [name for name in _shards(plan) if marker_name(name) not in committed]:
                 return number, plan, missing
         return None
 
@@ -214,7 +214,7 @@ class Dataset:
         sizes = dict(self.store.list("shards"))
         shards = [name.removesuffix(".json") for name in self.marker_names()]
         outcomes = self.outcomes()
-        asked = {clip_id for plan in self.plans().values() for clip_id in plan.clip_ids()}
+        asked = {clip_id for plan in self.plans().values() for clip_id in plan.table["clip_id"].to_pylist()}
         failed = Counter(outcome for outcome in outcomes.values() if outcome != "ok")
         return Counts(
             clips=len(asked | outcomes.keys()),
@@ -224,3 +224,7 @@ class Dataset:
             shards=len(shards),
             bytes=sum(sizes.get(shard + SUFFIX[self.recipe.layout], 0) for shard in shards),
         )
+
+
+def _shards(plan: Plan) -> list[str]:
+    return list(plan.table["shard"].unique().to_pylist())

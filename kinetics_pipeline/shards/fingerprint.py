@@ -1,0 +1,63 @@
+"""Four hashes that say which dataset this is: what was asked, how it was made, what survived, and the very bytes.
+
+All are SHA-256 in hex over lines of UTF-8 and computed from what is committed, so two sites compare datasets, or results
+made with them, without exchanging either. The first that differs says why two results may not be compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from kinetics_pipeline.shards.catalogue import Dataset
+from kinetics_pipeline.shards.markers import Marker
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """The hashes of a dataset, in the order in which they are compared."""
+
+    annotations: str
+    """Sorted (clip_id, video_id, start, end, label, split) of every clip that has a record, whatever its outcome: what
+    was asked, in whatever files it came."""
+    recipe: str
+    survivors: str
+    """Sorted ids of the clips that are `ok`."""
+    content: str
+    """Sorted ids of the clips that are `ok`, each with the digest of its rows' CRCs (`payload.content_digest`)."""
+
+    def to_json(self) -> dict[str, str]:
+        return asdict(self)
+
+
+def fingerprint(dataset: Dataset) -> Fingerprint:
+    """The fingerprint of what is committed now. Raises JobFailed that names a marker which is damaged."""
+
+    def lines(marker: Marker, entry: dict[str, Any]) -> tuple[str, str | None]:
+        asked = [entry[k] for k in ("clip_id", "video_id", "time_start", "time_end", "label")]
+        content = f"{entry['clip_id']} {entry['content']}" if entry["outcome"] == "ok" else None
+        return _json([*asked[:2], _number(asked[2]), _number(asked[3]), asked[4], marker.split]), content
+
+    newest = dataset.newest(lines)
+    survivors = {clip_id: content for clip_id, (_, content) in newest.items() if content is not None}
+    return Fingerprint(
+        annotations=_hash(asked for asked, _ in newest.values()),
+        recipe=_hash([_json(dataset.recipe.to_json())]),
+        survivors=_hash(survivors),
+        content=_hash(survivors.values()),
+    )
+
+
+def _number(seconds: float | None) -> float | None:
+    return None if seconds is None else float(seconds)  # 1 and 1.0 are one time, and two texts
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def _hash(lines: Iterable[str]) -> str:
+    return hashlib.sha256("".join(f"{line}\n" for line in sorted(lines)).encode()).hexdigest()

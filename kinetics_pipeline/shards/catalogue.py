@@ -186,7 +186,7 @@ class Dataset:
                 yield from readers.map(self._marker, names[first : first + _AHEAD])
 
     def _marker(self, name: str) -> Marker:
-        return parse_marker(name, self.store.read(name))
+        return parse_marker(f"{self.store.uri}/{name}", self.store.read(name))
 
     def newest(self, extract: Callable[[Marker, dict[str, Any]], T]) -> dict[str, T]:
         """What `extract` makes of the newest entry of each clip, by clip_id, in the order of the shards."""

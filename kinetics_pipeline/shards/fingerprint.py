@@ -1,7 +1,7 @@
 """Four hashes that say which dataset this is: what was asked, how it was made, what survived, and the very bytes.
 
-All are SHA-256 in hex over lines of UTF-8 and computed from what is committed, so two sites compare datasets, or results
-made with them, without exchanging either. The first that differs says why two results may not be compared.
+All are SHA-256 in hex over lines of UTF-8 and computed from what is committed, so two sites compare datasets, or
+results made with them, without exchanging either. The first that differs says why two results may not be compared.
 """
 
 from __future__ import annotations

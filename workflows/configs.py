@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
@@ -333,3 +334,21 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     return list(value) if isinstance(value, tuple) else value
+
+
+def command_line(command: str, arguments: Sequence[str], config: Any) -> str:
+    """The command that does the same again, to be copied into a shell: what differs from the defaults, no secrets."""
+    words = ["kinetics-pipeline", command, *arguments]
+    withheld = {"ytdlp_option": "KEY=JSON", "cookies": "FILE"}
+    for f in fields(config):
+        value = getattr(config, f.name)
+        if f.default is not MISSING and value == f.default:
+            continue
+        flag = "--" + f.name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(flag if value else flag.replace("--", "--no-", 1))
+            continue
+        for one in value if isinstance(value, tuple) else (value,):
+            shown = without_credentials(str(one)) if f.name == "proxy" else str(one)
+            words += [flag, withheld.get(f.name, shown)]
+    return shlex.join(words)

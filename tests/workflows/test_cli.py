@@ -1,0 +1,79 @@
+"""What a user sees who types something wrong, and what the flags make of it."""
+
+import json
+
+import pytest
+
+from kinetics_pipeline.errors import UserError
+from workflows.cli import run
+from workflows.configs import BuildConfig, as_record, command_line, ytdlp_options
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["buidl"], "buidl"),
+        (["build", "a.csv"], "--output"),
+        (["build", "--output", "o"], "ANNOTATIONS"),
+        (["build", "a.csv", "--output", "o", "--layout", "zip"], '"parquet", "array"'),
+        (["build", "a.csv", "--output", "o", "--fps", "many"], "many"),
+        (["build", "a.csv", "--output", "o", "--limit", "0"], "--limit"),
+        (["build", "a.csv", "--output", "o", "--max-disk", "2QB"], "2QB"),
+        (["build", "a.csv", "--output", "o", "--max-wait", "soon"], "soon"),
+        (["build", "a.csv", "--output", "o", "--ytdlp-option", "format=bv"], "format=bv"),
+        (["build", "absent.csv", "--output", "o"], "absent.csv"),
+        (["plan"], "ANNOTATIONS"),
+        (["status", "nowhere"], "nowhere"),
+        (["evaluate", "o"], "--rgb"),
+        (["predict", "v.mp4"], "--rgb"),
+        (["--config", "absent.toml", "plan", "a.csv"], "absent.toml"),
+        (["--config", "x.yaml", "plan", "a.csv"], "x.yaml"),
+    ],
+)
+def test_wrong_input_is_one_line_on_stderr_that_names_it_and_exit_2(arguments, named, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert len(said.err.splitlines()) == 1
+    assert named in said.err
+
+
+def test_flags_come_from_a_file_and_those_on_the_command_line_win(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("workflows.build.job.build", lambda files, config: seen.append((files, config)))
+    file = tmp_path / "job.toml"
+    file.write_text('short_side = 128\nfps = 12\nsource = ["/a,b", "youtube"]\n')
+    assert run(["--config", str(file), "build", "x.csv", "--output", "o", "--fps", "10", "--max-wait", "2m"]) == 0
+    files, config = seen[0]
+    assert files == ("x.csv",)
+    assert (config.short_side, config.fps, config.source, config.max_wait) == (128, 10, ("/a,b", "youtube"), 120)
+
+
+def test_an_unknown_flag_in_a_config_file_is_named(tmp_path, capsys):
+    file = tmp_path / "job.toml"
+    file.write_text("shrot_side = 128\n")
+    assert run(["--config", str(file), "plan", "x.csv"]) == 2
+    assert "shrot" in capsys.readouterr().err
+
+
+def test_a_record_and_a_command_to_go_on_hold_no_secret():
+    config = BuildConfig(
+        output="o", proxy=("http://me:secret@host:3128",), ytdlp_option=('password="secret"',), cookies="/home/me/c.txt"
+    )
+    for text in (json.dumps(as_record(config)), command_line("build", ["x.csv"], config)):
+        assert "secret" not in text
+        assert "host:3128" in text
+
+
+def test_the_command_to_go_on_repeats_what_differs_from_the_defaults():
+    config = BuildConfig(output="my data", source=("a b", "youtube"), limit=3)
+    assert command_line("build", ["x.csv"], config) == (
+        "kinetics-pipeline build x.csv --source 'a b' --source youtube --limit 3 --output 'my data'"
+    )
+
+
+def test_ytdlp_options_are_json():
+    assert ytdlp_options(["socket_timeout=20", 'format="bv"']) == {"socket_timeout": 20, "format": "bv"}
+    with pytest.raises(UserError, match="KEY=JSON"):
+        ytdlp_options(["socket_timeout"])

@@ -1,0 +1,102 @@
+"""`status`: what a dataset holds, what failed and why, what is pending, and what to run next."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from kinetics_pipeline.records import FINAL, NEEDS_ACCESS, RETRYABLE
+from kinetics_pipeline.shards.catalogue import Dataset
+from workflows.build.job import PROGRESS, RUN
+from workflows.build.fetching import STATE as EGRESS
+from workflows.build.lease import holder
+from workflows.progress import duration, size
+
+HOPELESS, WITH_ACCESS, LATER = "final", "with access", "another day: --retry"
+
+
+def status(uri: str, as_json: bool) -> None:
+    """Prints the table, or the contract's document. Raises UserError where there is no dataset."""
+    dataset = Dataset.open(uri)
+    document = look(dataset)
+    if as_json:
+        print(json.dumps(document, indent=2))
+    else:
+        _show(dataset, document)
+
+
+def look(dataset: Dataset) -> dict[str, Any]:
+    """`{"clips", "ok", "pending", "failed": {outcome: n}, "shards", "bytes", "egress": [...], "next": command}`, and
+    `building`: who is at work, with how many clips of the present plan are done."""
+    counts = dataset.counts()
+    store = dataset.store
+    lease = holder(store)
+    progress = _read(dataset, PROGRESS)
+    building = None
+    if lease is not None:
+        building = {"host": lease["host"], "pid": lease["pid"], "since": lease["since"], **(progress or {})}
+    return {
+        "clips": counts.clips,
+        "ok": counts.ok,
+        "pending": counts.pending,
+        "failed": counts.failed,
+        "shards": counts.shards,
+        "bytes": counts.bytes,
+        "egress": [{"name": name, **state} for name, state in sorted((_read(dataset, EGRESS) or {}).items())],
+        "next": _next(dataset, counts.pending, building is not None),
+        "building": building,
+    }
+
+
+def _read(dataset: Dataset, name: str) -> dict[str, Any] | None:
+    try:
+        document: dict[str, Any] = json.loads(dataset.store.read(name))
+    except FileNotFoundError:
+        return None
+    return document
+
+
+def _next(dataset: Dataset, pending: int, building: bool) -> str:
+    run = _read(dataset, RUN)
+    if building:
+        return f"kinetics-pipeline status {dataset.store.uri}"
+    if (pending or dataset.unfinished() is not None) and run is not None:
+        return str(run["command"])
+    return f"kinetics-pipeline train {dataset.store.uri} --model i3d --stream rgb --run runs/rgb"
+
+
+def _show(dataset: Dataset, document: dict[str, Any]) -> None:
+    console = Console(highlight=False)
+    recipe = dataset.recipe
+    flow = "no flow" if recipe.flow == "none" else f"{recipe.flow} by {recipe.flow_backend}"
+    console.print(
+        f"{dataset.store.uri}: {recipe.fps:g} fps, short side {recipe.short_side}, {flow}, {recipe.layout}, "
+        f"{len(dataset.classes)} classes",
+        soft_wrap=True,
+        markup=False,
+    )
+    table = Table("outcome", "clips", "", box=None, pad_edge=False)
+    table.add_row("ok", str(document["ok"]), "")
+    for outcome, number in sorted(document["failed"].items(), key=lambda item: -item[1]):
+        kinds = ((FINAL, HOPELESS), (NEEDS_ACCESS, WITH_ACCESS), (RETRYABLE, LATER))
+        table.add_row(outcome, str(number), next(word for outcomes, word in kinds if outcome in outcomes))
+    table.add_row("pending", str(document["pending"]), "")
+    console.print(table)
+    console.print(f"{document['clips']} clips asked, {document['shards']} shards, {size(document['bytes'])}")
+    for egress in document["egress"]:
+        if (egress.get("paused_until") or 0) > time.time():
+            until = time.strftime("%Y-%m-%d %H:%M", time.localtime(egress["paused_until"]))
+            console.print(f"{egress['name']} is paused until {until}: {egress.get('reason', '')}", markup=False)
+    building = document["building"]
+    if building is not None:
+        line = f"being built by process {building['pid']} on {building['host']}"
+        if "done" in building:
+            line += f": {building['done']} of {building['total']} clips"
+            if building["per_second"] > 0:
+                line += f", {duration((building['total'] - building['done']) / building['per_second'])} left"
+        console.print(line, markup=False)
+    console.print(f"next: {document['next']}", soft_wrap=True, markup=False)

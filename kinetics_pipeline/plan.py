@@ -1,0 +1,248 @@
+"""What a run does: (clips asked, outcomes so far, settings) -> which clips, in which shards. Pure.
+
+The order of clips is that of a hash of their video, so it does not depend on what is selected or on the order of the
+annotation file: a larger `limit` adds to a smaller one, and the clips of a video, which share a download, stay
+together. The limit counts before clips with an outcome are left out, so the same command plans nothing twice.
+Clips that local sources hold never share a shard with those that must wait for the network.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import io
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby, islice
+from typing import cast
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kinetics_pipeline.annotation_checks import normalised_split
+from kinetics_pipeline.annotations import clips_of
+from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.records import OUTCOMES, Clip
+
+SEED = b"kinetics-pipeline"
+"""Of the order of videos. Never changed: a dataset grows in this order over many runs."""
+NEVER_RETRIED = frozenset({"ok", "withdrawn"})
+RETRY_ALL = "all"
+SCHEMA = pa.schema(
+    [
+        ("position", pa.int32()),
+        ("clip_id", pa.string()),
+        ("video_id", pa.string()),
+        ("time_start", pa.float64()),
+        ("time_end", pa.float64()),
+        ("label", pa.string()),
+        ("split", pa.string()),
+        ("path", pa.string()),
+        ("source", pa.string()),
+        ("shard", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class PlanSettings:
+    """What of the annotations a run takes. Raises UserError for what cannot be."""
+
+    clips_per_shard: int = 64
+    limit: int | None = None
+    """The first so many clips of the fixed order, of those that `classes` and `splits` leave."""
+    classes: Collection[str] | None = None
+    splits: Collection[str] | None = None
+    retry: Collection[str] = frozenset()
+    """Outcomes to be tried again; `all` for every one but ok and withdrawn."""
+
+    def __post_init__(self) -> None:
+        if self.clips_per_shard < 1:
+            raise UserError(f"clips_per_shard is {self.clips_per_shard}; allowed: 1 or more")
+        if self.limit is not None and self.limit < 1:
+            raise UserError(f"limit is {self.limit}; allowed: 1 or more")
+        for outcome in sorted(self.retry):
+            if outcome != RETRY_ALL and outcome not in OUTCOMES - NEVER_RETRIED:
+                allowed = ", ".join((RETRY_ALL, *sorted(OUTCOMES - NEVER_RETRIED)))
+                raise UserError(f"retry names {outcome!r}; allowed: {allowed}")
+
+    def retried(self) -> frozenset[str]:
+        return OUTCOMES - NEVER_RETRIED if RETRY_ALL in self.retry else frozenset(self.retry)
+
+
+@dataclass(frozen=True)
+class PlannedShard:
+    """The clips of one shard, those of a video one after the other."""
+
+    name: str
+    clips: list[Clip]
+    local: bool
+    """Whether local sources held all of them when this was planned; else none."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The clips of one run in the order of its shards. Frozen before the run starts."""
+
+    table: pa.Table
+    """Columns as in `SCHEMA`: `source` is where the clip was found when planned (`local`, `network`), times are null
+    for whole videos. The clips of a shard follow each other, and so do those of a video within it."""
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def clip_ids(self) -> list[str]:
+        """In the plan's order."""
+        return cast(list[str], self.table["clip_id"].to_pylist())
+
+    def shard_names(self) -> list[str]:
+        """In the plan's order, which is that in which shards are best begun."""
+        return list(dict.fromkeys(self.table["shard"].to_pylist()))
+
+    def shards(self) -> Iterator[PlannedShard]:
+        """In the plan's order."""
+        frame = self.frame()
+        clips = clips_of(frame)
+        for (name, source), rows in groupby(zip(frame["shard"], frame["source"], strict=True)):
+            yield PlannedShard(name, list(islice(clips, len(list(rows)))), source == "local")
+
+    def frame(self) -> pd.DataFrame:
+        """As `read_annotations` gives clips (None for no label or path, NaN for no times), with the plan's columns."""
+        columns = {name: self.table[name] for name in SCHEMA.names}
+        return pd.DataFrame(
+            {
+                name: pd.Series(column.to_pylist(), dtype=object)
+                if pa.types.is_string(column.type)
+                else column.to_numpy()
+                for name, column in columns.items()
+            }
+        )
+
+    def to_parquet_bytes(self) -> bytes:
+        """The same bytes for the same plan and the same pyarrow."""
+        stream = io.BytesIO()
+        pq.write_table(self.table, stream, compression="zstd")
+        return stream.getvalue()
+
+    @classmethod
+    def from_parquet_bytes(cls, data: bytes) -> Plan:
+        """Raises ValueError when the bytes are no plan."""
+        try:
+            table = pq.read_table(io.BytesIO(data), columns=SCHEMA.names)
+            return cls(table.cast(SCHEMA))
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise ValueError(f"no plan: {error}") from error
+
+
+def make_plan(
+    asked: pd.DataFrame,
+    *,
+    outcomes: Mapping[str, str],
+    settings: PlanSettings,
+    held_locally: Callable[[list[Clip]], Collection[str]],
+    next_shard: Mapping[str, int],
+) -> Plan:
+    """Plans the clips of `asked` (as `read_annotations` gives them) that have no outcome, or one to be retried.
+
+    `outcomes`: what became of a clip, by clip_id; the clips of an unfinished plan must be finished first.
+    `held_locally`: of some clips the clip_ids that local sources hold; asked once, of the clips to be planned alone.
+    `next_shard`: for each split the number of its next shard; 0 where there is none yet.
+    Raises UserError for a class or split that no row has.
+    """
+    ordered = _ordered(_selected(asked, settings))
+    if settings.limit is not None:
+        ordered = ordered.iloc[: settings.limit]
+    retried = settings.retried()
+    waits = [(outcome := outcomes.get(clip)) is None or outcome in retried for clip in ordered["clip_id"]]
+    todo = ordered[np.array(waits, dtype=bool)].reset_index(drop=True)
+    at_hand = frozenset(held_locally(list(clips_of(todo))))
+    local = np.array([clip in at_hand for clip in todo["clip_id"]], dtype=bool)
+    return Plan(_table(todo, local, _packed(todo, local, settings.clips_per_shard), dict(next_shard)))
+
+
+def _selected(asked: pd.DataFrame, settings: PlanSettings) -> pd.DataFrame:
+    if settings.splits is not None:
+        splits = {normalised_split(split) for split in settings.splits}
+        _require("split", splits, set(asked["split"]))
+    if settings.classes is not None:
+        _require("class", set(settings.classes), set(asked["label"]) - {None})
+        asked = asked[asked["label"].isin(list(settings.classes))]
+    if settings.splits is not None:
+        asked = asked[asked["split"].isin(list(splits))]
+    return asked
+
+
+def _require(what: str, named: set[str], allowed: set[str]) -> None:
+    if not named:
+        raise UserError(f"no {what} is named; leave the choice out to take all")
+    for name in sorted(named - allowed):
+        if len(allowed) <= 10:
+            raise UserError(f"{what} {name!r} is not in the annotations; allowed: {', '.join(sorted(allowed))}")
+        near = difflib.get_close_matches(name, sorted(allowed), n=3, cutoff=0.5)
+        hint = f"; did you mean {', '.join(map(repr, near))}?" if near else f"; there are {len(allowed)}"
+        raise UserError(f"{what} {name!r} is not in the annotations{hint}")
+
+
+def _ordered(clips: pd.DataFrame) -> pd.DataFrame:
+    """By the hash of the video, then by time, a whole video before its parts. 128 bits: videos do not share one."""
+    if clips["clip_id"].duplicated().any():
+        raise ValueError("a clip is asked for twice")
+    codes, videos = pd.factorize(clips["video_id"])
+    hashes = b"".join(hashlib.blake2b(video.encode(), digest_size=16, key=SEED).digest() for video in videos)
+    keys = np.frombuffer(hashes, dtype=">u8").reshape(-1, 2)[codes]
+    start, end = (np.nan_to_num(clips[name].to_numpy(dtype=np.float64), nan=-1) for name in ("time_start", "time_end"))
+    return clips.iloc[np.lexsort((end, start, keys[:, 1], keys[:, 0]))]
+
+
+def _packed(clips: pd.DataFrame, local: np.ndarray, clips_per_shard: int) -> list[list[int]]:
+    """Rows of every shard, shards in the order of their first clip: splits and kinds of source advance together.
+
+    A video goes whole into the open shard of its split and kind, or closes it and opens the next; one with more clips
+    than a shard takes fills shards of its own, and its rest is the next open shard.
+    """
+    shards: list[list[int]] = []
+    open_shard: dict[tuple[str, bool], list[int]] = {}
+    for group, rows in _videos(clips, local):
+        shard = open_shard.get(group)
+        if shard is not None and len(shard) + len(rows) <= clips_per_shard:
+            shard += rows
+            continue
+        for begin in range(0, len(rows), clips_per_shard):
+            shards.append(rows[begin : begin + clips_per_shard])
+        open_shard[group] = shards[-1]
+    return shards
+
+
+def _videos(clips: pd.DataFrame, local: np.ndarray) -> Iterable[tuple[tuple[str, bool], list[int]]]:
+    """The rows of each video by split and kind of source, in order. A video's rows follow each other."""
+    last: str | None = None
+    groups: dict[tuple[str, bool], list[int]] = {}
+    for row, (video, split, kind) in enumerate(zip(clips["video_id"], clips["split"], local.tolist(), strict=True)):
+        if video != last:
+            yield from groups.items()
+            last, groups = video, {}
+        groups.setdefault((split, kind), []).append(row)
+    yield from groups.items()
+
+
+def _table(clips: pd.DataFrame, local: np.ndarray, packed: list[list[int]], next_shard: dict[str, int]) -> pa.Table:
+    splits = clips["split"].tolist()
+    names: list[str] = []
+    for rows in packed:
+        split = splits[rows[0]]
+        number = next_shard.get(split, 0)
+        next_shard[split] = number + 1
+        names += [f"{split}-{number:05d}"] * len(rows)
+    order = np.array([row for shard in packed for row in shard], dtype=np.intp)
+    inner = clips.iloc[order]
+    columns = {
+        "position": np.arange(len(order), dtype=np.int32),
+        **{name: inner[name] for name in ("clip_id", "video_id", "time_start", "time_end", "label", "split")},
+        "path": inner["path"] if "path" in inner else [None] * len(order),
+        "source": np.where(local[order], "local", "network"),
+        "shard": names,
+    }
+    # from_pandas: a NaN time is a null.
+    return pa.table([pa.array(columns[f.name], type=f.type, from_pandas=True) for f in SCHEMA], schema=SCHEMA)

@@ -1,0 +1,131 @@
+"""Batch normalisation as the released I3D has it: a learned shift, no learned scale (Sonnet's `scale=False`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+EPSILON = 1e-3
+MOMENTUM = 0.001
+"""PyTorch's momentum is one minus TensorFlow's decay, 0.999. Runs of less than some thousand steps want more, or
+`precise_batch_norm` at the end."""
+
+
+class BatchNorm(_BatchNorm):
+    """[N, C, ...] -> the same. `weight` is a buffer of ones: in the state dict under the name of the public ports, but
+    neither trained nor counted. Weights inflated from an ImageNet network that had a scale keep it there.
+    """
+
+    weight: Tensor  # type: ignore[assignment]
+    bias: nn.Parameter
+
+    def __init__(self, channels: int, momentum: float = MOMENTUM) -> None:
+        super().__init__(channels, eps=EPSILON, momentum=momentum, affine=False)
+        _make_scale_fixed(self, channels)
+        self.frozen = False
+
+    def train(self, mode: bool = True) -> BatchNorm:
+        """As of any module; a frozen one stays in evaluation mode."""
+        super().train(mode and not self.frozen)
+        return self
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Any number of axes after the channels will do."""
+
+
+class SyncBatchNorm(nn.SyncBatchNorm):
+    """`BatchNorm` whose batch is that of all processes; torch's own converter wants a learned scale."""
+
+    def __init__(self, channels: int, momentum: float | None) -> None:
+        super().__init__(channels, eps=EPSILON, momentum=momentum, affine=False)
+        _make_scale_fixed(self, channels)
+
+
+def _make_scale_fixed(module: _BatchNorm, channels: int) -> None:
+    del module._parameters["weight"]
+    module.register_buffer("weight", torch.ones(channels))
+    module.bias = nn.Parameter(torch.zeros(channels))
+
+
+def convert_sync_batch_norm(model: nn.Module) -> nn.Module:
+    """Replaces every trainable `BatchNorm` in `model` by one over all processes, in place; names and values stay."""
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, BatchNorm) and not child.frozen:
+                synchronised = SyncBatchNorm(child.num_features, child.momentum)
+                synchronised.load_state_dict(child.state_dict())
+                synchronised.to(child.bias.device, child.bias.dtype)
+                synchronised.train(child.training)
+                setattr(parent, name, synchronised)
+    return model
+
+
+def freeze_batch_norm(model: nn.Module) -> None:
+    """Statistics and shifts of `model` stay as they are, in training too."""
+    for module in model.modules():
+        if isinstance(module, BatchNorm):
+            module.frozen = True
+            module.bias.requires_grad_(False)
+            module.eval()
+
+
+@contextmanager
+def statistics_paused(model: nn.Module) -> Iterator[None]:
+    """Inside, batches still normalise by their own statistics but leave no trace in the running ones.
+
+    For activation checkpointing, which computes each block a second time.
+    """
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
+    kept = [(m.momentum, m.num_batches_tracked.clone()) for m in norms if m.num_batches_tracked is not None]
+    for m in norms:
+        m.momentum = 0.0
+    try:
+        yield
+    finally:
+        for m, (momentum, count) in zip(norms, kept, strict=True):
+            m.momentum = momentum
+            assert m.num_batches_tracked is not None
+            m.num_batches_tracked.copy_(count)
+
+
+@torch.no_grad()
+def precise_batch_norm(model: nn.Module, inputs: Iterable[tuple[Tensor, ...]]) -> int:
+    """Sets running statistics to those of all `inputs` together; returns how many batches there were.
+
+    A short run leaves the running averages far behind the weights. Each element is the model's positional arguments.
+    The population's variance is mean(variance + mean^2) - mean^2 over equal batches (Wu and Johnson, "Rethinking
+    'Batch' in BatchNorm", 2021, section 3). Processes of a torch.distributed group pool their batches.
+    """
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and not getattr(m, "frozen", False)]
+    was_training, momenta = model.training, [m.momentum for m in norms]
+    sums = [torch.zeros(2, m.num_features, dtype=torch.float64, device=m.running_mean.device) for m in norms]  # type: ignore[union-attr]
+    count = torch.zeros((), dtype=torch.float64, device=sums[0].device) if sums else torch.zeros(())
+    model.eval()  # dropout off; only the normalisation sees its batches
+    for m in norms:
+        m.train()
+        m.momentum = 1.0
+    for arguments in inputs:
+        model(*arguments)
+        count += 1
+        for m, total in zip(norms, sums, strict=True):
+            assert m.running_mean is not None
+            assert m.running_var is not None
+            mean = m.running_mean.double()
+            total += torch.stack([mean, m.running_var.double() + mean**2])
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        for tensor in [count, *sums]:
+            torch.distributed.all_reduce(tensor)
+    for m, momentum, total in zip(norms, momenta, sums, strict=True):
+        m.momentum = momentum
+        if count > 0:
+            mean, square = total / count
+            assert m.running_mean is not None
+            assert m.running_var is not None
+            m.running_mean.copy_(mean)
+            m.running_var.copy_(square - mean**2)
+    model.train(was_training)
+    return int(count)

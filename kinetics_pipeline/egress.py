@@ -1,0 +1,63 @@
+"""A way out to a source: when it may be used again. Pure: state in, state out, on Unix times; the caller keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+from kinetics_pipeline.sources.base import EgressSignal
+
+COOL_DOWN: Mapping[str, float] = MappingProxyType({"throttled": 3600.0, "bot_check": 3600.0})
+"""Seconds an egress rests after a refusal that means the address. YouTube's session limits end after about an hour
+(yt-dlp's wiki, "Extractors")."""
+LONGEST_COOL_DOWN = 86400.0
+JITTER = 0.3
+"""Largest share by which the time between two requests is lengthened or shortened."""
+
+
+@dataclass(frozen=True)
+class Egress:
+    """What must be remembered of an egress, also by a driver that is started anew."""
+
+    next_allowed_at: float = 0.0
+    paused_until: float = 0.0
+    reason: str = ""
+    """Why it is paused, or was."""
+    refusals: int = 0
+    """Refusals in a row; each doubles the cool-down."""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Egress:
+        return cls(**document)
+
+
+def granted(egress: Egress, now: float, interval: float, chance: float) -> Egress | None:
+    """The state after one more request at `now`, or None when it must wait.
+
+    `interval`: mean seconds between two requests. `chance`: a random number in [0, 1) for the jitter.
+    """
+    if now < egress.paused_until or now < egress.next_allowed_at:
+        return None
+    return replace(egress, next_allowed_at=now + interval * (1 + JITTER * (2 * chance - 1)))
+
+
+def paused(egress: Egress, now: float, signal: EgressSignal, wait: float | None = None) -> Egress:
+    """The state after a refusal that means the address. `wait`: what the server asked for (Retry-After), in seconds.
+
+    Requests that were refused together, while the egress was being paused, count once.
+    """
+    if now < egress.paused_until:
+        return egress
+    cool_down = wait if wait is not None else min(LONGEST_COOL_DOWN, COOL_DOWN[signal] * 2**egress.refusals)
+    until = now + min(LONGEST_COOL_DOWN, max(1.0, cool_down))
+    return replace(egress, paused_until=until, reason=signal, refusals=egress.refusals + 1)
+
+
+def answered(egress: Egress) -> Egress:
+    """The state after an answer that was no such refusal."""
+    return replace(egress, refusals=0) if egress.refusals else egress

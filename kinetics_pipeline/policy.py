@@ -1,0 +1,88 @@
+"""From everything that was tried for a clip to what is done next. Pure: a killed driver that replays the events of a
+clip decides as it did before.
+
+A clip goes through its sources in order. What a source says for good (`gone`, `not_found`, `decode`, `private`, ...)
+sends the clip to the next source at once. What another try may change (`network`, `no_format`, `internal`) is tried
+again at the same source, with backoff, a bounded number of times; the clip then ends for this run, because nobody
+knows yet whether that source has it. What a refusal says of the address that asked (`throttled`, `bot_check`) charges
+the clip nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from kinetics_pipeline.records import OUTCOMES, RETRYABLE, Outcome, most_hopeful
+from kinetics_pipeline.sources.base import EgressSignal
+
+
+@dataclass(frozen=True)
+class Event:
+    """What came of one try at one source."""
+
+    source: int
+    """Index in the run's list of sources."""
+    outcome: Outcome | EgressSignal
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Again:
+    """How often, and after how long, a retryable outcome is tried again."""
+
+    attempts: int
+    """Tries at one source in all, whatever came of the earlier ones."""
+    first_wait: float
+    """Seconds before the second try; each further wait is twice the one before."""
+    longest_wait: float
+
+
+POLICY: Mapping[str, Again] = MappingProxyType(
+    {
+        "network": Again(attempts=3, first_wait=5.0, longest_wait=300.0),
+        "no_format": Again(attempts=2, first_wait=60.0, longest_wait=300.0),
+        "internal": Again(attempts=2, first_wait=1.0, longest_wait=60.0),
+    }
+)
+"""Every outcome that is tried again; all others are final for their source."""
+
+
+@dataclass(frozen=True)
+class Try:
+    """Ask this source, this long after the last event."""
+
+    source: int
+    after_seconds: float
+
+
+@dataclass(frozen=True)
+class Done:
+    """Nothing is left to try in this run: this is the clip's outcome."""
+
+    outcome: Outcome
+    detail: str
+
+
+def decide(events: Sequence[Event], sources: int, policy: Mapping[str, Again] = POLICY) -> Try | Done:
+    """What follows from `events`, in the order in which they happened, for a clip that may come from `sources` sources.
+
+    A clip that came through is not asked about: its record is at hand. Events of sources that this run does not have
+    (the list of sources may change between runs) count for nothing. Raises ValueError without a source.
+    """
+    if sources < 1:
+        raise ValueError("a clip needs a source")
+    charged = [event for event in events if event.source < sources and event.outcome in OUTCOMES]
+    for source in range(sources):
+        tried = [event for event in charged if event.source == source]
+        if not tried:
+            return Try(source, 0.0)
+        if any(event.outcome not in RETRYABLE for event in tried):
+            continue
+        again = policy[tried[-1].outcome]
+        if len(tried) >= again.attempts:
+            break
+        return Try(source, min(again.longest_wait, again.first_wait * 2 ** (len(tried) - 1)))
+    details = dict.fromkeys(event.detail for event in charged if event.detail)
+    return Done(most_hopeful([event.outcome for event in charged]), "; ".join(details))

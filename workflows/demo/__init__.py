@@ -1,0 +1,1 @@
+"""The demo: the whole story on small videos that it renders itself."""

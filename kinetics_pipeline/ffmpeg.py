@@ -1,0 +1,144 @@
+"""Running ffmpeg on a file that nobody vouches for: what may be opened, for how long, and what it said.
+
+ffmpeg is the static binary of imageio-ffmpeg, so that every machine decodes with the same one.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import ffmpeg
+
+CONTAINERS = (
+    "amv,asf,av1,avi,dhav,dv,f4v,flv,gif,h261,h263,h264,hevc,ivf,m4v,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo,mxf,nsv,"
+    "nut,obu,ogg,rm,roq,swf,vc1,vvc,webm,wtv,yuv4mpegpipe"
+)
+"""ffmpeg's names of the formats that hold video. Not among them: playlists and scripts (hls, dash, concat, imf), which
+would open other files or addresses, and pictures and text (image2, tty), which would pass for a video."""
+
+PROTOCOLS = "file,pipe"
+MAX_LOG = 64 * 1024
+"""Bytes of ffmpeg's messages that are kept; a damaged file can cause megabytes of them."""
+
+_LINE = re.compile(r"^(?:\[(?P<context>[^\]@]+) @ [^\]]*\] )*\[(?P<level>[a-z]+)\] (?P<text>.*)$")
+
+
+@dataclass(frozen=True)
+class Message:
+    """One line of ffmpeg's log."""
+
+    context: str
+    """The decoder, demuxer or filter that spoke: `h264`, `mov,mp4,...`; empty for ffmpeg itself."""
+    level: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.context}: {self.text}" if self.context else self.text
+
+
+@dataclass
+class Run:
+    """A running ffmpeg. What it says and how it ended are known once the `with` of `running` is left."""
+
+    stdout: IO[bytes]
+    returncode: int = 0
+    """Negative for the signal that ended it. Zero says nothing of the file: ffmpeg ends 0 after damage too."""
+    stopped: bool = False
+    """The reader had enough before ffmpeg had given everything."""
+    log: list[Message] = field(default_factory=list)
+
+    def crashed(self) -> str | None:
+        """The signal by which ffmpeg fell over the file by itself, if it did."""
+        name = signal.Signals(-self.returncode).name if self.returncode < 0 else None
+        return name if name in ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGXCPU") else None
+
+
+def executable() -> str:
+    """The path of the ffmpeg that is used. Raises RuntimeError where imageio-ffmpeg brings none."""
+    import imageio_ffmpeg
+
+    return str(imageio_ffmpeg.get_ffmpeg_exe())
+
+
+def untrusted_input(path: Path, **options: Any) -> Any:
+    """ffmpeg-python's input node for `path`, which may open that one file and nothing else, and only as a video.
+
+    The path is given as a `file:` URL, so that no name is read as an option, a protocol or a pattern.
+    """
+    return ffmpeg.input(
+        f"file:{os.path.abspath(path)}", protocol_whitelist=PROTOCOLS, format_whitelist=CONTAINERS, **options
+    )
+
+
+def command(graph: Any, level: str) -> list[str]:
+    """The command line of a graph; messages from `level` on, each line with its level."""
+    first, *rest = ffmpeg.compile(graph, cmd=executable())
+    return [first, "-hide_banner", "-nostdin", "-nostats", "-v", f"level+{level}", *rest]
+
+
+@contextmanager
+def running(arguments: Sequence[str], timeout: float) -> Iterator[Run]:
+    """Runs ffmpeg while the block reads its `stdout`; ends it when the block is left early.
+
+    Raises TimeoutError (on leaving) when it ran for more than `timeout` seconds, and OSError when it was killed from
+    outside, which says nothing of the file. A child left behind by a killed parent ends at its next write, or once it
+    has used `timeout` CPU seconds a processor.
+    """
+    limit = math.ceil(timeout) * (os.cpu_count() or 1) + 1
+    arguments = [arguments[0], "-timelimit", str(limit), *arguments[1:]]
+    with subprocess.Popen(
+        arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=1 << 20
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        expired = threading.Event()
+
+        def expire() -> None:
+            expired.set()
+            process.kill()
+
+        timer = threading.Timer(timeout, expire)
+        timer.daemon = True
+        said = bytearray()
+        listener = threading.Thread(target=_listen, args=(process.stderr, said), daemon=True)
+        run = Run(process.stdout)
+        timer.start()
+        listener.start()
+        try:
+            yield run
+            if process.stdout.read(1):
+                run.stopped = True
+                process.kill()
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            run.returncode = process.wait()
+            timer.cancel()
+            listener.join()
+    if expired.is_set():
+        raise TimeoutError(f"ffmpeg took more than {timeout:g} s")
+    run.log = parse_log(said.decode("utf-8", "replace"))
+    if run.returncode in (-signal.SIGKILL, -signal.SIGTERM) and not run.stopped:
+        raise OSError("ffmpeg was killed")
+
+
+def _listen(stream: IO[bytes], said: bytearray) -> None:
+    while block := stream.read1(1 << 16):  # type: ignore[attr-defined]
+        said += block[: max(0, MAX_LOG - len(said))]
+
+
+def parse_log(text: str) -> list[Message]:
+    """The messages in what ffmpeg wrote; lines without a level (continuations, other libraries') are left out."""
+    found = (_LINE.match(line) for line in text.splitlines())
+    return [Message((m["context"] or "").strip(), m["level"], m["text"]) for m in found if m]

@@ -16,7 +16,8 @@ class Marker:
     """A committed shard.
 
     `clips` are the entries as they were written: a record's fields and, of an `ok` clip, its `rows`, `height`,
-    `width`, `content` (see `payload.Shape`) and, added here, `first_row`, the number of its first row in the data file.
+    `width`, `content` (see `payload.Shape`). Added here are `first_row`, the number of its first row in the data file,
+    and `position`, its number among the `ok` clips.
     """
 
     shard: str
@@ -38,9 +39,11 @@ def parse_marker(name: str, data: bytes) -> Marker:
         document = json.loads(data)
         if document["shard"] != shard:
             raise ValueError(f"it is the marker of {document['shard']!r}")
-        clips, first = tuple(document["clips"]), 0
+        clips, first, position = tuple(document["clips"]), 0, 0
         for entry in clips:
-            first = _check(entry, first)
+            if _is_ok(entry):
+                entry["first_row"], entry["position"] = first, position
+                first, position = first + int(entry["rows"]), position + 1
         size, sha256 = document["bytes"], document["sha256"]
         if (sha256 is None) != (first == 0) or (size > 0) != (first > 0):
             raise ValueError("it does not agree with itself on whether there is a data file")
@@ -51,15 +54,14 @@ def parse_marker(name: str, data: bytes) -> Marker:
         raise JobFailed(f"{name} is damaged: {' '.join(str(e).split())}; `verify` names what else is") from None
 
 
-def _check(entry: dict[str, Any], first: int) -> int:
-    """Adds `first_row` to an entry of an ok clip; the number of the first row after it."""
+def _is_ok(entry: dict[str, Any]) -> bool:
+    """Whether the entry's clip has rows. Raises ValueError, TypeError or KeyError when it is not as it must be."""
     if not isinstance(entry["clip_id"], str) or entry["outcome"] not in OUTCOMES:
         raise ValueError(f"clip {entry['clip_id']!r} has outcome {entry['outcome']!r}")
     if entry["outcome"] != "ok":
-        return first
+        return False
     if min(entry["rows"], entry["frames"], entry["height"], entry["width"]) < 1:
         raise ValueError(f"clip {entry['clip_id']} is ok and holds nothing")
     if not isinstance(entry["content"], str):
         raise TypeError(f"clip {entry['clip_id']} has content {entry['content']!r}")
-    entry["first_row"] = first
-    return first + int(entry["rows"])
+    return True

@@ -1,0 +1,208 @@
+"""`ClipDataset`: the clips of a dataset as torch samples, of which only the chunks and streams needed are read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset as TorchDataset
+
+from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.loading.batches import Batch, empty_block
+from kinetics_pipeline.loading.index import load_index
+from kinetics_pipeline.loading.selection import select
+from kinetics_pipeline.loading.shard_reader import ShardReader
+from kinetics_pipeline.loading.snippets import Snippet, central_snippet, random_snippet
+from kinetics_pipeline.loading.transforms import mirror, normalise
+from kinetics_pipeline.shards import codec
+from kinetics_pipeline.shards.catalogue import Dataset
+
+Stream = Literal["rgb", "flow", "both"]
+StoredStream = Literal["rgb", "flow"]
+
+
+class EpochIndex(int):
+    """The number of a sample, with the epoch it is drawn for: what a sampler hands to workers that outlive epochs."""
+
+    epoch: int
+
+    def __new__(cls, index: int, epoch: int) -> EpochIndex:
+        self = super().__new__(cls, index)
+        self.epoch = epoch
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return EpochIndex, (int(self), self.epoch)
+
+
+class ClipDataset(TorchDataset[dict[str, Any]]):
+    """Map style; a sample is `{"video": [C, T, H, W], "label": int, "clip_id": str}`.
+
+    `stream` is `rgb` (C = 3), `flow` (C = 2: u, v) or `both`: then `video` is RGB and `flow` the flow of the same
+    frames, crop and flip. `label` is the position in `classes`, -1 for a clip without a label.
+
+    With `train` a sample is a random snippet, crop and flip, drawn from (`seed`, epoch, clip_id) alone: see
+    `set_epoch`. Else it is the snippet and crop in the middle. `frames` is how many, every `stride`-th, of a clip that
+    is looped where it is too short; `frames=None` takes the whole clip, up to 250 frames. `crop=None` takes whole
+    frames.
+
+    Values are float32 in [-1, 1]. With `raw` they are the stored uint8 and not flipped; the sample says `flip`, and
+    `transforms.to_device` finishes a batch on the device: the way to train fast, together with `collate`.
+
+    Only committed shards are read. `classes`, `clips` (ids, or a file with one a line) and `examples_per_class` (the
+    first so many of each) choose among their clips. Works from a path or a URI, under fork and spawn, and pickled.
+
+    Raises UserError when nothing is left to read, for a stream the dataset does not have, a crop larger than its
+    frames, a class it does not know; when a sample is read, DamagedShard that names shard, clip and chunk.
+    """
+
+    def __init__(
+        self,
+        uri: str | os.PathLike[str],
+        split: str | None = None,
+        stream: Stream = "rgb",
+        frames: int | None = 64,
+        crop: int | None = 224,
+        train: bool = True,
+        seed: int = 0,
+        *,
+        stride: int = 1,
+        classes: Collection[str] | None = None,
+        clips: Collection[str] | str | Path | None = None,
+        examples_per_class: int | None = None,
+        raw: bool = False,
+    ) -> None:
+        dataset = Dataset.open(uri)
+        _require_arguments(stream, frames, crop, stride, dataset)
+        self.uri, self.stream, self.frames, self.crop, self.stride = dataset.store.uri, stream, frames, crop, stride
+        self.train, self.seed, self.raw = train, seed, raw
+        self.classes: list[str] = dataset.classes
+        """Labels by class number."""
+        self.recipe = dataset.recipe
+        self.index: pa.Table = select(load_index(dataset), dataset, split, classes, clips, examples_per_class)
+        """The clips chosen, in the order of the samples: `index.load_index`'s columns and `class`, the class number."""
+        _require_size(self.index, crop)
+        self._streams: tuple[StoredStream, ...] = ("rgb", "flow") if stream == "both" else (stream,)
+        self._reader = ShardReader(dataset.store, dataset.recipe.layout)
+        # In shared memory, so that workers which outlive an epoch see the next one.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draws other snippets, crops and flips from now on. `ClipSampler` does it by itself."""
+        self._epoch.fill_(epoch)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        clip, snippet = self._sample(index)
+        stored = {stream: np.empty(self._shape(stream, snippet), np.uint8) for stream in self._streams}
+        self._read(clip, snippet, stored)
+        sample = self._described(clip, snippet)
+        for name, stream in self._names():
+            values = torch.from_numpy(stored[stream]).permute(_TO_CHANNELS_FIRST[stream])
+            if not self.raw:
+                values = normalise(values)
+                values = (mirror(values) if snippet.flip else values).contiguous()
+            sample[name] = values
+        return sample
+
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """The samples of a batch (torch's fetcher calls this): raw ones of one size are decoded into one block."""
+        chosen = [self._sample(index) for index in indices]
+        sizes = {(len(s.frames), s.height, s.width) for _, s in chosen}
+        if not self.raw or len(sizes) != 1:
+            return [self[index] for index in indices]
+        blocks = {stream: empty_block([len(chosen), *self._shape(stream, chosen[0][1])]) for stream in self._streams}
+        samples = []
+        for number, (clip, snippet) in enumerate(chosen):
+            self._read(clip, snippet, {stream: block[number].numpy() for stream, block in blocks.items()})
+            samples.append(self._described(clip, snippet))
+        turned = {}
+        for name, stream in self._names():
+            first, *rest = _TO_CHANNELS_FIRST[stream]
+            turned[name] = blocks[stream].permute(0, first + 1, *(axis + 1 for axis in rest))
+            for sample, values in zip(samples, turned[name], strict=True):
+                sample[name] = values
+        return Batch(samples, turned)
+
+    def _names(self) -> list[tuple[str, StoredStream]]:
+        """What a sample calls each stream that is read."""
+        return [("flow" if stream == "flow" and self.stream == "both" else "video", stream) for stream in self._streams]
+
+    def _sample(self, index: int) -> tuple[dict[str, Any], Snippet]:
+        position = int(index)
+        if not -len(self) <= position < len(self):
+            raise IndexError(f"sample {position} of {len(self)}")
+        clip = self.index.slice(position % len(self), 1).to_pylist()[0]
+        size = (clip["frames"], clip["height"], clip["width"], self.frames, self.stride, self.crop)
+        if not self.train:
+            return clip, central_snippet(*size)
+        epoch = index.epoch if isinstance(index, EpochIndex) else int(self._epoch)
+        return clip, random_snippet((self.seed, epoch, clip["clip_id"]), *size)
+
+    def _described(self, clip: dict[str, Any], snippet: Snippet) -> dict[str, Any]:
+        sample = {"label": clip["class"], "clip_id": clip["clip_id"]}
+        return sample | {"flip": snippet.flip} if self.raw else sample
+
+    def _shape(self, stream: StoredStream, snippet: Snippet) -> tuple[int, ...]:
+        count, height, width = len(snippet.frames), snippet.height, snippet.width
+        return (count, height, width, 3) if stream == "rgb" else (count, 2, height, width)
+
+    def _read(self, clip: dict[str, Any], snippet: Snippet, out: dict[StoredStream, NDArray[np.uint8]]) -> None:
+        """Fills `out`, uint8 [T, H, W, 3] of rgb and [T, 2, H, W] of flow, with the snippet's crop."""
+        length, (height, width) = self.recipe.chunk_length, (clip["height"], clip["width"])
+        chunks = np.unique(snippet.frames // length).tolist()
+        place = (clip["shard"], clip["clip_id"])
+        images = self._reader.images(*place, clip["first_row"], clip["position"], chunks, self._streams)
+        rows, columns = (
+            slice(snippet.top, snippet.top + snippet.height),
+            slice(snippet.left, snippet.left + snippet.width),
+        )
+        for stream, values in out.items():
+            whole = np.empty((height, width, 3) if stream == "rgb" else (2, height, width), np.uint8)
+            for frame in np.unique(snippet.frames).tolist():
+                chunk, offset = divmod(frame, length)
+                try:
+                    image = images[stream][chunks.index(chunk)][offset]
+                    if self.recipe.layout == "array":
+                        whole = image
+                    else:
+                        (codec.decode_rgb if stream == "rgb" else codec.decode_flow)(image, whole)
+                    part = whole[rows, columns] if stream == "rgb" else whole[:, rows, columns]
+                    values[snippet.frames == frame] = part
+                except (IndexError, ValueError) as e:
+                    raise self._reader.damaged(*place, chunk, f"{stream}, frame {frame}: {e}") from e
+
+
+_TO_CHANNELS_FIRST: dict[StoredStream, tuple[int, int, int, int]] = {"rgb": (3, 0, 1, 2), "flow": (1, 0, 2, 3)}
+
+
+def _require_arguments(stream: str, frames: int | None, crop: int | None, stride: int, dataset: Dataset) -> None:
+    if stream not in get_args(Stream):
+        raise UserError(f"stream is {stream!r}; allowed: rgb, flow, both")
+    if stream != "rgb" and dataset.recipe.flow == "none":
+        raise UserError(f"stream is {stream!r}, but {dataset.store.uri} was built without flow; allowed: rgb")
+    for name, value in (("frames", frames), ("crop", crop), ("stride", stride)):
+        if value is not None and value < 1:
+            raise UserError(f"{name} is {value}; allowed: 1 or more")
+
+
+def _require_size(index: pa.Table, crop: int | None) -> None:
+    if crop is None:
+        return
+    for name in ("height", "width"):
+        sizes = index[name].to_numpy()
+        smallest = int(sizes.argmin())
+        if sizes[smallest] < crop:
+            clip = index.slice(smallest, 1).to_pylist()[0]
+            raise UserError(
+                f"crop is {crop}, but the frames of {clip['clip_id']} are {clip['height']}x{clip['width']}; "
+                f"allowed: at most {min(clip['height'], clip['width'])}"
+            )

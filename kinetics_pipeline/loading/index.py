@@ -1,0 +1,79 @@
+"""Which rows of which shard hold which clip: built once from the commit markers, and kept beside the dataset.
+
+Only committed shards count, and of a clip with several records the newest: where that is not `ok`, the clip is out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from typing import Any
+
+import pyarrow as pa
+
+from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.shards.catalogue import Dataset
+from kinetics_pipeline.shards.markers import Marker
+
+_CACHE = "state/loader-index-1.arrow"
+_KEY = b"markers"
+_SCHEMA = pa.schema(
+    [
+        ("clip_id", pa.string()),
+        ("split", pa.string()),
+        ("label", pa.string()),
+        ("shard", pa.string()),
+        ("first_row", pa.int64()),
+        ("position", pa.int32()),  # among the clips of the shard that are ok: its record batch in the array layout
+        ("frames", pa.int32()),
+        ("height", pa.int16()),
+        ("width", pa.int16()),
+    ]
+)
+_OF_ENTRY = tuple(name for name in _SCHEMA.names if name not in ("shard", "split"))
+
+
+def load_index(dataset: Dataset) -> pa.Table:
+    """A row for each clip that can be read, in the order of shards and rows; columns as in `_SCHEMA`.
+
+    Comes from the cache unless a marker appeared, went or changed since. Raises JobFailed naming a damaged marker.
+    """
+    key = _state(dataset)
+    cached = _cached(dataset, key)
+    if cached is not None:
+        return cached
+    index = _build(dataset).replace_schema_metadata({_KEY: key})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, index.schema) as stream:
+        stream.write_table(index)
+    with contextlib.suppress(UserError, FileNotFoundError):  # a dataset that may only be read does without the cache
+        dataset.store.write(_CACHE, sink.getvalue().to_pybytes())
+    return index
+
+
+def _state(dataset: Dataset) -> str:
+    """Stands for the set of markers: their names, sizes and time stamps."""
+    versions = [version for version in dataset.store.versions("shards") if version[0].endswith(".json")]
+    return hashlib.sha256(json.dumps(versions).encode()).hexdigest()
+
+
+def _cached(dataset: Dataset, key: str) -> pa.Table | None:
+    try:
+        with pa.ipc.open_stream(pa.py_buffer(dataset.store.read(_CACHE))) as stream:
+            index = stream.read_all()
+    except (FileNotFoundError, pa.ArrowInvalid, OSError, UserError):
+        return None
+    said = (index.schema.metadata or {}).get(_KEY, b"").decode()
+    return index if said == key and index.schema.equals(_SCHEMA) else None
+
+
+def _build(dataset: Dataset) -> pa.Table:
+    def row(marker: Marker, entry: dict[str, Any]) -> dict[str, Any] | None:
+        if entry["outcome"] != "ok":
+            return None
+        return {"shard": marker.shard, "split": marker.split} | {name: entry[name] for name in _OF_ENTRY}
+
+    rows = [found for found in dataset.newest(row).values() if found is not None]
+    rows.sort(key=lambda found: (found["shard"], found["first_row"]))
+    return pa.Table.from_pylist(rows, schema=_SCHEMA)

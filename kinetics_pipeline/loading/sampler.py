@@ -1,0 +1,112 @@
+"""`ClipSampler`: one order of clips a (seed, epoch), whatever the number of ranks, with few shards open at a time.
+
+Shards are shuffled, and clips within a window of shards: so far the order is of the dataset and the epoch alone. Of
+R ranks each takes every R-th clip, so that every step of all ranks together takes the next clips of that order. The
+state is the number of clips taken by all ranks; any other number of ranks goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+
+from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.loading.dataset import ClipDataset, EpochIndex
+
+
+class ClipSampler(Sampler[int]):
+    """For `DataLoader(dataset, sampler=..., batch_size=...)`, with one of the ranks 0 to `world_size` - 1.
+
+    Yields sample numbers that carry their epoch, so that crops and flips are of (seed, epoch, clip) also in workers
+    that outlive epochs. Every rank yields equally many: with `drop_last` the clips left over by the ranks go, else the
+    first of the order come again. `shuffle=False` is the dataset's own order. A `window` is a number of shards.
+
+    After `load_state_dict` the epoch goes on where the state was taken; `set_epoch` begins another.
+    """
+
+    def __init__(
+        self,
+        dataset: ClipDataset,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        seed: int = 0,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        window: int = 16,
+    ) -> None:
+        if not 0 <= rank < world_size:
+            raise UserError(f"rank is {rank} of {world_size}; allowed: 0 to {world_size - 1}")
+        if window < 1:
+            raise UserError(f"window is {window}; allowed: 1 or more")
+        self.rank, self.world_size, self.seed = rank, world_size, seed
+        self.shuffle, self.drop_last, self.window = shuffle, drop_last, window
+        self.epoch = 0
+        self._shards = np.asarray(dataset.index["shard"].combine_chunks().dictionary_encode().indices)
+        self._begin = 0
+        """Clips of this epoch that all ranks together took before this iteration."""
+        self._taken = 0
+        """Clips that this rank took in this iteration."""
+
+    def __len__(self) -> int:
+        """How many this rank yields from where it stands at the beginning of an iteration."""
+        left = len(self._shards) - self._begin
+        return left // self.world_size if self.drop_last else -(-left // self.world_size)
+
+    def __iter__(self) -> Iterator[int]:
+        self._taken = 0
+        order = self.order()
+        left = order[self._begin :]
+        count = len(self)
+        whole = np.resize(np.concatenate([left, order]), count * self.world_size)
+        for index in whole[self.rank :: self.world_size].tolist():
+            self._taken += 1
+            yield EpochIndex(index, self.epoch)
+
+    def order(self) -> NDArray[np.int64]:
+        """Every sample number once, in the order of this epoch."""
+        if not self.shuffle:
+            return np.arange(len(self._shards))
+        key = _mix(np.array([self.seed % 2**64], np.uint64)) ^ _mix(np.array([self.epoch + 2**32], np.uint64))
+        numbers = np.arange(int(self._shards.max()) + 1, dtype=np.uint64)
+        place = np.empty(len(numbers), np.int64)
+        place[np.argsort(_mix(numbers ^ _mix(key)), kind="stable")] = np.arange(len(numbers))
+        drawn = _mix(np.arange(len(self._shards), dtype=np.uint64) ^ _mix(key + np.uint64(1)))
+        return np.lexsort((drawn, place[self._shards] // self.window))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begins an epoch; the one that `load_state_dict` is in the middle of goes on."""
+        if epoch != self.epoch:
+            self.epoch, self._begin, self._taken = epoch, 0, 0
+
+    def state_dict(self, taken: int | None = None) -> dict[str, Any]:
+        """Where all ranks stand after each took `taken` clips in this iteration; by default what this one yielded.
+
+        A DataLoader with workers asks for clips ahead of the batches it gives: there `taken` is the clips trained on.
+        """
+        taken = self._taken if taken is None else taken
+        consumed = min(self._begin + taken * self.world_size, len(self._shards))
+        return {"epoch": self.epoch, "consumed": consumed, "seed": self.seed, "clips": len(self._shards)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a state, taken with whatever number of ranks.
+
+        Raises UserError when it is that of another seed or another number of clips, whose order is not this one.
+        """
+        for name, mine in (("seed", self.seed), ("clips", len(self._shards))):
+            if state[name] != mine:
+                raise UserError(f"the state to go on from has {name} {state[name]}; this sampler has {mine}")
+        self.epoch, self._begin, self._taken = int(state["epoch"]), int(state["consumed"]), 0
+
+
+def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """SplitMix64's finaliser (Steele, Lea & Flood 2014): the same order with every version of numpy."""
+    with np.errstate(over="ignore"):
+        mixed = values + np.uint64(0x9E3779B97F4A7C15)
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return mixed ^ (mixed >> np.uint64(31))

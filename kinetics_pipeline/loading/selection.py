@@ -1,0 +1,71 @@
+"""Which clips of a dataset are asked for: a split, classes, ids, the first few examples of each class."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.shards.catalogue import Dataset
+
+
+def select(
+    index: pa.Table,
+    dataset: Dataset,
+    split: str | None,
+    classes: Collection[str] | None,
+    clips: Collection[str] | str | Path | None,
+    examples_per_class: int | None,
+) -> pa.Table:
+    """The rows of `index` (`load_index`'s) that are asked for, in its order, with a column `class`, int32.
+
+    Raises UserError for a split or class that there is not, and when no clip is left. Ids of `clips` that the dataset
+    does not hold are passed over: what is taken is what both have.
+    """
+    numbers = pa.array(range(len(dataset.classes)), pa.int32())
+    index = index.append_column(
+        "class", pc.fill_null(numbers.take(pc.index_in(index["label"], pa.array(dataset.classes, pa.string()))), -1)
+    )
+    if not len(index):
+        raise UserError(f"{dataset.store.uri} holds no clip that is ok in a committed shard: build it first")
+    if split is not None:
+        there = sorted(set(index["split"].unique().to_pylist()))
+        if split not in there:
+            raise UserError(f"split is {split!r}; {dataset.store.uri} holds {', '.join(there)}")
+        index = index.filter(pc.equal(index["split"], split))
+    if classes is not None:
+        if unknown := sorted(set(classes) - set(dataset.classes)):
+            raise UserError(f"class {unknown[0]!r} is none of the {len(dataset.classes)} of {dataset.store.uri}")
+        index = index.filter(pc.is_in(index["label"], pa.array(sorted(classes), pa.string())))
+    if clips is not None:
+        ids = _ids(clips) if isinstance(clips, str | Path) else clips
+        index = index.filter(pc.is_in(index["clip_id"], pa.array(sorted(ids), pa.string())))
+    if examples_per_class is not None:
+        if examples_per_class < 1:
+            raise UserError(f"examples_per_class is {examples_per_class}; allowed: 1 or more")
+        index = index.filter(pa.array(_place_in_class(index["class"].to_numpy()) < examples_per_class))
+    if not len(index):
+        raise UserError(f"no clip of {dataset.store.uri} is left by this choice of split, classes and clips")
+    return index.combine_chunks()
+
+
+def _ids(file: str | Path) -> set[str]:
+    try:
+        lines = Path(file).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as e:
+        raise UserError(f"clips: {file} cannot be read: {e.strerror if isinstance(e, OSError) else e}") from None
+    return {line.strip() for line in lines if line.strip()}
+
+
+def _place_in_class(classes: np.ndarray) -> np.ndarray:
+    """For every clip, how many of its class come before it."""
+    order = np.argsort(classes, kind="stable")
+    begins = np.flatnonzero(np.diff(classes[order], prepend=-2))
+    lengths = np.diff(np.append(begins, len(order)))
+    places = np.empty(len(order), np.int64)
+    places[order] = np.arange(len(order)) - np.repeat(begins, lengths)
+    return places

@@ -1,0 +1,51 @@
+"""From stored uint8 values to what a model takes, on the device: nothing float crosses a process border.
+
+A flip mirrors the columns, and motion to the right becomes motion to the left: u is negated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+_STREAMS = ("video", "flow")
+
+
+def normalise(stored: torch.Tensor) -> torch.Tensor:
+    """uint8 [..., C, T, H, W] as float32 in [-1, 1]: 3 channels are RGB, 2 are flow (u, v), over +-20 px.
+
+    Stored flow of 128 (no motion) gives exactly 0; 0, which only JPEG can make, counts as 1. Raises ValueError for
+    another number of channels.
+    """
+    channels = stored.shape[-4]
+    if channels == 3:
+        return stored.to(torch.float32).div_(127.5).sub_(1)
+    if channels == 2:
+        return stored.clamp(min=1).to(torch.float32).sub_(128).div_(127)
+    raise ValueError(f"{channels} channels; allowed: 3 (RGB) or 2 (flow)")
+
+
+def mirror(values: torch.Tensor) -> torch.Tensor:
+    """Normalised values [..., C, T, H, W] flipped left to right; of flow (2 channels) with u negated."""
+    flipped = values.flip(-1)
+    if values.shape[-4] == 2:
+        flipped.select(-4, 0).neg_()
+    return flipped
+
+
+def to_device(batch: Mapping[str, Any], device: torch.device | str) -> dict[str, Any]:
+    """A batch of `ClipDataset(raw=True)` as a model takes it: on `device`, in [-1, 1], its flips done.
+
+    `video` (and `flow`) come as uint8 [N, C, T, H, W] with `flip`, bool [N]; they leave as contiguous float32, without
+    `flip`. The rest goes along: `label` to the device, `clip_id` as it is.
+    """
+    flips = batch["flip"].to(device, non_blocking=True)
+    moved = {name: value for name, value in batch.items() if name not in (*_STREAMS, "flip")}
+    moved["label"] = batch["label"].to(device, non_blocking=True)
+    for name in _STREAMS:
+        if name in batch:
+            values = normalise(batch[name].to(device, non_blocking=True))
+            moved[name] = torch.where(flips.view(-1, 1, 1, 1, 1), mirror(values), values).contiguous()
+    return moved

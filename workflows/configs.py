@@ -89,7 +89,9 @@ class Selection:
         require("--limit", self.limit, self.limit is None or self.limit >= 1, "1 or more")
         require("--clips-per-shard", self.clips_per_shard, self.clips_per_shard >= 1, "1 or more")
         require("--rate", self.rate, 0 < self.rate < 1e9, "more than 0")
-        require("--source", "", bool(self.source) and all(self.source), "youtube, a URL template, a folder or tar files")
+        require(
+            "--source", "", bool(self.source) and all(self.source), "youtube, a URL template, a folder or tar files"
+        )
 
 
 @Parameter(name="*")

@@ -133,7 +133,7 @@ def _room() -> Iterator[Finding]:
         room = shutil.disk_usage(shared).total
         small = room < 1 << 30
         mend = "give the container --shm-size=2g: Ray falls back to slow disk" if small else ""
-        yield Finding("/dev/shm", "note" if small else "ok", size(room), mend)
+        yield Finding("shm", "note" if small else "ok", size(room), mend)
     free = shutil.disk_usage(Path.home()).free
     small = free < 20 << 30
     yield Finding("disk", "note" if small else "ok", f"{size(free)} free under {Path.home()}")

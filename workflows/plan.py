@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import cast
 
 from rich.console import Console
 from rich.table import Table
 
-from kinetics_pipeline.annotations import clips_of
 from kinetics_pipeline.estimate import estimate
 from kinetics_pipeline.plan import Plan, make_plan
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Clip
 from kinetics_pipeline.shards.catalogue import Dataset
+from kinetics_pipeline.sources.base import LocalSource, is_network
 from kinetics_pipeline.sources.youtube import YouTube
-from kinetics_pipeline.sources.base import is_network
 from workflows.build.asked import Asked, asked_recipe, read_asked, say_what_is_odd
 from workflows.configs import PlanConfig
 from workflows.progress import duration, size
@@ -30,14 +30,13 @@ def plan(files: Sequence[str], config: PlanConfig) -> None:
     if dataset is not None:
         dataset.recipe.require_same(recipe)
         dataset.require_classes(asked.annotations.labels)
-    table = asked.annotations.table
     unfinished = dataset.unfinished() if dataset else None
     planned = make_plan(
-        table,
-        dataset.outcomes() if dataset else {},
-        asked.settings,
-        local=asked.held_locally(clips_of(table)),
-        next_numbers=dataset.next_shard_numbers() if dataset else None,
+        asked.annotations.table,
+        outcomes=dataset.outcomes() if dataset else {},
+        settings=asked.settings,
+        held_locally=asked.held_locally,
+        next_shard=dataset.next_shard_numbers() if dataset else {},
     )
     _show(planned, asked, config, recipe)
     if unfinished is not None:
@@ -51,13 +50,13 @@ def _show(planned: Plan, asked: Asked, config: PlanConfig, recipe: Recipe) -> No
     splits: dict[str, Counter[str]] = {}
     videos: dict[str, set[str]] = {}
     origins: Counter[str] = Counter()
-    for name, clips in planned.shards():
-        split = name.rpartition("-")[0]
+    for shard in planned.shards():
+        split = shard.name.rpartition("-")[0]
         counts = splits.setdefault(split, Counter())
         counts["shards"] += 1
-        counts["clips"] += len(clips)
-        videos.setdefault(split, set()).update(clip.video_id for clip in clips)
-        origins.update(_origin(clip, asked) for clip in clips)
+        counts["clips"] += len(shard.clips)
+        videos.setdefault(split, set()).update(clip.video_id for clip in shard.clips)
+        origins.update(_origin(clip, asked) for clip in shard.clips)
     table = Table("split", "clips", "videos", "shards", box=None, pad_edge=False)
     for split, counts in sorted(splits.items()):
         table.add_row(split, str(counts["clips"]), str(len(videos[split])), str(counts["shards"]))
@@ -75,6 +74,8 @@ def _show(planned: Plan, asked: Asked, config: PlanConfig, recipe: Recipe) -> No
 def _origin(clip: Clip, asked: Asked) -> str:
     """The first source that has the clip, or would be asked for it."""
     for source in asked.sources:
-        if is_network(source) or source.candidates(clip):
+        if is_network(source):
+            return source.name
+        if cast(LocalSource, source).candidates(clip):
             return source.name
     return "nowhere: no source has them"

@@ -11,8 +11,8 @@ from rich.table import Table
 
 from kinetics_pipeline.records import FINAL, NEEDS_ACCESS, RETRYABLE
 from kinetics_pipeline.shards.catalogue import Dataset
-from workflows.build.job import PROGRESS, RUN
 from workflows.build.fetching import STATE as EGRESS
+from workflows.build.job import PROGRESS, RUN
 from workflows.build.lease import holder
 from workflows.progress import duration, size
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeGuard, get_args
 
 from kinetics_pipeline.records import Clip, Outcome
 
@@ -33,6 +33,8 @@ class Failure:
 
     outcome: Outcome | EgressSignal
     detail: str
+    wait: float | None = None
+    """Seconds that a throttling server asked to be left alone, where it said (Retry-After)."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class Download:
 class LocalSource(Protocol):
     """Files at hand; costs no network. Plain data: it is pickled to the workers."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def candidates(self, clip: Clip) -> list[Media]:
         """The files that may hold the clip, best first; empty when there is none."""
@@ -61,10 +64,21 @@ class LocalSource(Protocol):
 class NetworkSource(Protocol):
     """A server. Plain data: it is pickled to a child process, in which `download` runs and may be killed."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def download(self, video_id: str, clips: Sequence[Clip], folder: Path) -> Download:
         """Fetches what the clips of one video need into `folder`, going on from what an earlier call left there.
 
         Never raises for anything a server or a network can do: that is a `Failure`.
         """
+
+
+def is_network(source: LocalSource | NetworkSource) -> TypeGuard[NetworkSource]:
+    """Whether a source must be asked over a network; the others have files at hand."""
+    return hasattr(source, "download")
+
+
+def is_signal(outcome: Outcome | EgressSignal) -> TypeGuard[EgressSignal]:
+    """Whether a failure speaks of the address that asked, and not of the clip."""
+    return outcome in get_args(EgressSignal)

@@ -153,12 +153,17 @@ def _pose(label: str, seconds: float) -> tuple[tuple[float, float], float, float
 
 
 def _texture(random: np.random.Generator, height: int, width: int, grain: float) -> Numbers:
-    """Coloured blobs about `grain` pixels wide, float32 [height, width, 3], around 128."""
-    noise: Any = random.normal(size=(height, width, 3)).astype(np.float32)
-    blobs = cv2.GaussianBlur(noise, (0, 0), grain / 2)
-    fine = cv2.GaussianBlur(noise[::-1], (0, 0), grain / 4)
-    mixed = blobs / blobs.std() + 0.6 * fine / fine.std()
-    return np.asarray(np.clip(128 + 42 * mixed, 0, 255), np.float32)
+    """Blobs about `grain` pixels wide in shades of one drawn colour, float32 [height, width, 3]."""
+
+    def blobs(channels: int, size: float) -> Any:
+        noise: Any = random.normal(size=(height, width, channels)).astype(np.float32)
+        smooth = cv2.GaussianBlur(noise, (0, 0), size / 2).reshape(noise.shape)
+        return smooth / smooth.std()
+
+    colour = random.uniform(70, 185, 3)
+    return np.asarray(
+        np.clip(colour + 34 * blobs(1, grain) + 18 * blobs(1, grain / 2) + 12 * blobs(3, grain), 0, 255), np.float32
+    )
 
 
 def _encode(path: Path, video: Rendered) -> None:

@@ -1,9 +1,22 @@
-"""The video architectures, their weights, and their training and evaluation loops. Needs torch and nothing else of
-this project."""
+"""The video architectures, their weights, and their training and evaluation loops. Needs nothing else of this
+project."""
 
 from __future__ import annotations
 
 from models.errors import Diverged, InputError
 from models.registry import MODELS, build_model, count_parameters
+from models.weights.checkpoints import Checkpoint, load_checkpoint, read_checkpoint, save_checkpoint
+from models.weights.inflation import inflate
 
-__all__ = ["MODELS", "Diverged", "InputError", "build_model", "count_parameters"]
+__all__ = [
+    "MODELS",
+    "Checkpoint",
+    "Diverged",
+    "InputError",
+    "build_model",
+    "count_parameters",
+    "inflate",
+    "load_checkpoint",
+    "read_checkpoint",
+    "save_checkpoint",
+]

@@ -1,0 +1,57 @@
+"""What the units of I3D are called elsewhere, worked out from the architecture's own table."""
+
+from __future__ import annotations
+
+from models.inception import LAYERS, Convolution, Mixed
+
+_BRANCHES = {"b0": (0, "0a_1x1"), "b1a": (1, "0a_1x1"), "b1b": (1, "0b_3x3"), "b2a": (2, "0a_1x1")} | {
+    "b2b": (2, "0b_3x3"),
+    "b3b": (3, "0b_1x1"),
+}
+"""Our unit in a Mixed block -> its branch, and the end of its name, in TensorFlow's files."""
+_HASSONY_BRANCHES = {"b0": "0", "b1a": "1.0", "b1b": "1.1", "b2a": "2.0", "b2b": "2.1", "b3b": "3.1"}
+_GOOGLENET_BRANCHES = {"b0": "1", "b1a": "2.0", "b1b": "2.1", "b2a": "3.0", "b2b": "3.1", "b3b": "4.1"}
+_GOOGLENET_STEM = {"Conv3d_1a_7x7": "conv1", "Conv3d_2b_1x1": "conv2", "Conv3d_2c_3x3": "conv3"}
+
+TYPO = {"Mixed_5b.b2b": "Mixed_5b/Branch_2/Conv3d_0a_3x3"}
+"""The released code names this one unit 0a where all others say 0b, and so do its checkpoints."""
+
+
+def units() -> tuple[str, ...]:
+    """Our names of all units with normalisation, first to last."""
+    names: list[str] = []
+    for name, layer in LAYERS.items():
+        if isinstance(layer, Convolution):
+            names.append(name)
+        elif isinstance(layer, Mixed):
+            names.extend(f"{name}.{branch}" for branch in _BRANCHES)
+    return tuple(names)
+
+
+def tensorflow_unit(unit: str) -> str:
+    """In google-deepmind/kinetics-i3d's checkpoints, below their scope."""
+    if unit == "logits":
+        return "Logits/Conv3d_0c_1x1"
+    if unit in TYPO:
+        return TYPO[unit]
+    block, _, branch = unit.partition(".")
+    if not branch:
+        return block
+    number, end = _BRANCHES[branch]
+    return f"{block}/Branch_{number}/Conv3d_{end}"
+
+
+def hassony_unit(unit: str) -> str:
+    """In hassony2/kinetics_i3d_pytorch's state dicts."""
+    if unit == "logits":
+        return "conv3d_0c_1x1"
+    block, _, branch = unit.partition(".")
+    return f"{block.lower()}.branch_{_HASSONY_BRANCHES[branch]}" if branch else block.lower()
+
+
+def googlenet_unit(unit: str) -> str:
+    """In torchvision's GoogLeNet."""
+    block, _, branch = unit.partition(".")
+    if not branch:
+        return _GOOGLENET_STEM[block]
+    return f"inception{block.removeprefix('Mixed_')}.branch{_GOOGLENET_BRANCHES[branch]}"

@@ -1,0 +1,79 @@
+"""Reads and writes torch's files: only tensors and plain data, never a pickle that runs code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import struct
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.errors import InputError
+
+_UNREADABLE = (
+    pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError,
+    AssertionError, OverflowError, MemoryError, ImportError, struct.error,
+)  # fmt: skip
+"""What torch.load raises for files that are cut short, damaged or no checkpoints at all, by where they are so."""
+
+
+def read_torch_file(path: Path) -> Any:
+    """The file's content, on the CPU. Raises InputError for a file that is missing or holds anything else."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise InputError(f"cannot read checkpoint {path}: {error.strerror or error}") from error
+    except pickle.UnpicklingError as error:
+        if "Weights only load failed" in str(error) and "GLOBAL" in str(error):
+            raise InputError(
+                f"{path} holds Python objects beside tensors and could run code, so it is not read; save its state_dict"
+            ) from error
+        raise InputError(f"{path} is no checkpoint, or is cut short or damaged") from error
+    except _UNREADABLE as error:
+        raise InputError(f"{path} is no checkpoint, or is cut short or damaged") from error
+
+
+def write_torch_file(document: dict[str, Any], path: Path) -> None:
+    """Writes `document` whole or not at all, and durably.
+
+    Raises:
+        TypeError: something in it is neither a tensor nor plain data, and could not be read back.
+    """
+    _require_plain(document, "checkpoint")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            torch.save(document, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the rename itself
+    finally:
+        os.close(folder)
+
+
+def _require_plain(value: object, where: str) -> None:
+    if value is None or isinstance(value, (bool, int, float, str, Tensor)):
+        return
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _require_plain(key, where)
+            _require_plain(item, f"{where}[{key!r}]")
+    elif isinstance(value, (list, tuple)) and type(value) in (list, tuple):  # a named tuple would not load
+        for number, item in enumerate(value):
+            _require_plain(item, f"{where}[{number}]")
+    else:
+        raise TypeError(f"{where} is {type(value).__name__}, neither a tensor nor plain data")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -48,7 +49,8 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
     frames, crop and flip. `label` is the position in `classes`, -1 for a clip without a label.
 
     With `train` a sample is a random snippet, crop and flip, drawn from (`seed`, epoch, clip_id) alone: see
-    `set_epoch`. Else it is the snippet and crop in the middle. `frames` is how many, every `stride`-th, of a clip that
+    `set_epoch`; `flip=False` leaves the flip out, for classes that differ in left and right. Else it is the snippet and
+    crop in the middle. `frames` is how many, every `stride`-th, of a clip that
     is looped where it is too short; `frames=None` takes the whole clip, up to 250 frames. `crop=None` takes whole
     frames.
 
@@ -77,11 +79,12 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
         clips: Collection[str] | str | Path | None = None,
         examples_per_class: int | None = None,
         raw: bool = False,
+        flip: bool = True,
     ) -> None:
         dataset = Dataset.open(uri)
         _require_arguments(stream, frames, crop, stride, dataset)
         self.uri, self.stream, self.frames, self.crop, self.stride = dataset.store.uri, stream, frames, crop, stride
-        self.train, self.seed, self.raw = train, seed, raw
+        self.train, self.seed, self.raw, self.flip = train, seed, raw, flip
         self.classes: list[str] = dataset.classes
         """Labels by class number."""
         self.recipe = dataset.recipe
@@ -145,7 +148,8 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
         if not self.train:
             return clip, central_snippet(*size)
         epoch = index.epoch if isinstance(index, EpochIndex) else int(self._epoch)
-        return clip, random_snippet((self.seed, epoch, clip["clip_id"]), *size)
+        snippet = random_snippet((self.seed, epoch, clip["clip_id"]), *size)
+        return clip, snippet if self.flip else replace(snippet, flip=False)
 
     def _described(self, clip: dict[str, Any], snippet: Snippet) -> dict[str, Any]:
         sample = {"label": clip["class"], "clip_id": clip["clip_id"]}

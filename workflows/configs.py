@@ -176,6 +176,8 @@ class TrainConfig:
     """Frames a snippet."""
     crop: int = 224
     """Pixels a side."""
+    flip: bool = True
+    """Mirror half of the clips, negating the flow's u; not for classes that differ in left and right."""
     dropout: float = 0.5
     """Probability that a feature is dropped before the classifier."""
     batch_norm_momentum: float | None = None

@@ -2,13 +2,16 @@
 
 import json
 import math
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kinetics_pipeline.annotations import Annotations, clips_of, load_annotations, read_annotations, read_labels
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.records import Clip
+from kinetics_pipeline.records import SPLIT, VIDEO_ID, Clip
 
 HEADER = "label,youtube_id,time_start,time_end,split\n"
 
@@ -99,7 +102,7 @@ def test_a_json_list_of_objects_is_read(write):
         ("abc,1,2,test", Clip("abc_000001_000002", "abc", 1, 2, None, "test")),
         ("abc", Clip("abc", "abc", None, None, None, "val")),
         ("run,0wR5jVB-WPk,1,2,train,0", Clip("0wR5jVB-WPk_000001_000002", "0wR5jVB-WPk", 1, 2, "run", "train")),
-        ("v_000000001,handwriting,1,2", Clip("v_000000001_000001_000002", "v_000000001", 1, 2, "handwriting", "val")),
+        ("v_01,handwriting,1,2", Clip("v_01_000001_000002", "v_01", 1, 2, "handwriting", "val")),
         ("c/my clip.avi,run", Clip("my_clip", "my_clip", None, None, "run", "val", "c/my clip.avi")),
     ],
 )
@@ -303,3 +306,37 @@ def test_a_labels_file_is_read_in_its_order_and_must_not_repeat(write):
         read_labels(write("a\nb\na\n", "labels.txt"))
     with pytest.raises(UserError, match="no labels"):
         read_labels(write("\n", "labels.txt"))
+
+
+cells = st.sampled_from(
+    ["", "abc", "..", "a/b.mp4", "1", "2", "-1", "nan", "run", "val", '"', 'x"y', "\x00", "\u2028", "é"]
+)
+lines = st.lists(st.lists(cells, max_size=7).map(",".join), max_size=8).map("\n".join)
+keys = st.sampled_from(["abc", "annotations", "segment", "label", "subset", "youtube_id", "path", "time_start", ""])
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | cells
+values = st.recursive(scalars, lambda v: st.lists(v, max_size=3) | st.dictionaries(keys, v, max_size=4), max_leaves=12)
+
+
+@given(
+    lines.map(lambda t: ("x.csv", t))
+    | lines.map(lambda t: ("y.csv", HEADER + t))
+    | values.map(lambda v: ("z.json", json.dumps(v)))
+)
+@settings(deadline=None)
+def test_whatever_a_file_holds_it_gives_sound_clips_or_one_kind_of_error(file):
+    name, text = file
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / name).write_bytes(text.encode("utf-8", "surrogatepass"))
+        try:
+            annotations = skipped(Path(folder) / name)
+        except UserError:
+            return
+    assert annotations.table["clip_id"].is_unique
+    for clip in clips_of(annotations.table):
+        assert VIDEO_ID.fullmatch(clip.video_id)
+        assert clip.video_id.strip(".")
+        assert (clip.time_start is None) == (clip.time_end is None)
+        assert clip.time_start is None or 0 <= clip.time_start < clip.time_end
+        assert SPLIT.fullmatch(clip.split)
+        assert clip.path is None or ".." not in clip.path.split("/")
+    assert all(str(bad).isprintable() for bad in annotations.bad_rows)

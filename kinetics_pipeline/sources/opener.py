@@ -1,0 +1,156 @@
+"""yt-dlp as this pipeline uses it: its opener and extractors, quiet, counted, without a file of its own."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from yt_dlp import YoutubeDL
+from yt_dlp.networking.common import Request, Response
+
+from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.sources.addresses import PrivateAddress
+from kinetics_pipeline.sources.options import SourceOptions
+
+PASSED_OPTIONS = frozenset(
+    {
+        "age_limit",
+        "check_formats",
+        "compat_opts",
+        "concurrent_fragment_downloads",
+        "dynamic_mpd",
+        "extractor_args",
+        "extractor_retries",
+        "file_access_retries",
+        "format",
+        "format_sort",
+        "format_sort_force",
+        "fragment_retries",
+        "geo_bypass",
+        "geo_bypass_country",
+        "geo_bypass_ip_block",
+        "geo_verification_proxy",
+        "hls_split_discontinuity",
+        "http_chunk_size",
+        "http_headers",
+        "impersonate",
+        "legacyserverconnect",
+        "max_filesize",
+        "nocheckcertificate",
+        "prefer_free_formats",
+        "prefer_insecure",
+        "ratelimit",
+        "retries",
+        "skip_unavailable_fragments",
+        "sleep_interval_requests",
+        "socket_timeout",
+        "source_address",
+        "throttledratelimit",
+    }
+)
+"""The options of yt-dlp that a user may set. The others run programs (`exec_cmd`, `external_downloader`), write files
+elsewhere (`outtmpl`, `paths`, `writeinfojson`), read the user's browser or keys (`cookiesfrombrowser`, `netrc_cmd`),
+or are the pipeline's own to set. A list of what is harmless stays right when yt-dlp gains an option."""
+
+FORMAT = "bv[protocol=https]/b[protocol=https]/bv/b"
+"""Video alone before video with sound, one file over HTTPS before fragments."""
+
+
+def require_passable(options: Mapping[str, Any]) -> None:
+    """Raises UserError for the first yt-dlp option that is not handed through."""
+    for name in options:
+        if name not in PASSED_OPTIONS:
+            raise UserError(
+                f"--ytdlp-option {name} is refused: it is not among the options that neither run programs, nor touch "
+                f"files, nor read the browser: {', '.join(sorted(PASSED_OPTIONS))}"
+            )
+
+
+class _Captured:
+    """yt-dlp's logger protocol. Warnings are kept: the HTTP status of a refused player request is only there."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def debug(self, message: str) -> None:
+        """Progress and the like; nobody reads it."""
+
+    def warning(self, message: str, **_: object) -> None:
+        self.warnings.append(message)
+
+    def error(self, message: str) -> None:
+        """The same text comes as an exception."""
+
+
+class Opener(YoutubeDL):
+    """A YoutubeDL that counts its requests. One for each thread, closed after use (`with`)."""
+
+    def __init__(self, options: SourceOptions) -> None:
+        self._captured = _Captured()
+        self.refused_addresses: list[str] = []
+        self.begin()
+        defaults: dict[str, Any] = {
+            "quiet": True,
+            "noprogress": True,
+            "logger": self._captured,
+            "ignoreerrors": False,
+            "noplaylist": True,
+            "cachedir": False,
+            "socket_timeout": options.timeout,
+            "retries": 3,
+            "extractor_retries": 1,
+            "fragment_retries": 3,
+            "retry_sleep_functions": {"extractor": lambda attempt: min(60, 2 * 2**attempt)},
+            "sleep_interval_requests": 0.75,
+            "format": FORMAT,
+            # `res` is the short side; `+res:N` the smallest that is at least N, else the largest below. H.264 in MP4
+            # before the others: it decodes fastest and carries an index.
+            "format_sort": [f"+res:{options.short_side}", "vcodec:h264", "ext:mp4:m4a", "+fps", "+size"],
+            "fixup": "never",
+            "updatetime": False,
+            "color": "never",
+        }
+        if options.proxy is not None:
+            defaults["proxy"] = options.proxy
+        if options.cookies is not None:
+            defaults["cookiefile"] = io.StringIO(options.cookies)  # a private copy: yt-dlp writes its cookies back
+        super().__init__({**defaults, **options.ytdlp_options})
+
+    def begin(self) -> None:
+        """Starts the counts of one download."""
+        self.requests = 0
+        self.bytes_fetched = 0
+        self._captured.warnings.clear()
+        self.refused_addresses.clear()
+
+    @property
+    def warnings(self) -> list[str]:
+        return self._captured.warnings
+
+    def urlopen(self, req: Request | str) -> Response:
+        self.requests += 1
+        return super().urlopen(req)
+
+    def raise_if_forbidden(self) -> None:
+        """Raises PrivateAddress when the last connection failed because its address was refused."""
+        if self.refused_addresses:
+            raise PrivateAddress("the server leads to a private address; see --allow-private-addresses")
+
+
+_of_thread = threading.local()
+
+
+def shared_opener(options: SourceOptions) -> Opener:
+    """This thread's opener: it keeps connections, the guest session and the player's decoded scripts from one video
+    to the next, which spares YouTube and us most of the requests. Its counts begin anew.
+    """
+    key, opener = getattr(_of_thread, "opener", (None, None))
+    if opener is None or key != options:
+        if opener is not None:
+            opener.close()
+        opener = Opener(options)
+        _of_thread.opener = (options, opener)
+    opener.begin()
+    return opener

@@ -1,0 +1,74 @@
+"""What the fake serves, and the faults it serves it with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class Faults:
+    """What goes wrong with one kind of request. `kind` is an HTTP status, or one of
+
+    `stall` (no answer), `garbage` (not JSON), `html` (a page with status 200), `empty`, `wrong_video`, `truncate`
+    (half of the body, then FIN), `reset` (half, then RST), `stall_mid` (half, then silence), `norange` (Range is
+    ignored), `slow` (`rate` bytes/s), `redirect` (to `location`), `no_length` (chunked).
+    """
+
+    kind: str = "ok"
+    times: int | None = None
+    """Only the first so many requests are hit; None: all."""
+    headers: dict[str, str] = field(default_factory=dict)
+    rate: float = 100_000
+    location: str = ""
+
+
+@dataclass
+class Rendition:
+    """One format of a video."""
+
+    path: Path
+    itag: int
+    width: int
+    height: int
+    fps: float = 25
+    bitrate: int = 500_000
+    vcodec: str | None = "avc1.4d401e"
+    acodec: str | None = None
+    """Set: a combined ("progressive") format."""
+    container: str = "mp4"
+
+    def to_json(self, url: str, duration: float) -> dict[str, Any]:
+        codecs = ", ".join(filter(None, (self.vcodec, self.acodec)))
+        side = min(self.width, self.height)
+        document: dict[str, Any] = {
+            "itag": self.itag,
+            "url": url,
+            "mimeType": f'{"video" if self.vcodec else "audio"}/{self.container}; codecs="{codecs}"',
+            "bitrate": self.bitrate,
+            "averageBitrate": self.bitrate,
+            "contentLength": str(self.path.stat().st_size),
+            "approxDurationMs": str(int(duration * 1000)),
+            "quality": "medium",
+        }
+        if self.vcodec:
+            document.update(width=self.width, height=self.height, fps=round(self.fps), qualityLabel=f"{side}p")
+        return document
+
+
+@dataclass
+class Video:
+    """A video of the fake: its formats, or why it has none."""
+
+    renditions: list[Rendition] = field(default_factory=list)
+    duration: float = 10.0
+    playability: str | None = None
+    """A key of `PLAYABILITY`; None: it plays."""
+    api: Faults = field(default_factory=Faults)
+    media: Faults = field(default_factory=Faults)
+    details: dict[str, Any] = field(default_factory=dict)
+    """Added to the player's `videoDetails` (`isPrivate`, `isLive`, ...)."""
+    microformat: dict[str, Any] = field(default_factory=dict)
+    hls: bool = False
+    """Offered as HLS fragments, and only so."""

@@ -16,6 +16,7 @@ import cyclopts
 from cyclopts import App, CycloptsError, Parameter
 
 from kinetics_pipeline.errors import UserError
+from workflows.cluster import prepare
 from workflows.configs import BuildConfig, DemoConfig, EvaluateConfig, PlanConfig, PredictConfig, TrainConfig
 
 PROGRAM = "kinetics-pipeline"
@@ -202,6 +203,7 @@ def run(arguments: Sequence[str]) -> int:
     if problem is not None:
         print(f"{PROGRAM}: {problem}", file=sys.stderr)
         return 2
+    prepare()
     try:
         result = app.meta(list(arguments), exit_on_error=False, print_error=False)
     except CycloptsError as error:

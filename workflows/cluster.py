@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,6 +19,21 @@ def addressed() -> bool:
     return bool(os.environ.get("RAY_ADDRESS"))
 
 
+def prepare() -> None:
+    """Sets Ray's environment. Before Ray is imported, because it reads its settings then; later it does nothing.
+
+    Ray turns tokens on for a new local cluster, and saves one under the home folder for later commands to trip over.
+    A token of this process alone keeps other users of the machine out and leaves nothing behind.
+    """
+    if "ray" in sys.modules:
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if not addressed() and "RAY_AUTH_MODE" not in os.environ:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
 @contextmanager
 def connected(cpus: int | None = None) -> Iterator[None]:
     """Ray, connected on entry and let go on leaving. Without RAY_ADDRESS, a cluster embedded in this process.
@@ -25,16 +41,10 @@ def connected(cpus: int | None = None) -> Iterator[None]:
     `cpus` bounds the embedded one (default: every core). Raises JobFailed when the cluster does not answer, and
     UserError when `cpus` is given for a cluster that has its own.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     embedded = not addressed()
-    if embedded:
-        # Ray turns tokens on for a new local cluster, and saves one under the home folder for later commands to
-        # trip over. A token of this process alone keeps other users of the machine out and leaves nothing behind.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    elif cpus is not None:
+    if not embedded and cpus is not None:
         raise UserError(f"--cpus is {cpus}, but RAY_ADDRESS names a cluster, which has its own; leave one of them out")
+    prepare()
     import ray
 
     options = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}

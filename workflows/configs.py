@@ -190,6 +190,16 @@ class TrainConfig:
     """Largest norm of the gradient."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 where one timed step says that it pays, and its result agrees."""
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    """auto: a GPU for each worker where there are GPUs."""
+    compile: bool = False
+    """Let torch.compile fuse the network; the first step then takes minutes."""
+    checkpoint_activations: bool = False
+    """Compute activations twice and keep few of them: less memory for a third more time."""
+    sync_batch_norm: bool = False
+    """Batch norm over the batches of all workers."""
+    freeze_batch_norm: bool = False
+    """Keep batch norm as --init has it."""
     train_split: str = "train"
     """Trained on."""
     val_split: str = "val"
@@ -210,8 +220,11 @@ class TrainConfig:
         for flag in ("loaders", "warmup", "evaluate_every", "precise_batch_norm", "seed"):
             require("--" + flag.replace("_", "-"), getattr(self, flag), getattr(self, flag) >= 0, "0 or more")
         require("--dropout", self.dropout, 0 <= self.dropout < 1, "0 to less than 1")
-        rate = self.learning_rate
-        require("--learning-rate", rate, rate is None or rate > 0, "more than 0")
+        for flag in ("learning_rate", "clip_gradients"):
+            rate = getattr(self, flag)
+            require("--" + flag.replace("_", "-"), rate, rate is None or 0 < rate < float("inf"), "more than 0")
+        momentum = self.batch_norm_momentum
+        require("--batch-norm-momentum", momentum, momentum is None or 0 < momentum <= 1, "more than 0, at most 1")
 
 
 @Parameter(name="*")

@@ -16,16 +16,15 @@ from torch.utils.data import Dataset as TorchDataset
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.loading.batches import Batch, empty_block
+from kinetics_pipeline.loading.decoding import Decoder, StoredStream
 from kinetics_pipeline.loading.index import load_index
 from kinetics_pipeline.loading.selection import select
 from kinetics_pipeline.loading.shard_reader import ShardReader
 from kinetics_pipeline.loading.snippets import Snippet, central_snippet, random_snippet
 from kinetics_pipeline.loading.transforms import mirror, normalise
-from kinetics_pipeline.shards import codec
 from kinetics_pipeline.shards.catalogue import Dataset
 
 Stream = Literal["rgb", "flow", "both"]
-StoredStream = Literal["rgb", "flow"]
 
 
 class EpochIndex(int):
@@ -109,10 +108,9 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
         self._read(clip, snippet, stored)
         sample = self._described(clip, snippet)
         for name, stream in self._names():
-            values = torch.from_numpy(stored[stream]).permute(_TO_CHANNELS_FIRST[stream])
+            values = torch.from_numpy(stored[stream])
             if not self.raw:
-                values = normalise(values)
-                values = (mirror(values) if snippet.flip else values).contiguous()
+                values = normalise(mirror(values) if snippet.flip else values)
             sample[name] = values
         return sample
 
@@ -127,13 +125,10 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
         for number, (clip, snippet) in enumerate(chosen):
             self._read(clip, snippet, {stream: block[number].numpy() for stream, block in blocks.items()})
             samples.append(self._described(clip, snippet))
-        turned = {}
-        for name, stream in self._names():
-            first, *rest = _TO_CHANNELS_FIRST[stream]
-            turned[name] = blocks[stream].permute(0, first + 1, *(axis + 1 for axis in rest))
-            for sample, values in zip(samples, turned[name], strict=True):
-                sample[name] = values
-        return Batch(samples, turned)
+        named = {name: blocks[stream] for name, stream in self._names()}
+        for number, sample in enumerate(samples):
+            sample |= {name: block[number] for name, block in named.items()}
+        return Batch(samples, named)
 
     def _names(self) -> list[tuple[str, StoredStream]]:
         """What a sample calls each stream that is read."""
@@ -155,37 +150,27 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
         sample = {"label": clip["class"], "clip_id": clip["clip_id"]}
         return sample | {"flip": snippet.flip} if self.raw else sample
 
-    def _shape(self, stream: StoredStream, snippet: Snippet) -> tuple[int, ...]:
-        count, height, width = len(snippet.frames), snippet.height, snippet.width
-        return (count, height, width, 3) if stream == "rgb" else (count, 2, height, width)
+    @staticmethod
+    def _shape(stream: StoredStream, snippet: Snippet) -> tuple[int, int, int, int]:
+        return 3 if stream == "rgb" else 2, len(snippet.frames), snippet.height, snippet.width
 
     def _read(self, clip: dict[str, Any], snippet: Snippet, out: dict[StoredStream, NDArray[np.uint8]]) -> None:
-        """Fills `out`, uint8 [T, H, W, 3] of rgb and [T, 2, H, W] of flow, with the snippet's crop."""
-        length, (height, width) = self.recipe.chunk_length, (clip["height"], clip["width"])
+        """Fills `out`, uint8 [C, T, H, W] of each stream, with the snippet's crop."""
+        length = self.recipe.chunk_length
         chunks = np.unique(snippet.frames // length).tolist()
         place = (clip["shard"], clip["clip_id"])
         images = self._reader.images(*place, clip["first_row"], clip["position"], chunks, self._streams)
-        rows, columns = (
-            slice(snippet.top, snippet.top + snippet.height),
-            slice(snippet.left, snippet.left + snippet.width),
-        )
+        frames, first, again = np.unique(snippet.frames, return_index=True, return_inverse=True)
         for stream, values in out.items():
-            whole = np.empty((height, width, 3) if stream == "rgb" else (2, height, width), np.uint8)
-            for frame in np.unique(snippet.frames).tolist():
+            decoded = Decoder(stream, self.recipe.layout, clip["height"], clip["width"], snippet)
+            for frame, time in zip(frames.tolist(), first.tolist(), strict=True):
                 chunk, offset = divmod(frame, length)
                 try:
-                    image = images[stream][chunks.index(chunk)][offset]
-                    if self.recipe.layout == "array":
-                        whole = image
-                    else:
-                        (codec.decode_rgb if stream == "rgb" else codec.decode_flow)(image, whole)
-                    part = whole[rows, columns] if stream == "rgb" else whole[:, rows, columns]
-                    values[snippet.frames == frame] = part
+                    decoded.into(values[:, time], images[stream][chunks.index(chunk)][offset])
                 except (IndexError, ValueError) as e:
                     raise self._reader.damaged(*place, chunk, f"{stream}, frame {frame}: {e}") from e
-
-
-_TO_CHANNELS_FIRST: dict[StoredStream, tuple[int, int, int, int]] = {"rgb": (3, 0, 1, 2), "flow": (1, 0, 2, 3)}
+            if len(frames) < len(snippet.frames):  # looped
+                values[:] = values[:, first[again]]
 
 
 def _require_arguments(stream: str, frames: int | None, crop: int | None, stride: int, dataset: Dataset) -> None:

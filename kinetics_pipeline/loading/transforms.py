@@ -21,17 +21,17 @@ def normalise(stored: torch.Tensor) -> torch.Tensor:
     """
     channels = stored.shape[-4]
     if channels == 3:
-        return stored.to(torch.float32).div_(127.5).sub_(1)
+        return stored.div(127.5).sub_(1)
     if channels == 2:
         return stored.clamp(min=1).to(torch.float32).sub_(128).div_(127)
     raise ValueError(f"{channels} channels; allowed: 3 (RGB) or 2 (flow)")
 
 
-def mirror(values: torch.Tensor) -> torch.Tensor:
-    """Normalised values [..., C, T, H, W] flipped left to right; of flow (2 channels) with u negated."""
-    flipped = values.flip(-1)
-    if values.shape[-4] == 2:
-        flipped.select(-4, 0).neg_()
+def mirror(stored: torch.Tensor) -> torch.Tensor:
+    """uint8 [..., C, T, H, W] flipped left to right; of flow (2 channels) with u negated: 128 stays 128, 1 is 255."""
+    flipped = stored.flip(-1)
+    if stored.shape[-4] == 2:
+        flipped.select(-4, 0).clamp_(min=1).neg_()  # modulo 256
     return flipped
 
 
@@ -46,6 +46,6 @@ def to_device(batch: Mapping[str, Any], device: torch.device | str) -> dict[str,
     moved["label"] = batch["label"].to(device, non_blocking=True)
     for name in _STREAMS:
         if name in batch:
-            values = normalise(batch[name].to(device, non_blocking=True))
-            moved[name] = torch.where(flips.view(-1, 1, 1, 1, 1), mirror(values), values).contiguous()
+            stored = batch[name].to(device, non_blocking=True)
+            moved[name] = normalise(torch.where(flips.view(-1, 1, 1, 1, 1), mirror(stored), stored))
     return moved

@@ -7,18 +7,29 @@ from typing import Any
 
 from torch import nn
 
+from models.c3d import C3D
+from models.convnet_lstm import ConvNetLSTM
 from models.errors import InputError
+from models.fused_two_stream import FusedTwoStream
 from models.i3d import I3D
+from models.inception2d import Inception2D
+from models.two_stream import TwoStream
 
 MODELS: dict[str, type[nn.Module]] = {
     "i3d": I3D,
+    "c3d": C3D,
+    "convnet_lstm": ConvNetLSTM,
+    "two_stream": TwoStream,
+    "fused_two_stream": FusedTwoStream,
+    "inception2d": Inception2D,
 }
 
 
 def build_model(name: str, num_classes: int = 400, in_channels: int = 3, **options: Any) -> nn.Module:
     """A freshly initialised network.
 
-    Called on a clip [N, C, T, H, W] in [-1, 1] it returns logits [N, num_classes]. `options` are those of the
+    Called on a clip [N, C, T, H, W] in [-1, 1] it returns logits [N, num_classes]; "two_stream" and
+    "fused_two_stream" are called on RGB and flow (`model.inputs` names what a model takes). `options` are those of the
     architecture's own constructor (dropout, bn_momentum, ...).
 
     Raises:

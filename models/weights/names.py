@@ -50,8 +50,9 @@ def hassony_unit(unit: str) -> str:
 
 
 def googlenet_unit(unit: str) -> str:
-    """In torchvision's GoogLeNet."""
+    """In torchvision's GoogLeNet, whose blocks count from a where these count from b."""
     block, _, branch = unit.partition(".")
     if not branch:
         return _GOOGLENET_STEM[block]
-    return f"inception{block.removeprefix('Mixed_')}.branch{_GOOGLENET_BRANCHES[branch]}"
+    earlier = chr(ord(block[-1]) - 1)
+    return f"inception{block[len('Mixed_') : -1]}{earlier}.branch{_GOOGLENET_BRANCHES[branch]}"

@@ -1,0 +1,77 @@
+"""3D-ConvNet: C3D with batch normalisation ("Quo Vadis", section 2.2; Tran et al., ICCV 2015)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from models.batch_norm import MOMENTUM, BatchNorm
+from models.clip_check import check_clip
+from models.errors import InputError
+from models.inception import Unit
+from models.inception2d import new_linear
+from models.padding import max_pool_same
+
+FRAMES = 16
+CHANNELS = ((64,), (128,), (256, 256), (512, 512), (512, 512))
+"""Of the convolutions between one pool and the next."""
+HIDDEN = 4096
+
+
+class C3D(nn.Module):
+    """A clip [N, C, T >= 16, 112, 112] in [-1, 1] -> logits [N, classes], the mean over its 16-frame pieces.
+
+    Frames after the last whole piece are not looked at: 250 make 15 pieces, 240 frames.
+    """
+
+    inputs = ("video",)
+
+    def __init__(
+        self,
+        num_classes: int = 400,
+        in_channels: int = 3,
+        dropout: float = 0.5,
+        bn_momentum: float = MOMENTUM,
+        crop_size: int = 112,
+    ) -> None:
+        """`crop_size`: height and width, which the first fully connected layer depends on."""
+        super().__init__()
+        if crop_size < 1:
+            raise InputError(f"crop_size is {crop_size}; allowed: from 1, 112 in the paper")
+        self.in_channels, self.crop_size = in_channels, crop_size
+        self.convolutions = nn.ModuleList()
+        channels = in_channels
+        for group in CHANNELS:
+            units = []
+            for out in group:
+                units.append(Unit(3, channels, out, (3, 3, 3), bn_momentum=bn_momentum))
+                channels = out
+            self.convolutions.append(nn.Sequential(*units))
+        side = -(-crop_size // 2 ** len(CHANNELS))  # five halvings, rounded up; time comes down to one step
+        self.fc6 = nn.Linear(channels * side * side, HIDDEN, bias=False)
+        self.fc7 = nn.Linear(HIDDEN, HIDDEN, bias=False)
+        for layer in (self.fc6, self.fc7):
+            std = layer.in_features**-0.5
+            nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
+        self.bn6, self.bn7 = BatchNorm(HIDDEN, bn_momentum), BatchNorm(HIDDEN, bn_momentum)
+        self.dropout = nn.Dropout(dropout)
+        self.logits = new_linear(HIDDEN, num_classes)
+
+    def forward(self, video: Tensor) -> Tensor:
+        check_clip("c3d", video, self.in_channels, FRAMES)
+        if video.shape[3:] != (self.crop_size, self.crop_size):
+            size = "x".join(map(str, video.shape[3:]))
+            raise InputError(f"c3d takes {self.crop_size}x{self.crop_size} frames, not {size}; crop to that")
+        pieces = video.shape[2] // FRAMES
+        clips = len(video)
+        video = video[:, :, : pieces * FRAMES].unflatten(2, (pieces, FRAMES)).transpose(1, 2).flatten(0, 1)
+        logits: Tensor = self.logits(self._hidden(video))
+        return logits.unflatten(0, (clips, pieces)).mean(dim=1)
+
+    def _hidden(self, x: Tensor) -> Tensor:
+        """[N, C, 16, side, side] -> [N, 4096]."""
+        for group in self.convolutions:
+            x = max_pool_same(group(x), (2, 2, 2), (2, 2, 2))
+        x = self.dropout(torch.relu(self.bn6(self.fc6(x.flatten(1)))))
+        x = self.dropout(torch.relu(self.bn7(self.fc7(x))))
+        return x

@@ -1,0 +1,53 @@
+"""ConvNet + LSTM: Inception-V1 on single frames, a recurrent layer over them ("Quo Vadis", section 2.1)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from models.batch_norm import MOMENTUM
+from models.batch_norm_lstm import BatchNormLSTM
+from models.clip_check import check_clip
+from models.errors import InputError
+from models.inception import FEATURES
+from models.inception2d import InceptionFeatures, frames_of, new_linear
+
+HIDDEN = 512
+STEPS = 50
+"""The longest clip of the paper: 250 frames, one of 5."""
+
+
+class ConvNetLSTM(nn.Module):
+    """A clip [N, C, T, H, W] in [-1, 1] at 25 fps -> logits [N, classes] of the last step.
+
+    Training puts the loss on every step, and asks for them by `every_step`.
+    """
+
+    inputs = ("video",)
+    loss_at_every_step = True
+
+    def __init__(
+        self,
+        num_classes: int = 400,
+        in_channels: int = 3,
+        dropout: float = 0.5,
+        bn_momentum: float = MOMENTUM,
+        frame_stride: int = 5,
+        checkpoint_activations: bool = False,
+    ) -> None:
+        """`frame_stride`: one frame of so many is looked at."""
+        super().__init__()
+        if frame_stride < 1:
+            raise InputError(f"frame_stride is {frame_stride}; allowed: from 1, 5 in the paper")
+        self.frame_stride = frame_stride
+        self.trunk = InceptionFeatures(in_channels, bn_momentum, checkpoint_activations)
+        self.lstm = BatchNormLSTM(FEATURES, HIDDEN, STEPS, bn_momentum)
+        self.dropout = nn.Dropout(dropout)
+        self.logits = new_linear(HIDDEN, num_classes)
+
+    def forward(self, video: Tensor, every_step: bool = False) -> Tensor:
+        """[N, classes], or for every step [N, classes, ceil(T / frame_stride)]."""
+        check_clip("convnet_lstm", video, self.trunk.in_channels)
+        frames, clips = frames_of(video[:, :, :: self.frame_stride])
+        states = self.lstm(self.trunk(frames).unflatten(0, (clips, -1)))
+        logits: Tensor = self.logits(self.dropout(states if every_step else states[:, -1]))
+        return logits.transpose(1, 2) if every_step else logits

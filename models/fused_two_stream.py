@@ -1,0 +1,65 @@
+"""3D-Fused Two-Stream: the two streams meet in a 3D convolution over time ("Quo Vadis", section 2.3)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from models.batch_norm import MOMENTUM
+from models.inception import FEATURES, Unit
+from models.inception2d import InceptionFeatures
+from models.padding import max_pool_same
+from models.snippets import FLOW_CHANNELS, FLOW_FRAMES, check_streams, gather_snippets
+
+FUSED_CHANNELS = 512
+SNIPPETS = 5
+"""RGB frames of a group, ten frames apart, each with the ten flow frames from there."""
+GROUP_FRAMES = SNIPPETS * FLOW_FRAMES
+STANDARD_DEVIATION = 0.01
+"""Of the Gaussian that the new layers start from; the paper names the distribution, not its width."""
+
+
+class FusedTwoStream(nn.Module):
+    """RGB [N, C, T, H, W] and flow [N, 2, T, H, W], T >= 10 -> logits [N, classes], averaged over groups of 50 frames.
+    One tensor with both, [N, C + 2, T, H, W], does too.
+
+    A clip of less than 50 frames is one group whose five snippets overlap; 250 frames are five groups.
+    """
+
+    inputs = ("rgb", "flow")
+
+    def __init__(
+        self,
+        num_classes: int = 400,
+        in_channels: int = 3,
+        dropout: float = 0.5,
+        bn_momentum: float = MOMENTUM,
+        checkpoint_activations: bool = False,
+    ) -> None:
+        """`in_channels`: of the RGB stream; flow has two."""
+        super().__init__()
+        self.in_channels = in_channels
+        self.rgb = InceptionFeatures(in_channels, bn_momentum, checkpoint_activations)
+        self.flow = InceptionFeatures(FLOW_CHANNELS * FLOW_FRAMES, bn_momentum, checkpoint_activations)
+        self.fusion = Unit(3, 2 * FEATURES, FUSED_CHANNELS, (3, 3, 3), bn_momentum=bn_momentum)
+        self.dropout = nn.Dropout(dropout)
+        self.logits = nn.Linear(FUSED_CHANNELS, num_classes)
+        for weight in (self.fusion.convolution.weight, self.logits.weight):
+            nn.init.normal_(weight, std=STANDARD_DEVIATION)
+        nn.init.zeros_(self.logits.bias)
+
+    def forward(self, rgb: Tensor, flow: Tensor | None = None) -> Tensor:
+        rgb, flow = check_streams("fused_two_stream", rgb, flow, self.in_channels)
+        frames, clips = rgb.shape[2], len(rgb)
+        groups = max(1, frames // GROUP_FRAMES)
+        if frames < GROUP_FRAMES:
+            starts = [round(i * (frames - FLOW_FRAMES) / (SNIPPETS - 1)) for i in range(SNIPPETS)]
+        else:
+            starts = [i * FLOW_FRAMES for i in range(groups * SNIPPETS)]
+        pictures, stacks = gather_snippets(rgb, flow, starts)
+        both = torch.cat([self.rgb.trunk(pictures.flatten(0, 1)), self.flow.trunk(stacks.flatten(0, 1))], dim=1)
+        # Frames become time again: [N * groups, 2048, 5, h, w].
+        volume = both.unflatten(0, (clips * groups, SNIPPETS)).transpose(1, 2)
+        pooled = max_pool_same(self.fusion(volume), (3, 3, 3), (2, 2, 2)).mean(dim=(2, 3, 4))
+        logits: Tensor = self.logits(self.dropout(pooled))
+        return logits.unflatten(0, (clips, groups)).mean(dim=1)

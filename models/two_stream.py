@@ -1,0 +1,48 @@
+"""Two-Stream: Inception-V1 on one RGB frame and on ten stacked flow frames ("Quo Vadis", section 2.3)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from models.batch_norm import MOMENTUM
+from models.inception import FEATURES
+from models.inception2d import InceptionFeatures, new_linear
+from models.snippets import FLOW_CHANNELS, FLOW_FRAMES, check_streams, gather_snippets, snippet_starts
+
+MOST_SNIPPETS = 25
+"""Looked at in a long clip: 25 RGB and 250 flow frames, as the paper tests."""
+
+
+class TwoStream(nn.Module):
+    """RGB [N, C, T, H, W] and flow [N, 2, T, H, W], T >= 10 -> logits [N, classes], averaged over both streams and
+    over snippets of ten frames. One tensor with both, [N, C + 2, T, H, W], does too.
+
+    Training on clips of ten frames sees one snippet; one loss, through the average, trains both streams.
+    """
+
+    inputs = ("rgb", "flow")
+
+    def __init__(
+        self,
+        num_classes: int = 400,
+        in_channels: int = 3,
+        dropout: float = 0.5,
+        bn_momentum: float = MOMENTUM,
+        checkpoint_activations: bool = False,
+    ) -> None:
+        """`in_channels`: of the RGB stream; flow has two."""
+        super().__init__()
+        self.in_channels = in_channels
+        self.rgb = InceptionFeatures(in_channels, bn_momentum, checkpoint_activations)
+        self.flow = InceptionFeatures(FLOW_CHANNELS * FLOW_FRAMES, bn_momentum, checkpoint_activations)
+        self.dropout = nn.Dropout(dropout)
+        self.rgb_logits = new_linear(FEATURES, num_classes)
+        self.flow_logits = new_linear(FEATURES, num_classes)
+
+    def forward(self, rgb: Tensor, flow: Tensor | None = None) -> Tensor:
+        rgb, flow = check_streams("two_stream", rgb, flow, self.in_channels)
+        pictures, stacks = gather_snippets(rgb, flow, snippet_starts(rgb.shape[2], MOST_SNIPPETS))
+        clips = len(rgb)
+        appearance: Tensor = self.rgb_logits(self.dropout(self.rgb(pictures.flatten(0, 1))))
+        motion: Tensor = self.flow_logits(self.dropout(self.flow(stacks.flatten(0, 1))))
+        return ((appearance + motion) / 2).unflatten(0, (clips, -1)).mean(dim=1)

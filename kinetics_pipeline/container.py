@@ -6,6 +6,7 @@ imageio-ffmpeg ships no ffprobe, so the header that `ffmpeg -i` prints is read. 
 from __future__ import annotations
 
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,18 +30,14 @@ class Container:
     """ffmpeg's name of the format; several, separated by commas, for the MP4 and Matroska families."""
     start: float
     """The earliest time stamp of any stream."""
-    duration: float | None
-    """What the container claims, from `start` on; None where it makes no claim."""
+    end: float | None
+    """The time stamp at which the container claims to end; None where it makes no claim. Where the first time stamp is
+    not zero this may be early: some formats count their duration from zero, others from there."""
     video_start: float
     """The first time stamp of the video."""
     interlaced: bool
     other_codecs: tuple[str, ...]
     """Of sound and subtitles, whose damage does not matter here."""
-
-    @property
-    def end(self) -> float | None:
-        """Where the container claims to end."""
-        return None if self.duration is None else self.start + self.duration
 
     @property
     def indexed(self) -> bool:
@@ -53,9 +50,12 @@ class Container:
 
 def inspect(path: Path, timeout: float) -> Container:
     """Reads the header. Raises BrokenVideo when the file is not a video that may be opened, TimeoutError, OSError."""
-    with path.open("rb") as file:  # for the ordinary errors of a file that is not there or may not be read
-        if not file.read(1):
-            raise BrokenVideo("the file is empty")
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise BrokenVideo("this is no file")
+    if status.st_size == 0:
+        raise BrokenVideo("the file is empty")
+    path.open("rb").close()  # for the ordinary error of a file that may not be read
     arguments = command(untrusted_input(path).output("-", format="null"), "info")
     arguments = arguments[: arguments.index("-f")]  # an input and no output: ffmpeg prints the header and ends
     with running(arguments, timeout) as run:
@@ -84,7 +84,7 @@ def parse_header(log: list[Message]) -> Container:
     return Container(
         format=format_,
         start=start,
-        duration=duration,
+        end=duration,
         video_start=float(own_start[1]) if own_start else 0.0,
         interlaced=bool(re.search(r"\b(?:top|bottom) (?:first|coded first)", video)),
         other_codecs=tuple(sorted({s.split(maxsplit=1)[0].rstrip(",") for kind, s in streams if kind != "Video"})),

@@ -48,16 +48,13 @@ THREADS = 2
 """Of ffmpeg's decoder. The frames are the same for any number; clips run side by side, so more gains nothing."""
 
 HEALTHY = (
-    "co located POCs unavailable",
-    "mmco: unref short failure",
-    "number of reference frames",
-    "Missing reference picture, default is",
-    "reference picture missing during reorder",
-    "non monotonically increasing dts",
-    "SEI type",
-    "edit list",
+    "co located POCs unavailable",  # H.264: B-frames before the first key frame
+    "mmco: unref short failure",  # H.264: a frame let go twice
+    "number of reference frames",  # H.264: more of them than the stream's level allows
+    "SEI type",  # H.264: remarks of the encoder cut short
+    "unable to decode APP fields",  # MJPEG: remarks of a camera
 )
-"""Errors that ffmpeg reports for files that players show without fault."""
+"""Errors that ffmpeg reports of files that every player shows without fault."""
 DAMAGE = ("corrupt decoded frame", "concealing", "corrupt input packet")
 """Warnings that are damage."""
 
@@ -247,15 +244,13 @@ def _judge_length(
     path: Path, container: Container, cut: _Cut, got: int, known_end: float | None, deadline: float
 ) -> None:
     """Raises TooShort or BrokenVideo when `got` frames are too few, given what the container claims."""
-    wanted = math.inf if cut.count is None else cut.count
-    ended = cut.first + float(got / cut.rate)
+    clip_end = math.inf if cut.count is None else cut.start + float(cut.count / cut.rate)
     claimed = container.end if known_end is None else known_end
-    if got < wanted - cut.missing and claimed is not None:
-        expected = min(claimed, cut.start + float(wanted / cut.rate) if cut.count is not None else math.inf)
-        reached = ended
-        if reached < expected - MAX_GAP and known_end is None:
+    reached = cut.first + float(got / cut.rate)
+    if claimed is not None and reached < min(claimed, clip_end) - MAX_GAP:
+        if known_end is None:
             reached = packets_end(path, _left(deadline))  # the sound may be what lasts so long
-        if reached < min(claimed, expected) - MAX_GAP:
+        if reached < min(claimed, clip_end) - MAX_GAP:
             raise BrokenVideo(f"the file ends at {reached:.2f} s, but its container says {claimed:.2f} s")
     if got == 0 and cut.count is None:
         raise BrokenVideo("there are no frames in the file")

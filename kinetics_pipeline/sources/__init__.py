@@ -23,7 +23,7 @@ def parse_source(text: str, options: SourceOptions) -> LocalSource | NetworkSour
 
         return UrlTemplate(text, options)
     path = Path(text).expanduser()
-    if path.is_dir():
+    if text and path.is_dir():
         from kinetics_pipeline.sources.folder import FolderSource
 
         return FolderSource(path.resolve())

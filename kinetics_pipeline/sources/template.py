@@ -55,7 +55,10 @@ class UrlTemplate:
 
         media: dict[str, Media] = {}
         failure: Failure | None = None
+        if any(_climbs(self.url(clip)) for clip in clips):
+            return Download(failure=Failure("not_found", "the id does not name a file"))
         opener = shared_opener(self.options)
+        whole: int | None = None
         try:
             with locked(folder, video_id), self._guarded(opener):
                 media = at_hand(folder, video_id, self.name, clips)
@@ -70,12 +73,13 @@ class UrlTemplate:
                         failure = answer
                         if not self._is_trimmed:
                             break
-                    elif self._is_trimmed:
-                        media[clip.clip_id] = answer
-                    else:
+                        continue
+                    whole = (whole or 0) + answer.path.stat().st_size
+                    if not self._is_trimmed:
                         media = {one.clip_id: answer for one in clips}
                         break
-                return Download(media, failure, opener.requests, opener.bytes_fetched)
+                    media[clip.clip_id] = answer
+                return Download(media, failure, opener.requests, opener.bytes_fetched, whole)
         except TimeoutError as error:
             return Download(media, Failure("network", str(error)))
 
@@ -137,6 +141,11 @@ class UrlTemplate:
             return
         with public_addresses_only(_endpoints([*opener.proxies.values(), self.template])) as opener.refused_addresses:
             yield
+
+
+def _climbs(url: str) -> bool:
+    """Whether an id made a step up of the path: `..` is an id, and no client sends it as it is (RFC 3986, 5.2.4)."""
+    return any(segment in (".", "..") for segment in urllib.parse.urlsplit(url).path.split("/"))
 
 
 class _Seconds(float):

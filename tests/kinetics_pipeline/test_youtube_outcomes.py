@@ -94,8 +94,11 @@ def test_a_video_without_formats_says_so(fake: FakeYouTube, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("api", "outcome"),
-    [("429", "throttled"), ("403", "network"), ("404", "network"), ("500", "network"), ("503", "network")]
-    + [("stall", "network"), ("garbage", "network"), ("wrong_video", "throttled")],
+    [
+        ("429", "throttled"),
+        ("wrong_video", "throttled"),
+        *((kind, "network") for kind in ("403", "404", "500", "503", "stall", "garbage")),
+    ],
 )
 def test_a_failing_player_api_never_says_that_a_video_is_gone(
     fake: FakeYouTube, tmp_path: Path, rendition: Rendition, api: str, outcome: str
@@ -108,9 +111,13 @@ def test_a_failing_player_api_never_says_that_a_video_is_gone(
 
 @pytest.mark.parametrize(
     ("media", "outcome"),
-    [("403", "network"), ("404", "network"), ("429", "throttled"), ("500", "network"), ("stall", "network")]
-    + [("stall_mid", "network"), ("reset", "network"), ("truncate", "network"), ("empty", "network")]
-    + [("html", "network")],
+    [
+        ("429", "throttled"),
+        *(
+            (kind, "network")
+            for kind in ("403", "404", "500", "stall", "stall_mid", "reset", "truncate", "empty", "html")
+        ),
+    ],
 )
 def test_no_trouble_with_the_media_leaves_a_file_that_counts_as_done(
     fake: FakeYouTube, tmp_path: Path, rendition: Rendition, media: str, outcome: str

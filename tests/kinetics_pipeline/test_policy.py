@@ -1,0 +1,157 @@
+"""What follows from what happened: the policy of clips, the pace of an egress, the breaker. All pure."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kinetics_pipeline.breaker import VIDEOS, burst
+from kinetics_pipeline.egress import COOL_DOWN, JITTER, Egress, answered, granted, paused
+from kinetics_pipeline.policy import POLICY, Done, Event, Try, decide
+from kinetics_pipeline.records import NEEDS_ACCESS, OUTCOMES, RETRYABLE, most_hopeful
+from kinetics_pipeline.sources.refusals import MEDIA_REFUSED
+
+FAILURES = sorted(OUTCOMES - {"ok", "withdrawn"})
+SIGNALS = ["throttled", "bot_check"]
+answers = st.lists(st.sampled_from(FAILURES + SIGNALS), min_size=200, max_size=200)
+
+
+def play(script: list[str], sources: int) -> tuple[list[Event], Done | None]:
+    """Asks whom the policy says and answers by the script, until the policy ends it or the script does."""
+    events: list[Event] = []
+    for outcome in script:
+        step = decide(events, sources)
+        if isinstance(step, Done):
+            return events, step
+        events.append(Event(step.source, outcome, f"{step.source} said {outcome}"))  # type: ignore[arg-type]
+    step = decide(events, sources)
+    return events, step if isinstance(step, Done) else None
+
+
+@given(st.lists(st.sampled_from(FAILURES), min_size=30, max_size=30), st.integers(1, 4))
+def test_every_clip_ends_after_a_bounded_number_of_tries(script: list[str], sources: int) -> None:
+    events, done = play(script, sources)
+    assert done is not None
+    most = max(again.attempts for again in POLICY.values())
+    assert all(sum(event.source == source for event in events) <= most for source in range(sources))
+
+
+@given(answers, st.integers(1, 3))
+def test_refusals_of_the_address_change_nothing_for_the_clip(script: list[str], sources: int) -> None:
+    events, _ = play(script, sources)
+    charged = [event for event in events if event.outcome not in SIGNALS]
+    assert decide(events, sources) == decide(charged, sources)
+
+
+@given(answers, st.integers(1, 3))
+def test_sources_are_asked_in_order_and_none_again_once_it_was_passed(script: list[str], sources: int) -> None:
+    events, _ = play(script, sources)
+    asked = [event.source for event in events]
+    assert asked == sorted(asked)
+
+
+@given(st.lists(st.sampled_from(FAILURES), min_size=30, max_size=30), st.integers(1, 3))
+def test_the_most_hopeful_failure_is_recorded_and_all_are_told(script: list[str], sources: int) -> None:
+    events, done = play(script, sources)
+    assert done is not None
+    assert done.outcome == most_hopeful([event.outcome for event in events])  # type: ignore[misc]
+    assert all(event.detail in done.detail for event in events)
+
+
+@given(answers, st.integers(1, 3), st.integers(0, 200))
+def test_a_driver_killed_anywhere_goes_on_as_if_it_had_not_been(script: list[str], sources: int, kill: int) -> None:
+    events, done = play(script, sources)
+    kept = [Event(event.source, event.outcome, event.detail) for event in events[:kill]]  # read again from disk
+    for event in events[len(kept) :]:
+        step = decide(kept, sources)
+        assert isinstance(step, Try)
+        assert step.source == event.source
+        kept.append(event)
+    assert done is None or decide(kept, sources) == done
+
+
+@pytest.mark.parametrize("outcome", sorted(OUTCOMES - RETRYABLE - {"ok", "withdrawn"}))
+def test_what_another_try_cannot_change_goes_to_the_next_source_at_once(outcome: str) -> None:
+    assert decide([Event(0, outcome)], 2) == Try(1, 0.0)  # type: ignore[arg-type]
+    if outcome in NEEDS_ACCESS:
+        assert isinstance(decide([Event(0, outcome)], 1), Done)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("outcome", sorted(RETRYABLE))
+def test_each_further_try_waits_longer(outcome: str) -> None:
+    waits = []
+    for tries in range(1, POLICY[outcome].attempts):
+        step = decide([Event(0, outcome)] * tries, 1)  # type: ignore[arg-type]
+        assert isinstance(step, Try)
+        waits.append(step.after_seconds)
+    assert waits == sorted(set(waits))
+    assert all(0 < wait <= POLICY[outcome].longest_wait for wait in waits)
+
+
+chances = st.floats(0, 1, exclude_max=True)
+
+
+@given(st.lists(chances, min_size=50, max_size=50))
+def test_an_egress_is_never_asked_faster_than_its_jitter_allows(luck: list[float]) -> None:
+    egress, now, times = Egress(), 1000.0, []
+    for chance in luck:
+        while (following := granted(egress, now, 12.0, chance)) is None:
+            now = egress.next_allowed_at
+        egress = following
+        times.append(now)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert min(gaps) >= 12.0 * (1 - JITTER) - 1e-6
+
+
+@given(st.lists(st.sampled_from(["ask", "throttled", "bot_check", "restart"]), max_size=40), chances)
+def test_a_paused_egress_grants_nothing_also_after_a_restart(steps: list[str], chance: float) -> None:
+    egress, now = Egress(), 1_000_000.0
+    for step in steps:
+        now += 60.0
+        if step == "restart":
+            egress = Egress.from_json(egress.to_json())
+        elif step == "ask":
+            following = granted(egress, now, 12.0, chance)
+            assert following is None or now >= egress.paused_until
+            egress = following or egress
+        else:
+            before = egress.paused_until
+            egress = paused(egress, now, step)  # type: ignore[arg-type]
+            assert egress.paused_until >= before
+            assert egress.paused_until > now
+
+
+def test_refusals_of_requests_that_were_under_way_count_once() -> None:
+    once = paused(Egress(), 0.0, "bot_check")
+    assert paused(paused(once, 1.0, "bot_check"), 2.0, "throttled") == once
+    assert once.paused_until == COOL_DOWN["bot_check"]
+
+
+def test_an_answer_ends_a_row_of_refusals() -> None:
+    twice = paused(paused(Egress(), 0.0, "throttled"), 4000.0, "throttled")
+    assert twice.paused_until - 4000.0 == 2 * COOL_DOWN["throttled"]
+    assert answered(twice).refusals == 0
+
+
+@pytest.mark.parametrize(
+    ("outcome", "detail"), [("no_format", "no video format"), ("internal", "?"), ("network", MEDIA_REFUSED)]
+)
+def test_many_different_videos_failing_alike_are_a_burst(outcome: str, detail: str) -> None:
+    failures = [(f"video{i}", outcome, detail) for i in range(VIDEOS)]
+    assert burst(failures) is not None  # type: ignore[arg-type]
+    assert burst(failures[1:]) is None  # type: ignore[arg-type]
+
+
+def test_one_video_that_fails_often_is_no_burst() -> None:
+    assert burst([("video", "no_format", "")] * 100) is None
+
+
+@pytest.mark.parametrize("sign", ["ok", "gone", "private"])
+def test_a_sign_that_the_extractor_works_ends_a_burst(sign: str) -> None:
+    doubtful = [(f"video{i}", "no_format", "") for i in range(2 * VIDEOS - 2)]
+    middle = [*doubtful[: VIDEOS - 1], ("other", sign, ""), *doubtful[VIDEOS - 1 :]]
+    assert burst(doubtful) is not None  # type: ignore[arg-type]
+    assert burst(middle) is None  # type: ignore[arg-type]

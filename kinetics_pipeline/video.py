@@ -17,12 +17,13 @@ an error of the demuxer or the video's decoder, or fewer frames than the contain
 from __future__ import annotations
 
 import math
+import re
 import time
 from dataclasses import dataclass
 from fractions import Fraction
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ from numpy.typing import NDArray
 from kinetics_pipeline.container import BrokenVideo, Container, inspect, packets_end
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.ffmpeg import Message, Run, command, running, untrusted_input
+from kinetics_pipeline.recipe import Interpolation
 
 __all__ = ["BrokenVideo", "TooShort", "read_clip"]
 
@@ -90,6 +92,10 @@ def read_clip(
     """
     if start is not None and end is not None and not 0 <= start < end < math.inf:
         raise UserError(f"a clip from {start} to {end} s; allowed: 0 <= start < end")
+    if not 0 < fps <= 240:
+        raise UserError(f"fps is {fps}; allowed: more than 0 and at most 240")
+    if interpolation not in get_args(Interpolation):
+        raise UserError(f"interpolation is {interpolation!r}; allowed: {', '.join(get_args(Interpolation))}")
     path = Path(path)
     deadline = time.monotonic() + timeout
     container = inspect(path, timeout)
@@ -212,8 +218,10 @@ def _read_ppm(run: Run, most: int | None) -> NDArray[np.uint8]:
     frames = np.empty((0, 1, 1, 3), np.uint8)
     count = 0
     while run.stdout.readline() == b"P6\n":
-        width, height = (int(n) for n in run.stdout.readline().split())
-        run.stdout.readline()  # the highest value, 255
+        size = re.fullmatch(rb"(\d+) (\d+)\n", run.stdout.readline())
+        if size is None or run.stdout.readline() != b"255\n":
+            break  # cut off
+        width, height = int(size[1]), int(size[2])
         if count == 0:
             if max(width, height) > MAX_ASPECT * min(width, height):
                 raise BrokenVideo(f"pictures more than {MAX_ASPECT} times as long as wide")

@@ -207,6 +207,14 @@ def test_a_decode_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
         read_clip(tmp_path / "heavy.mkv", 0, 4, short_side=1080, timeout=0.2)
 
 
+def test_a_picture_of_gigapixels_is_not_decoded(tmp_path: Path) -> None:
+    ffmpeg(
+        "-f", "lavfi", "-i", "color=red:s=9000x9000:d=0.04", "-c:v", "mjpeg", "-pix_fmt", "yuvj420p", tmp_path / "a.mov"
+    )
+    with pytest.raises(BrokenVideo):
+        read_clip(tmp_path / "a.mov", None, None)
+
+
 def test_levels_and_speakers_are_read_from_ffmpegs_lines() -> None:
     log = parse_log(
         "[h264 @ 0x55c] [error] Invalid NAL unit size (0 > 346).\n"

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from videos import H264, Videos, ffmpeg, numbers_of
 
+from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.video import BrokenVideo, read_clip
 
 
@@ -31,6 +32,17 @@ def test_the_long_side_is_rounded_to_the_nearest_pixel(
     assert frames.shape == (5, *expected, 3)
     assert frames.dtype == np.uint8
     assert frames.flags.c_contiguous
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "area", "lanczos"])
+def test_other_interpolations_give_other_pixels_of_the_same_picture(videos: Videos, interpolation: str) -> None:
+    bilinear, other = (read_clip(videos(), 0, 0.2, short_side=64, interpolation=i) for i in ("bilinear", interpolation))
+    assert 0 < np.abs(bilinear.astype(int) - other).mean() < 10
+
+
+def test_an_interpolation_that_does_not_exist_is_refused_in_one_line(videos: Videos) -> None:
+    with pytest.raises(UserError, match="'cubic'; allowed: bilinear, bicubic, area, lanczos"):
+        read_clip(videos(), 0, 1, interpolation="cubic")
 
 
 def test_odd_sizes_are_read_as_they_are(videos: Videos) -> None:

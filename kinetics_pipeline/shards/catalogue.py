@@ -141,8 +141,8 @@ class Dataset:
         name = f"plans/{plan_name(number)}.parquet"
         try:
             return Plan.from_parquet_bytes(self.store.read(name))
-        except JobFailed as e:
-            raise JobFailed(f"{self.store.uri}/{name} is damaged: {e}") from None
+        except ValueError as e:
+            raise JobFailed(f"{self.store.uri}/{name} is damaged: {' '.join(str(e).split())}") from None
 
     def plans(self) -> dict[int, Plan]:
         """By number, in order."""

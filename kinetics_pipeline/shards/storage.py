@@ -88,6 +88,8 @@ def open_store(uri: str | os.PathLike[str]) -> Store:
         if not rest.startswith("/"):
             raise UserError(f"{text}: a file URI is file:///absolute/path")
         return LocalStore(rest)
+    if not rest.strip("/"):
+        raise UserError(f"{text} names no bucket; allowed: a path, s3://bucket/folder, gs://bucket/folder")
     try:
         filesystem, root = fs.FileSystem.from_uri(text)
     except (OSError, ValueError) as e:  # ArrowInvalid is a ValueError

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 from kinetics_pipeline.loading import ClipDataset
+from kinetics_pipeline.loading.dataset import Stream
 from kinetics_pipeline.loading.snippets import Snippet, central_snippet
-from models.i3d import LEAST_FRAMES
+
+LEAST_FRAMES = 16
+"""More than any of the networks asks for."""
 
 
 class WholeClips(ClipDataset):
@@ -19,13 +23,23 @@ class WholeClips(ClipDataset):
     A clip of fewer frames than a network can see is looped to that number.
     """
 
-    def __init__(self, *arguments: Any, most: int, **options: Any) -> None:
-        super().__init__(*arguments, frames=None, train=False, raw=True, **options)
+    def __init__(
+        self,
+        uri: str,
+        split: str | None,
+        stream: Stream,
+        crop: int,
+        most: int,
+        *,
+        classes: Collection[str] | None = None,
+        clips: Collection[str] | None = None,
+    ) -> None:
+        super().__init__(uri, split, stream, None, crop, train=False, raw=True, classes=classes, clips=clips)
         self.most = most
 
-    def length(self, index: int) -> int:
-        """Frames of a sample."""
-        return max(min(self.index["frames"][index].as_py(), self.most), LEAST_FRAMES)
+    def lengths(self) -> NDArray[np.int64]:
+        """Frames of each sample."""
+        return np.clip(self.index["frames"].to_numpy(), LEAST_FRAMES, max(self.most, LEAST_FRAMES)).astype(np.int64)
 
     def _sample(self, index: int) -> tuple[dict[str, Any], Snippet]:
         clip = self.index.slice(int(index), 1).to_pylist()[0]
@@ -38,7 +52,7 @@ class SameLength(Sampler[list[int]]):
     """Batches of clips of one length, of every `world_size`-th clip from `rank` on; within a length in their order."""
 
     def __init__(self, clips: WholeClips, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
-        lengths = np.array([clips.length(index) for index in range(len(clips))])
+        lengths = clips.lengths()
         mine = np.argsort(lengths, kind="stable")[rank::world_size]
         self._batches = list(_batches(mine.tolist(), lengths, batch_size))
 
@@ -49,7 +63,7 @@ class SameLength(Sampler[list[int]]):
         return len(self._batches)
 
 
-def _batches(order: Sequence[int], lengths: np.ndarray[Any, Any], batch_size: int) -> Iterator[list[int]]:
+def _batches(order: Sequence[int], lengths: NDArray[np.int64], batch_size: int) -> Iterator[list[int]]:
     batch: list[int] = []
     for index in order:
         if batch and (len(batch) == batch_size or lengths[batch[0]] != lengths[index]):

@@ -76,12 +76,12 @@ class Timed(Dataset[dict[str, Any]]):
 def loader(
     dataset: ClipDataset, batches: Iterable[list[int]], processes: int, device: torch.device
 ) -> DataLoader[dict[str, Any]]:
-    """A loader of raw batches with `processes` of its own (0: none). A remote store's client does not survive a fork."""
+    """A loader of raw batches with `processes` of its own (0: none). A remote store's client survives no fork."""
     local = dataset.uri.startswith("/") or "://" not in dataset.uri or dataset.uri.startswith("file:")
     context = multiprocessing.get_context("fork" if local else "spawn") if processes else None
     return DataLoader(
         Timed(dataset),
-        batch_sampler=batches,  # type: ignore[arg-type]
+        batch_sampler=batches,
         collate_fn=collate,
         num_workers=processes,
         pin_memory=device.type == "cuda",

@@ -48,7 +48,8 @@ class SpeedMeter:
         total, waited, computed, loaded = (sum(column) for column in zip(*counted, strict=True))
         bound = "loader" if waited > BOUND_ABOVE * (waited + computed) else "compute"
         rates = (total / (waited + computed), self._lanes * total / max(loaded, 1e-9), total / max(computed, 1e-9))
-        return Speed(*(round(self._workers * rate, 2) for rate in rates), bound)
+        samples, loader, compute = (round(self._workers * rate, 2) for rate in rates)
+        return Speed(samples, loader, compute, bound)
 
 
 class MetricsLog:

@@ -1,0 +1,163 @@
+"""Pictures for people: flow in colours, clips as strips of frames, and a clip with what a network said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from kinetics_pipeline.errors import UserError
+
+Picture = NDArray[np.uint8]
+"""uint8 RGB [H, W, 3]."""
+
+WHEEL = (15, 6, 4, 11, 13, 6)
+"""Steps from red to yellow, green, cyan, blue, magenta and back: Baker et al., "A Database and Evaluation Methodology
+for Optical Flow", IJCV 2011; their flow-code, colorcode.cpp."""
+GAP = 2
+"""Pixels between frames."""
+INK, BAR = (30, 30, 30), (96, 150, 210)
+
+
+def flow_colours(flow: NDArray[np.floating], largest: float | None = None) -> NDArray[np.uint8]:
+    """Flow [..., 2, H, W] in pixels, (u, v), as uint8 RGB [..., H, W, 3] on Middlebury's wheel.
+
+    No motion is white, motion to the right red; colours are full at `largest` pixels and darker beyond. Default: the
+    99th percentile of the lengths in `flow`, so that one wrong vector does not bleach the rest. What is not finite, or
+    larger than 1e9 (the Middlebury files' mark of the unknown), is black.
+    """
+    u, v = (np.moveaxis(flow, -3, 0)[axis].astype(np.float64) for axis in (0, 1))
+    known = np.isfinite(u) & np.isfinite(v) & (np.abs(u) < 1e9) & (np.abs(v) < 1e9)
+    u, v = np.where(known, u, 0.0), np.where(known, v, 0.0)
+    length = np.hypot(u, v)
+    if largest is None:
+        largest = float(np.percentile(length[known], 99)) if known.any() else 0.0
+    length = length / max(largest, 1e-3)  # less than a thousandth of a pixel is no motion
+    wheel = _wheel()
+    place = (np.arctan2(-v, -u) / np.pi + 1) / 2 * (len(wheel) - 1)
+    below = np.floor(place).astype(np.int64)
+    share = (place - below)[..., None]
+    colour = (1 - share) * wheel[below] + share * wheel[(below + 1) % len(wheel)]
+    radius = length[..., None]
+    shown = np.where(radius <= 1, 1 - radius * (1 - colour), colour * 0.75)
+    return np.where(known[..., None], np.floor(255 * shown), 0).astype(np.uint8)
+
+
+@cache
+def _wheel() -> NDArray[np.float64]:
+    """[55, 3], values in [0, 1]."""
+    colours = []
+    channel, rising = (0, 1, 2), True
+    for steps in WHEEL:
+        ramp = np.floor(255 * np.arange(steps) / steps) / 255
+        part = np.zeros((steps, 3))
+        full, moving = (channel[0], channel[1]) if rising else (channel[1], channel[0])
+        part[:, full] = 1.0
+        part[:, moving] = ramp if rising else 1 - ramp
+        colours.append(part)
+        if not rising:
+            channel = (channel[1], channel[2], channel[0])
+        rising = not rising
+    return np.concatenate(colours)
+
+
+def even_frames(count: int, shown: int) -> list[int]:
+    """Numbers of at most `shown` frames, evenly over `count`."""
+    return np.unique(np.linspace(0, count - 1, min(count, shown)).round().astype(int)).tolist()
+
+
+def strip(frames: NDArray[np.uint8], shown: int = 8, height: int | None = None) -> Picture:
+    """At most `shown` frames of [T, H, W, 3], evenly over the clip, side by side; scaled to `height` if given."""
+    chosen = [np.ascontiguousarray(frames[k]) for k in even_frames(len(frames), shown)]
+    if height is not None:
+        width = max(1, round(frames.shape[2] * height / frames.shape[1]))
+        how = cv2.INTER_AREA if height < frames.shape[1] else cv2.INTER_CUBIC
+        chosen = [cv2.resize(frame, (width, height), interpolation=how) for frame in chosen]
+    gap = np.full((chosen[0].shape[0], GAP, 3), 255, np.uint8)
+    pieces = [piece for frame in chosen for piece in (frame, gap)]
+    return np.concatenate(pieces[:-1], axis=1)
+
+
+def stacked(rows: Sequence[Picture]) -> Picture:
+    """Pictures of any width under each other, on white."""
+    width = max(row.shape[1] for row in rows)
+    pieces: list[Picture] = []
+    for row in rows:
+        piece = np.full((row.shape[0] + GAP, width, 3), 255, np.uint8)
+        piece[: row.shape[0], : row.shape[1]] = row
+        pieces.append(piece)
+    return np.concatenate(pieces)[:-GAP]
+
+
+def contact_sheet(
+    clips: Sequence[NDArray[np.uint8]], shown: int = 8, height: int | None = None, names: Sequence[str] = ()
+) -> Picture:
+    """A strip a clip (each [T, H, W, 3]), under each other, each below its name where there is one."""
+    rows: list[Picture] = []
+    for number, clip in enumerate(clips):
+        picture = strip(clip, shown, height)
+        if number < len(names):
+            rows.append(written([names[number]], picture.shape[1]))
+        rows.append(picture)
+    return stacked(rows)
+
+
+def written(lines: Sequence[str], width: int, size: float = 0.5) -> Picture:
+    """Lines of text on white, made smaller where they are wider than `width`. OpenCV's font knows ASCII alone."""
+    line_height = round(40 * size)
+    picture = np.full((line_height * len(lines), width, 3), 255, np.uint8)
+    for number, line in enumerate(lines):
+        text = _ascii(line)
+        (wide, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
+        fitting = size * min(1.0, (width - 8) / max(wide, 1))
+        base = (4, line_height * number + round(line_height * 0.7))
+        cv2.putText(picture, text, base, cv2.FONT_HERSHEY_SIMPLEX, fitting, INK, 1, cv2.LINE_AA)
+    return picture
+
+
+def annotated(
+    frames: NDArray[np.uint8],
+    flow: NDArray[np.floating] | None,
+    scores: Sequence[tuple[str, float]],
+    title: str = "",
+    shown: int = 8,
+    height: int = 120,
+) -> Picture:
+    """A clip [T, H, W, 3], its flow [T, 2, H, W] in pixels, and a bar for each (class, probability)."""
+    rows = [strip(frames, shown, height)]
+    if flow is not None:
+        rows.append(strip(flow_colours(flow), shown, height))
+    width = max(480, *(row.shape[1] for row in rows))
+    head = [written([title], width, 0.6)] if title else []
+    return stacked([*head, *rows, *(_bar(name, value, width) for name, value in scores)])
+
+
+def _bar(name: str, value: float, width: int, height: int = 24) -> Picture:
+    picture = np.full((height, width, 3), 255, np.uint8)
+    label = width // 2
+    text = written([name], label)
+    picture[: min(height, text.shape[0]), :label] = text[:height]
+    full = width - label - 70
+    cv2.rectangle(picture, (label, 4), (label + max(1, round(full * min(max(value, 0.0), 1.0))), height - 5), BAR, -1)
+    number = written([f"{value:.1%}"], 66)
+    picture[: min(height, number.shape[0]), width - 66 :] = number[:height]
+    return picture
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "replace").decode()
+
+
+def write_picture(path: Path, picture: Picture) -> None:
+    """Writes a PNG or JPEG, by its suffix. Raises UserError where that cannot be."""
+    if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise UserError(f"a picture is to go to {path}; allowed: a .png or .jpg file")
+    encoded = cv2.imencode(path.suffix.lower(), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
+    try:
+        path.write_bytes(encoded.tobytes())
+    except OSError as error:
+        raise UserError(f"a picture cannot be written to {path}: {error.strerror}") from error

@@ -4,68 +4,16 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Mapping
 from typing import Any
 
 from yt_dlp import YoutubeDL
 from yt_dlp.networking.common import Request, Response
 
-from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.sources.addresses import PrivateAddress
 from kinetics_pipeline.sources.options import SourceOptions
 
-PASSED_OPTIONS = frozenset(
-    {
-        "age_limit",
-        "check_formats",
-        "compat_opts",
-        "concurrent_fragment_downloads",
-        "dynamic_mpd",
-        "extractor_args",
-        "extractor_retries",
-        "file_access_retries",
-        "format",
-        "format_sort",
-        "format_sort_force",
-        "fragment_retries",
-        "geo_bypass",
-        "geo_bypass_country",
-        "geo_bypass_ip_block",
-        "geo_verification_proxy",
-        "hls_split_discontinuity",
-        "http_chunk_size",
-        "http_headers",
-        "impersonate",
-        "legacyserverconnect",
-        "max_filesize",
-        "nocheckcertificate",
-        "prefer_free_formats",
-        "prefer_insecure",
-        "ratelimit",
-        "retries",
-        "skip_unavailable_fragments",
-        "sleep_interval_requests",
-        "socket_timeout",
-        "source_address",
-        "throttledratelimit",
-    }
-)
-"""The options of yt-dlp that a user may set. The others run programs (`exec_cmd`, `external_downloader`), write files
-elsewhere (`outtmpl`, `paths`, `writeinfojson`), read the user's browser or keys (`cookiesfrombrowser`, `netrc_cmd`),
-or are the pipeline's own to set. A list of what is harmless stays right when yt-dlp gains an option."""
-
 FORMAT = "bv[protocol=https]/b[protocol=https]/bv/b"
 """Video alone before video with sound, one file over HTTPS before fragments."""
-
-
-def require_passable(options: Mapping[str, Any]) -> None:
-    """Raises UserError for the first yt-dlp option that is not handed through."""
-    for name in options:
-        if name not in PASSED_OPTIONS:
-            raise UserError(
-                f"--ytdlp-option {name} is refused: it is not among the options that neither run programs, nor touch "
-                f"files, nor read the browser: {', '.join(sorted(PASSED_OPTIONS))}"
-            )
 
 
 class _Captured:

@@ -4,13 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from kinetics_pipeline.errors import UserError
 
 ACCESS = frozenset({"private", "age_restricted", "members_only"})
 """What cookies can open, and what stays refused unless it is allowed by name."""
+
+NUMBER = (int, float)
+PASSED_OPTIONS: Mapping[str, type | tuple[type, ...]] = {
+    "age_limit": int,
+    "check_formats": bool,
+    "compat_opts": list,
+    "concurrent_fragment_downloads": int,
+    "dynamic_mpd": bool,
+    "extractor_args": dict,
+    "extractor_retries": int,
+    "file_access_retries": int,
+    "format": str,
+    "format_sort": list,
+    "format_sort_force": bool,
+    "fragment_retries": int,
+    "geo_bypass": bool,
+    "geo_bypass_country": str,
+    "geo_bypass_ip_block": str,
+    "geo_verification_proxy": str,
+    "hls_split_discontinuity": bool,
+    "http_headers": dict,
+    "legacyserverconnect": bool,
+    "nocheckcertificate": bool,
+    "prefer_free_formats": bool,
+    "prefer_insecure": bool,
+    "retries": int,
+    "skip_unavailable_fragments": bool,
+    "sleep_interval_requests": NUMBER,
+    "socket_timeout": NUMBER,
+    "source_address": str,
+}
+"""The options of yt-dlp that a user may set, and the JSON they take. The others run programs (`exec_cmd`,
+`external_downloader`), write files elsewhere (`outtmpl`, `paths`, `writeinfojson`), read the user's browser or keys
+(`cookiesfrombrowser`, `netrc_cmd`), or are the pipeline's own to set. A list of what is harmless stays right when
+yt-dlp gains an option."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +57,7 @@ class SourceOptions:
     """The text of a Netscape cookie file (not its path: nodes share no disk). Never stored."""
     proxy: str | None = field(default=None, repr=False)
     ytdlp_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """Handed to yt-dlp as they are, after `opener.require_passable`."""
+    """Handed to yt-dlp as they are; of `PASSED_OPTIONS`."""
     allow_access: frozenset[str] = frozenset()
     """Of `ACCESS`."""
     allow_private_addresses: bool = False
@@ -32,14 +66,17 @@ class SourceOptions:
     max_filesize: int = 2 << 30
     """Bytes a file may have."""
 
-
-def read_cookies(path: Path) -> str:
-    """The text of a cookie file in Netscape's format. Raises UserError when it is none."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cookies {path} cannot be read: {getattr(error, 'strerror', None) or 'not text'}") from None
-    lines = [line for line in text.splitlines() if line.strip() and (not line.startswith("#") or "#HttpOnly_" in line)]
-    if not lines or any(len(line.split("\t")) != 7 for line in lines):
-        raise UserError(f"cookies {path} is not a cookie file in Netscape's format (lines of 7 fields, tabs between)")
-    return text
+    def __post_init__(self) -> None:
+        """Raises UserError for an option of yt-dlp, or a kind of access, that is not allowed."""
+        for name, value in self.ytdlp_options.items():
+            if name not in PASSED_OPTIONS:
+                raise UserError(
+                    f"--ytdlp-option {name} is refused: only options that cannot run programs, touch files or read the "
+                    f"browser are handed through: {', '.join(PASSED_OPTIONS)}"
+                )
+            kind = PASSED_OPTIONS[name]
+            if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+                names = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
+                raise UserError(f"--ytdlp-option {name} is of type {type(value).__name__}; allowed: {names}")
+        for kind_of_access in sorted(self.allow_access - ACCESS):
+            raise UserError(f"--allow-access is {kind_of_access!r}; allowed: {', '.join(sorted(ACCESS))}")

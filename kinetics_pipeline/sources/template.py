@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import string
@@ -168,8 +169,9 @@ def _endpoints(urls: Sequence[str | None]) -> frozenset[tuple[str, int]]:
             continue
         port = parts.port or (443 if parts.scheme == "https" else 80)
         if "{" not in (url or ""):
-            with_names = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
-            found |= {(str(address[0]), port) for *_, address in with_names}
+            with contextlib.suppress(socket.gaierror):  # a proxy that cannot be found fails when it is used
+                proxies = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+                found |= {(str(address[0]), port) for *_, address in proxies}
         elif _is_loopback(parts.hostname):
             found |= {(host, port) for host in ("127.0.0.1", "::1")}
     return frozenset(found)

@@ -20,7 +20,7 @@ from yt_dlp.networking.exceptions import HTTPError, TransportError
 from kinetics_pipeline.sources.opener import Opener
 from kinetics_pipeline.sources.pieces import Piece
 
-BLOCK = 1 << 18
+BLOCK = 1 << 16
 """Bytes read at once: what a kill can lose."""
 
 

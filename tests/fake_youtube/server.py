@@ -261,6 +261,8 @@ class _YouTubeHandler(_Handler):
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
         video_id = body.get("videoId")
         entry = self.entry(video_id)
+        if urllib.parse.urlsplit(self.path).path == "/youtubei/v1/next":
+            return self.answer(entry, 200, b'{"contents": {"fake": true}}', "application/json")
         if urllib.parse.urlsplit(self.path).path != "/youtubei/v1/player":
             return self.answer(entry, 404)
         video = self.owner.videos.get(video_id, Video(playability="unavailable"))
@@ -278,6 +280,8 @@ class _YouTubeHandler(_Handler):
         video_id = query.get("vid")
         video = self.owner.videos.get(video_id or "")
         entry = self.entry(video_id)
+        if parts.path == "/watch":
+            return self.answer(entry, 200, self.owner.watch_page(query.get("v", "")).encode(), "text/html")
         if parts.path == "/hls.m3u8" and video is not None:
             lines = ["#EXTM3U", "#EXT-X-VERSION:7", "#EXT-X-TARGETDURATION:60", "#EXT-X-PLAYLIST-TYPE:VOD"]
             itag = video.renditions[0].itag
@@ -316,6 +320,17 @@ class FakeYouTube(_Server):
         """A signed URL: another at every extraction."""
         signature = time.monotonic_ns()
         return f"https://rr1---sn-fake.googlevideo.com/videoplayback?vid={video_id}&itag={itag}&sig={signature}"
+
+    def watch_page(self, video_id: str) -> str:
+        """The page that yt-dlp's default clients ask for first. As the real one it names no media."""
+        answer = self.player(video_id, self.videos.get(video_id, Video(playability="unavailable")))
+        answer.pop("streamingData", None)
+        config = {"INNERTUBE_CONTEXT": {"client": {"clientName": "WEB", "clientVersion": "2.20260708.00.00"}}}
+        return (
+            f"<html><body><script>ytcfg.set({json.dumps(config)});</script>"
+            f"<script>var ytInitialPlayerResponse = {json.dumps(answer)};</script>"
+            '<script>var ytInitialData = {"contents": {"fake": true}};</script></body></html>'
+        )
 
     def player(self, video_id: str, video: Video) -> dict[str, Any]:
         status = {"status": "OK"} if video.playability is None else PLAYABILITY[video.playability]

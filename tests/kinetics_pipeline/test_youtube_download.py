@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,13 +106,18 @@ def test_another_clip_of_the_video_does_not_ask_for_the_index_again(fake: FakeYo
 
 
 def kill_half_way(fake: FakeYouTube, clips: list[Clip], folder: Path) -> None:
-    """A download that is SIGKILLed while the media come slowly."""
+    """A download that is SIGKILLed while the media come slowly, once more than the head of the file is there."""
     faults = fake.videos[ID].media
-    fake.videos[ID].media = Faults("slow", rate=500_000)
-    with KillableChild() as child:
-        child.download(source(fake), "warm", [], folder, 30)
-        answer = child.download(source(fake), ID, clips, folder, 1.2)
-    assert answer.failure is not None
+    fake.videos[ID].media = Faults("slow", rate=300_000)
+    with KillableChild() as child, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(child.download, source(fake), ID, clips, folder, 30.0)
+        deadline = time.monotonic() + 20
+        while max([0, *(part.stat().st_size for part in folder.glob("*.part"))]) <= 70_000:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        assert child.pid is not None
+        os.kill(child.pid, signal.SIGKILL)
+        assert answer.result().failure is not None
     fake.videos[ID].media = faults
 
 
@@ -214,3 +223,9 @@ def test_media_come_through_the_proxy_that_extracted(fake: FakeYouTube, tmp_path
         assert through.download(ID, [clip(5, 9)], tmp_path).failure is None
         assert {request.kind for request in other.log} == {"player", "media"}
     assert not fake.log
+
+
+def test_ytdlps_own_choice_of_clients_works_too(fake: FakeYouTube, tmp_path: Path) -> None:
+    options = {name: value for name, value in fake.ytdlp_options.items() if name != "extractor_args"}
+    unpinned = YouTube(SourceOptions(proxy=fake.url, ytdlp_options=options, timeout=5))
+    assert unpinned.download(ID, [clip(5, 9)], tmp_path).failure is None

@@ -105,7 +105,7 @@ def test_a_place_under_a_file_is_refused_in_a_line(tmp_path: Path) -> None:
 def test_a_full_disk_is_said_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_file = Path.open
     monkeypatch.setattr(Path, "open", lambda path, mode: open_file(Path("/dev/full"), "wb"))
-    with pytest.raises(JobFailed, match="cannot write .*: No space left on device") as failed:
+    with pytest.raises(JobFailed, match=r"cannot write .*: No space left on device") as failed:
         open_store(tmp_path / "data").write("a.json", b"1")
     assert "\n" not in str(failed.value)
 

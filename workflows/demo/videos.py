@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import math
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,10 @@ class Rendered:
         return self.number // 3 % (VIDEO_SECONDS - CLIP_SECONDS + 1)
 
     @property
+    def end(self) -> int:
+        return self.start + CLIP_SECONDS
+
+    @property
     def format(self) -> tuple[int, int, str]:
         return FORMATS[self.number % len(FORMATS)]
 
@@ -87,15 +91,20 @@ def render_videos(folder: Path, count: int) -> list[Rendered]:
     return videos
 
 
-def write_annotations(path: Path, videos: list[Rendered]) -> None:
-    """A Kinetics CSV with a row for each video, one for a video that does not exist, and one past a video's end."""
-    rows = [(v.label, v.video_id, v.start, v.start + CLIP_SECONDS, v.split) for v in videos]
+def annotated(videos: Sequence[Rendered]) -> list[tuple[str, str, int, int, str]]:
+    """The rows of the annotations: one for each video, one for a video that does not exist, one past a video's end."""
+    rows = [(v.label, v.video_id, v.start, v.end, v.split) for v in videos]
     rows.append((CLASSES[0], MISSING_ID, 0, CLIP_SECONDS, "train"))
     rows.append((videos[1].label, videos[1].video_id, 60, 60 + CLIP_SECONDS, "train"))
+    return rows
+
+
+def write_annotations(path: Path, videos: Sequence[Rendered]) -> None:
+    """Writes them as a Kinetics CSV."""
     with path.open("w", newline="") as out:
         writer = csv.writer(out)
         writer.writerow(("label", "youtube_id", "time_start", "time_end", "split"))
-        writer.writerows(rows)
+        writer.writerows(annotated(videos))
 
 
 def frames_of(video: Rendered) -> Iterator[Frame]:

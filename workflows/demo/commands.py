@@ -1,0 +1,91 @@
+"""Runs the commands that the demo shows, each as a user would: its own process, its output in a log."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from rich.console import Console
+
+from kinetics_pipeline.errors import JobFailed
+
+POLL_SECONDS = 0.02
+STOP_SECONDS = 20.0
+
+
+class Commands:
+    """`kinetics-pipeline ...` commands, printed before they run. A log of each lies in `logs`."""
+
+    def __init__(self, console: Console, logs: Path) -> None:
+        self._console, self._logs = console, logs
+        logs.mkdir(parents=True, exist_ok=True)
+
+    def run(self, name: str, *words: str) -> str:
+        """Runs a command to its end; what it wrote to stdout. Raises JobFailed with its last line when it fails."""
+        process, log = self._start(name, words)
+        with self._working(name):
+            code = _wait(process)
+        if code:
+            raise JobFailed(f"{name} ended with {code}: {_last_line(log)} (all it said: {log})")
+        return log.with_suffix(".out").read_text(errors="replace")
+
+    def kill_when(self, name: str, *words: str, event: Callable[[], bool]) -> bool:
+        """Starts a command and ends it with SIGKILL once `event` is seen; False when it finished before.
+
+        Raises JobFailed when it ended by itself with an error.
+        """
+        process, log = self._start(name, words)
+        with self._working(name):
+            while not event():
+                try:
+                    code = _wait(process, POLL_SECONDS)
+                except subprocess.TimeoutExpired:
+                    continue
+                if code:
+                    raise JobFailed(f"{name} ended with {code}: {_last_line(log)} (all it said: {log})")
+                return False
+            process.kill()
+            return process.wait() == -signal.SIGKILL
+
+    def _start(self, name: str, words: Sequence[str]) -> tuple[subprocess.Popen[bytes], Path]:
+        self._console.print(f"  $ kinetics-pipeline {shlex.join(words)}", style="dim", soft_wrap=True, markup=False)
+        log = self._logs / f"{name}.err"
+        # A cluster that the shell happens to know is no place for a demo on loopback.
+        environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
+        with log.open("wb") as err, log.with_suffix(".out").open("wb") as out:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "workflows", *words],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env=environment | {"PYTHONUNBUFFERED": "1", "COLUMNS": "120"},
+            )
+        return process, log
+
+    def _working(self, name: str) -> AbstractContextManager[object]:
+        """A turning sign on a terminal, nothing in a log."""
+        return self._console.status(f"{name} ...") if self._console.is_terminal else nullcontext()
+
+
+def _wait(process: subprocess.Popen[bytes], timeout: float | None = None) -> int:
+    """The exit code. On Ctrl-C the command, which got the signal too, is given time to end."""
+    try:
+        return process.wait(timeout)
+    except KeyboardInterrupt:
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        raise
+
+
+def _last_line(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "it said nothing"

@@ -1,0 +1,230 @@
+"""`demo`: the whole story on small videos: render, serve, build, kill, resume, train, evaluate. Needs no internet."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from kinetics_pipeline.errors import JobFailed, UserError
+from kinetics_pipeline.records import Record, clip_id
+from kinetics_pipeline.shards.catalogue import Dataset
+from kinetics_pipeline.shards.spool import Spool
+from workflows.configs import DemoConfig
+from workflows.demo.commands import Commands
+from workflows.demo.picture import draw_picture
+from workflows.demo.server import VideoServer, serving
+from workflows.demo.videos import CLASSES, Rendered, annotated, render_videos, write_annotations
+
+MARK = ".kinetics-demo"
+"""Lies in a demo's folder: one with it may be replaced, any other may not."""
+SHORT_SIDE = 64
+TRAINING = {
+    "batch-size": "4",
+    "frames": "16",
+    "crop": "56",
+    "learning-rate": "0.02",
+    "warmup": "20",
+    "dropout": "0.3",
+    "clip-gradients": "5",
+    "evaluate-every": "0",
+}
+"""For a run of some hundred steps from nothing; the recipe's own numbers are for a hundred thousand."""
+ENOUGH_STEPS = 200
+"""From here on flow has to be far better than chance."""
+FAR = 3
+"""So many times chance."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Where everything of a demo lies."""
+
+    root: Path
+
+    @property
+    def annotations(self) -> Path:
+        return self.root / "annotations.csv"
+
+    @property
+    def videos(self) -> Path:
+        return self.root / "videos"
+
+    @property
+    def dataset(self) -> Path:
+        return self.root / "dataset"
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "cache"
+
+    @property
+    def results(self) -> Path:
+        return self.root / "results.json"
+
+    @property
+    def picture(self) -> Path:
+        return self.root / "demo.png"
+
+    def run(self, stream: str) -> Path:
+        return self.root / "runs" / stream
+
+    def spooled(self) -> set[str]:
+        """Clips that are finished and wait for their shard."""
+        return {one for spool in self.cache.glob("*/spool") for one in Spool(spool).ids()}
+
+
+def demo(config: DemoConfig) -> None:
+    """Tells the story step by step on stdout. Raises UserError for a folder that is in use, JobFailed when a step does
+    not do what it should."""
+    begun = time.monotonic()
+    console = Console(highlight=False)
+    folder = Folder(config.folder)
+    _clear(folder.root)
+    commands = Commands(console, folder.root / "logs")
+
+    _headline(console, "1. Render videos whose classes differ in motion alone")
+    videos = render_videos(folder.videos, config.clips)
+    write_annotations(folder.annotations, videos)
+    kinds = sorted({f"{v.format[0]}x{v.format[1]}" for v in videos})
+    console.print(f"  {len(videos)} videos of {len(CLASSES)} classes in {folder.videos}: {', '.join(kinds)}, H.264")
+    console.print(f"  {folder.annotations}: a row for each, one of a video that does not exist, one past a video's end")
+
+    with serving(folder.videos, folder.root / "server.log") as server:
+        _headline(console, "2. Build the dataset from a web server, kill it half-way, and go on")
+        _build(console, commands, folder, server, videos)
+    console.print(commands.run("status", "status", str(folder.dataset)).rstrip(), soft_wrap=True, markup=False)
+    _require_outcomes(folder, videos)
+
+    _headline(console, f"3. Train I3D on each stream, {config.steps} steps from nothing")
+    for stream in ("rgb", "flow"):
+        _train(commands, folder, stream, config.steps)
+
+    _headline(console, "4. Evaluate each stream and the two fused on the validation clips")
+    streams = [word for stream in ("rgb", "flow") for word in (f"--{stream}", str(folder.run(stream)))]
+    words = ["evaluate", str(folder.dataset), "--split", "val", *streams, "--output", str(folder.results)]
+    commands.run("evaluate", *words)
+    accuracies = _accuracies(folder.results)
+    _show_accuracies(console, accuracies)
+    draw_picture(str(folder.dataset), folder.picture)
+    _say_where(console, folder, videos, time.monotonic() - begun)
+    chance = 1 / len(CLASSES)
+    if config.steps >= ENOUGH_STEPS and accuracies["flow"] < FAR * chance:
+        raise JobFailed(f"flow has {accuracies['flow']:.0%}; it should be at least {FAR} times chance, {chance:.1%}")
+
+
+def _clear(root: Path) -> None:
+    """An empty folder that is marked as a demo's. Raises UserError for one with anything else in it."""
+    if root.exists() and not root.is_dir():
+        raise UserError(f"--folder is {root}, which is no folder")
+    if root.is_dir() and any(root.iterdir()):
+        if not (root / MARK).is_file():
+            raise UserError(f"--folder is {root}, which holds something else than a demo; name another")
+        shutil.rmtree(root)
+    root.mkdir(parents=True, exist_ok=True)
+    (root / MARK).touch()
+
+
+def _build(console: Console, commands: Commands, folder: Folder, server: VideoServer, videos: list[Rendered]) -> None:
+    """Builds, is killed once half of the clips are finished and a shard is committed, and builds on.
+
+    Raises JobFailed when a video whose clips were finished is asked for again.
+    """
+    words = ["build", str(folder.annotations), "--output", str(folder.dataset), "--source", server.template]
+    words += ["--cache", str(folder.cache), "--short-side", str(SHORT_SIDE), "--clips-per-shard", "8"]
+
+    def half_way() -> bool:
+        shards = len(list(folder.dataset.glob("shards/*.json")))
+        return shards > 0 and 8 * shards + len(folder.spooled()) >= len(videos) // 2
+
+    killed = commands.kill_when("build", *words, event=half_way)
+    if not killed:
+        console.print("  It was done before it could be killed; nothing is left to resume.")
+        return
+    records = Dataset.open(str(folder.dataset)).records()
+    spooled = folder.spooled() - records.keys()
+    before = len(server.requests())
+    console.print(
+        f"  Killed (SIGKILL) with {len(records)} clips in committed shards and {len(spooled)} more in the cache. "
+        "The same command again:"
+    )
+    commands.run("resume", *words)
+    again = {video_id for _, video_id in server.requests()[before:]}
+    finished = _finished_videos(records.keys() | spooled, videos)
+    if repeated := finished & again:
+        raise JobFailed(f"{sorted(repeated)[0]} was finished and was asked for again")
+    console.print(
+        f"  The server's log: {len(again)} videos were asked for after the kill, "
+        f"none of the {len(finished)} that were finished."
+    )
+
+
+def _finished_videos(clips: Iterable[str], videos: list[Rendered]) -> set[str]:
+    """Videos all of whose clips are among `clips`."""
+    wanted: dict[str, set[str]] = defaultdict(set)
+    for _, video_id, start, end, _ in annotated(videos):
+        wanted[video_id].add(clip_id(video_id, start, end))
+    return {video_id for video_id, asked in wanted.items() if asked <= set(clips)}
+
+
+def _require_outcomes(folder: Folder, videos: list[Rendered]) -> None:
+    """Raises JobFailed unless every rendered clip is ok and the two odd rows are recorded as what they are."""
+    records: dict[str, Record] = Dataset.open(str(folder.dataset)).records()
+    wrong = [r for v in videos if (r := records[clip_id(v.video_id, v.start, v.end)]).outcome != "ok"]
+    if wrong:
+        raise JobFailed(f"{wrong[0].clip_id} is {wrong[0].outcome}: {wrong[0].detail}")
+    others = {r.outcome for r in records.values() if r.outcome != "ok"}
+    if others != {"not_found", "too_short"}:
+        raise JobFailed(f"the two odd rows became {sorted(others)}; expected not_found and too_short")
+
+
+def _train(commands: Commands, folder: Folder, stream: str, steps: int) -> None:
+    flags = [word for name, value in TRAINING.items() for word in (f"--{name}", value)]
+    # Left and right are classes here, and a mirror would swap them.
+    flags += ["--no-flip", "--no-scale-learning-rate", "--checkpoint-every", str(steps)]
+    where = ["train", str(folder.dataset), "--model", "i3d", "--stream", stream, "--run", str(folder.run(stream))]
+    commands.run(f"train-{stream}", *where, "--steps", str(steps), *flags)
+
+
+def _accuracies(results: Path) -> dict[str, float]:
+    """Top-1 of `rgb`, `flow` and `fused` in what `evaluate` wrote."""
+    document: dict[str, Any] = json.loads(results.read_text())
+    return {name: float(document["results"][name]["top1"]) for name in ("rgb", "flow", "fused")}
+
+
+def _show_accuracies(console: Console, accuracies: dict[str, float]) -> None:
+    table = Table("stream", "top-1", box=None, pad_edge=False)
+    for name, top1 in accuracies.items():
+        table.add_row({"fused": "both, fused"}.get(name, name), f"{top1:.1%}")
+    table.add_row("chance", f"{1 / len(CLASSES):.1%}")
+    console.print(table)
+
+
+def _say_where(console: Console, folder: Folder, videos: list[Rendered], seconds: float) -> None:
+    first = next(v for v in videos if v.split == "val")
+    _headline(console, f"Done in {seconds:.0f} s. Look at it, and go on")
+    console.print(
+        f"  {folder.picture}  frames and their flow\n"
+        f"  {folder.dataset}  the shards and their markers\n"
+        f"  {folder.root}/runs  checkpoints, metrics.jsonl, TensorBoard\n"
+        f"  {folder.root}/server.log, {folder.root}/logs  who asked for what; what the commands said\n"
+        "Try next:\n"
+        f"  kinetics-pipeline predict {folder.videos}/{first.video_id}.mp4 --rgb {folder.run('rgb')} "
+        f"--flow {folder.run('flow')}\n"
+        "  kinetics-pipeline build ANNOTATIONS.csv --output OUT --limit 100    your own, from YouTube\n"
+        "  kinetics-pipeline --help",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def _headline(console: Console, text: str) -> None:
+    console.print(f"\n{text}", style="bold")

@@ -78,13 +78,14 @@ def training_recipe(
         raise InputError(f"learning rate is {learning_rate}; allowed: above 0")
     recipe = RECIPES[name, stream]
     length = steps if steps is not None else max(1, round(recipe.steps * CLIPS_PER_STEP / clips_per_step))
-    first = learning_rate if learning_rate is not None else recipe.learning_rate * clips_per_step / CLIPS_PER_STEP
+    first = learning_rate if learning_rate is not None else recipe.learning_rate * (clips_per_step / CLIPS_PER_STEP)
     return replace(
         recipe,
         steps=length,
         learning_rate=first,
         changes=tuple(
-            (round(step * length / recipe.steps), rate * first / recipe.learning_rate) for step, rate in recipe.changes
+            (round(step * length / recipe.steps), rate * (first / recipe.learning_rate))
+            for step, rate in recipe.changes
         ),
         warmup_steps=warmup_steps,
     )

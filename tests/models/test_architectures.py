@@ -1,0 +1,104 @@
+"""The other architectures: sizes, what they take, and that each can learn."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from models import MODELS, InputError, build_model, count_parameters
+from models.snippets import gather_snippets, snippet_starts
+from models.training.loop import train_steps
+from models.training.recipes import training_recipe
+from models.training.state import start_training
+
+PAPER_MILLIONS = {"convnet_lstm": 9, "c3d": 79, "two_stream": 12, "fused_two_stream": 39}
+SMALL = {"c3d": {"crop_size": 16}, "convnet_lstm": {"frame_stride": 4}, "inception2d": {"frame_stride": 4}}
+
+
+def streams(frames: int = 20, size: int = 32, clips: int = 1) -> dict[str, torch.Tensor]:
+    clip = F.interpolate(torch.rand(clips, 3, 4, 4, 4) * 2 - 1, (frames, size, size))
+    return {"video": clip, "rgb": clip, "flow": clip[:, :2], "label": torch.arange(clips)}
+
+
+@pytest.mark.parametrize("name", PAPER_MILLIONS)
+def test_the_parameters_are_within_a_million_of_table_1(name: str) -> None:
+    with torch.device("meta"):
+        model = build_model(name)
+    assert abs(count_parameters(model) / 1e6 - PAPER_MILLIONS[name]) < 1
+
+
+def test_two_i3d_streams_have_the_25_million_of_table_1() -> None:
+    with torch.device("meta"):
+        two = sum(count_parameters(build_model("i3d", in_channels=channels)) for channels in (3, 2))
+    assert abs(two / 1e6 - 25) < 1
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_architecture_overfits_one_batch(name: str) -> None:
+    torch.manual_seed(0)
+    model = build_model(name, num_classes=3, dropout=0.0, **SMALL.get(name, {}))
+    batch = streams(frames=16, size=16 if name in ("c3d", "fused_two_stream") else 32, clips=3)
+    steps, rate = (5, 0.003) if name == "c3d" else (8, 0.02)
+    recipe = training_recipe("released", "rgb", steps=steps, learning_rate=rate)
+    last = list(train_steps(start_training(model, recipe), [batch] * steps))[-1]
+    assert last.top1 == 1.0
+
+
+@pytest.mark.parametrize("name", ["two_stream", "fused_two_stream"])
+@torch.no_grad()
+def test_two_streams_may_come_as_one_tensor_and_not_as_one_stream(name: str) -> None:
+    model = build_model(name, num_classes=3).eval()
+    s = streams()
+    apart, joined = model(s["rgb"], s["flow"]), model(torch.cat([s["rgb"], s["flow"]], dim=1))
+    assert torch.equal(apart, joined)
+    with pytest.raises(InputError, match=r"takes RGB .* and flow"):
+        model(s["rgb"])
+    with pytest.raises(InputError, match="as much flow as RGB"):
+        model(s["rgb"], s["flow"][:, :, :15])
+
+
+def test_snippets_cover_a_long_clip_in_turn() -> None:
+    assert snippet_starts(250, 25) == list(range(0, 250, 10))
+    assert snippet_starts(10, 25) == [0]
+    assert snippet_starts(64, 25)[-1] == 54
+
+
+def test_a_snippet_stacks_u_and_v_of_the_frames_from_there() -> None:
+    rgb = torch.arange(40.0).view(1, 1, 40, 1, 1)
+    flow = torch.stack([rgb[:, 0], -rgb[:, 0]], dim=1)
+    pictures, stacks = gather_snippets(rgb, flow, [3, 20])
+    assert pictures.flatten().tolist() == [3, 20]
+    assert stacks[0, 1].flatten().tolist()[:4] == [20, -20, 21, -21]
+    assert stacks.shape == (1, 2, 20, 1, 1)
+
+
+@torch.no_grad()
+def test_c3d_averages_pieces_of_16_frames() -> None:
+    model = build_model("c3d", num_classes=3, crop_size=32).eval()
+    clip = streams(frames=40)["video"]
+    pieces = [model(clip[:, :, :16]), model(clip[:, :, 16:32])]
+    torch.testing.assert_close(model(clip), torch.stack(pieces).mean(dim=0))
+    with pytest.raises(InputError, match="c3d takes 32x32 frames, not 24x32"):
+        model(clip[..., :24, :])
+
+
+@torch.no_grad()
+def test_the_lstm_answers_with_its_last_step_and_looks_at_one_frame_in_five() -> None:
+    model = build_model("convnet_lstm", num_classes=3).eval()
+    clip = streams(frames=21)["video"]
+    steps = model(clip, every_step=True)
+    assert steps.shape == (1, 3, 5)
+    torch.testing.assert_close(model(clip), steps[..., -1])
+    unseen = clip.clone()
+    unseen[:, :, 1:5] = 7.0
+    assert torch.equal(model(unseen), model(clip))
+
+
+def test_an_unknown_name_or_option_is_refused_with_the_allowed_ones() -> None:
+    with pytest.raises(InputError, match=r"no model 'resnet'; allowed: i3d, c3d, convnet_lstm, two_stream, fused"):
+        build_model("resnet")
+    with pytest.raises(InputError, match=r"i3d has no option 'depth'; allowed: dropout, "):
+        build_model("i3d", depth=3)
+    with pytest.raises(InputError, match=r"num_classes is 0"):
+        build_model("i3d", num_classes=0)

@@ -1,0 +1,122 @@
+"""The flow of one pair of frames, from the top of the pyramid to the full size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from kinetics_pipeline.flow.cpu.layout import FIELDS, LEFT, U, V, pitch_of, rounded_up, row_start
+from kinetics_pipeline.flow.cpu.median import median
+from kinetics_pipeline.flow.cpu.pyramid import resize
+from kinetics_pipeline.flow.cpu.sweep import sweep
+from kinetics_pipeline.flow.cpu.warp import warp
+
+
+@njit(inline="always")
+def solve_level(
+    state: Any,
+    height: int,
+    width: int,
+    grey: Any,
+    start: int,
+    samples: Any,
+    counts: Any,
+    weights: Any,
+    epsilon: float,
+    inside: Any,
+    scratch: Any,
+    offsets: Any,
+) -> int:
+    """All warps of one level; the flow is in `state` before and after. Returns the number of iterations."""
+    warps, inner, outer, side = counts
+    step, theta, taut = weights
+    enough = np.float32(epsilon * epsilon * (height * width))
+    inside[:width] = 1
+    inside[width : rounded_up(width)] = 0
+    iterations = 0
+    for _ in range(warps):
+        warp(state, height, width, grey, start, samples, inside, scratch, offsets)
+        error = np.inf
+        for _ in range(outer):
+            if side > 1:
+                median(state, U, height, width, side, scratch)
+                median(state, V, height, width, side, scratch)
+            for _ in range(inner):
+                error = sweep(state, height, width, inside, step, theta, taut)
+                iterations += 1
+                if error <= enough:
+                    break
+            if error <= enough:
+                break
+    return iterations
+
+
+@njit(inline="always")
+def solve_pair(
+    pyramid: Any,
+    starts: Any,
+    samples: Any,
+    sample_starts: Any,
+    sizes: Any,
+    counts: Any,
+    weights: Any,
+    epsilon: float,
+    scale_step: float,
+    state: Any,
+    coarse: Any,
+    inside: Any,
+    scratch: Any,
+    offsets: Any,
+    flow: Any,
+) -> int:
+    """Writes the flow, float32 [2 * H * W], from the image of `pyramid` to that of `samples`.
+
+    Returns the number of iterations, over all levels.
+    """
+    iterations = 0
+    up = np.float32(1 / scale_step)
+    for k in range(len(sizes) - 1, -1, -1):
+        height, width = sizes[k]
+        pitch, line = pitch_of(width), FIELDS * pitch_of(width)
+        first = row_start(0, width)
+        state[: (height + 1) * line + 2 * LEFT] = 0
+        if k + 1 < len(sizes):
+            h, w = sizes[k + 1]
+            for field in range(2):
+                resize(
+                    coarse,
+                    field * h * w,
+                    w,
+                    h,
+                    w,
+                    h / height,
+                    w / width,
+                    up,
+                    state,
+                    first + field * pitch,
+                    line,
+                    height,
+                    width,
+                )
+        iterations += solve_level(
+            state,
+            height,
+            width,
+            pyramid,
+            starts[k],
+            samples[sample_starts[k] :],
+            counts,
+            weights,
+            epsilon,
+            inside,
+            scratch,
+            offsets,
+        )
+        target = coarse if k > 0 else flow
+        for field in range(2):
+            for y in range(height):
+                at = row_start(y, width) + field * pitch
+                target[(field * height + y) * width : (field * height + y + 1) * width] = state[at : at + width]
+    return iterations

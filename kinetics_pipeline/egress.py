@@ -9,7 +9,7 @@ from typing import Any
 
 from kinetics_pipeline.sources.base import EgressSignal
 
-COOL_DOWN: Mapping[str, float] = MappingProxyType({"throttled": 3600.0, "bot_check": 3600.0})
+COOL_DOWN: Mapping[str, float] = MappingProxyType({"throttled": 3600.0, "bot_check": 3600.0, "burst": 1800.0})
 """Seconds an egress rests after a refusal that means the address. YouTube's session limits end after about an hour
 (yt-dlp's wiki, "Extractors")."""
 LONGEST_COOL_DOWN = 86400.0

@@ -22,8 +22,8 @@ from kinetics_pipeline.sources.base import EgressSignal
 class Event:
     """What came of one try at one source."""
 
-    source: int
-    """Index in the run's list of sources."""
+    source: str
+    """What tells the source from the others, also in a later run with another list of sources."""
     outcome: Outcome | EgressSignal
     detail: str = ""
 
@@ -53,7 +53,7 @@ POLICY: Mapping[str, Again] = MappingProxyType(
 class Try:
     """Ask this source, this long after the last event."""
 
-    source: int
+    source: str
     after_seconds: float
 
 
@@ -65,16 +65,17 @@ class Done:
     detail: str
 
 
-def decide(events: Sequence[Event], sources: int, policy: Mapping[str, Again] = POLICY) -> Try | Done:
-    """What follows from `events`, in the order in which they happened, for a clip that may come from `sources` sources.
+def decide(events: Sequence[Event], sources: Sequence[str], policy: Mapping[str, Again] = POLICY) -> Try | Done:
+    """What follows from `events`, in the order in which they happened, for a clip that may come from `sources`, best
+    first.
 
     A clip that came through is not asked about: its record is at hand. Events of sources that this run does not have
     (the list of sources may change between runs) count for nothing. Raises ValueError without a source.
     """
-    if sources < 1:
+    if not sources:
         raise ValueError("a clip needs a source")
-    charged = [event for event in events if event.source < sources and event.outcome in OUTCOMES]
-    for source in range(sources):
+    charged = [event for event in events if event.source in sources and event.outcome in OUTCOMES]
+    for source in sources:
         tried = [event for event in charged if event.source == source]
         if not tried:
             return Try(source, 0.0)

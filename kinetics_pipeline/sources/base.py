@@ -9,8 +9,9 @@ from typing import Literal, Protocol, TypeGuard, get_args
 
 from kinetics_pipeline.records import Clip, Outcome
 
-EgressSignal = Literal["throttled", "bot_check"]
-"""What a refusal says of the address that asked, and not of the clip: it charges the clip nothing."""
+EgressSignal = Literal["throttled", "bot_check", "burst"]
+"""What a refusal says of the address that asked, and not of the clip: it charges the clip nothing. No source says
+`burst`: it is what many doubtful failures of different videos mean together (`breaker`)."""
 
 
 @dataclass(frozen=True)

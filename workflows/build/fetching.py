@@ -1,0 +1,209 @@
+"""The videos that wait for a network source: who may be asked when, and on which node.
+
+A lane is one way out to one source: YouTube through this address or a proxy, a mirror's host. All lanes of a source
+share its one budget, unless each node has an address of its own. A refusal that means the address pauses its lane and
+charges the clips nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+import zlib
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from kinetics_pipeline.breaker import VIDEOS, burst
+from kinetics_pipeline.egress import Egress, answered, granted, paused
+from kinetics_pipeline.records import Clip, Outcome
+from kinetics_pipeline.shards.storage import Store
+from kinetics_pipeline.sources.base import EgressSignal, LocalSource, NetworkSource, is_network, is_signal
+from kinetics_pipeline.sources.youtube import YouTube
+from workflows.build.stages import Fetched, Fetcher
+from workflows.build.workplace import LOST, Workplace, nodes, on
+
+STATE = "state/egress.json"
+Answer = tuple[str, Outcome | EgressSignal, str]
+"""Video, outcome, detail."""
+
+
+@dataclass
+class Lane:
+    """One way out to one source."""
+
+    name: str
+    """Says which way without naming an address: it is stored with the dataset."""
+    source: NetworkSource
+    interval: float
+    """Seconds between two videos; 0 where no rate holds."""
+    at_once: int
+    """Downloads at a time."""
+    node: str | None = None
+    """The only node that has this way; None: any."""
+    waiting: OrderedDict[str, list[Clip]] = field(default_factory=OrderedDict)
+    """The clips that are wanted, by video."""
+    in_flight: int = 0
+    egress: Egress = field(default_factory=Egress)
+    answers: deque[Answer] = field(default_factory=lambda: deque(maxlen=4 * VIDEOS))
+    """The latest ones, for the breaker."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """All wanted clips of one video, asked in one go."""
+
+    source: str
+    video_id: str
+    clips: tuple[Clip, ...]
+
+
+class Fetching:
+    """Gives the fetchers of the nodes their videos, as fast as the lanes allow."""
+
+    def __init__(
+        self,
+        workplace: Workplace,
+        store: Store,
+        sources: Mapping[str, LocalSource | NetworkSource],
+        *,
+        rate: float,
+        proxies: Sequence[str] = (),
+        per_node: bool = False,
+        slots: int = 4,
+        time_limit: float = 1800.0,
+    ) -> None:
+        self.workplace, self.store, self.slots, self.time_limit = workplace, store, slots, time_limit
+        self.fetchers: dict[str, Any] = {}
+        self.running: dict[ray.ObjectRef, tuple[Job, Lane, str, Any]] = {}
+        self.bytes_used: dict[str, int] = {}
+        """What the cache holds, by node."""
+        self.doubted: frozenset[str] = frozenset()
+        """After a result: the videos whose latest failures were a burst, and so are none of theirs."""
+        self._random = random.Random()  # noqa: S311 - spreads requests, guards nothing
+        known = json.loads(store.read(STATE)) if store.exists(STATE) else {}
+        self.lanes: dict[str, list[Lane]] = {}
+        for key, source in sources.items():
+            if not is_network(source):
+                continue
+            self.lanes[key] = list(_lanes(source, rate, proxies, nodes() if per_node else [None], slots))
+            for lane in self.lanes[key]:
+                lane.egress = Egress.from_json(known.get(lane.name, {}))
+
+    def want(self, source: str, clip: Clip) -> None:
+        """Puts a clip to the others that are wanted of its video. A video keeps its lane (sticky)."""
+        lanes = self.lanes[source]
+        lane = lanes[zlib.crc32(clip.video_id.encode()) % len(lanes)]
+        lane.waiting.setdefault(clip.video_id, []).append(clip)
+
+    def dispatch(self, room: int) -> None:
+        """Starts what the lanes grant now, at most `room` videos, so that downloads do not pile up."""
+        now = time.time()
+        for key, lanes in self.lanes.items():
+            for lane in lanes:
+                while lane.waiting and room > 0 and lane.in_flight < lane.at_once:
+                    following = granted(lane.egress, now, lane.interval, self._random.random())
+                    if following is None:
+                        break
+                    for other in lanes:
+                        if other.interval and other.node == lane.node:  # the lanes of one budget
+                            other.egress = replace(other.egress, next_allowed_at=following.next_allowed_at)
+                    self._start(key, lane)
+                    room -= 1
+
+    def _start(self, key: str, lane: Lane) -> None:
+        video_id, clips = lane.waiting.popitem(last=False)
+        job = Job(key, video_id, tuple(clips))
+        node = lane.node or self._node(video_id)
+        fetcher = self._fetcher(node)
+        ref = fetcher.fetch.remote(lane.source, video_id, job.clips, self.time_limit)
+        self.running[ref] = (job, lane, node, fetcher)
+        lane.in_flight += 1
+
+    def _node(self, video_id: str) -> str:
+        """The node of a video: the same one in every run, because partial downloads lie there."""
+        alive = nodes()
+        return alive[zlib.crc32(video_id.encode()) % len(alive)]
+
+    def _fetcher(self, node: str) -> Any:
+        if node not in self.fetchers:
+            options = Fetcher.options(  # type: ignore[attr-defined]
+                scheduling_strategy=on(node), max_concurrency=self.slots + 1
+            )
+            self.fetchers[node] = options.remote(self.workplace, self.slots)
+        return self.fetchers[node]
+
+    def result(self, ref: ray.ObjectRef) -> tuple[Job, Fetched | None]:
+        """What became of a download; None when its fetcher or node died."""
+        job, lane, node, fetcher = self.running.pop(ref)
+        lane.in_flight -= 1
+        try:
+            fetched: Fetched = ray.get(ref)
+        except LOST:
+            if self.fetchers.get(node) is fetcher:
+                del self.fetchers[node]
+            self._close_if_gone(lane, job.source)
+            return job, None
+        self.bytes_used[node] = fetched.bytes_used
+        failure = fetched.download.failure
+        self.doubted = frozenset()
+        if failure is not None and is_signal(failure.outcome):
+            lane.egress = paused(lane.egress, time.time(), failure.outcome, failure.wait)
+        elif fetched.download.requests:
+            lane.egress = answered(lane.egress)
+            lane.answers.append((job.video_id, failure.outcome if failure else "ok", failure.detail if failure else ""))
+            if burst(lane.answers) is not None:
+                lane.egress = paused(lane.egress, time.time(), "burst")
+                self.doubted = frozenset(video for video, _, _ in lane.answers)
+                lane.answers.clear()
+        self.save()
+        return job, fetched
+
+    def _close_if_gone(self, lane: Lane, source: str) -> None:
+        """Deals what waits in the lane of a node that is gone to the lanes that are left."""
+        if lane.node is None or lane.node in nodes() or len(self.lanes[source]) == 1:
+            return
+        if lane in self.lanes[source]:
+            self.lanes[source].remove(lane)
+        while lane.waiting:
+            _, clips = lane.waiting.popitem(last=False)
+            for clip in clips:
+                self.want(source, clip)
+
+    def save(self) -> None:
+        """Keeps the lanes' state with the dataset: a cool-down outlives the driver, and `status` shows it."""
+        states = {lane.name: lane.egress.to_json() for lanes in self.lanes.values() for lane in lanes}
+        self.store.write(STATE, json.dumps(states).encode())
+
+    def forget(self, folders: Sequence[Path]) -> list[ray.ObjectRef]:
+        """Takes away downloads that are no longer needed, wherever they lie."""
+        return [fetcher.forget.remote(folders) for fetcher in self.fetchers.values()]
+
+    @property
+    def waiting(self) -> int:
+        return sum(len(lane.waiting) for lanes in self.lanes.values() for lane in lanes)
+
+    def resumes_at(self) -> float | None:
+        """When the first paused lane that is waited for may go on (Unix time); None when one may go on now."""
+        now = time.time()
+        ends = [lane.egress.paused_until for lanes in self.lanes.values() for lane in lanes if lane.waiting]
+        return min(ends) if ends and min(ends) > now else None
+
+
+def _lanes(
+    source: NetworkSource, rate: float, proxies: Sequence[str], ways: Sequence[str | None], slots: int
+) -> Iterator[Lane]:
+    if not isinstance(source, YouTube):
+        yield Lane(source.name, source, interval=0.0, at_once=slots)
+        return
+    for way in ways:
+        suffix = f" node {way[:8]}" if way else ""
+        for number, proxy in enumerate(proxies or [None]):
+            name = f"youtube{f' proxy {number + 1}' if proxy else ''}{suffix}"
+            through = replace(source, options=replace(source.options, proxy=proxy)) if proxy else source
+            yield Lane(name, through, interval=3600 / rate, at_once=1, node=way)

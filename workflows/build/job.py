@@ -1,0 +1,222 @@
+"""`build`: finish what is unfinished, plan what is asked and has no outcome yet, and run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import ray
+from rich.console import Console
+from rich.table import Table
+
+from kinetics_pipeline.errors import JobFailed, WorkRemains
+from kinetics_pipeline.flow import require_backend
+from kinetics_pipeline.plan import Plan, make_plan
+from kinetics_pipeline.records import Record
+from kinetics_pipeline.shards.catalogue import DATASET, Dataset, plan_name
+from kinetics_pipeline.shards.storage import open_store
+from kinetics_pipeline.sources.youtube import YouTube
+from workflows.build.asked import Asked, asked_recipe, label_numbers, read_asked, say_what_is_odd
+from workflows.build.attempts import Attempts
+from workflows.build.estimate import expected
+from workflows.build.fetching import Fetching
+from workflows.build.graph import Graph, Interrupted
+from workflows.build.lease import Lease
+from workflows.build.processing import Processing
+from workflows.build.signals import stop_requested
+from workflows.build.stages import clear, spooled
+from workflows.build.workplace import Workplace, on_every_node
+from workflows.cluster import connected
+from workflows.configs import BuildConfig, as_record, command_line
+from workflows.progress import Meter, duration, size
+
+RUN = "state/run.json"
+PROGRESS = "state/progress.json"
+SAY_EVERY = 5.0
+"""Seconds between two notes of the progress for `status` in another terminal."""
+
+
+def build(files: Sequence[str], config: BuildConfig) -> None:
+    """See the module. Raises UserError, JobFailed, WorkRemains or KeyboardInterrupt; each leaves a dataset that the
+    same command goes on with."""
+    console = Console(stderr=True, highlight=False)
+    asked = read_asked(files, config)
+    say_what_is_odd(asked.annotations, console)
+    store = open_store(config.output)
+    existing = Dataset.open(config.output) if store.exists(DATASET) else None
+    if existing is not None:
+        existing.recipe.require_same(asked_recipe(config, existing.recipe))
+        existing.require_classes(asked.annotations.labels)
+    with Lease.acquire(store) as lease, connected(config.cpus), stop_requested() as should_stop:
+        _Build(asked, config, lease, console, files, should_stop).run(existing)
+
+
+class _Build:
+    """One build that holds the lease and is connected to Ray."""
+
+    def __init__(
+        self,
+        asked: Asked,
+        config: BuildConfig,
+        lease: Lease,
+        console: Console,
+        files: Sequence[str],
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self.asked, self.config, self.lease, self.console = asked, config, lease, console
+        self.files, self.should_stop = files, should_stop
+        self.command = command_line("build", files, config)
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.outcomes: Counter[str] = Counter()
+        self.bytes = 0
+        self._noted = 0.0
+
+    def run(self, existing: Dataset | None) -> None:
+        config, lease = self.config, self.lease
+        gpu = ray.cluster_resources().get("GPU", 0) > 0
+        recipe = asked_recipe(config, existing.recipe if existing else None, gpu=gpu)
+        if recipe.flow == "tvl1" and recipe.flow_backend == "cuda" and not gpu:
+            require_backend("cuda")
+            raise JobFailed("the recipe says flow on cuda, but the cluster has no GPU")
+        self.dataset = Dataset.open_or_create(
+            config.output, recipe, asked_labels(self.asked, existing), self.asked.annotations.hashes
+        )
+        lease.store.sweep()
+        record = {"command": self.command, "annotations": list(self.files), "config": as_record(config)}
+        lease.store.write(RUN, json.dumps(record, indent=1).encode())
+        self.workplace = Workplace.of(cache_folder(config.cache), f"{lease.store.uri}\n{recipe}")
+        on_every_node(clear, self.workplace, everything=False)
+        began = time.monotonic()
+        while (unfinished := self.dataset.unfinished()) is not None:
+            self._run_plan(*unfinished)
+        plan = self._plan()
+        if len(plan):
+            number = self.dataset.add_plan(plan)
+            self._run_plan(number, plan, plan.shard_names())
+        on_every_node(clear, self.workplace, everything=True)
+        lease.store.delete(PROGRESS)
+        self._report(time.monotonic() - began)
+
+    def _plan(self) -> Plan:
+        return make_plan(
+            self.asked.annotations.table,
+            outcomes=self.dataset.outcomes(),
+            settings=self.asked.settings,
+            held_locally=self.asked.held_locally,
+            next_shard=self.dataset.next_shard_numbers(),
+        )
+
+    def _run_plan(self, number: int, plan: Plan, missing: Sequence[str]) -> None:
+        config = self.config
+        found = self._spooled()
+        clips = sum(len(shard.clips) for shard in plan.shards() if shard.name in set(missing))
+        numbers = label_numbers(self.dataset.classes)
+        sources = dict(zip(self.asked.keys, self.asked.sources, strict=True))
+        fetching = Fetching(
+            self.workplace,
+            self.lease.store,
+            sources,
+            rate=config.rate,
+            proxies=config.proxy,
+            per_node=config.egress == "per-node",
+            time_limit=config.clip_time_limit,
+        )
+        processing = Processing(self.workplace, self.dataset.recipe, config.clip_time_limit)
+        with Meter(clips, "clips") as meter:
+            meter.say(f"plan {plan_name(number)}: {clips} clips in {len(missing)} shards")
+            if found:
+                meter.say(f"{len(found)} clips were finished by an earlier run")
+            paced = any(isinstance(source, YouTube) for source in self.asked.sources)
+            time_needed = expected(self.dataset, plan, set(missing), rate=config.rate if paced else None)
+            meter.say(f"expected: {duration(time_needed.seconds)} ({time_needed.why})")
+
+            def on_change(graph: Graph) -> None:
+                self._take(graph, meter)
+
+            graph = Graph(
+                uri=self.lease.store.uri,
+                plan_name=plan_name(number),
+                plan=plan,
+                missing=missing,
+                generation=self.lease.generation,
+                recipe=self.dataset.recipe,
+                classes=self.dataset.classes,
+                label_of=lambda clip: numbers[clip.label],
+                sources=sources,
+                workplace=self.workplace,
+                fetching=fetching,
+                processing=processing,
+                attempts=Attempts(self.lease.store),
+                spooled=found,
+                max_wait=config.max_wait,
+                on_change=on_change,
+                should_stop=self.should_stop,
+            )
+            try:
+                graph.run()
+            except Interrupted:
+                print(f"interrupted; to go on: {self.command}", file=sys.stderr)
+                raise KeyboardInterrupt from None
+            except WorkRemains as remains:
+                raise WorkRemains(f"{remains}; to go on: {self.command}") from None
+
+    def _take(self, graph: Graph, meter: Meter) -> None:
+        """Takes the driver's new records into the report, and says how far it is."""
+        for record in graph.finished:
+            self.outcomes[record.outcome] += 1
+            for stage, seconds in record.seconds.items():
+                self.seconds[stage] += seconds
+        done = meter.done + len(graph.finished)
+        graph.finished.clear()
+        note = [f"{graph.committed_shards} shards"]
+        resumes = graph.fetching.resumes_at()
+        if resumes is not None:
+            note.append(f"an egress is paused until {time.strftime('%H:%M', time.localtime(resumes))}")
+        if self.outcomes["ok"] < sum(self.outcomes.values()):
+            note.append(f"{sum(self.outcomes.values()) - self.outcomes['ok']} failed")
+        meter.at(done, ", ".join(note))
+        if time.monotonic() - self._noted > SAY_EVERY:
+            self._noted = time.monotonic()
+            state = {"done": done, "total": meter.total, "per_second": meter.rate, "time": time.time()}
+            self.lease.store.write(PROGRESS, json.dumps(state).encode())
+
+    def _spooled(self) -> dict[str, tuple[str, Record]]:
+        """Clips that earlier runs finished, with the node that has them."""
+        found: dict[str, tuple[str, Record]] = {}
+        for node, records in on_every_node(spooled, self.workplace):
+            found |= {record.clip_id: (node, record) for record in records}
+        return found
+
+    def _report(self, seconds: float) -> None:
+        """What this run did and what the dataset now holds, on stdout."""
+        console = Console(highlight=False)
+        counts = self.dataset.counts()
+        table = Table("outcome", "this run", "dataset", box=None, pad_edge=False)
+        for outcome, total in {"ok": counts.ok, **counts.failed}.items():
+            table.add_row(outcome, str(self.outcomes[outcome]), str(total))
+        console.print(table)
+        if made := sum(self.outcomes.values()):
+            console.print(f"{made} clips in {duration(seconds)} ({made / seconds:.2f}/s)")
+            spent = sorted(self.seconds.items(), key=lambda item: -item[1])
+            console.print("seconds by stage: " + ", ".join(f"{stage} {value:.1f}" for stage, value in spent))
+        else:
+            console.print("nothing to do: every clip asked has an outcome")
+        console.print(f"{counts.shards} shards, {size(counts.bytes)} in {self.lease.store.uri}", soft_wrap=True)
+
+
+def asked_labels(asked: Asked, existing: Dataset | None) -> list[str]:
+    """The class list to begin a dataset with; an existing one keeps its own."""
+    return existing.classes if existing is not None else asked.annotations.labels
+
+
+def cache_folder(given: Path | None) -> Path:
+    """`--cache`, else the user's cache folder (XDG Base Directory Specification)."""
+    if given is not None:
+        return given.expanduser()
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "kinetics-pipeline"

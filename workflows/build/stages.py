@@ -1,0 +1,232 @@
+"""What runs on the nodes: fetch, process, write. Each returns a small status; none raises for a bad clip.
+
+Ray repeats a task that was lost with its node. Refusals and bad clips are results, and `policy` says what follows.
+"""
+
+from __future__ import annotations
+
+import queue
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import ray
+
+from kinetics_pipeline.clip import process_clip
+from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.records import Clip, Record
+from kinetics_pipeline.shards.spool import Spool
+from kinetics_pipeline.shards.storage import open_store
+from kinetics_pipeline.shards.writer import Superseded, write_shard
+from kinetics_pipeline.sources.base import Download, Media, NetworkSource
+from workflows.build.lease import is_current
+from workflows.build.workplace import Located, Workplace, bring, this_node
+
+
+@dataclass(frozen=True)
+class Fetched:
+    download: Download
+    node: str
+    seconds: float
+    bytes_used: int
+    """What this build's cache holds on that node."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A file that may hold a clip; `node` is None for a local source, whose files every node sees."""
+
+    media: Media
+    node: str | None = None
+
+
+@dataclass(frozen=True)
+class Processed:
+    record: Record
+    node: str
+
+
+@dataclass(frozen=True)
+class Written:
+    shard: str
+    lost: tuple[str, ...] = ()
+    """Clips whose encoded rows are gone with their node; when there are any, nothing was written."""
+    bytes: int = 0
+    superseded: bool = False
+    """A later build holds the lease; nothing was committed."""
+
+
+@ray.remote(num_cpus=0)
+class Fetcher:
+    """The downloads of one node, each in a child process that can be killed, at most `slots` at a time."""
+
+    def __init__(self, workplace: Workplace, slots: int) -> None:
+        from kinetics_pipeline.sources.child import KillableChild
+
+        self.workplace = workplace
+        self.children: queue.SimpleQueue[KillableChild] = queue.SimpleQueue()
+        for _ in range(slots):
+            self.children.put(KillableChild())
+
+    def fetch(self, source: NetworkSource, video_id: str, clips: Sequence[Clip], time_limit: float) -> Fetched:
+        started = time.monotonic()
+        folder = self.workplace.video(source.name, video_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        child = self.children.get()
+        try:
+            download = child.download(source, video_id, clips, folder, time_limit)
+        finally:
+            self.children.put(child)
+        return Fetched(download, this_node(), time.monotonic() - started, self.workplace.bytes_used())
+
+    def forget(self, folders: Sequence[Path]) -> None:
+        """Takes away downloads whose clips are all committed."""
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def process(
+    workplace: Workplace,
+    clip: Clip,
+    candidates: Sequence[Candidate],
+    recipe: Recipe,
+    label: int,
+    time_limit: float,
+    before: Record,
+) -> Processed:
+    """One clip from its file to its encoded rows in this node's spool.
+
+    `before` is the clip's record so far: requests, fetch time and what other sources said are kept in the new one.
+    """
+    with workplace.desk() as desk:
+        media = []
+        for candidate in candidates:
+            path = candidate.media.path
+            if candidate.node is not None:
+                try:
+                    path = bring(Located(path, candidate.node), desk)
+                except FileNotFoundError:
+                    continue
+            media.append(replace(candidate.media, path=path))
+        if not media:
+            return Processed(replace(before, outcome="internal", detail="the download went with its node"), "")
+        done = process_clip(clip, media, recipe, label, decode_timeout=time_limit)
+    record = replace(
+        before,
+        outcome=done.outcome,
+        detail=done.detail,
+        source=done.source,
+        frames=done.frames,
+        seconds={**before.seconds, **done.seconds},
+    )
+    if done.outcome == "ok":
+        detail = "; ".join(filter(None, (before.detail, done.detail)))
+        record = replace(record, detail=detail)
+        Spool(workplace.spool).put(record, done.payload)
+    return Processed(record, this_node())
+
+
+process_on_cpu = ray.remote(num_cpus=1, max_retries=3)(process)
+
+
+@ray.remote(max_restarts=-1, max_task_retries=3)
+class GpuProcessor:
+    """Processes on a GPU: several clips at a time, so that decoding and encoding hide behind the flow.
+
+    One actor a GPU, with a few threads; the kernels of different threads share the device.
+    """
+
+    def process(self, *arguments: object) -> Processed:
+        return process(*arguments)  # type: ignore[arg-type]
+
+
+@ray.remote(num_cpus=0, max_retries=3)
+def write(
+    workplace: Workplace,
+    uri: str,
+    shard: str,
+    plan: str,
+    records: Sequence[Record],
+    homes: Mapping[str, str],
+    recipe: Recipe,
+    classes: Sequence[str],
+    generation: int,
+) -> Written:
+    """A shard from the spooled rows of its clips; `homes` says on which node each clip that is ok was spooled."""
+    store, spool = open_store(uri), Spool(workplace.spool)
+    with workplace.desk() as desk:
+        lost = [
+            record.clip_id
+            for record in records
+            if record.outcome == "ok" and not _at_hand(spool, record.clip_id, homes[record.clip_id], desk)
+        ]
+        if lost:
+            return Written(shard, lost=tuple(lost))
+        clips = ((record, _rows(record, spool, Spool(desk))) for record in records)
+        try:
+            marker = write_shard(
+                store,
+                name=shard,
+                plan=plan,
+                clips=clips,
+                recipe=recipe,
+                classes=classes,
+                scratch=desk,
+                still_current=lambda: is_current(store, generation),
+            )
+        except _Lost as error:
+            return Written(shard, lost=(error.clip_id,))
+        except Superseded:
+            return Written(shard, superseded=True)
+    return Written(shard, bytes=marker["bytes"])
+
+
+class _Lost(Exception):
+    def __init__(self, clip_id: str) -> None:
+        super().__init__(clip_id)
+        self.clip_id = clip_id
+
+
+def _at_hand(spool: Spool, clip_id: str, home: str, desk: Path) -> bool:
+    try:
+        bring(Located(spool.path(clip_id), home), desk)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _rows(record: Record, *spools: Spool) -> bytes:
+    if record.outcome != "ok":
+        return b""
+    for spool in spools:
+        if found := spool.get(record.clip_id):
+            return found[1]
+    raise _Lost(record.clip_id)  # damaged: `get` has removed it
+
+
+@ray.remote(num_cpus=0, max_retries=1)
+def spooled(workplace: Workplace) -> tuple[str, list[Record]]:
+    """What earlier runs finished on this node and no shard holds yet."""
+    spool = Spool(workplace.spool)
+    return this_node(), [found[0] for name in spool.ids() if (found := spool.get(name))]
+
+
+@ray.remote(num_cpus=0, max_retries=1)
+def clear(workplace: Workplace, *, everything: bool) -> None:
+    """Takes away what a killed run left half-done on this node; `everything`: downloads and finished clips too."""
+    if everything:
+        workplace.clear()
+        return
+    shutil.rmtree(workplace.scratch, ignore_errors=True)
+    for path in workplace.spool.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+@ray.remote(num_cpus=0, max_retries=1)
+def unspool(workplace: Workplace, clip_ids: Sequence[str]) -> None:
+    """Takes away the rows of clips that a shard now holds."""
+    spool = Spool(workplace.spool)
+    for clip_id in clip_ids:
+        spool.remove(clip_id)

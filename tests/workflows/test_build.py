@@ -9,32 +9,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from building import CLIPS, Build, Pile, asked_videos, make_pile, wait_for
+from building import CLIPS, Build, Pile, asked_videos, wait_for
 from fake_youtube import FileServer
 
 from kinetics_pipeline.shards.catalogue import Dataset
 from kinetics_pipeline.shards.spool import Spool
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="session")
-def pile(tmp_path_factory: pytest.TempPathFactory) -> Pile:
-    return make_pile(tmp_path_factory.mktemp("pile"))
-
-
-@pytest.fixture
-def server(pile: Pile):
-    with FileServer(pile.folder) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def undisturbed(pile: Pile, tmp_path_factory: pytest.TempPathFactory) -> Build:
-    with FileServer(pile.folder) as server:
-        build = Build(pile, tmp_path_factory.mktemp("undisturbed"), [server.template])
-        build.run()
-    return build
 
 
 def test_every_clip_has_exactly_one_outcome_and_nothing_is_left_over(undisturbed: Build):

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from kinetics_pipeline.flow.cpu.compiled import solve_pairs
 from kinetics_pipeline.flow.cpu.layout import rounded_up, samples_size, scratch_size, state_size
-from kinetics_pipeline.flow.cpu.pyramid import level_sizes
 from kinetics_pipeline.flow.cpu.simd import LANES
+from kinetics_pipeline.flow.levels import level_sizes
 from kinetics_pipeline.flow.parameters import TVL1
 
 CHUNK = 8
@@ -53,11 +53,10 @@ class Workspace:
 
     def __init__(self, height: int, width: int, parameters: TVL1) -> None:
         p, single = parameters, np.float32
-        self.sizes = level_sizes(height, width, p)
-        levels = [(int(h), int(w)) for h, w in self.sizes]
+        levels = level_sizes(height, width, p)
         starts = np.cumsum([0] + [h * rounded_up(w) + LANES for h, w in levels])
         sample_starts = np.cumsum([0] + [samples_size(h, w) for h, w in levels])
-        self.where = (self.sizes, starts[:-1].copy(), sample_starts[:-1].copy())
+        self.where = (np.array(levels, np.int64), starts[:-1].copy(), sample_starts[:-1].copy())
         self.parameters = (
             (p.warps, p.innerIterations, p.outerIterations, p.medianFiltering),
             (single(p.lambda_ * p.theta), single(p.theta), single(p.tau / p.theta)),

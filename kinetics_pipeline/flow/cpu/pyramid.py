@@ -6,24 +6,8 @@ from typing import Any
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from kinetics_pipeline.flow.cpu.layout import CHANNELS, PAD, rounded_up, samples_pitch
-from kinetics_pipeline.flow.parameters import TVL1
-
-SMALLEST_LEVEL = 16
-"""Pixels: OpenCV adds no level with a shorter side."""
-
-
-def level_sizes(height: int, width: int, parameters: TVL1) -> NDArray[np.int64]:
-    """[levels, 2]: height and width of every level, the full size first. Rounded as by OpenCV, half to even."""
-    sizes = [(height, width)]
-    while len(sizes) < parameters.nscales:
-        height, width = round(height * parameters.scaleStep), round(width * parameters.scaleStep)
-        if min(height, width) < SMALLEST_LEVEL:
-            break
-        sizes.append((height, width))
-    return np.array(sizes, np.int64)
 
 
 @njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)

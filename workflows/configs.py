@@ -248,6 +248,8 @@ class EvaluateConfig:
     """Pixels a side of the centre crop. Default: that of training."""
     batch_size: int = 1
     """Clips at a time."""
+    loaders: int = 1
+    """Loading processes."""
     output: Path | None = None
     """Where the results are written as JSON. Default: in the run folder."""
     any_recipe: bool = False
@@ -255,8 +257,10 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         require("--rgb and --flow", "", self.rgb is not None or self.flow is not None, "a run folder for one or both")
-        require("--batch-size", self.batch_size, self.batch_size >= 1, "1 or more")
-        require("--frames", self.frames, self.frames >= 1, "1 or more")
+        for flag, least in (("batch_size", 1), ("frames", 1), ("loaders", 0)):
+            value = getattr(self, flag)
+            require("--" + flag.replace("_", "-"), value, value >= least, f"{least} or more")
+        require("--crop", self.crop, self.crop is None or self.crop >= 1, "1 or more")
 
 
 @Parameter(name="*")
@@ -284,6 +288,8 @@ class PredictConfig:
     def __post_init__(self) -> None:
         require("--rgb and --flow", "", self.rgb is not None or self.flow is not None, "a run folder for one or both")
         require("--top", self.top, self.top >= 1, "1 or more")
+        require("--start", self.start, self.start is None or 0 <= self.start < 1e7, "0 or more")
+        require("--end", self.end, self.end is None or 0 < self.end < 1e7, "more than --start")
 
 
 @Parameter(name="*")

@@ -28,7 +28,7 @@ class WholeClips(ClipDataset):
         uri: str,
         split: str | None,
         stream: Stream,
-        crop: int,
+        crop: int | None,
         most: int,
         *,
         classes: Collection[str] | None = None,

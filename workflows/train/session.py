@@ -80,6 +80,7 @@ class _Session:
             seed=config.seed,
             classes=settings.classes,
             raw=True,
+            flip=config.flip,
         )
         unlabelled = only_labelled(self.clips)
         self.number = torch.full((len(self.clips.classes),), -1)

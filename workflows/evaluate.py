@@ -1,0 +1,190 @@
+"""`evaluate`: trained streams on whole clips, each alone and both fused; coverage and provenance beside the scores."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.loading import to_device
+from kinetics_pipeline.shards.catalogue import Dataset
+from kinetics_pipeline.shards.fingerprint import fingerprint
+from kinetics_pipeline.shards.writer import versions
+from models.evaluation import Predictions
+from models.evaluation import evaluate as evaluate_network
+from models.metrics import confusion, fuse, mean_error, per_class, top_k
+from models.precision import Precision, choose_precision
+from workflows.configs import EvaluateConfig, as_record
+from workflows.progress import Meter
+from workflows.train.data import LOADING, loader, only_labelled, plain_errors
+from workflows.train.run_folder import write_json
+from workflows.trained import Trained, open_trained, said_to_the_user
+from workflows.whole_clips import SameLength, WholeClips
+
+
+def evaluate(output: str, config: EvaluateConfig) -> dict[str, Any]:
+    """Prints the table and writes the results, which it returns. Raises UserError for what cannot be compared."""
+    dataset = Dataset.open(output)
+    streams = [open_trained(path, name) for name, path in (("rgb", config.rgb), ("flow", config.flow)) if path]
+    _require_comparable(streams, dataset, config)
+    asked = None if config.clips is None else _clip_ids(config.clips)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    found = {one.stream: _predictions(one, output, config, asked, device) for one in streams}
+    if len(found) == 2:
+        with said_to_the_user():
+            found["fused"] = fuse(found["rgb"], found["flow"], config.fuse)
+    classes = streams[0].classes
+    results = {
+        "command": "evaluate",
+        "config": as_record(config),
+        "dataset": {"uri": dataset.store.uri, "fingerprint": fingerprint(dataset).to_json()},
+        "coverage": _coverage(dataset, config.split, classes, asked),
+        "checkpoints": {
+            one.stream: {
+                "path": str(one.path.absolute()),
+                "sha256": one.sha256,
+                "step": one.checkpoint.metadata.get("step"),
+                "trained_on": one.fingerprint,
+            }
+            for one in streams
+        },
+        "classes": classes,
+        "scores": {name: _scores(predictions, classes) for name, predictions in found.items()},
+        "versions": versions(),
+    }
+    given = config.rgb or config.flow
+    assert given is not None
+    file = config.output or (given if given.is_dir() else given.parent) / f"evaluation-{config.split}.json"
+    _write(file, results)
+    _print(results)
+    print(f"results, with confusion and accuracy by class, lie in {file}")
+    return results
+
+
+def _require_comparable(streams: Sequence[Trained], dataset: Dataset, config: EvaluateConfig) -> None:
+    for one in streams:
+        if not config.any_recipe:
+            one.require_recipe(dataset.recipe, dataset.store.uri)
+        one.require_classes(dataset.classes, dataset.store.uri)
+        if one.stream != "rgb" and dataset.recipe.flow == "none":
+            raise UserError(f"--{one.stream} is given, but {dataset.store.uri} was built without flow")
+    for one in streams[1:]:
+        if one.classes != streams[0].classes:
+            raise UserError(
+                f"{streams[0].path} and {one.path} know {len(streams[0].classes)} and {len(one.classes)} classes, not "
+                "the same ones in the same order; streams that are fused are trained on one class list"
+            )
+
+
+def _clip_ids(file: Path) -> list[str]:
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise UserError(f"--clips is {file}, which cannot be read: {reason}") from error
+    ids = [line.strip() for line in lines if line.strip()]
+    if not ids:
+        raise UserError(f"--clips is {file}, which names no clip; allowed: a clip id a line")
+    return ids
+
+
+def _predictions(
+    trained: Trained, uri: str, config: EvaluateConfig, asked: Sequence[str] | None, device: torch.device
+) -> Predictions:
+    """Logits of the split's labelled clips."""
+    stream: Any = trained.stream
+    crop = config.crop or trained.crop
+    clips = WholeClips(uri, config.split, stream, crop, config.frames, classes=trained.classes, clips=asked)
+    only_labelled(clips)
+    model = trained.network().to(device)
+    number = torch.full((len(clips.classes),), -1)
+    number[[clips.classes.index(name) for name in trained.classes]] = torch.arange(len(trained.classes))
+    order = SameLength(clips, config.batch_size)
+    precision: Precision | None = None
+
+    def placed(raw: Any) -> dict[str, Any]:
+        batch = to_device({k: v for k, v in raw.items() if k != LOADING}, device)
+        return batch | {"rgb": batch["video"], "label": number[batch["label"].cpu()]}
+
+    with Meter(len(clips), f"{trained.stream} clips") as meter:
+
+        def batches() -> Iterator[dict[str, Any]]:
+            for raw in plain_errors(loader(clips, order, config.loaders, device)):
+                yield placed(raw)
+                meter.at(meter.done + len(raw["clip_id"]))
+
+        source = batches()
+        first = next(source)
+        with said_to_the_user():
+            inputs = [first[name] for name in model.inputs]  # type: ignore[union-attr]
+            precision = choose_precision(model, inputs, training=False)
+            precision.prepare(model)
+            return evaluate_network(model, _again(first, source), device, precision)
+
+
+def _again(first: dict[str, Any], rest: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    yield first
+    yield from rest
+
+
+def _coverage(
+    dataset: Dataset, split: str, classes: Sequence[str], asked: Sequence[str] | None
+) -> dict[str, dict[str, int] | int]:
+    """How many clips were asked of the split (or named by `--clips`), by class, and how many of them are there."""
+    wanted = None if asked is None else set(asked)
+    rows = dataset.newest(lambda marker, entry: (marker.split, entry["label"], entry["outcome"]))
+    total: Counter[str] = Counter()
+    ok: Counter[str] = Counter()
+    for clip, (of, label, outcome) in rows.items():
+        if of == split and label in classes and (wanted is None or clip in wanted):
+            total[label] += 1
+            ok[label] += outcome == "ok"
+    known = total.total() if wanted is None else len(wanted)
+    by_class = {name: {"asked": total[name], "ok": ok[name]} for name in classes}
+    return {"asked": known, "ok": ok.total(), "by_class": by_class}  # type: ignore[dict-item]
+
+
+def _scores(predictions: Predictions, classes: Sequence[str]) -> dict[str, Any]:
+    accuracy = [None if math.isnan(value) else round(float(value), 6) for value in per_class(predictions)]
+    return {
+        "clips": len(predictions.labels),
+        "top1": top_k(predictions, 1),
+        "top5": top_k(predictions, 5),
+        "mean_error": mean_error(predictions),
+        "per_class": dict(zip(classes, accuracy, strict=True)),
+        "confusion": confusion(predictions).tolist(),
+    }
+
+
+def _write(file: Path, results: dict[str, Any]) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, results)
+    except OSError as error:
+        raise UserError(f"--output is {file}, which cannot be written: {error.strerror}") from error
+
+
+def _print(results: dict[str, Any]) -> None:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("stream")
+    for column in ("clips", "top-1", "top-5", "mean error"):
+        table.add_column(column, justify="right")
+    for name, score in results["scores"].items():
+        row = (f"{score[key]:.1%}" for key in ("top1", "top5", "mean_error"))
+        table.add_row(f"{name} ({results['config']['fuse']})" if name == "fused" else name, str(score["clips"]), *row)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    cover, split = results["coverage"], results["config"]["split"]
+    chance = 1 / len(results["classes"])
+    share = cover["ok"] / cover["asked"] if cover["asked"] else 0.0
+    console.print(
+        f"{cover['ok']} of {cover['asked']} clips asked of {split} are there ({share:.1%}); "
+        f"{len(results['classes'])} classes, chance {chance:.1%}"
+    )

@@ -1,0 +1,186 @@
+"""`predict`: what trained streams see in a video file, or in a clip of a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.flow import tvl1
+from kinetics_pipeline.loading import normalise
+from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.report.pictures import annotated, write_picture
+from kinetics_pipeline.shards import codec
+from kinetics_pipeline.shards.catalogue import Dataset
+from kinetics_pipeline.video import BrokenVideo, TooShort, read_clip
+from models.evaluation import Predictions
+from models.evaluation import evaluate as evaluate_network
+from models.metrics import fuse, softmax
+from workflows.configs import PredictConfig
+from workflows.trained import Trained, open_trained, said_to_the_user
+from workflows.whole_clips import LEAST_FRAMES, WholeClips
+
+MOST_FRAMES = 250
+"""Ten seconds at 25 fps, from the start: what `evaluate` looks at too."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Whole frames as they are stored: RGB uint8 [T, H, W, 3] and, where it is needed, flow uint8 [T, 2, H, W]."""
+
+    name: str
+    rgb: NDArray[np.uint8]
+    flow: NDArray[np.uint8] | None
+    truth: str | None = None
+
+    def stored(self, stream: str) -> NDArray[np.uint8]:
+        """The values of a stream, channels first: [C, T, H, W]."""
+        if stream == "rgb":
+            return self.rgb.transpose(3, 0, 1, 2)
+        assert self.flow is not None
+        return self.flow.transpose(1, 0, 2, 3)
+
+
+def predict(video: str, config: PredictConfig) -> list[tuple[str, float]]:
+    """Prints the most probable classes, and returns them with their probabilities.
+
+    Raises UserError for a file, a run or a clip that cannot be used.
+    """
+    streams = [open_trained(path, name) for name, path in (("rgb", config.rgb), ("flow", config.flow)) if path]
+    if any(one.classes != streams[0].classes for one in streams):
+        raise UserError("--rgb and --flow were trained on other classes; streams that are fused share a class list")
+    if any(one.stream == "both" for one in streams):
+        raise UserError("--rgb is a network of both streams; `evaluate` scores it, `predict` cannot use it yet")
+    needs_flow = any(one.stream == "flow" for one in streams)
+    if config.dataset is None:
+        seen = _from_file(Path(video), config, streams, needs_flow)
+    else:
+        seen = _from_dataset(video, config, streams, needs_flow)
+    probabilities = _probabilities(seen, streams, config)
+    best = np.argsort(-probabilities, kind="stable")[: config.top]
+    named = [(streams[0].classes[k], float(probabilities[k])) for k in best]
+    width = max(len(name) for name, _ in named)
+    truth = f", labelled {seen.truth}" if seen.truth else ""
+    print(f"{seen.name}: {len(seen.rgb)} frames, {' and '.join(one.stream for one in streams)}{truth}")
+    for name, value in named:
+        print(f"  {name:<{width}}  {value:6.1%}")
+    if config.picture is not None:
+        flow = None if seen.flow is None else codec.dequantise_flow(seen.flow)
+        write_picture(config.picture, annotated(seen.rgb, flow, named, f"{seen.name}{truth}"))
+        print(f"picture: {config.picture}")
+    return named
+
+
+def _from_file(path: Path, config: PredictConfig, streams: Sequence[Trained], needs_flow: bool) -> Seen:
+    if not path.is_file():
+        raise UserError(f"VIDEO is {path}, which is no file; for a clip id give the --dataset that holds it")
+    recipe = _one_recipe(streams)
+    start = config.start
+    end = config.end
+    if end is None:  # no more is decoded than is looked at
+        end = (start or 0.0) + MOST_FRAMES / recipe.fps
+    elif end <= (start or 0.0):
+        raise UserError(f"--end is {end}; allowed: more than --start, which is {start or 0.0}")
+    try:
+        frames = _frames(path, start, end, recipe, int(needs_flow), asked=config.end is not None)
+    except BrokenVideo as error:
+        raise UserError(f"{path} cannot be decoded: {error}") from error
+    except TooShort as error:
+        raise UserError(f"{path} does not reach from --start to --end: {error}") from error
+    except TimeoutError as error:
+        raise UserError(f"{path} takes too long to decode") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+    wanted = round((end - (start or 0.0)) * recipe.fps)
+    rgb = frames[:wanted]
+    flow = _flow(frames, len(rgb), recipe) if needs_flow else None
+    return Seen(path.name, rgb, flow)
+
+
+def _frames(
+    path: Path, start: float | None, end: float, recipe: Recipe, lookahead: int, *, asked: bool
+) -> NDArray[np.uint8]:
+    options = {"interpolation": recipe.interpolation}
+    try:
+        return read_clip(path, start or 0.0, end, recipe.fps, recipe.short_side, lookahead, **options)  # type: ignore[arg-type]
+    except TooShort:
+        if asked:
+            raise
+        return read_clip(path, start, None, recipe.fps, recipe.short_side, **options)  # type: ignore[arg-type]
+
+
+def _flow(frames: NDArray[np.uint8], count: int, recipe: Recipe) -> NDArray[np.uint8]:
+    """The flow of the first `count` frames as it would be stored: the last one's is that of the one before where no
+    frame follows."""
+    if len(frames) == 1:
+        return codec.quantise_flow(np.zeros((1, 2, *frames.shape[1:3]), np.float32))
+    flow = tvl1(frames, **vars(recipe.flow_parameters))
+    if len(flow) < count:
+        flow = np.concatenate([flow, flow[-1:]])
+    return codec.quantise_flow(flow[:count])
+
+
+def _one_recipe(streams: Sequence[Trained]) -> Recipe:
+    """The recipe to prepare frames with. Raises UserError when the streams were trained on differently made ones."""
+    first = streams[0].recipe
+    for one in streams[1:]:
+        for name in ("fps", "short_side", "interpolation"):
+            if getattr(one.recipe, name) != getattr(first, name):
+                raise UserError(
+                    f"{streams[0].path} was trained on clips with {name} {getattr(first, name)}, {one.path} with "
+                    f"{getattr(one.recipe, name)}; streams that are fused see the same frames"
+                )
+    return streams[-1].recipe  # of flow, if that is there
+
+
+def _from_dataset(clip_id: str, config: PredictConfig, streams: Sequence[Trained], needs_flow: bool) -> Seen:
+    assert config.dataset is not None
+    if config.start is not None or config.end is not None:
+        raise UserError("--start and --end choose a piece of a file; a clip of --dataset is taken as it is")
+    dataset = Dataset.open(config.dataset)
+    record = dataset.records().get(clip_id)
+    if record is None:
+        raise UserError(f"clip {clip_id} has no record in {dataset.store.uri}; give one of its clip ids")
+    if record.outcome != "ok":
+        why = f" ({record.detail})" if record.detail else ""
+        raise UserError(f"clip {clip_id} of {dataset.store.uri} is {record.outcome}{why}; allowed: clips that are ok")
+    for one in streams:
+        one.require_recipe(dataset.recipe, dataset.store.uri)
+    has_flow = dataset.recipe.flow != "none"
+    if needs_flow and not has_flow:
+        raise UserError(f"--flow is given, but {dataset.store.uri} was built without flow")
+    clips = WholeClips(dataset.store.uri, None, "both" if has_flow else "rgb", None, MOST_FRAMES, clips=[clip_id])
+    sample = clips[0]
+    frames = min(record.frames, MOST_FRAMES)
+    flow = sample["flow"].permute(1, 0, 2, 3).numpy()[:frames] if has_flow else None
+    return Seen(clip_id, sample["video"].permute(1, 2, 3, 0).numpy()[:frames], flow, record.label)
+
+
+def _probabilities(seen: Seen, streams: Sequence[Trained], config: PredictConfig) -> NDArray[np.float32]:
+    """[classes], of one stream or of both fused."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    found = []
+    for one in streams:
+        with said_to_the_user():
+            clip = _input(seen.stored(one.stream), one.crop).to(device)
+            batch = {"video": normalise(clip), "clip_id": [seen.name]}
+            found.append(evaluate_network(one.network().to(device), [batch], device))
+    if len(found) == 1:
+        return np.asarray(softmax(found[0].logits)[0])
+    fused: Predictions = fuse(found[0], found[1], config.fuse)
+    return np.asarray(fused.logits[0] if config.fuse == "softmax" else softmax(fused.logits)[0])
+
+
+def _input(stored: NDArray[np.uint8], crop: int) -> torch.Tensor:
+    """uint8 [1, C, T, crop, crop]: the centre, a clip that is too short looped."""
+    _, frames, height, width = stored.shape
+    if min(height, width) < crop:
+        raise UserError(f"the network sees {crop}x{crop} pixels, the frames have {height}x{width}")
+    top, left = (height - crop) // 2, (width - crop) // 2
+    numbers = np.arange(max(frames, LEAST_FRAMES)) % frames
+    return torch.from_numpy(np.ascontiguousarray(stored[:, numbers, top : top + crop, left : left + crop]))[None]

@@ -13,8 +13,8 @@ COOL_DOWN: Mapping[str, float] = MappingProxyType({"throttled": 3600.0, "bot_che
 """Seconds an egress rests after a refusal that means the address. YouTube's session limits end after about an hour
 (yt-dlp's wiki, "Extractors")."""
 LONGEST_COOL_DOWN = 86400.0
-JITTER = 0.3
-"""Largest share by which the time between two requests is lengthened or shortened."""
+JITTER = 0.2
+"""Largest share by which the time between two requests is lengthened; it is never shortened."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Egress:
 def granted(egress: Egress, now: float, interval: float, chance: float) -> Egress | None:
     """The state after one more request at `now`, or None when it must wait.
 
-    `interval`: mean seconds between two requests. `chance`: a random number in [0, 1) for the jitter.
+    `interval`: least seconds between two requests. `chance`: a random number in [0, 1) for the jitter.
     """
     if now < egress.paused_until or now < egress.next_allowed_at:
         return None
-    return replace(egress, next_allowed_at=now + interval * (1 + JITTER * (2 * chance - 1)))
+    return replace(egress, next_allowed_at=now + interval * (1 + JITTER * chance))
 
 
 def paused(egress: Egress, now: float, signal: EgressSignal, wait: float | None = None) -> Egress:

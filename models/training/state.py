@@ -36,7 +36,11 @@ class TrainingState:
 def start_training(
     model: nn.Module, recipe: TrainingRecipe, precision: Precision = FP32, network: nn.Module | None = None
 ) -> TrainingState:
-    """State before the first step of `model`, already on its device. `network` is its wrapper, where it has one."""
+    """State before the first step of `model`, already on its device.
+
+    `network` is its wrapper, where it has one. Call `precision.prepare` before wrapping in DistributedDataParallel,
+    which lays out its buckets by the weights' memory order.
+    """
     precision.prepare(model)
     return TrainingState(
         model=model,

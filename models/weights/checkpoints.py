@@ -63,16 +63,11 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     document = read_torch_file(Path(path))
     if not _is_own(document):
         raise InputError(f"{path} is not one of our checkpoints; `load_checkpoint` reads foreign weights into a model")
-    try:
-        return Checkpoint(
-            model=document["model"],
-            config=document["config"],
-            state_dict=document["state_dict"],
-            training=document["training"],
-            metadata=document["metadata"],
-        )
-    except KeyError as error:
-        raise InputError(f"checkpoint {path} has no {error.args[0]!r}: it is damaged") from error
+    kinds = {"model": str, "config": dict, "state_dict": dict, "training": (dict, type(None)), "metadata": dict}
+    for name, kind in kinds.items():
+        if not isinstance(document.get(name, ...), kind):  # type: ignore[arg-type]
+            raise InputError(f"checkpoint {path} is damaged: its {name!r} is missing or of the wrong kind")
+    return Checkpoint(**{name: document[name] for name in kinds})
 
 
 def load_checkpoint(model: nn.Module, path: str | Path, *, head: bool = True) -> Source:
@@ -131,7 +126,7 @@ def _read_weights(path: Path) -> tuple[Source, dict[str, Tensor]]:
         return "tensorflow", from_tensorflow(prefix)
     document = read_torch_file(path)
     if _is_own(document):
-        return "own", document["state_dict"]
+        return "own", _state_dict(document, path)
     weights = _state_dict(document, path)
     if "conv3d_1a_7x7.conv3d.weight" in weights:
         return "hassony2", from_hassony(weights)

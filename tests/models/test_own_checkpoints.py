@@ -95,3 +95,14 @@ def test_weights_that_are_not_finite_are_refused(checkpoint: Checkpoint, tmp_pat
     save_checkpoint(Checkpoint("i3d", CONFIG, state), tmp_path / "nan.pt")
     with pytest.raises(InputError, match=r"Mixed_3b\.b0\.bn\.bias has values that are not finite"):
         load_checkpoint(build_model("i3d", **CONFIG), tmp_path / "nan.pt")
+
+
+def test_a_checkpoint_of_ours_with_a_part_of_the_wrong_kind_is_damaged(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    save_checkpoint(checkpoint, tmp_path / "last.pt")
+    document = torch.load(tmp_path / "last.pt", weights_only=True)
+    torch.save({**document, "config": [1]}, tmp_path / "wrong.pt")
+    with pytest.raises(InputError, match=r"wrong\.pt is damaged: its 'config' is missing or of the wrong kind"):
+        read_checkpoint(tmp_path / "wrong.pt")
+    torch.save({**document, "state_dict": {"logits.conv3d.bias": 3}}, tmp_path / "wrong.pt")
+    with pytest.raises(InputError, match=r"logits\.conv3d\.bias in it is no tensor"):
+        load_checkpoint(build_model("i3d", **CONFIG), tmp_path / "wrong.pt")

@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from models import Checkpoint, Diverged, InputError, build_model, read_checkpoint, save_checkpoint
+from models import Checkpoint, Diverged, build_model, read_checkpoint, save_checkpoint
 from models.batch_norm import freeze_batch_norm
 from models.training.loop import StepMetrics, train_steps
 from models.training.recipes import TrainingRecipe, training_recipe
-from models.training.resuming import resume_training, save_training
-from models.training.state import TrainingState, start_training
+from models.training.state import TrainingState, restore_state, start_training, state_to_save
 
 CONFIG = {"num_classes": 3, "in_channels": 2}
 STEPS = 6
@@ -52,24 +51,19 @@ def test_a_resumed_run_equals_the_undisturbed_one_bit_by_bit(tmp_path: Path) -> 
     first = fresh(1)
     first.schedule.patience = 3  # type: ignore[attr-defined]
     found = step_and_validate(first, batches[:3])
-    save_training(first, tmp_path / "last.pt", model="i3d", config=CONFIG, metadata={}, loader={"next": 3})
+    save_checkpoint(Checkpoint("i3d", CONFIG, first.model.state_dict(), state_to_save(first)), tmp_path / "last.pt")
     second = fresh(99)
     second.schedule.patience = 3  # type: ignore[attr-defined]
-    loader = resume_training(second, read_checkpoint(tmp_path / "last.pt"), tmp_path / "last.pt")
-    assert loader == {"next": 3}
+    saved = read_checkpoint(tmp_path / "last.pt")
+    assert saved.training is not None
+    second.model.load_state_dict(saved.state_dict)
+    restore_state(second, saved.training)
     found += step_and_validate(second, batches[3:])
     assert found == expected
     assert {metrics[3] for metrics in expected} == {0.02, 0.002}
     for name, tensor in undisturbed.model.state_dict().items():
         assert torch.equal(tensor, second.model.state_dict()[name]), name
     assert second.finished
-
-
-def test_weights_alone_cannot_be_resumed(tmp_path: Path) -> None:
-    state = fresh(0)
-    save_checkpoint(Checkpoint("i3d", CONFIG, state.model.state_dict()), tmp_path / "weights.pt")
-    with pytest.raises(InputError, match=r"weights\.pt holds weights alone"):
-        resume_training(state, read_checkpoint(tmp_path / "weights.pt"), tmp_path / "weights.pt")
 
 
 def test_two_accumulated_halves_make_the_step_of_the_whole_batch() -> None:
@@ -102,13 +96,13 @@ def test_a_clipped_gradient_moves_the_weights_by_no_more_than_rate_times_norm() 
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_divergence_stops_before_the_weights_and_names_the_last_checkpoint(bad: float, tmp_path: Path) -> None:
+def test_divergence_stops_before_the_weights_and_names_the_last_checkpoint(bad: float) -> None:
     state = fresh(0)
     steps = train_steps(state, [batch(0), {**batch(1), "video": torch.full((2, 2, 9, 24, 24), bad)}, batch(2)])
     next(steps)
-    save_training(state, tmp_path / "last.pt", model="i3d", config=CONFIG, metadata={})
+    state.last_checkpoint = "last.pt"
     parameters = [p.detach().clone() for p in state.model.parameters()]
-    with pytest.raises(Diverged, match=r"diverged at step 2: .*; the last good checkpoint is .*last\.pt"):
+    with pytest.raises(Diverged, match=r"diverged at step 2: .*; the last good checkpoint is last\.pt"):
         next(steps)
     assert all(torch.equal(a, b) for a, b in zip(parameters, state.model.parameters(), strict=True))
     assert state.step == 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
@@ -32,6 +33,7 @@ _SCHEMA = pa.schema(
     ]
 )
 _OF_ENTRY = tuple(name for name in _SCHEMA.names if name not in ("shard", "split"))
+_of_entry = itemgetter(*_OF_ENTRY)
 
 
 def load_index(dataset: Dataset) -> pa.Table:
@@ -69,11 +71,10 @@ def _cached(dataset: Dataset, key: str) -> pa.Table | None:
 
 
 def _build(dataset: Dataset) -> pa.Table:
-    def row(marker: Marker, entry: dict[str, Any]) -> dict[str, Any] | None:
-        if entry["outcome"] != "ok":
-            return None
-        return {"shard": marker.shard, "split": marker.split} | {name: entry[name] for name in _OF_ENTRY}
+    def row(marker: Marker, entry: dict[str, Any]) -> tuple[Any, ...] | None:
+        return (marker.shard, marker.split, *_of_entry(entry)) if entry["outcome"] == "ok" else None
 
     rows = [found for found in dataset.newest(row).values() if found is not None]
-    rows.sort(key=lambda found: (found["shard"], found["first_row"]))
-    return pa.Table.from_pylist(rows, schema=_SCHEMA)
+    columns = dict(zip(("shard", "split", *_OF_ENTRY), zip(*rows, strict=True), strict=True)) if rows else {}
+    table = pa.table([pa.array(columns.get(field.name, ()), field.type) for field in _SCHEMA], schema=_SCHEMA)
+    return table.sort_by([("shard", "ascending"), ("first_row", "ascending")])

@@ -189,7 +189,7 @@ class Dataset:
         return parse_marker(f"{self.store.uri}/{name}", self.store.read(name))
 
     def newest(self, extract: Callable[[Marker, dict[str, Any]], T]) -> dict[str, T]:
-        """What `extract` makes of the newest entry of each clip, by clip_id, in the order of the shards."""
+        """What `extract` makes of the newest entry of each clip, by clip_id."""
         plans: dict[str, int] = {}
         found: dict[str, T] = {}
         for marker in self.markers():
@@ -197,7 +197,6 @@ class Dataset:
                 clip_id = entry["clip_id"]
                 if plans.get(clip_id, -1) <= marker.plan:
                     plans[clip_id] = marker.plan
-                    found.pop(clip_id, None)
                     found[clip_id] = extract(marker, entry)
         return found
 

@@ -131,12 +131,12 @@ class LocalStore:
 
     def versions(self, prefix: str = "") -> Versions:
         with said_in_a_line(f"list {self.uri}/{prefix}"):
-            found = [
-                (str(path.relative_to(self.uri)), stat.st_size, stat.st_mtime_ns)
-                for path, stat in _files(self._path(prefix))
-                if not _is_temporary(path.name)
-            ]
-        return sorted(found)
+            found = _files(self._path(prefix), "".join(f"{part}/" for part in _parts(prefix)))
+            return sorted(
+                (name, stat.st_size, stat.st_mtime_ns)
+                for name, stat in found
+                if not _is_temporary(name.rpartition("/")[2])
+            )
 
     def top(self) -> Names:
         with said_in_a_line(f"list {self.uri}"):
@@ -162,9 +162,9 @@ class LocalStore:
 
     def sweep(self) -> int:
         with said_in_a_line(f"list {self.uri}"):
-            left = [path for path, _ in _files(Path(self.uri)) if _is_temporary(path.name)]
-            for path in left:
-                path.unlink(missing_ok=True)
+            left = [name for name, _ in _files(Path(self.uri)) if _is_temporary(name.rpartition("/")[2])]
+            for name in left:
+                self._path(name).unlink(missing_ok=True)
         return len(left)
 
     def _path(self, name: str) -> Path:
@@ -291,17 +291,18 @@ def _parts(name: str) -> tuple[str, ...]:
     return parts
 
 
-def _files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+def _files(folder: str | os.PathLike[str], prefix: str = "") -> Iterator[tuple[str, os.stat_result]]:
+    """The files at any depth, by their names below the folder, which `prefix` begins."""
     try:
         entries = list(os.scandir(folder))
     except FileNotFoundError:
         return
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
-            yield from _files(Path(entry.path))
+            yield from _files(entry.path, f"{prefix}{entry.name}/")
             continue
         try:
-            yield Path(entry.path), entry.stat()
+            yield f"{prefix}{entry.name}", entry.stat()
         except FileNotFoundError:  # a writer has just renamed it
             continue
 

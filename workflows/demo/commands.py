@@ -17,6 +17,9 @@ from kinetics_pipeline.errors import JobFailed
 
 POLL_SECONDS = 0.02
 STOP_SECONDS = 20.0
+SETTINGS = {"PYTHONUNBUFFERED": "1", "COLUMNS": "120", "OMP_NUM_THREADS": "1"}
+"""Networks this small gain little from a second thread, and lose much where others use the machine: threads that wait
+for each other spin."""
 
 
 class Commands:
@@ -54,7 +57,7 @@ class Commands:
             return process.wait() == -signal.SIGKILL
 
     def _start(self, name: str, words: Sequence[str]) -> tuple[subprocess.Popen[bytes], Path]:
-        self._console.print(f"  $ kinetics-pipeline {shlex.join(words)}", style="dim", soft_wrap=True, markup=False)
+        self._console.print(f"  $ kinetics-pipeline {shlex.join(words)}", style="dim", markup=False)
         log = self._logs / f"{name}.err"
         # A cluster that the shell happens to know is no place for a demo on loopback.
         environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
@@ -64,7 +67,7 @@ class Commands:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                env=environment | {"PYTHONUNBUFFERED": "1", "COLUMNS": "120"},
+                env=environment | SETTINGS,
             )
         return process, log
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from videos import draw
 
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Clip, Record, clip_id
 from kinetics_pipeline.shards.catalogue import Dataset
 from kinetics_pipeline.shards.payload import encode_clip
 from kinetics_pipeline.shards.writer import write_shard
-from videos import draw
 
 CLASSES = ["down", "left", "right", "up"]
 SPEED = 1.5

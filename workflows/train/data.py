@@ -87,6 +87,7 @@ def loader(
         pin_memory=device.type == "cuda",
         multiprocessing_context=context,
         prefetch_factor=2 if processes else None,
+        generator=torch.Generator(),  # or it draws from the numbers that dropout is made of
     )
 
 

@@ -29,12 +29,12 @@ def initial_weights(model: nn.Module, init: Path | None, settings: Settings) -> 
     if file.suffix in (".pt", ".pth") and (weights := _two_dimensional(file)) is not None:
         inflate(model, weights)
         return f"weights inflated from {file}; the last layer is new"
-    try:
-        source = load_checkpoint(model, file, head=_same_classes(file, settings))
-    except InputError:
-        source = load_checkpoint(model, file, head=False)  # the last layer alone may differ
-        return f"weights from {file} ({source}), without their last layer"
-    return f"weights from {file} ({source})"
+    if _same_classes(file, settings):
+        try:
+            return f"weights from {file} ({load_checkpoint(model, file)})"
+        except InputError:  # whose last layer may be all that does not fit
+            pass
+    return f"weights from {file} ({load_checkpoint(model, file, head=False)}), without their last layer"
 
 
 def _file(init: Path) -> Path:

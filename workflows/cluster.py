@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,9 @@ from kinetics_pipeline.errors import JobFailed, UserError
 
 OBJECT_STORE_BYTES = 512 << 20
 """An embedded store holds small records only: clips stay in files (see `workflows.build.files`)."""
+
+ANSWERS_WITHIN = 15.0
+"""Seconds that a named cluster has to answer."""
 
 
 def addressed() -> bool:
@@ -45,6 +49,8 @@ def connected(cpus: int | None = None) -> Iterator[None]:
     if not embedded and cpus is not None:
         raise UserError(f"--cpus is {cpus}, but RAY_ADDRESS names a cluster, which has its own; leave one of them out")
     prepare()
+    if not embedded:
+        _require_answer(os.environ["RAY_ADDRESS"])
     import ray
 
     options = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
@@ -59,10 +65,34 @@ def connected(cpus: int | None = None) -> Iterator[None]:
             )
         else:
             ray.init(**options)
-    except (ConnectionError, RuntimeError) as error:
-        where = "an embedded Ray" if embedded else f"the Ray cluster at RAY_ADDRESS={os.environ['RAY_ADDRESS']}"
-        raise JobFailed(f"{where} did not answer: {str(error).splitlines()[0]}") from error
+    except (ConnectionError, RuntimeError, ray.exceptions.AuthenticationError) as error:
+        said = str(error).splitlines()[0]
+        if embedded:
+            raise JobFailed(f"an embedded Ray did not answer: {said}") from error
+        raise JobFailed(
+            f"the Ray cluster at RAY_ADDRESS={os.environ['RAY_ADDRESS']} did not answer: {said} "
+            "(does it have a token? Then it wants RAY_AUTH_MODE=token and its RAY_AUTH_TOKEN)"
+        ) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _require_answer(address: str) -> None:
+    """Looks whether something listens there: Ray would say so after a minute, and end this process.
+
+    Raises UserError for what is no address of a head, JobFailed when nothing answers.
+    """
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if "/" in address or not host or not port.isdigit() or int(port) > 65535:
+        raise UserError(
+            f"RAY_ADDRESS is {address}; allowed: HOST:PORT of the cluster's head as `ray start` gives it, or auto "
+            "(from outside the cluster: ray job submit)"
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWERS_WITHIN).close()
+    except OSError as error:
+        raise JobFailed(f"the Ray cluster at RAY_ADDRESS={address} did not answer: {error}") from error

@@ -46,8 +46,8 @@ def test_the_lease_of_a_killed_process_is_free_at_once(tmp_path):
         with pytest.raises(UserError):
             Lease.acquire(open_store(tmp_path))
         process.send_signal(signal.SIGKILL)
-        process.wait()
-    Lease.acquire(open_store(tmp_path)).release()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, and a zombie until its exit code is read
+        Lease.acquire(open_store(tmp_path)).release()
 
 
 def test_the_lease_of_another_machine_is_free_when_it_is_no_longer_renewed(tmp_path):

@@ -61,7 +61,10 @@ def _alive(lease: dict[str, Any]) -> bool:
         return False
     if lease["boot"] == _boot():
         try:
-            return abs(psutil.Process(lease["pid"]).create_time() - lease["process_started"]) < 2
+            process = psutil.Process(lease["pid"])
+            if process.status() == psutil.STATUS_ZOMBIE:  # killed, and nobody has asked for its exit code (yet)
+                return False
+            return abs(process.create_time() - lease["process_started"]) < 2
         except psutil.NoSuchProcess:
             return False
     return time.time() - lease["renewed"] < STALE_AFTER

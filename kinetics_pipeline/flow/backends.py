@@ -41,7 +41,7 @@ def tvl1(frames: NDArray[np.uint8], backend: str = "auto", **parameters: Any) ->
 
 _MODULES: dict[FlowBackend, str] = {
     "cpu": "kinetics_pipeline.flow.cpu",
-    "cuda": "kinetics_pipeline.flow.opencv",
+    "cuda": "kinetics_pipeline.flow.cuda",
     "torch": "kinetics_pipeline.flow.reference",
     "opencv": "kinetics_pipeline.flow.opencv",
 }

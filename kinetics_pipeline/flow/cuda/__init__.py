@@ -1,0 +1,71 @@
+"""TV-L1 on a GPU: all pairs of a clip, or of several, at once, by the Triton kernels of `kernels`.
+
+`solver` is the way of a batch of pairs; this module cuts clips into batches that fit the GPU's free memory.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kinetics_pipeline.errors import JobFailed, UserError
+from kinetics_pipeline.flow.backends import interpreted
+from kinetics_pipeline.flow.cuda.solver import bytes_per_pair, solve
+from kinetics_pipeline.flow.parameters import TVL1
+
+SHARE_OF_FREE_MEMORY = 0.7
+"""What a batch may take: other actors may share the GPU, and torch's allocator needs room to move."""
+
+
+def flow(grey: NDArray[np.uint8], parameters: TVL1) -> NDArray[np.float32]:
+    """float32 [T-1, 2, H, W] in px, (u, v), of uint8 [T, H, W]."""
+    (result,) = flow_of_clips([grey], parameters)
+    return result
+
+
+def flow_of_clips(clips: Sequence[NDArray[np.uint8]], parameters: TVL1) -> list[NDArray[np.float32]]:
+    """The flow of several clips, uint8 [T, H, W] of one size, in common batches: short clips fill a GPU together.
+
+    Raises UserError when sizes differ, JobFailed when the memory does not hold a single pair.
+    """
+    sizes = {clip.shape[1:] for clip in clips}
+    if len(sizes) != 1:
+        raise UserError(f"flow of several clips: sizes {sorted(sizes)}; allowed: one size")
+    starts = np.cumsum([0] + [len(clip) for clip in clips])
+    frames = np.concatenate(clips)
+    firsts = np.concatenate([np.arange(a, b - 1) for a, b in itertools.pairwise(starts)])
+    flows = np.empty((len(firsts), 2, *frames.shape[1:]), np.float32)
+    batch, done = _first_batch(frames.shape[1], frames.shape[2], len(firsts)), 0
+    while done < len(firsts):
+        chosen = firsts[done : done + batch]
+        try:
+            flows[done : done + batch] = _solve(frames, chosen, parameters)
+        except torch.cuda.OutOfMemoryError:
+            if batch == 1:
+                raise JobFailed(
+                    f"flow: the GPU's memory does not hold one pair of {frames.shape[2]}x{frames.shape[1]} px"
+                ) from None
+            torch.cuda.empty_cache()
+            batch = -(-batch // 2)
+            continue
+        done += len(chosen)
+    return np.split(flows, np.cumsum([len(clip) - 1 for clip in clips])[:-1])
+
+
+def _solve(frames: NDArray[np.uint8], firsts: NDArray[np.int64], parameters: TVL1) -> NDArray[np.float32]:
+    low, high = int(firsts[0]), int(firsts[-1]) + 2
+    device = torch.device("cpu" if interpreted() else "cuda")
+    batch = torch.tensor(frames[low:high], device=device)
+    return solve(batch, torch.tensor(firsts - low, dtype=torch.int32, device=device), parameters).cpu().numpy()
+
+
+def _first_batch(height: int, width: int, pairs: int) -> int:
+    if interpreted():
+        return pairs
+    free, _ = torch.cuda.mem_get_info()
+    reserved = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return max(1, min(pairs, int((free + reserved) * SHARE_OF_FREE_MEMORY / bytes_per_pair(height, width))))

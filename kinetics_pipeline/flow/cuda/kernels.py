@@ -1,0 +1,283 @@
+"""TV-L1's inner steps as Triton kernels. A program is one tile of one pair; a launch is all tiles of all pairs.
+
+No program waits for another and none writes what another of its launch reads: flow and dual variables exist twice, an
+iteration reads one copy and writes the other. Which copy of a pair is the newest follows from the number of iterations
+it has made. That number and the tiles' sums of squared change exist twice as well and swap with every launch; a program
+adds its pair's sums of the launch before, always in the same order, and leaves a pair alone that has stopped. So
+stopping needs no atomics, no flags and no word from the host, and the result is the same in every run.
+
+Layouts, all contiguous float32 but `made` and `firsts`: images [frames, H, W]; flow [2 copies, N, 2 (u, v), H, W]; dual
+[2 copies, N, 4 (p11, p12, p21, p22), H, W]; data [N, 4 (ix, iy, rho, 1 / |gradient|^2), H, W]; change [2, N, tiles];
+made: int32 [2, N], iterations; firsts: int32 [N], each pair's first frame. `now` (0 or 1) is the newest copy of change
+and made.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from kinetics_pipeline.flow.cuda.median_network import median9, median25
+
+NO_GRADIENT = tl.constexpr(1.1920929e-7)
+"""Squared gradients up to this (FLT_EPSILON) are none, as in OpenCV."""
+
+SIZES = ["now", "pairs", "height", "width", "tiles"]
+"""Arguments whose value is not worth a variant of a kernel: levels have any size, and compiling takes a second."""
+
+
+@triton.jit
+def _tile(height, width, tile_h: tl.constexpr, tile_w: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Rows [tile_h, 1] and columns [1, tile_w] of this program's tile."""
+    across = tl.cdiv(width, tile_w)
+    y = tl.program_id(0) // across * tile_h + tl.arange(0, tile_h)
+    x = tl.program_id(0) % across * tile_w + tl.arange(0, tile_w)
+    return y[:, None], x[None, :]
+
+
+@triton.jit
+def _last_change(change, now, pairs, pair, tiles, padded_tiles: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The pair's squared change of the last iteration, over all tiles."""
+    k = tl.arange(0, padded_tiles)
+    return tl.sum(tl.load(change + (now * pairs + pair) * tiles + k, mask=k < tiles, other=0.0), axis=0)
+
+
+@triton.jit
+def _cubic(t):  # type: ignore[no-untyped-def]
+    """Bicubic weights (A = -0.75) of the taps at -1, 0, 1, 2."""
+    before = -0.75 * t * (1.0 + t * (t - 2.0))
+    at = 1.0 + t * t * (1.25 * t - 2.25)
+    after = t * (0.75 + t * (1.5 - 1.25 * t))
+    return before, at, after, 0.75 * t * t * (t - 1.0)
+
+
+@triton.jit
+def _sample_row(image, y, left, wx0, wx1, wx2, wx3, height, width):  # type: ignore[no-untyped-def]
+    """Four taps of one row, weighted; zero outside the image."""
+    row, inside = image + y * width + left, (y >= 0) & (y < height)
+    total = wx0 * tl.load(row - 1, mask=inside & (left >= 1) & (left <= width), other=0.0)
+    total += wx1 * tl.load(row, mask=inside & (left >= 0) & (left < width), other=0.0)
+    total += wx2 * tl.load(row + 1, mask=inside & (left >= -1) & (left < width - 1), other=0.0)
+    return total + wx3 * tl.load(row + 2, mask=inside & (left >= -2) & (left < width - 2), other=0.0)
+
+
+@triton.jit
+def _sample(image, top, left, ty, tx, height, width):  # type: ignore[no-untyped-def]
+    wx0, wx1, wx2, wx3 = _cubic(tx)
+    wy0, wy1, wy2, wy3 = _cubic(ty)
+    total = wy0 * _sample_row(image, top - 1, left, wx0, wx1, wx2, wx3, height, width)
+    total += wy1 * _sample_row(image, top, left, wx0, wx1, wx2, wx3, height, width)
+    total += wy2 * _sample_row(image, top + 1, left, wx0, wx1, wx2, wx3, height, width)
+    return total + wy3 * _sample_row(image, top + 2, left, wx0, wx1, wx2, wx3, height, width)
+
+
+@triton.jit(do_not_specialize=SIZES[:-1])
+def warp(  # type: ignore[no-untyped-def]
+    image,
+    image_x,
+    image_y,
+    firsts,
+    flow,
+    data,
+    made,
+    now,
+    pairs,
+    height,
+    width,
+    tile_h: tl.constexpr,
+    tile_w: tl.constexpr,
+):
+    """Fills `data` for the newest flow of every pair. image_x, image_y: centred differences of `image`."""
+    pair = tl.program_id(1).to(tl.int64)
+    y, x = _tile(height, width, tile_h, tile_w)
+    inside, plane = (y < height) & (x < width), height * width
+    at = y * width + x
+    first = tl.load(firsts + pair).to(tl.int64) * plane
+    second = first + plane
+    flow += ((tl.load(made + now * pairs + pair) % 2) * pairs + pair) * 2 * plane
+    u, v = tl.load(flow + at, mask=inside, other=0.0), tl.load(flow + plane + at, mask=inside, other=0.0)
+    # Two pixels past an edge every tap is zero: positions are kept near, for the indices' sake.
+    px = tl.minimum(tl.maximum(x + u, -4.0), width + 4.0)
+    py = tl.minimum(tl.maximum(y + v, -4.0), height + 4.0)
+    left, top = tl.floor(px), tl.floor(py)
+    tx, ty, column, row = px - left, py - top, left.to(tl.int32), top.to(tl.int32)
+    warped = _sample(image + second, row, column, ty, tx, height, width)
+    ix = _sample(image_x + second, row, column, ty, tx, height, width)
+    iy = _sample(image_y + second, row, column, ty, tx, height, width)
+    norm = ix * ix + iy * iy
+    data += pair * 4 * plane
+    tl.store(data + at, ix, mask=inside)
+    tl.store(data + plane + at, iy, mask=inside)
+    rho = warped - ix * u - iy * v - tl.load(image + first + at, mask=inside, other=0.0)
+    tl.store(data + 2 * plane + at, rho, mask=inside)
+    inverse = tl.where(norm > NO_GRADIENT, 1.0 / tl.maximum(norm, NO_GRADIENT), 0.0)
+    tl.store(data + 3 * plane + at, inverse, mask=inside)
+
+
+@triton.jit
+def _flow_at(flow, dual, data, y, x, height, width, step, theta):  # type: ignore[no-untyped-def]
+    """Old and new flow of the pixels (x, y): thresholding step and divergence of the dual variables."""
+    plane, at = height * width, y * width + x
+    inside = (y < height) & (x < width)
+    u, v = tl.load(flow + at, mask=inside, other=0.0), tl.load(flow + plane + at, mask=inside, other=0.0)
+    ix, iy = tl.load(data + at, mask=inside, other=0.0), tl.load(data + plane + at, mask=inside, other=0.0)
+    rho = tl.load(data + 2 * plane + at, mask=inside, other=0.0) + ix * u + iy * v
+    inverse = tl.load(data + 3 * plane + at, mask=inside, other=0.0)
+    fi = tl.minimum(tl.maximum(-rho * inverse, -step), step)
+    left, above = inside & (x > 0), inside & (y > 0)
+    div_u = tl.load(dual + at, mask=inside, other=0.0) - tl.load(dual + at - 1, mask=left, other=0.0)
+    div_v = tl.load(dual + 2 * plane + at, mask=inside, other=0.0)
+    div_v -= tl.load(dual + 2 * plane + at - 1, mask=left, other=0.0)
+    div_u += tl.load(dual + plane + at, mask=inside, other=0.0)
+    div_u -= tl.load(dual + plane + at - width, mask=above, other=0.0)
+    div_v += tl.load(dual + 3 * plane + at, mask=inside, other=0.0)
+    div_v -= tl.load(dual + 3 * plane + at - width, mask=above, other=0.0)
+    return u, v, u + fi * ix + theta * div_u, v + fi * iy + theta * div_v
+
+
+@triton.jit
+def _dual_at(old, new, at, plane, gx, gy, taut, inside):  # type: ignore[no-untyped-def]
+    """Updates the two dual variables of one component of the flow."""
+    scale = 1.0 / (1.0 + taut * tl.sqrt(gx * gx + gy * gy))
+    tl.store(new + at, (tl.load(old + at, mask=inside, other=0.0) + taut * gx) * scale, mask=inside)
+    other = tl.load(old + plane + at, mask=inside, other=0.0)
+    tl.store(new + plane + at, (other + taut * gy) * scale, mask=inside)
+
+
+@triton.jit(do_not_specialize=SIZES)
+def iterate(  # type: ignore[no-untyped-def]
+    flow,
+    dual,
+    data,
+    change,
+    made,
+    now,
+    enough,
+    step,
+    theta,
+    taut,
+    pairs,
+    height,
+    width,
+    tiles,
+    padded_tiles: tl.constexpr,
+    tile_h: tl.constexpr,
+    tile_w: tl.constexpr,
+):
+    """One iteration of every pair that goes on; step: lambda theta, taut: tau / theta, enough: px^2 over the image.
+
+    The new dual variables of a pixel need the new flow right of it and below: it is computed again, from values that
+    the neighbours load anyway, so that an iteration is one pass over memory.
+    """
+    pair, tile, then = tl.program_id(1).to(tl.int64), tl.program_id(0), 1 - now
+    count = tl.load(made + now * pairs + pair)
+    if _last_change(change, now, pairs, pair, tiles, padded_tiles) > enough:
+        plane = height * width
+        y, x = _tile(height, width, tile_h, tile_w)
+        inside, at = (y < height) & (x < width), y * width + x
+        old, new = (count % 2) * pairs + pair, (1 - count % 2) * pairs + pair
+        data += pair * 4 * plane
+        uv, p = flow + old * 2 * plane, dual + old * 4 * plane
+        u, v, new_u, new_v = _flow_at(uv, p, data, y, x, height, width, step, theta)
+        _, _, right_u, right_v = _flow_at(uv, p, data, y, x + 1, height, width, step, theta)
+        _, _, below_u, below_v = _flow_at(uv, p, data, y + 1, x, height, width, step, theta)
+        tl.store(flow + new * 2 * plane + at, new_u, mask=inside)
+        tl.store(flow + new * 2 * plane + plane + at, new_v, mask=inside)
+        has_right, has_below = x + 1 < width, y + 1 < height
+        new_p = dual + new * 4 * plane
+        ux, uy = tl.where(has_right, right_u - new_u, 0.0), tl.where(has_below, below_u - new_u, 0.0)
+        _dual_at(p, new_p, at, plane, ux, uy, taut, inside)
+        vx, vy = tl.where(has_right, right_v - new_v, 0.0), tl.where(has_below, below_v - new_v, 0.0)
+        _dual_at(p + 2 * plane, new_p + 2 * plane, at, plane, vx, vy, taut, inside)
+        moved = (new_u - u) * (new_u - u) + (new_v - v) * (new_v - v)
+        tl.store(change + (then * pairs + pair) * tiles + tile, tl.sum(tl.where(inside, moved, 0.0)))
+        if tile == 0:
+            tl.store(made + then * pairs + pair, count + 1)
+    else:
+        tl.store(change + (then * pairs + pair) * tiles + tile, 0.0)
+        if tile == 0:
+            tl.store(made + then * pairs + pair, count)
+
+
+@triton.jit
+def _pixel(image, y, x, height, width):  # type: ignore[no-untyped-def]
+    """A pixel, the border repeated."""
+    y, x = tl.minimum(tl.maximum(y, 0), height - 1), tl.minimum(tl.maximum(x, 0), width - 1)
+    return tl.load(image + y * width + x)
+
+
+@triton.jit
+def _column(image, y, x, height, width):  # type: ignore[no-untyped-def]
+    """The five pixels around (x, y) in its column."""
+    above2, above = _pixel(image, y - 2, x, height, width), _pixel(image, y - 1, x, height, width)
+    below, below2 = _pixel(image, y + 1, x, height, width), _pixel(image, y + 2, x, height, width)
+    return above2, above, _pixel(image, y, x, height, width), below, below2
+
+
+@triton.jit(do_not_specialize=SIZES)
+def median(  # type: ignore[no-untyped-def]
+    flow,
+    filtered,
+    change,
+    made,
+    now,
+    enough,
+    pairs,
+    height,
+    width,
+    tiles,
+    padded_tiles: tl.constexpr,
+    side: tl.constexpr,
+    tile_h: tl.constexpr,
+    tile_w: tl.constexpr,
+):
+    """Medians of the newest flow of every pair that goes on, into `filtered` [N, 2, H, W]; side: 3 or 5."""
+    pair, component = tl.program_id(1).to(tl.int64) // 2, tl.program_id(1).to(tl.int64) % 2
+    if _last_change(change, now, pairs, pair, tiles, padded_tiles) > enough:
+        plane = height * width
+        y, x = _tile(height, width, tile_h, tile_w)
+        newest = (tl.load(made + now * pairs + pair) % 2) * pairs + pair
+        image = flow + (newest * 2 + component) * plane
+        if side == 5:
+            result = median25(
+                _column(image, y, x - 2, height, width),
+                _column(image, y, x - 1, height, width),
+                _column(image, y, x, height, width),
+                _column(image, y, x + 1, height, width),
+                _column(image, y, x + 2, height, width),
+            )
+        else:
+            result = median9(
+                _column(image, y, x - 1, height, width),
+                _column(image, y, x, height, width),
+                _column(image, y, x + 1, height, width),
+            )
+        target = filtered + (pair * 2 + component) * plane + y * width + x
+        tl.store(target, result, mask=(y < height) & (x < width))
+
+
+@triton.jit(do_not_specialize=SIZES)
+def take_filtered(  # type: ignore[no-untyped-def]
+    flow,
+    filtered,
+    change,
+    made,
+    now,
+    enough,
+    pairs,
+    height,
+    width,
+    tiles,
+    padded_tiles: tl.constexpr,
+    tile_h: tl.constexpr,
+    tile_w: tl.constexpr,
+):
+    """Puts what `median` made in the newest flow's place."""
+    pair, component = tl.program_id(1).to(tl.int64) // 2, tl.program_id(1).to(tl.int64) % 2
+    if _last_change(change, now, pairs, pair, tiles, padded_tiles) > enough:
+        plane = height * width
+        y, x = _tile(height, width, tile_h, tile_w)
+        inside, at = (y < height) & (x < width), y * width + x
+        newest = (tl.load(made + now * pairs + pair) % 2) * pairs + pair
+        values = tl.load(filtered + (pair * 2 + component) * plane + at, mask=inside)
+        tl.store(flow + (newest * 2 + component) * plane + at, values, mask=inside)

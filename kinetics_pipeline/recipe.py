@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.flow.parameters import TVL1
@@ -43,6 +43,15 @@ class Recipe:
             ("flow_quality", 1 <= self.flow_quality <= 100, "1 to 100"),
             ("chunk_length", 1 <= self.chunk_length <= 1024, "1 to 1024"),
         )
+        named = (
+            ("interpolation", Interpolation),
+            ("flow", FlowMethod),
+            ("flow_backend", FlowBackend),
+            ("layout", Layout),
+        )
+        for name, choices in named:
+            if getattr(self, name) not in get_args(choices):
+                raise UserError(f"{name} is {getattr(self, name)!r}; allowed: {', '.join(get_args(choices))}")
         for name, right, range_ in allowed:
             if not right:
                 raise UserError(f"{name} is {getattr(self, name)}; allowed: {range_}")

@@ -19,7 +19,7 @@ from kinetics_pipeline.loading.batches import Batch, empty_block
 from kinetics_pipeline.loading.decoding import Decoder, StoredStream
 from kinetics_pipeline.loading.index import load_index
 from kinetics_pipeline.loading.selection import select
-from kinetics_pipeline.loading.shard_reader import ShardReader
+from kinetics_pipeline.loading.shard_reader import Place, ShardReader
 from kinetics_pipeline.loading.snippets import Snippet, central_snippet, random_snippet
 from kinetics_pipeline.loading.transforms import mirror, normalise
 from kinetics_pipeline.shards.catalogue import Dataset
@@ -158,8 +158,8 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
         """Fills `out`, uint8 [C, T, H, W] of each stream, with the snippet's crop."""
         length = self.recipe.chunk_length
         chunks = np.unique(snippet.frames // length).tolist()
-        place = (clip["shard"], clip["clip_id"])
-        images = self._reader.images(*place, clip["first_row"], clip["position"], chunks, self._streams)
+        place = Place(clip["shard"], clip["clip_id"], clip["class"], clip["first_row"], clip["position"])
+        images = self._reader.images(place, chunks, self._streams)
         frames, first, again = np.unique(snippet.frames, return_index=True, return_inverse=True)
         for stream, values in out.items():
             decoded = Decoder(stream, self.recipe.layout, clip["height"], clip["width"], snippet)
@@ -168,7 +168,7 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
                 try:
                     decoded.into(values[:, time], images[stream][chunks.index(chunk)][offset])
                 except (IndexError, ValueError) as e:
-                    raise self._reader.damaged(*place, chunk, f"{stream}, frame {frame}: {e}") from e
+                    raise self._reader.damaged(place, chunk, f"{stream}, frame {frame}: {e}") from e
             if len(frames) < len(snippet.frames):  # looped
                 values[:] = values[:, first[again]]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.shards.catalogue import Dataset
 
 
@@ -23,13 +23,16 @@ def select(
 ) -> pa.Table:
     """The rows of `index` (`load_index`'s) that are asked for, in its order, with a column `class`, int32.
 
-    Raises UserError for a split or class that there is not, and when no clip is left. Ids of `clips` that the dataset
+    Raises UserError for a split or class that there is not, and when no clip is left; JobFailed when a clip has a label
+    that is none of the dataset's. Ids of `clips` that the dataset
     does not hold are passed over: what is taken is what both have.
     """
-    numbers = pa.array(range(len(dataset.classes)), pa.int32())
-    index = index.append_column(
-        "class", pc.fill_null(numbers.take(pc.index_in(index["label"], pa.array(dataset.classes, pa.string()))), -1)
-    )
+    numbers = pc.index_in(index["label"], pa.array(dataset.classes, pa.string()))
+    unknown = index.filter(pc.and_(pc.is_null(numbers), pc.is_valid(index["label"])))
+    if len(unknown):
+        clip, label = unknown["clip_id"][0], unknown["label"][0]
+        raise JobFailed(f"{dataset.store.uri} is damaged: label {label} of clip {clip} is none of its classes")
+    index = index.append_column("class", pc.fill_null(numbers, -1).cast(pa.int32()))
     if not len(index):
         raise UserError(f"{dataset.store.uri} holds no clip that is ok in a committed shard: build it first")
     if split is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from kinetics_pipeline.errors import JobFailed
 from kinetics_pipeline.recipe import Layout
 from kinetics_pipeline.shards import codec
 from kinetics_pipeline.shards.payload import CorruptRow, images_of
+from kinetics_pipeline.shards.schema import row_schema
 from kinetics_pipeline.shards.storage import Store
 from kinetics_pipeline.shards.writer import data_name
 
@@ -25,6 +27,18 @@ _OPEN = 32
 
 class DamagedShard(JobFailed):
     """A shard that does not hold what its marker says. Named with clip and chunk; nothing is put in its place."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a clip lies, as the index says, and what its rows must say of themselves."""
+
+    shard: str
+    clip_id: str
+    label: int
+    first_row: int
+    position: int
+    """Among the clips of the shard that are ok."""
 
 
 class ShardReader:
@@ -47,49 +61,51 @@ class ShardReader:
         self._checked: set[tuple[str, int, int, str]] = set()
 
     def images(
-        self, shard: str, clip_id: str, first_row: int, position: int, chunks: Sequence[int], streams: Sequence[str]
+        self, place: Place, chunks: Sequence[int], streams: Sequence[str]
     ) -> dict[str, list[list[NDArray[np.uint8]]]]:
         """The stored images of some chunks of a clip, for each stream a list of images a chunk (`payload.images_of`).
 
-        `first_row` and `position` say where the clip lies in the shard. Every row is checked: it must be that of the
-        clip and chunk, and its images must have the CRC it says; in the array layout, whose CRC costs more than its
-        reading, once a process. Raises DamagedShard.
+        Every row is checked: it must be that of the clip, its label and the chunk, and its images must have the CRC it
+        says; in the array layout, whose CRC costs more than its reading, once a process. Raises DamagedShard.
         """
         if self._process != os.getpid():
             self._reset()  # forked: a handle's file position is shared with the parent
         try:
-            rows = self._rows(shard, first_row, position, chunks, streams)
+            rows = self._rows(place, chunks, streams)
             if len(rows) != len(chunks):
                 raise CorruptRow(f"{len(rows)} rows where {len(chunks)} were asked")
         except FileNotFoundError:
-            raise DamagedShard(f"{self._place(shard)}: the data file is missing, though its marker is there") from None
+            raise DamagedShard(
+                f"{self._name(place.shard)}: the data file is missing, though its marker is there"
+            ) from None
         except (pa.ArrowException, OSError, ValueError, IndexError, KeyError) as e:
-            reason = " ".join(str(e).split())
-            raise DamagedShard(f"{self._place(shard)}, clip {clip_id}, chunk {chunks[0]}: {reason}") from e
+            raise self.damaged(place, chunks[0], str(e)) from e
         found: dict[str, list[list[NDArray[np.uint8]]]] = {stream: [] for stream in streams}
         for chunk, (batch, row) in zip(chunks, rows, strict=True):
             for stream in streams:
                 try:
-                    found[stream].append(self._checked_images(shard, clip_id, position, chunk, batch, row, stream))
+                    found[stream].append(self._checked_images(place, chunk, batch, row, stream))
                 except (pa.ArrowException, ValueError) as e:
-                    raise self.damaged(shard, clip_id, chunk, f"{stream}: {e}") from e
+                    raise self.damaged(place, chunk, f"{stream}: {e}") from e
         return found
 
-    def damaged(self, shard: str, clip_id: str, chunk: int, reason: str) -> DamagedShard:
+    def damaged(self, place: Place, chunk: int, reason: str) -> DamagedShard:
         """The error to raise for a chunk whose images are not what was written."""
-        return DamagedShard(f"{self._place(shard)}, clip {clip_id}, chunk {chunk}: {' '.join(reason.split())}")
+        return DamagedShard(
+            f"{self._name(place.shard)}, clip {place.clip_id}, chunk {chunk}: {' '.join(reason.split())}"
+        )
 
-    def _place(self, shard: str) -> str:
+    def _name(self, shard: str) -> str:
         return f"{self._store.uri}/{data_name(shard, self._layout)}"
 
     def _checked_images(
-        self, shard: str, clip_id: str, position: int, chunk: int, batch: pa.RecordBatch, row: int, stream: str
+        self, place: Place, chunk: int, batch: pa.RecordBatch, row: int, stream: str
     ) -> list[NDArray[np.uint8]]:
-        said = [batch.column(name)[row].as_py() for name in ("clip_id", "chunk")]
-        if said != [clip_id, chunk]:
-            raise CorruptRow(f"the row there is of clip {said[0]}, chunk {said[1]}")
+        said = [batch.column(name)[row].as_py() for name in ("clip_id", "chunk", "label")]
+        if said != [place.clip_id, chunk, place.label]:
+            raise CorruptRow(f"the row there is of clip {said[0]}, chunk {said[1]}, label {said[2]}")
         images = images_of(batch, row, stream, self._layout)
-        key = (shard, position, chunk, stream)
+        key = (place.shard, place.position, chunk, stream)
         if key not in self._checked:
             wanted, crc = batch.column(f"crc_{stream}")[row].as_py(), codec.crc_of_images(images)
             if crc != wanted:
@@ -100,17 +116,17 @@ class ShardReader:
                 self._checked.add(key)
         return images
 
-    def _rows(
-        self, shard: str, first_row: int, position: int, chunks: Sequence[int], streams: Sequence[str]
-    ) -> list[tuple[pa.RecordBatch, int]]:
-        handle = self._handle(shard)
+    def _rows(self, place: Place, chunks: Sequence[int], streams: Sequence[str]) -> list[tuple[pa.RecordBatch, int]]:
+        handle = self._handle(place.shard)
         if self._layout == "array":
-            clip = handle.get_batch(position)
+            clip = handle.get_batch(place.position)
             return [(clip, chunk) for chunk in chunks if chunk < clip.num_rows]
-        columns = ["clip_id", "chunk", "n", "height", "width"]
+        columns = ["clip_id", "chunk", "n", "height", "width", "label"]
         for stream in streams:
             columns += [f"{stream}.list.element", f"crc_{stream}"]
-        table = handle.read_row_groups([first_row + chunk for chunk in chunks], columns=columns, use_threads=False)
+        table = handle.read_row_groups(
+            [place.first_row + chunk for chunk in chunks], columns=columns, use_threads=False
+        )
         return [(batch, row) for batch in table.to_batches() for row in range(batch.num_rows)]
 
     def _handle(self, shard: str) -> Any:
@@ -121,9 +137,13 @@ class ShardReader:
         local = self._store.local_path(name)
         if self._layout == "array":
             handle = pa.ipc.open_file(self._store.open_input(name) if local is None else pa.memory_map(str(local)))
+            schema = handle.schema
         else:
             source = self._store.open_input(name) if local is None else str(local)
             handle = pq.ParquetFile(source, pre_buffer=local is None)
+            schema = handle.schema_arrow
+        if not schema.equals(row_schema(self._layout)):
+            raise CorruptRow("its columns are not those of a shard")
         self._open[shard] = handle
         if len(self._open) > _OPEN:
             self._open.popitem(last=False)

@@ -78,7 +78,7 @@ class Dataset:
         try:
             recipe = Recipe.from_json(document["recipe"])
             return cls(store, recipe, [str(label) for label in document["classes"]], document["annotations"])
-        except (ValueError, TypeError, KeyError) as e:
+        except (ValueError, TypeError, KeyError, AttributeError, UserError) as e:
             raise JobFailed(f"{store.uri}/{DATASET} is damaged: {' '.join(str(e).split())}") from None
 
     @classmethod

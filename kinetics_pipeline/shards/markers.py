@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from kinetics_pipeline.errors import JobFailed
-from kinetics_pipeline.records import OUTCOMES
+from kinetics_pipeline.records import OUTCOMES, Record
 from kinetics_pipeline.shards.writer import SHARD_NAME
+
+_RECORD = frozenset(field.name for field in fields(Record))
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ def parse_marker(name: str, data: bytes) -> Marker:
 
 def _is_ok(entry: dict[str, Any]) -> bool:
     """Whether the entry's clip has rows. Raises ValueError, TypeError or KeyError when it is not as it must be."""
+    for name in sorted(_RECORD - entry.keys()):
+        raise KeyError(name)
     if not isinstance(entry["clip_id"], str) or entry["outcome"] not in OUTCOMES:
         raise ValueError(f"clip {entry['clip_id']!r} has outcome {entry['outcome']!r}")
     if entry["outcome"] != "ok":

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
-from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.loading import ClipDataset, DamagedShard
+from kinetics_pipeline.loading.shard_reader import Place
 from kinetics_pipeline.recipe import Layout, Recipe
 from tests.clips import CLASSES, asked_clips, built, commit, planned
 
@@ -131,8 +133,8 @@ def damage(folder: Path, layout: Layout, chunk: int) -> str:
     [path] = folder.glob("shards/*.parquet" if layout == "parquet" else "shards/*.arrow")
     dataset = ClipDataset(folder, frames=1, crop=32)
     clip = dataset.index.slice(1, 1).to_pylist()[0]
-    place = (clip["shard"], clip["clip_id"], clip["first_row"], clip["position"], [chunk], ["rgb"])
-    image = dataset._reader.images(*place)["rgb"][0][2].tobytes()
+    place = Place(clip["shard"], clip["clip_id"], clip["class"], clip["first_row"], clip["position"])
+    image = dataset._reader.images(place, [chunk], ["rgb"])["rgb"][0][2].tobytes()
     data = bytearray(path.read_bytes())
     data[data.index(image) + len(image) // 2] ^= 4
     path.write_bytes(data)
@@ -193,6 +195,23 @@ def test_a_truncated_data_file_is_named(tmp_path: Path, layout: Layout, length: 
     [path] = [p for p in (tmp_path / "data/shards").iterdir() if p.suffix != ".json"]
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(DamagedShard, match="train-00000"):
+        opened(tmp_path / "data")[0]
+
+
+@pytest.mark.parametrize(("label", "said"), [("right", "label 0"), ("lefd", "label lefd of clip .* is none of its")])
+def test_a_marker_that_lies_about_a_label_gives_no_wrong_one(tmp_path: Path, label: str, said: str) -> None:
+    built(tmp_path / "data", 1)
+    path = tmp_path / "data/shards/train-00000.json"
+    path.write_text(path.read_text().replace('"left"', f'"{label}"'))
+    with pytest.raises(JobFailed, match=said):
+        opened(tmp_path / "data")[0]
+
+
+def test_a_file_with_other_columns_is_named(tmp_path: Path) -> None:
+    built(tmp_path / "data", 2)
+    path = tmp_path / "data/shards/train-00000.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["n"]), path, row_group_size=1)
+    with pytest.raises(DamagedShard, match="its columns are not those of a shard"):
         opened(tmp_path / "data")[0]
 
 

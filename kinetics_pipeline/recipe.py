@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from kinetics_pipeline.errors import UserError
@@ -25,7 +25,7 @@ class Recipe:
     short_side: int = 256
     interpolation: Interpolation = "bilinear"
     flow: FlowMethod = "tvl1"
-    flow_parameters: TVL1 = TVL1()
+    flow_parameters: TVL1 = field(default_factory=TVL1)
     flow_backend: FlowBackend = "cpu"
     """Resolved once, when the dataset is created: backends differ in their last bits."""
     layout: Layout = "parquet"

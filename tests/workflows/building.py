@@ -19,7 +19,7 @@ from videos import Motion, render
 from kinetics_pipeline.shards.catalogue import Dataset
 
 CLASSES: tuple[Motion, ...] = ("left", "right", "turn", "grow")
-FLAGS = ("--short-side", "32", "--flow-backend", "opencv", "--clips-per-shard", "4")
+FLAGS = ("--short-side", "32", "--flow-backend", "cpu", "--clips-per-shard", "4")
 CLIPS = 16
 """Good ones; two more rows fail."""
 

@@ -161,3 +161,14 @@ def _wait_until_gone(driver: int) -> None:
         if not any("ray::process" in " ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"])):
             return
         time.sleep(0.1)
+
+
+def test_a_cache_that_cannot_be_written_is_one_line_and_charges_no_clip(pile: Pile, tmp_path: Path):
+    build = Build(pile, tmp_path, [str(pile.folder)])
+    build.cache.write_text("a file where the cache should be")
+    process = build.start()
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 1, said
+    assert len(said.splitlines()) == 1
+    assert "--cache" in said
+    assert build.markers() == []

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict
 
+from kinetics_pipeline.breaker import is_doubtful
 from kinetics_pipeline.policy import Event
 from kinetics_pipeline.shards.storage import Store
 
@@ -31,11 +32,15 @@ class Attempts:
         self._events.setdefault(clip_id, []).append(event)
         self._changed = True
 
-    def uncharge(self, clip_id: str) -> None:
-        """Takes back the latest event: it was no fault of the clip's."""
-        if self._events.get(clip_id):
-            self._events[clip_id].pop()
-            self._changed = True
+    def uncharge(self, clip_id: str) -> bool:
+        """Takes back the latest events as far as they are doubtful (`breaker`): they were no fault of the clip's.
+        Whether there were any."""
+        events = self._events.get(clip_id, [])
+        before = len(events)
+        while events and is_doubtful(events[-1].outcome, events[-1].detail):
+            events.pop()
+        self._changed |= len(events) < before
+        return len(events) < before
 
     def forget(self, clip_ids: Iterable[str]) -> None:
         """After their shard was committed, or when they are planned anew."""

@@ -13,17 +13,17 @@ import time
 import zlib
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import ray
 
-from kinetics_pipeline.breaker import VIDEOS, burst
+from kinetics_pipeline.breaker import VIDEOS, burst, is_doubtful, tail
 from kinetics_pipeline.egress import Egress, answered, granted, paused
 from kinetics_pipeline.records import Clip, Outcome
 from kinetics_pipeline.shards.storage import Store
-from kinetics_pipeline.sources.base import EgressSignal, LocalSource, NetworkSource, is_network, is_signal
+from kinetics_pipeline.sources.base import Download, EgressSignal, LocalSource, NetworkSource, is_network, is_signal
 from kinetics_pipeline.sources.youtube import YouTube
 from workflows.build.stages import Fetched, Fetcher
 from workflows.build.workplace import LOST, Workplace, nodes, on
@@ -31,6 +31,22 @@ from workflows.build.workplace import LOST, Workplace, nodes, on
 STATE = "state/egress.json"
 Answer = tuple[str, Outcome | EgressSignal, str]
 """Video, outcome, detail."""
+
+
+@dataclass
+class Traffic:
+    """What went through a lane, over all runs."""
+
+    requests: int = 0
+    bytes_fetched: int = 0
+    bytes_whole: int = 0
+    """Of the whole files, where a server said how long they are."""
+
+    def add(self, download: Download) -> None:
+        self.requests += download.requests
+        self.bytes_fetched += download.bytes_fetched
+        if download.media and download.requests:
+            self.bytes_whole += download.bytes_whole or download.bytes_fetched
 
 
 @dataclass
@@ -52,6 +68,15 @@ class Lane:
     egress: Egress = field(default_factory=Egress)
     answers: deque[Answer] = field(default_factory=lambda: deque(maxlen=4 * VIDEOS))
     """The latest ones, for the breaker."""
+    traffic: Traffic = field(default_factory=Traffic)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.egress.to_json(), **asdict(self.traffic)}
+
+    def recall(self, document: Mapping[str, Any]) -> None:
+        """Goes on from what an earlier driver kept of this lane."""
+        self.egress = Egress(**{f.name: document[f.name] for f in fields(Egress) if f.name in document})
+        self.traffic = Traffic(**{f.name: document[f.name] for f in fields(Traffic) if f.name in document})
 
 
 @dataclass(frozen=True)
@@ -86,14 +111,14 @@ class Fetching:
         self.doubted: frozenset[str] = frozenset()
         """After a result: the videos whose latest failures were a burst, and so are none of theirs."""
         self._random = random.Random()  # noqa: S311 - spreads requests, guards nothing
-        known = json.loads(store.read(STATE)) if store.exists(STATE) else {}
+        self._known: dict[str, Any] = json.loads(store.read(STATE)) if store.exists(STATE) else {}
         self.lanes: dict[str, list[Lane]] = {}
         for key, source in sources.items():
             if not is_network(source):
                 continue
             self.lanes[key] = list(_lanes(source, rate, proxies, nodes() if per_node else [None], slots))
             for lane in self.lanes[key]:
-                lane.egress = Egress.from_json(known.get(lane.name, {}))
+                lane.recall(self._known.get(lane.name, {}))
 
     def want(self, source: str, clip: Clip) -> None:
         """Puts a clip to the others that are wanted of its video. A video keeps its lane (sticky)."""
@@ -150,19 +175,32 @@ class Fetching:
             self._close_if_gone(lane, job.source)
             return job, None
         self.bytes_used[node] = fetched.bytes_used
+        lane.traffic.add(fetched.download)
         failure = fetched.download.failure
         self.doubted = frozenset()
         if failure is not None and is_signal(failure.outcome):
             lane.egress = paused(lane.egress, time.time(), failure.outcome, failure.wait)
         elif fetched.download.requests:
-            lane.egress = answered(lane.egress)
-            lane.answers.append((job.video_id, failure.outcome if failure else "ok", failure.detail if failure else ""))
+            outcome, detail = (failure.outcome, failure.detail) if failure else ("ok", "")
+            lane.answers.append((job.video_id, outcome, detail))
             if burst(lane.answers) is not None:
                 lane.egress = paused(lane.egress, time.time(), "burst")
-                self.doubted = frozenset(video for video, _, _ in lane.answers)
+                self.doubted = tail(lane.answers)
                 lane.answers.clear()
+            elif not is_doubtful(outcome, detail):
+                lane.egress = answered(lane.egress)
         self.save()
         return job, fetched
+
+    def suspected(self) -> frozenset[str]:
+        """The videos whose latest failures may yet turn out to be a burst's, as long as more answers are to come."""
+        return frozenset(
+            video
+            for lanes in self.lanes.values()
+            for lane in lanes
+            if lane.waiting or lane.in_flight
+            for video in tail(lane.answers)
+        )
 
     def _close_if_gone(self, lane: Lane, source: str) -> None:
         """Deals what waits in the lane of a node that is gone to the lanes that are left."""
@@ -177,8 +215,8 @@ class Fetching:
 
     def save(self) -> None:
         """Keeps the lanes' state with the dataset: a cool-down outlives the driver, and `status` shows it."""
-        states = {lane.name: lane.egress.to_json() for lanes in self.lanes.values() for lane in lanes}
-        self.store.write(STATE, json.dumps(states).encode())
+        self._known |= {lane.name: lane.to_json() for lanes in self.lanes.values() for lane in lanes}
+        self.store.write(STATE, json.dumps(self._known).encode())
 
     def forget(self, folders: Sequence[Path]) -> list[ray.ObjectRef]:
         """Takes away downloads that are no longer needed, wherever they lie."""

@@ -26,12 +26,14 @@ from workflows.build.attempts import Attempts
 from workflows.build.fetching import Fetching
 from workflows.build.processing import Processing
 from workflows.build.stages import Candidate, Fetched, Processed, Written, unspool, write
-from workflows.build.workplace import LOST, Workplace, nodes, on
+from workflows.build.workplace import LOST, Workplace, answer, nodes, on
 
 OPEN_SHARDS = 8
 """Shards in hand at a time, of local files and of the network each."""
 TICK = 0.5
 """Seconds the driver waits for something to happen before it looks at the clock."""
+LOCAL, NETWORK = 0, 1
+"""The two walks over a plan's shards."""
 LOST_AT_MOST = 3
 """Times that a clip's work may vanish with its worker before that counts as an attempt."""
 
@@ -117,6 +119,7 @@ class Graph:
                 if self.should_stop():
                     raise Interrupted
                 self._start_what_is_due()
+                self._write_what_is_full()
                 self.fetching.dispatch(room=self._room())
                 self.processing.dispatch()
                 self._wait()
@@ -133,7 +136,8 @@ class Graph:
         """Opens shards while there is room; whether any shard was opened."""
         opened = False
         for lane, shards in enumerate(self._lanes):
-            while len(self._open[lane]) < OPEN_SHARDS and self.processing.backlog < 4 * self.processing.places:
+            # Shards of the network are opened whatever waits for the cores: the lanes say how fast they are fetched.
+            while len(self._open[lane]) < OPEN_SHARDS and (lane == NETWORK or not self._has_enough_local_work()):
                 following = next(shards, None)
                 if following is None:
                     break
@@ -145,6 +149,9 @@ class Graph:
                     self._take_up(clip.clip_id)
                 opened = True
         return opened
+
+    def _has_enough_local_work(self) -> bool:
+        return self.processing.backlog >= 4 * self.processing.places
 
     def _take_up(self, clip_id: str) -> None:
         """A clip whose shard has just been opened: finished by an earlier run, or to be begun."""
@@ -211,7 +218,7 @@ class Graph:
     def _room(self) -> int:
         """Videos that may be fetched ahead of the cores."""
         ahead = 2 * self.processing.places + self.fetching.slots
-        return ahead - self.processing.backlog - len(self.fetching.running)
+        return ahead - self.processing.fetched_backlog - len(self.fetching.running)
 
     # What comes back
 
@@ -263,10 +270,16 @@ class Graph:
 
     def _take_back(self, videos: frozenset[str]) -> None:
         """A burst of doubtful failures says that the extractor is broken or the address blocked: none of the videos
-        concerned is charged with it. Those whose shard is committed keep what was recorded, which `--retry` mends."""
+        concerned is charged with it, and those that had come to their end begin again."""
         for clip_id, hand in self._clips.items():
-            if hand.clip.video_id in videos and hand.record is None:
-                self.attempts.uncharge(clip_id)
+            shard = self._shard(hand.shard)
+            if hand.clip.video_id not in videos or shard in self._writes.values():
+                continue
+            if not self.attempts.uncharge(clip_id) or hand.record is None:
+                continue
+            hand.record = None
+            shard.unfinished += 1
+            self._advance(clip_id, delay=False)
 
     def _processed(self, job: processing.Job, result: Processed | str) -> None:
         hand = self._clips[job.clip.clip_id]
@@ -295,10 +308,19 @@ class Graph:
         hand = self._clips[clip_id]
         hand.record, hand.home = record, home
         self.finished.append(record)
-        shard = self._shard(hand.shard)
-        shard.unfinished -= 1
-        if shard.unfinished == 0:
-            self._write(shard)
+        self._shard(hand.shard).unfinished -= 1
+
+    def _write_what_is_full(self) -> None:
+        """A shard with a failure that may yet turn out to be a burst's waits until that is known."""
+        writing = {shard.name for shard in self._writes.values()}
+        suspected: frozenset[str] | None = None
+        for shard in [shard for lane in self._open for shard in lane.values() if shard.unfinished == 0]:
+            if shard.name in writing:
+                continue
+            suspected = self.fetching.suspected() if suspected is None else suspected
+            hands = [self._clips[clip_id] for clip_id in shard.clips]
+            if not any(h.clip.video_id in suspected and h.record and h.record.outcome != "ok" for h in hands):
+                self._write(shard)
 
     # From clips to a shard
 
@@ -327,15 +349,13 @@ class Graph:
     def _written(self, ref: ray.ObjectRef) -> None:
         shard = self._writes.pop(ref)
         try:
-            written: Written = ray.get(ref)
+            written: Written = answer(ref)
         except LOST as error:
             shard.lost += 1
             if shard.lost > LOST_AT_MOST:
                 raise JobFailed(f"shard {shard.name} was not written: its writer died {shard.lost} times") from error
             self._write(shard)
             return
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause from error
         if written.superseded:
             raise JobFailed(f"another build of {self.uri} took over; this one has stopped")
         if written.lost:

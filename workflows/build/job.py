@@ -89,7 +89,9 @@ class _Build:
         lease.store.sweep()
         record = {"command": self.command, "annotations": list(self.files), "config": as_record(config)}
         lease.store.write(RUN, json.dumps(record, indent=1).encode())
-        self.workplace = Workplace.of(cache_folder(config.cache), f"{lease.store.uri}\n{recipe}")
+        # A dataset that was removed and begun anew with other classes must not find the old one's clips.
+        dataset = f"{lease.store.uri}\n{recipe}\n{self.dataset.classes}"
+        self.workplace = Workplace.of(cache_folder(config.cache), dataset)
         on_every_node(clear, self.workplace, everything=False)
         began = time.monotonic()
         while (unfinished := self.dataset.unfinished()) is not None:

@@ -131,11 +131,12 @@ def process(
 process_on_cpu = ray.remote(num_cpus=1, max_retries=3)(process)
 
 
-@ray.remote(max_restarts=-1, max_task_retries=3)
+@ray.remote
 class GpuProcessor:
     """Processes on a GPU: several clips at a time, so that decoding and encoding hide behind the flow.
 
-    One actor a GPU, with a few threads; the kernels of different threads share the device.
+    One actor a GPU, with a few threads; the kernels of different threads share the device. The driver replaces one
+    that dies: Ray would restart it only where it finds another GPU, and let its clips wait until then.
     """
 
     def process(self, *arguments: object) -> Processed:
@@ -215,13 +216,17 @@ def spooled(workplace: Workplace) -> tuple[str, list[Record]]:
 
 @ray.remote(num_cpus=0, max_retries=1)
 def clear(workplace: Workplace, *, everything: bool) -> None:
-    """Takes away what a killed run left half-done on this node; `everything`: downloads and finished clips too."""
+    """Takes away what a killed run left half-done on this node; `everything`: downloads and finished clips too.
+
+    Raises JobFailed when the cache cannot be written.
+    """
     if everything:
         workplace.clear()
         return
     shutil.rmtree(workplace.scratch, ignore_errors=True)
     for path in workplace.spool.glob(".*.tmp"):
         path.unlink(missing_ok=True)
+    workplace.prepare()
 
 
 @ray.remote(num_cpus=0, max_retries=1)

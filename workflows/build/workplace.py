@@ -19,6 +19,8 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from kinetics_pipeline.errors import JobFailed, UserError
+
 PART = 32 << 20
 """Bytes of a file that travel in one message."""
 
@@ -83,6 +85,18 @@ class Workplace:
                     total += os.stat(os.path.join(folder, name)).st_size
         return total
 
+    def prepare(self) -> None:
+        """Makes the folders, and shows that files can be written there. Raises JobFailed, one line, where not."""
+        try:
+            for folder in (self.raw, self.spool, self.scratch):
+                folder.mkdir(parents=True, exist_ok=True)
+                probe = folder / f".{uuid.uuid4().hex}.tmp"
+                probe.write_bytes(b"probe")
+                probe.unlink()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise JobFailed(f"the cache {self.root.parent} cannot be written: {reason} (--cache)") from None
+
     def clear(self) -> None:
         """Takes everything away, and the cache folder too when nothing else is in it."""
         shutil.rmtree(self.root, ignore_errors=True)
@@ -109,12 +123,22 @@ def nodes() -> list[str]:
     return sorted(node["NodeID"] for node in ray.nodes() if node["Alive"])
 
 
+def answer(ref: ray.ObjectRef) -> Any:
+    """What a task returned. Raises the UserError that it raised, without Ray's words around it, and Ray's errors."""
+    try:
+        return ray.get(ref)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, UserError):
+            raise error.cause from None
+        raise
+
+
 def on_every_node(task: Any, *arguments: Any, **named: Any) -> list[Any]:
     """What a remote function returns on each node. A node that is lost meanwhile says nothing."""
     results = []
     for ref in [task.options(scheduling_strategy=on(node)).remote(*arguments, **named) for node in nodes()]:
         with suppress(*LOST):
-            results.append(ray.get(ref))
+            results.append(answer(ref))
     return results
 
 

@@ -36,6 +36,7 @@ app = App(
     help="From a Kinetics annotation file to a trained two-stream I3D.",
     help_format="plaintext",
     result_action="return_value",
+    suppress_keyboard_interrupt=False,  # `run` says that the same command goes on
 )
 Annotations = Annotated[tuple[str, ...], Parameter(negative=())]
 

@@ -21,18 +21,25 @@ def is_doubtful(outcome: Outcome | EgressSignal, detail: str) -> bool:
     return outcome in ("no_format", "internal") or detail == MEDIA_REFUSED
 
 
-def burst(answers: Sequence[tuple[str, Outcome | EgressSignal, str]], videos: int = VIDEOS) -> str | None:
-    """The reason to pause the source that gave `answers` (video id, outcome, detail; oldest first), or None.
-
-    Only the unbroken doubtful tail counts: a success, or a refusal that was understood, shows the extractor at work.
-    One video that fails many times is one video.
-    """
-    doubtful: dict[str, str] = {}
+def tail(answers: Sequence[tuple[str, Outcome | EgressSignal, str]]) -> frozenset[str]:
+    """The different videos of the unbroken run of doubtful failures at the end of `answers` (video id, outcome,
+    detail; oldest first). A success, or a refusal that was understood, shows the extractor at work and ends it."""
+    videos = []
     for video_id, outcome, detail in reversed(answers):
         if not is_doubtful(outcome, detail):
             break
-        doubtful.setdefault(video_id, detail or outcome)
+        videos.append(video_id)
+    return frozenset(videos)
+
+
+def burst(answers: Sequence[tuple[str, Outcome | EgressSignal, str]], videos: int = VIDEOS) -> str | None:
+    """The reason to pause the source that gave `answers` (as of `tail`), or None. One video that fails many times is
+    one video."""
+    doubtful = tail(answers)
     if len(doubtful) < videos:
         return None
-    latest = next(iter(doubtful.values()))
-    return f"{len(doubtful)} videos in a row failed ({latest}): the extractor is broken, or the address is blocked"
+    _, outcome, detail = answers[-1]
+    return (
+        f"{len(doubtful)} videos in a row failed ({detail or outcome}): "
+        "the extractor is broken, or the address is blocked"
+    )

@@ -11,8 +11,8 @@ from rich.table import Table
 
 from kinetics_pipeline.records import FINAL, NEEDS_ACCESS, RETRYABLE
 from kinetics_pipeline.shards.catalogue import Dataset
-from workflows.build.fetching import STATE as EGRESS
-from workflows.build.job import PROGRESS, RUN
+from workflows.build.fetching import look_at_lanes
+from workflows.build.job import PROGRESS, RUN, traffic
 from workflows.build.lease import holder
 from workflows.progress import duration, size
 
@@ -46,7 +46,7 @@ def look(dataset: Dataset) -> dict[str, Any]:
         "failed": counts.failed,
         "shards": counts.shards,
         "bytes": counts.bytes,
-        "egress": [{"name": name, **state} for name, state in sorted((_read(dataset, EGRESS) or {}).items())],
+        "egress": [{"name": name, **state} for name, state in sorted(look_at_lanes(store).items())],
         "next": _next(dataset, counts.pending, building is not None),
         "building": building,
     }
@@ -87,6 +87,8 @@ def _show(dataset: Dataset, document: dict[str, Any]) -> None:
     table.add_row("pending", str(document["pending"]), "")
     console.print(table)
     console.print(f"{document['clips']} clips asked, {document['shards']} shards, {size(document['bytes'])}")
+    if fetched := traffic({}, {egress["name"]: egress for egress in document["egress"]}):
+        console.print(fetched)
     for egress in document["egress"]:
         if (egress.get("paused_until") or 0) > time.time():
             until = time.strftime("%Y-%m-%d %H:%M", time.localtime(egress["paused_until"]))

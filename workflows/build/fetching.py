@@ -111,7 +111,7 @@ class Fetching:
         self.doubted: frozenset[str] = frozenset()
         """After a result: the videos whose latest failures were a burst, and so are none of theirs."""
         self._random = random.Random()  # noqa: S311 - spreads requests, guards nothing
-        self._known: dict[str, Any] = json.loads(store.read(STATE)) if store.exists(STATE) else {}
+        self._known = look_at_lanes(store)
         self.lanes: dict[str, list[Lane]] = {}
         for key, source in sources.items():
             if not is_network(source):
@@ -192,13 +192,13 @@ class Fetching:
         self.save()
         return job, fetched
 
-    def suspected(self) -> frozenset[str]:
+    def suspected(self, *, more_to_come: bool) -> frozenset[str]:
         """The videos whose latest failures may yet turn out to be a burst's, as long as more answers are to come."""
         return frozenset(
             video
             for lanes in self.lanes.values()
             for lane in lanes
-            if lane.waiting or lane.in_flight
+            if more_to_come or lane.waiting or lane.in_flight
             for video in tail(lane.answers)
         )
 
@@ -231,6 +231,15 @@ class Fetching:
         now = time.time()
         ends = [lane.egress.paused_until for lanes in self.lanes.values() for lane in lanes if lane.waiting]
         return min(ends) if ends and min(ends) > now else None
+
+
+def look_at_lanes(store: Store) -> dict[str, dict[str, Any]]:
+    """What is kept of the lanes, by name: the state of the egress (`Egress`), and its `Traffic` over all runs."""
+    try:
+        found: dict[str, dict[str, Any]] = json.loads(store.read(STATE))
+    except FileNotFoundError:
+        return {}
+    return found
 
 
 def _lanes(

@@ -317,7 +317,8 @@ class Graph:
         for shard in [shard for lane in self._open for shard in lane.values() if shard.unfinished == 0]:
             if shard.name in writing:
                 continue
-            suspected = self.fetching.suspected() if suspected is None else suspected
+            if suspected is None:
+                suspected = self.fetching.suspected(more_to_come=bool(self._later))
             hands = [self._clips[clip_id] for clip_id in shard.clips]
             if not any(h.clip.video_id in suspected and h.record and h.record.outcome != "ok" for h in hands):
                 self._write(shard)

@@ -7,8 +7,9 @@ import os
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import ray
 from rich.console import Console
@@ -24,7 +25,7 @@ from kinetics_pipeline.sources.youtube import YouTube
 from workflows.build.asked import Asked, asked_recipe, label_numbers, read_asked, say_what_is_odd
 from workflows.build.attempts import Attempts
 from workflows.build.estimate import expected
-from workflows.build.fetching import Fetching
+from workflows.build.fetching import Fetching, look_at_lanes
 from workflows.build.graph import Graph, Interrupted
 from workflows.build.lease import Lease
 from workflows.build.processing import Processing
@@ -91,6 +92,7 @@ class _Build:
         lease.store.write(RUN, json.dumps(record, indent=1).encode())
         # A dataset that was removed and begun anew with other classes must not find the old one's clips.
         dataset = f"{lease.store.uri}\n{recipe}\n{self.dataset.classes}"
+        self._lanes_before = look_at_lanes(lease.store)
         self.workplace = Workplace.of(cache_folder(config.cache), dataset)
         on_every_node(clear, self.workplace, everything=False)
         began = time.monotonic()
@@ -208,7 +210,21 @@ class _Build:
             console.print("seconds by stage: " + ", ".join(f"{stage} {value:.1f}" for stage, value in spent))
         else:
             console.print("nothing to do: every clip asked has an outcome")
+        if fetched := traffic(self._lanes_before, look_at_lanes(self.lease.store)):
+            console.print(fetched)
         console.print(f"{counts.shards} shards, {size(counts.bytes)} in {self.lease.store.uri}", soft_wrap=True)
+
+
+def traffic(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What went over the network between two states of the lanes, in a line; empty when nothing did."""
+    requests, fetched, whole = (
+        sum(lane.get(name, 0) for lane in now.values()) - sum(lane.get(name, 0) for lane in before.values())
+        for name in ("requests", "bytes_fetched", "bytes_whole")
+    )
+    if not requests:
+        return ""
+    share = f" of {size(whole)} in whole files ({fetched / whole:.0%})" if whole else ""
+    return f"fetched {size(fetched)}{share} in {requests} requests"
 
 
 def asked_labels(asked: Asked, existing: Dataset | None) -> list[str]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import cast
 
 from kinetics_pipeline.records import OUTCOMES, RETRYABLE, Outcome, most_hopeful
 from kinetics_pipeline.sources.base import EgressSignal
@@ -86,4 +87,4 @@ def decide(events: Sequence[Event], sources: Sequence[str], policy: Mapping[str,
             break
         return Try(source, min(again.longest_wait, again.first_wait * 2 ** (len(tried) - 1)))
     details = dict.fromkeys(event.detail for event in charged if event.detail)
-    return Done(most_hopeful([event.outcome for event in charged]), "; ".join(details))
+    return Done(most_hopeful([cast(Outcome, event.outcome) for event in charged]), "; ".join(details))

@@ -38,6 +38,7 @@ app = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,  # `run` says that the same command goes on
 )
+app.meta.suppress_keyboard_interrupt = False
 Annotations = Annotated[tuple[str, ...], Parameter(negative=())]
 
 

@@ -122,9 +122,22 @@ def test_two_workers_train_together_and_a_finished_run_says_so(dataset, tmp_path
 def test_what_cannot_be_trained_is_said_in_one_line_before_ray_starts(dataset, tmp_path, flags, named, capsys):
     from workflows.cli import run
 
-    arguments = command(dataset, tmp_path / "run", "--steps", "1", *flags)[3:]
+    folder = str(tmp_path / "run")
+    given = dict(zip(("--frames", "--crop", "--steps", *flags[::2]), ("9", "32", "1", *flags[1::2]), strict=True))
+    arguments = ["train", dataset, "--run", folder, *(word for pair in given.items() for word in pair)]
     assert run(arguments) == 2
     said = capsys.readouterr().err
     assert named in said
     assert len(said.splitlines()) == 1
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_ctrl_c_in_any_command_ends_with_130_and_a_line(monkeypatch, capsys):
+    from workflows.cli import run
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("workflows.train.job.train", interrupted)
+    assert run(["train", "dataset", "--run", "run"]) == 130
+    assert capsys.readouterr().err == "kinetics-pipeline: interrupted; the same command goes on\n"

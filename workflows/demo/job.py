@@ -25,6 +25,7 @@ from workflows.demo.videos import CLASSES, Rendered, annotated, render_videos, w
 MARK = ".kinetics-demo"
 """Lies in a demo's folder: one with it may be replaced, any other may not."""
 SHORT_SIDE = 64
+CLIPS_PER_SHARD = 8
 TRAINING = {
     "batch-size": "4",
     "frames": "16",
@@ -131,16 +132,16 @@ def _clear(root: Path) -> None:
 
 
 def _build(console: Console, commands: Commands, folder: Folder, server: VideoServer, videos: list[Rendered]) -> None:
-    """Builds, is killed once half of the clips are finished and a shard is committed, and builds on.
+    """Builds, is killed when about half of the shards are committed, and builds on.
 
     Raises JobFailed when a video whose clips were finished is asked for again.
     """
     words = ["build", str(folder.annotations), "--output", str(folder.dataset), "--source", server.template]
-    words += ["--cache", str(folder.cache), "--short-side", str(SHORT_SIDE), "--clips-per-shard", "8"]
+    words += ["--cache", str(folder.cache), "--short-side", str(SHORT_SIDE), "--clips-per-shard", str(CLIPS_PER_SHARD)]
 
     def half_way() -> bool:
         shards = len(list(folder.dataset.glob("shards/*.json")))
-        return shards > 0 and 8 * shards + len(folder.spooled()) >= len(videos) // 2
+        return shards >= max(1, len(videos) // 2 // CLIPS_PER_SHARD)
 
     killed = commands.kill_when("build", *words, event=half_way)
     if not killed:

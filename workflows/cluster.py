@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from kinetics_pipeline.errors import JobFailed, UserError
 
@@ -36,6 +37,16 @@ def prepare() -> None:
     if not addressed() and "RAY_AUTH_MODE" not in os.environ:
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+def require_lasting(flag: str, place: str | Path | None) -> None:
+    """Raises UserError for a relative place in a job's own copy of its working folder, which Ray takes away."""
+    relative = place is not None and "://" not in str(place) and not Path(place).expanduser().is_absolute()
+    if relative and "working_dir_files" in Path.cwd().parts:
+        raise UserError(
+            f"{flag} is {place}, which would lie in the job's copy of its working folder, and go with it; "
+            "allowed in a job: an absolute path or a URI"
+        )
 
 
 @contextmanager

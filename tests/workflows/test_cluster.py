@@ -20,6 +20,7 @@ from fake_youtube import Faults, FileServer
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.shards.spool import Spool
 from kinetics_pipeline.shards.storage import open_store
+from workflows.__main__ import main
 from workflows.build.lease import holder
 from workflows.cluster import connected
 
@@ -104,6 +105,18 @@ def test_a_cluster_that_does_not_answer_is_named_in_one_line(monkeypatch: pytest
         monkeypatch.setenv("RAY_ADDRESS", address)
         with pytest.raises(JobFailed, match=f"RAY_ADDRESS={address} did not answer: [^\n]*$"), connected():
             pass
+
+
+def test_a_job_is_told_when_its_dataset_would_go_with_its_working_folder(
+    pile: Pile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    copy = tmp_path / "runtime_resources" / "working_dir_files" / "_ray_pkg_0"  # where Ray unpacks it
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    assert main(["build", str(pile.annotations), "--source", str(pile.folder), "--output", "here"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert "--output is here" in said[0]
 
 
 @pytest.fixture(scope="module")

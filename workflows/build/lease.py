@@ -110,7 +110,7 @@ class Lease:
     def _renew(self) -> None:
         while not self._done.wait(RENEW_EVERY):
             # A store that does not answer for a moment is no reason to stop: the lease lasts several renewals.
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, UserError):
                 self._write()
 
     def _write(self) -> None:

@@ -140,7 +140,7 @@ class BuildConfig(Selection):
 
 
 Stream = Literal["rgb", "flow"]
-ModelName = Literal["i3d", "c3d", "convnet_lstm", "two_stream", "fused_two_stream"]
+ModelName = Literal["i3d", "c3d", "convnet_lstm", "two_stream", "fused_two_stream", "inception2d"]
 
 
 @Parameter(name="*")
@@ -206,6 +206,10 @@ class TrainConfig:
     """Evaluated on while training."""
     classes: Annotated[tuple[str, ...], Repeated] = ()
     """Only these classes, comma-separated or repeated."""
+    class_list: Path | None = None
+    """Only the classes in this file, one a line (miniKinetics is such a list)."""
+    examples_per_class: int | None = None
+    """Only the first so many training clips of each class."""
     checkpoint_every: int = 500
     """Steps between checkpoints."""
     evaluate_every: int = 2000
@@ -214,7 +218,8 @@ class TrainConfig:
     """Of weights, order and crops."""
 
     def __post_init__(self) -> None:
-        for flag in ("steps", "batch_size", "accumulate", "workers", "checkpoint_every", "frames", "crop"):
+        counted = ("steps", "batch_size", "accumulate", "workers", "checkpoint_every", "frames", "crop")
+        for flag in (*counted, "examples_per_class"):
             value = getattr(self, flag)
             require("--" + flag.replace("_", "-"), value, value is None or value >= 1, "1 or more")
         for flag in ("loaders", "warmup", "evaluate_every", "precise_batch_norm", "seed"):
@@ -238,14 +243,26 @@ class EvaluateConfig:
     """A run folder or checkpoint of the RGB stream."""
     flow: Path | None = None
     """A run folder or checkpoint of the flow stream."""
+    both: Path | None = None
+    """A run folder or checkpoint of a network that takes both streams."""
     clips: Path | None = None
     """A file of clip ids: only these."""
+    groups: Path | None = None
+    """A CSV with a class and its group in each row (person, person-person, ...): accuracy is also given by group."""
     fuse: Literal["logits", "softmax"] = "logits"
     """What is averaged: the released code adds logits, the paper averages predictions."""
+    views: Literal["whole", "sliding", "10x3"] = "whole"
+    """What of a clip is shown, and the logits averaged over: the whole clip at once (the paper's), windows as long as
+    in training and half a window apart, or ten windows with three crops each."""
+    mirrored: bool = False
+    """Show every view once more, mirrored."""
+    window: int | None = None
+    """Frames of a view that is not the whole clip. Default: that of training."""
     frames: int = 250
     """At most this many frames of a clip, from its start."""
     crop: int | None = None
-    """Pixels a side of the centre crop. Default: that of training."""
+    """Pixels a side of the centre crop; I3D averages over places too, as with 256. Default: that of training, and the
+    shards' short side for 10x3."""
     batch_size: int = 1
     """Clips at a time."""
     loaders: int = 1
@@ -256,10 +273,12 @@ class EvaluateConfig:
     """Score a checkpoint that was trained on shards of another recipe."""
 
     def __post_init__(self) -> None:
-        require("--rgb and --flow", "", self.rgb is not None or self.flow is not None, "a run folder for one or both")
-        for flag, least in (("batch_size", 1), ("frames", 1), ("loaders", 0)):
+        given = [stream for stream in (self.rgb, self.flow, self.both) if stream is not None]
+        require("--rgb, --flow and --both", "", bool(given), "a run folder for one of them, or for RGB and flow")
+        require("--both", self.both, self.both is None or len(given) == 1, "a network of both streams, alone")
+        for flag, least in (("batch_size", 1), ("frames", 1), ("loaders", 0), ("window", 1)):
             value = getattr(self, flag)
-            require("--" + flag.replace("_", "-"), value, value >= least, f"{least} or more")
+            require("--" + flag.replace("_", "-"), value, value is None or value >= least, f"{least} or more")
         require("--crop", self.crop, self.crop is None or self.crop >= 1, "1 or more")
 
 
@@ -272,6 +291,8 @@ class PredictConfig:
     """A run folder or checkpoint of the RGB stream."""
     flow: Path | None = None
     """A run folder or checkpoint of the flow stream."""
+    both: Path | None = None
+    """A run folder or checkpoint of a network that takes both streams."""
     dataset: str | None = None
     """The dataset that holds the clip, when VIDEO is a clip_id."""
     start: float | None = None
@@ -286,7 +307,9 @@ class PredictConfig:
     """What is averaged over the streams."""
 
     def __post_init__(self) -> None:
-        require("--rgb and --flow", "", self.rgb is not None or self.flow is not None, "a run folder for one or both")
+        given = [stream for stream in (self.rgb, self.flow, self.both) if stream is not None]
+        require("--rgb, --flow and --both", "", bool(given), "a run folder for one of them, or for RGB and flow")
+        require("--both", self.both, self.both is None or len(given) == 1, "a network of both streams, alone")
         require("--top", self.top, self.top >= 1, "1 or more")
         require("--start", self.start, self.start is None or 0 <= self.start < 1e7, "0 or more")
         require("--end", self.end, self.end is None or 0 < self.end < 1e7, "more than --start")

@@ -22,25 +22,29 @@ from models.evaluation import evaluate as evaluate_network
 from models.metrics import confusion, fuse, mean_error, per_class, top_k
 from models.precision import Precision, choose_precision
 from workflows.configs import EvaluateConfig, as_record
+from workflows.groups import group_scores, groups_table, read_groups
 from workflows.progress import Meter
 from workflows.train.data import LOADING, loader, only_labelled, plain_errors
 from workflows.train.run_folder import write_json
 from workflows.trained import Trained, open_trained, said_to_the_user
-from workflows.whole_clips import SameLength, WholeClips
+from workflows.views import Views
+from workflows.whole_clips import SameLength
 
 
 def evaluate(output: str, config: EvaluateConfig) -> dict[str, Any]:
     """Prints the table and writes the results, which it returns. Raises UserError for what cannot be compared."""
     dataset = Dataset.open(output)
-    streams = [open_trained(path, name) for name, path in (("rgb", config.rgb), ("flow", config.flow)) if path]
+    given = {"rgb": config.rgb, "flow": config.flow, "both": config.both}
+    streams = [open_trained(path, name) for name, path in given.items() if path]
     _require_comparable(streams, dataset, config)
     asked = None if config.clips is None else _clip_ids(config.clips)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found = {one.stream: _predictions(one, output, config, asked, device) for one in streams}
+    found = {one.stream: _predictions(one, dataset, config, asked, device) for one in streams}
     if len(found) == 2:
         with said_to_the_user():
             found["fused"] = fuse(found["rgb"], found["flow"], config.fuse)
     classes = streams[0].classes
+    groups = {} if config.groups is None else read_groups(config.groups, classes)
     results = {
         "command": "evaluate",
         "config": as_record(config),
@@ -56,16 +60,20 @@ def evaluate(output: str, config: EvaluateConfig) -> dict[str, Any]:
             for one in streams
         },
         "classes": classes,
-        "scores": {name: _scores(predictions, classes) for name, predictions in found.items()},
+        "scores": {name: _scores(predictions, classes, groups) for name, predictions in found.items()},
         "versions": versions(),
     }
-    given = config.rgb or config.flow
-    assert given is not None
-    file = config.output or (given if given.is_dir() else given.parent) / f"evaluation-{config.split}.json"
+    file = config.output or _beside(next(path for path in given.values() if path), config)
     _write(file, results)
     _print(results)
     print(f"results, with confusion and accuracy by class, lie in {file}")
     return results
+
+
+def _beside(given: Path, config: EvaluateConfig) -> Path:
+    """In the folder of the run, or of the checkpoint; named for what was scored and how."""
+    how = "" if config.views == "whole" and not config.mirrored else f"-{config.views}{'-mirrored' * config.mirrored}"
+    return (given if given.is_dir() else given.parent) / f"evaluation-{config.split}{how}.json"
 
 
 def _require_comparable(streams: Sequence[Trained], dataset: Dataset, config: EvaluateConfig) -> None:
@@ -96,12 +104,24 @@ def _clip_ids(file: Path) -> list[str]:
 
 
 def _predictions(
-    trained: Trained, uri: str, config: EvaluateConfig, asked: Sequence[str] | None, device: torch.device
+    trained: Trained, dataset: Dataset, config: EvaluateConfig, asked: Sequence[str] | None, device: torch.device
 ) -> Predictions:
     """Logits of the split's labelled clips."""
     stream: Any = trained.stream
-    crop = config.crop or trained.crop
-    clips = WholeClips(uri, config.split, stream, crop, config.frames, classes=trained.classes, clips=asked)
+    crop = config.crop or (dataset.recipe.short_side if config.views == "10x3" else trained.crop)
+    window = config.window or trained.frames
+    clips = Views(
+        dataset.store.uri,
+        config.split,
+        stream,
+        crop,
+        config.frames,
+        views=config.views,
+        window=window,
+        mirrored=config.mirrored,
+        classes=trained.classes,
+        clips=asked,
+    )
     only_labelled(clips)
     model = trained.network().to(device)
     number = torch.full((len(clips.classes),), -1)
@@ -113,7 +133,9 @@ def _predictions(
         batch = to_device({k: v for k, v in raw.items() if k != LOADING}, device)
         return batch | {"rgb": batch["video"], "label": number[batch["label"].cpu()]}
 
-    with Meter(len(clips), f"{trained.stream} clips") as meter:
+    with Meter(
+        len(clips), f"{trained.stream} clips" if config.views == "whole" else f"{trained.stream} views"
+    ) as meter:
 
         def batches() -> Iterator[dict[str, Any]]:
             for raw in plain_errors(loader(clips, order, config.loaders, device)):
@@ -151,13 +173,14 @@ def _coverage(
     return {"asked": known, "ok": ok.total(), "by_class": by_class}  # type: ignore[dict-item]
 
 
-def _scores(predictions: Predictions, classes: Sequence[str]) -> dict[str, Any]:
+def _scores(predictions: Predictions, classes: Sequence[str], groups: dict[str, list[str]]) -> dict[str, Any]:
     accuracy = [None if math.isnan(value) else round(float(value), 6) for value in per_class(predictions)]
     return {
         "clips": len(predictions.labels),
         "top1": top_k(predictions, 1),
         "top5": top_k(predictions, 5),
         "mean_error": mean_error(predictions),
+        **({"groups": group_scores(predictions, classes, groups)} if groups else {}),
         "per_class": dict(zip(classes, accuracy, strict=True)),
         "confusion": confusion(predictions).tolist(),
     }
@@ -181,6 +204,8 @@ def _print(results: dict[str, Any]) -> None:
         table.add_row(f"{name} ({results['config']['fuse']})" if name == "fused" else name, str(score["clips"]), *row)
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
+    if results["config"]["groups"]:
+        console.print(groups_table({name: score["groups"] for name, score in results["scores"].items()}))
     cover, split = results["coverage"], results["config"]["split"]
     chance = 1 / len(results["classes"])
     share = cover["ok"] / cover["asked"] if cover["asked"] else 0.0

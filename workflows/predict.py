@@ -51,12 +51,11 @@ def predict(video: str, config: PredictConfig) -> list[tuple[str, float]]:
 
     Raises UserError for a file, a run or a clip that cannot be used.
     """
-    streams = [open_trained(path, name) for name, path in (("rgb", config.rgb), ("flow", config.flow)) if path]
+    given = {"rgb": config.rgb, "flow": config.flow, "both": config.both}
+    streams = [open_trained(path, name) for name, path in given.items() if path]
     if any(one.classes != streams[0].classes for one in streams):
         raise UserError("--rgb and --flow were trained on other classes; streams that are fused share a class list")
-    if any(one.stream == "both" for one in streams):
-        raise UserError("--rgb is a network of both streams; `evaluate` scores it, `predict` cannot use it yet")
-    needs_flow = any(one.stream == "flow" for one in streams)
+    needs_flow = any(one.stream != "rgb" for one in streams)
     if config.dataset is None:
         seen = _from_file(Path(video), config, streams, needs_flow)
     else:
@@ -153,7 +152,7 @@ def _from_dataset(clip_id: str, config: PredictConfig, streams: Sequence[Trained
         one.require_recipe(dataset.recipe, dataset.store.uri)
     has_flow = dataset.recipe.flow != "none"
     if needs_flow and not has_flow:
-        raise UserError(f"--flow is given, but {dataset.store.uri} was built without flow")
+        raise UserError(f"a network that sees flow is given, but {dataset.store.uri} was built without flow")
     clips = WholeClips(dataset.store.uri, None, "both" if has_flow else "rgb", None, MOST_FRAMES, clips=[clip_id])
     sample = clips[0]
     frames = min(record.frames, MOST_FRAMES)
@@ -167,8 +166,9 @@ def _probabilities(seen: Seen, streams: Sequence[Trained], config: PredictConfig
     found = []
     for one in streams:
         with said_to_the_user():
-            clip = _input(seen.stored(one.stream), one.crop).to(device)
-            batch = {"video": normalise(clip), "clip_id": [seen.name]}
+            kinds = {"both": ("rgb", "flow")}.get(one.stream, (one.stream,))
+            shown = [normalise(_input(seen.stored(kind), one.crop).to(device)) for kind in kinds]
+            batch = {"video": shown[0], "rgb": shown[0], "flow": shown[-1], "clip_id": [seen.name]}
             found.append(evaluate_network(one.network().to(device), [batch], device))
     if len(found) == 1:
         return np.asarray(softmax(found[0].logits)[0])

@@ -43,6 +43,8 @@ class Trained:
     recipe: Recipe
     fingerprint: dict[str, str]
     crop: int
+    frames: int
+    """Of a training snippet."""
 
     def network(self) -> nn.Module:
         with said_to_the_user():
@@ -94,6 +96,7 @@ def open_trained(path: Path, stream: str) -> Trained:
             recipe=Recipe.from_json(said["recipe"]),
             fingerprint=dict(said["fingerprint"]),
             crop=int(said["crop"]),
+            frames=int(said["frames"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{flag} is {file}, which does not say what it was trained on (no {error})") from error

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.loading import ClipDataset, ClipSampler, collate
+from workflows.train.settings import Settings
 
 LOADING = "loading_seconds"
 
@@ -88,6 +89,23 @@ def loader(
         multiprocessing_context=context,
         prefetch_factor=2 if processes else None,
         generator=torch.Generator(),  # or it draws from the numbers that dropout is made of
+    )
+
+
+def training_clips(settings: Settings) -> ClipDataset:
+    """The clips that a run trains on, as raw samples. Raises UserError when there are none."""
+    config = settings.config
+    return ClipDataset(
+        settings.uri,
+        config.train_split,
+        settings.stream,
+        config.frames,
+        config.crop,
+        seed=config.seed,
+        classes=settings.classes,
+        examples_per_class=config.examples_per_class,
+        raw=True,
+        flip=config.flip,
     )
 
 

@@ -8,6 +8,7 @@ import secrets
 import time
 from typing import Any
 
+from kinetics_pipeline.annotations import read_labels
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.shards.catalogue import Dataset
 from kinetics_pipeline.shards.fingerprint import fingerprint
@@ -51,10 +52,14 @@ def _settings(dataset: Dataset, config: TrainConfig, run: RunFolder) -> Settings
     if config.stream == "flow" and dataset.recipe.flow == "none":
         raise UserError(f"--stream is flow, but {dataset.store.uri} was built without flow; allowed: rgb")
     asked = comma_separated(config.classes)
+    if config.class_list is not None:
+        asked = (*asked, *read_labels(config.class_list))
     dataset.require_classes(asked)
     classes = tuple(name for name in dataset.classes if not asked or name in asked)
     if len(classes) < 2:
-        raise UserError(f"--classes leaves {len(classes)} of {len(dataset.classes)} classes; allowed: 2 or more")
+        raise UserError(
+            f"the choice of classes leaves {len(classes)} of {len(dataset.classes)} classes; allowed: 2 or more"
+        )
     return Settings(
         config=config,
         uri=dataset.store.uri,
@@ -78,10 +83,9 @@ def _record(settings: Settings, dataset: Dataset) -> dict[str, Any]:
 
 def _check(settings: Settings, *, begins: bool) -> None:
     """What can be wrong with splits, crops and flags is said before Ray is started."""
-    from kinetics_pipeline.loading import ClipDataset
     from models import MODELS, build_model
     from models.i3d import LEAST_FRAMES
-    from workflows.train.data import only_labelled
+    from workflows.train.data import only_labelled, training_clips
     from workflows.train.validation import validation_clips
     from workflows.train.weights import initial_weights
     from workflows.trained import said_to_the_user
@@ -91,10 +95,7 @@ def _check(settings: Settings, *, begins: bool) -> None:
         raise UserError(f"--model is {config.model}; allowed: {', '.join(MODELS)}")
     if config.frames < LEAST_FRAMES:
         raise UserError(f"--frames is {config.frames}; allowed: {LEAST_FRAMES} or more")
-    clips = ClipDataset(
-        settings.uri, config.train_split, settings.stream, config.frames, config.crop, classes=list(settings.classes)
-    )
-    only_labelled(clips)
+    only_labelled(training_clips(settings))
     if config.evaluate_every:
         validation_clips(settings)
     if begins:  # before the workers, whose news come late, and for each of them again

@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from kinetics_pipeline.errors import JobFailed
-from kinetics_pipeline.loading import ClipDataset, ClipSampler, to_device
+from kinetics_pipeline.loading import ClipSampler, to_device
 from kinetics_pipeline.report.pictures import contact_sheet, flow_colours
 from models import Checkpoint, Diverged, build_model, read_checkpoint, save_checkpoint
 from models.batch_norm import convert_sync_batch_norm, freeze_batch_norm, precise_batch_norm
@@ -27,7 +27,7 @@ from models.precision import Precision, choose_precision
 from models.training.loop import model_inputs, train_steps
 from models.training.recipes import explain_batch
 from models.training.state import TrainingState, restore_state, start_training, state_to_save
-from workflows.train.data import LOADING, EndlessBatches, Position, loader, only_labelled, plain_errors
+from workflows.train.data import LOADING, EndlessBatches, Position, loader, only_labelled, plain_errors, training_clips
 from workflows.train.group import Group
 from workflows.train.metrics import MetricsLog, SpeedMeter
 from workflows.train.run_folder import Ending, Reason
@@ -71,17 +71,7 @@ class _Session:
     def __init__(self, settings: Settings, group: Group) -> None:
         self.settings, self.config, self.group = settings, settings.config, group
         config, run = settings.config, settings.run
-        self.clips = ClipDataset(
-            settings.uri,
-            config.train_split,
-            settings.stream,
-            config.frames,
-            config.crop,
-            seed=config.seed,
-            classes=settings.classes,
-            raw=True,
-            flip=config.flip,
-        )
+        self.clips = training_clips(settings)
         unlabelled = only_labelled(self.clips)
         self.number = torch.full((len(self.clips.classes),), -1)
         self.number[[self.clips.classes.index(name) for name in settings.classes]] = torch.arange(len(settings.classes))

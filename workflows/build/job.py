@@ -32,7 +32,7 @@ from workflows.build.processing import Processing
 from workflows.build.signals import stop_requested
 from workflows.build.stages import clear, spooled
 from workflows.build.workplace import Workplace, on_every_node
-from workflows.cluster import connected
+from workflows.cluster import connected, require_lasting
 from workflows.configs import BuildConfig, as_record, command_line
 from workflows.progress import Meter, duration, size
 
@@ -46,6 +46,8 @@ def build(files: Sequence[str], config: BuildConfig) -> None:
     """See the module. Raises UserError, JobFailed, WorkRemains or KeyboardInterrupt; each leaves a dataset that the
     same command goes on with."""
     console = Console(stderr=True, highlight=False)
+    for flag, place in (("--output", config.output), ("--cache", config.cache)):
+        require_lasting(flag, place)
     asked = read_asked(files, config)
     say_what_is_odd(asked.annotations, console)
     store = open_store(config.output)
@@ -103,6 +105,7 @@ class _Build:
             number = self.dataset.add_plan(plan)
             self._run_plan(number, plan, plan.shard_names())
         on_every_node(clear, self.workplace, everything=True)
+        lease.store.sweep()  # a writer that was lost on the way
         lease.store.delete(PROGRESS)
         self._report(time.monotonic() - began)
 

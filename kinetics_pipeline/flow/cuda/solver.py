@@ -33,6 +33,7 @@ class Tiling:
         return {"tile_h": self.height, "tile_w": self.width, "num_warps": self.warps, "enable_fp_fusion": True}
 
 
+TILING = Tiling()
 POLL = 10
 """Iterations between two questions; even, so that a recorded run of them begins and ends with the same copies."""
 

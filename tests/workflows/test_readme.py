@@ -1,0 +1,96 @@
+"""README's commands do what it says: ours are all parsed and, at tiny scale, run; what others run is looked at."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from building import Pile
+from fake_youtube import FileServer
+from readme import ROOT, blocks, commands, ours
+
+from workflows.cli import app
+
+TINY = {
+    "plan": "--short-side 32",
+    "build": "--short-side 32 --clips-per-shard 4 --cache cache",
+    "train": "--steps 2 --batch-size 2 --frames 16 --crop 32 --evaluate-every 0",
+    "evaluate": "--crop 32",
+}
+"""What makes each command small; nothing else is changed but where videos come from."""
+ON_A_CLUSTER = re.compile(r"s3://|RAY_ADDRESS=|ray job submit")
+"""Run by the tests of clusters, in the same words but for the addresses."""
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if ours(c)])
+def test_the_command_line_accepts_the_command(command: str):
+    app.parse_args(shlex.split(ours(command) or ""), exit_on_error=False, print_error=False)
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if not ours(c)])
+def test_what_another_programs_command_names_is_there(command: str):
+    program, *words = shlex.split(command)
+    if program == "make":
+        done = subprocess.run(["make", "--dry-run", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    else:
+        assert program in {"pip", "docker", "kubectl", "ray", "sbatch"}
+        files = [word for word in words if re.search(r"\w\.(txt|yaml|sh)$|Dockerfile$", word)]
+        assert files
+        assert all((ROOT / file).is_file() for file in files)
+
+
+def test_its_links_and_pictures_are_there():
+    targets = re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text())
+    assert len(targets) >= 7
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+    assert (ROOT / ".github/demo.png").stat().st_size < 300_000
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_its_story_runs_from_the_plan_to_the_python_example(pile: Pile, server: FileServer, tmp_path: Path):
+    rows = pile.annotations.read_text().splitlines()
+    validation = [row.replace(",train", ",val") for row in rows[-6:]]
+    (tmp_path / "annotations.csv").write_text("\n".join([*rows[:-6], *validation]) + "\n")
+    (tmp_path / "videos").mkdir()
+    for video in sorted(pile.folder.glob("*.mp4"))[:4]:
+        shutil.copy(video, tmp_path / "videos")
+    shutil.copy(sorted(pile.folder.glob("*.mp4"))[0], tmp_path / "video.mp4")
+    story = [words for c in commands() if (words := ours(c)) and not ON_A_CLUSTER.search(c)]
+    for words in dict.fromkeys(story):
+        if not words.startswith("demo"):
+            _run(words, server.template, tmp_path)
+    assert (tmp_path / "prediction.png").is_file()
+    (example,) = blocks("python")
+    checks = """
+assert frames.shape[:2] == (25, 256)
+assert flow.shape[:3] == (2, 2, 256)
+assert len(table) == 18
+assert sample["video"].shape == (2, 16, 32, 32)
+assert logits.shape == (1, len(clips.classes))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", example + checks], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def _run(words: str, mirror: str, folder: Path) -> None:
+    """A command of README in `folder`, with a server on loopback for YouTube and for the mirror it names."""
+    name = words.split()[0]
+    words = words.replace("'https://mirror.example/{video_id}.mp4'", shlex.quote(mirror))
+    words = words.replace("--source youtube", "")
+    if name in ("plan", "build") and "--source" not in words:
+        words += f" --source {shlex.quote(mirror)}"
+    line = [sys.executable, "-m", "workflows", *shlex.split(words), *shlex.split(TINY.get(name, ""))]
+    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(line, cwd=folder, capture_output=True, text=True, timeout=280, check=False, env=environment)
+    allowed = {0, 1} if name == "doctor" else {0}  # this machine may lack something, which doctor then says
+    assert done.returncode in allowed, done.stdout + done.stderr

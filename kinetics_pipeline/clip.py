@@ -32,6 +32,8 @@ class Processed:
     frames: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     """Spent on `decode` (all files tried), `flow`, `encode`."""
+    media: Media | None = None
+    """The file that gave the frames."""
     payload: bytes = b""
     """The encoded rows (`shards.payload`); empty unless the outcome is `ok`."""
 
@@ -61,7 +63,7 @@ def process_clip(
 
             payload = encode_clip(clip.clip_id, label, frames, flow, recipe)
         detail = "; ".join(f.detail for f in failures) + f"; used {media.path.name}" if failures else ""
-        return Processed("ok", detail, media.source, len(frames), seconds, payload)
+        return Processed("ok", detail, media.source, len(frames), seconds, media, payload)
 
     if not failures:
         return Processed("not_found", "no source has it", seconds=seconds)

@@ -38,6 +38,7 @@ class Container:
     interlaced: bool
     other_codecs: tuple[str, ...]
     """Of sound and subtitles, whose damage does not matter here."""
+    has_sound: bool = False
 
     @property
     def indexed(self) -> bool:
@@ -87,6 +88,7 @@ def parse_header(log: list[Message]) -> Container:
         end=duration,
         video_start=float(own_start[1]) if own_start else 0.0,
         interlaced=bool(re.search(r"\b(?:top|bottom) (?:first|coded first)", video)),
+        has_sound=any(kind == "Audio" for kind, _ in streams),
         other_codecs=tuple(sorted({s.split(maxsplit=1)[0].rstrip(",") for kind, s in streams if kind != "Video"})),
     )
 

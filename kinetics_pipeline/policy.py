@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import cast
 
 from kinetics_pipeline.records import OUTCOMES, RETRYABLE, Outcome, most_hopeful
-from kinetics_pipeline.sources.base import EgressSignal, is_signal
+from kinetics_pipeline.sources.base import EgressSignal
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ def read_clip(
     path = Path(path)
     deadline = time.monotonic() + timeout
     container = inspect(path, timeout)
-    cut = _plan_cut(container, start, end, Fraction(fps).limit_denominator(1001), lookahead, offset)
+    cut = plan_cut(container, start, end, Fraction(fps).limit_denominator(1001), lookahead, offset)
     look = _Look(short_side, interpolation)
 
     frames, complaint = _decode(path, container, cut, look, deadline, seek=True)
@@ -113,7 +113,7 @@ def read_clip(
 
 
 @dataclass(frozen=True)
-class _Cut:
+class Cut:
     """What is cut from a file. Times are the file's own time stamps."""
 
     rate: Fraction
@@ -147,9 +147,10 @@ class _Look:
     interpolation: str
 
 
-def _plan_cut(
+def plan_cut(
     container: Container, start: float | None, end: float | None, rate: Fraction, lookahead: int, offset: float
-) -> _Cut:
+) -> Cut:
+    """Where seconds `[start, end)` of a video lie on the time stamps of a file whose time zero is second `offset`."""
     video_late = container.video_start - container.start > MAX_GAP
     # A file trimmed to the clip whose time stamps nevertheless begin far from zero kept those of the whole video.
     trimmed = offset > 0 and container.start > MAX_GAP
@@ -162,11 +163,11 @@ def _plan_cut(
         count = max(1, round(length * rate))
     gap = container.video_start - first
     missing = math.ceil((gap - TOLERANCE) * rate) if gap > MAX_GAP else 0
-    return _Cut(rate, first, count, missing, lookahead if count is not None else 0, from_first_frame)
+    return Cut(rate, first, count, missing, lookahead if count is not None else 0, from_first_frame)
 
 
 def _decode(
-    path: Path, container: Container, cut: _Cut, look: _Look, deadline: float, *, seek: bool
+    path: Path, container: Container, cut: Cut, look: _Look, deadline: float, *, seek: bool
 ) -> tuple[NDArray[np.uint8], str | None]:
     """The frames, and what ffmpeg held against them."""
     if cut.most is not None and cut.most <= cut.lookahead:
@@ -180,7 +181,7 @@ def _decode(
     return frames, None if complaint is None else f"damaged ({complaint})"
 
 
-def _graph(path: Path, container: Container, cut: _Cut, look: _Look, *, seek: bool) -> Any:
+def _graph(path: Path, container: Container, cut: Cut, look: _Look, *, seek: bool) -> Any:
     # The frame on the screen at the clip's start may lie long before it, so what a seek decodes before the clip is
     # not thrown away (`noaccurate_seek`): the grid does that. A graph made anew where the picture changes its size
     # would begin its grid anew (`reinit_filter`): the scaler follows the size by itself.
@@ -249,7 +250,7 @@ def _is_damage(message: Message, container: Container) -> bool:
 
 
 def _judge_length(
-    path: Path, container: Container, cut: _Cut, got: int, known_end: float | None, deadline: float
+    path: Path, container: Container, cut: Cut, got: int, known_end: float | None, deadline: float
 ) -> None:
     """Raises TooShort or BrokenVideo when `got` frames are too few, given what the container claims."""
     clip_end = math.inf if cut.count is None else cut.start + float(cut.count / cut.rate)

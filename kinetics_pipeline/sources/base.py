@@ -50,6 +50,8 @@ class Download:
     bytes_fetched: int = 0
     bytes_whole: int | None = None
     """What the whole file would have been, where it is known."""
+    no_room: bool = False
+    """The download came to the end of the bytes it may write, or of the disk: nobody's failure, to be gone on with."""
 
 
 class LocalSource(Protocol):

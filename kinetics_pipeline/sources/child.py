@@ -9,6 +9,7 @@ PR_SET_PDEATHSIG, which fires when the *thread* that started the child ends, and
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import queue
@@ -24,10 +25,11 @@ from pathlib import Path
 import kinetics_pipeline
 from kinetics_pipeline.records import Clip
 from kinetics_pipeline.sources.base import Download, Failure, NetworkSource
+from kinetics_pipeline.sources.room import NoRoom, bounded
 
 log = logging.getLogger(__name__)
 
-Call = tuple[NetworkSource, str, Sequence[Clip], Path]
+Call = tuple[NetworkSource, str, Sequence[Clip], Path, int | None]
 
 
 class KillableChild:
@@ -47,12 +49,19 @@ class KillableChild:
         return None if self._process is None else self._process.pid
 
     def download(
-        self, source: NetworkSource, video_id: str, clips: Sequence[Clip], folder: Path, limit: float
+        self,
+        source: NetworkSource,
+        video_id: str,
+        clips: Sequence[Clip],
+        folder: Path,
+        limit: float,
+        allowance: int | None = None,
     ) -> Download:
         """`source.download(...)`, ended after `limit` seconds. Never raises for what happens over there: a child that
         overruns is killed (`network`), one that dies or raises is `internal`; the next call starts another.
+        `allowance`: bytes that may be written.
         """
-        call: Call = (source, video_id, tuple(clips), folder)
+        call: Call = (source, video_id, tuple(clips), folder, allowance)
         try:
             answers = self._send(call)
             if not answers.poll(limit):
@@ -143,10 +152,15 @@ def serve(calls: Connection, answers: Connection) -> None:
 
 
 def _answer(call: Call) -> Download:
-    source, video_id, clips, folder = call
+    source, video_id, clips, folder, allowance = call
     try:
-        return source.download(video_id, clips, folder)
+        with bounded(allowance):
+            return source.download(video_id, clips, folder)
+    except NoRoom:
+        return Download(no_room=True)
     except Exception as error:  # noqa: BLE001  a defect of ours or of the extractor is one video's failure, not the run's
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return Download(no_room=True)
         where = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{type(error).__name__} in {Path(where.filename).name}:{where.lineno}"
         log.warning("%s", place)

@@ -19,6 +19,7 @@ from yt_dlp.networking.exceptions import HTTPError, TransportError
 
 from kinetics_pipeline.sources.opener import Opener
 from kinetics_pipeline.sources.pieces import Piece
+from kinetics_pipeline.sources.room import take
 
 BLOCK = 1 << 16
 """Bytes read at once: what a kill can lose."""
@@ -182,6 +183,7 @@ def _copy(opener: Opener, response: Response, piece: Piece, expected: int | None
             opener.bytes_fetched += len(block)
             if room is not None and came > room:
                 raise _Truncated  # more than announced: not the range that was asked for
+            take(len(block))
             file.write(block)
             _check_size(file.tell(), limit)
     if expected is not None and came < expected:

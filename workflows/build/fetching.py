@@ -12,7 +12,7 @@ import random
 import time
 import zlib
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from kinetics_pipeline.records import Clip, Outcome
 from kinetics_pipeline.shards.storage import Store
 from kinetics_pipeline.sources.base import Download, EgressSignal, LocalSource, NetworkSource, is_network, is_signal
 from kinetics_pipeline.sources.youtube import YouTube
+from workflows.build.disk import Disk
 from workflows.build.stages import Fetched, Fetcher
 from workflows.build.workplace import LOST, Workplace, nodes, on
 
@@ -96,6 +97,7 @@ class Fetching:
         workplace: Workplace,
         store: Store,
         sources: Mapping[str, LocalSource | NetworkSource],
+        disk: Disk,
         *,
         rate: float,
         proxies: Sequence[str] = (),
@@ -103,11 +105,10 @@ class Fetching:
         slots: int = 4,
         time_limit: float = 1800.0,
     ) -> None:
+        self.disk = disk
         self.workplace, self.store, self.slots, self.time_limit = workplace, store, slots, time_limit
         self.fetchers: dict[str, Any] = {}
         self.running: dict[ray.ObjectRef, tuple[Job, Lane, str, Any]] = {}
-        self.bytes_used: dict[str, int] = {}
-        """What the cache holds, by node."""
         self.doubted: frozenset[str] = frozenset()
         """After a result: the videos whose latest failures were a burst, and so are none of theirs."""
         self._random = random.Random()  # noqa: S311 - spreads requests, guards nothing
@@ -122,31 +123,38 @@ class Fetching:
 
     def want(self, source: str, clip: Clip) -> None:
         """Puts a clip to the others that are wanted of its video. A video keeps its lane (sticky)."""
-        lanes = self.lanes[source]
-        lane = lanes[zlib.crc32(clip.video_id.encode()) % len(lanes)]
-        lane.waiting.setdefault(clip.video_id, []).append(clip)
+        self._lane(source, clip.video_id).waiting.setdefault(clip.video_id, []).append(clip)
 
-    def dispatch(self, room: int) -> None:
-        """Starts what the lanes grant now, at most `room` videos, so that downloads do not pile up."""
+    def _lane(self, source: str, video_id: str) -> Lane:
+        lanes = self.lanes[source]
+        return lanes[zlib.crc32(video_id.encode()) % len(lanes)]
+
+    def dispatch(self, most: int, allowance: Callable[[str], int | None]) -> None:
+        """Starts what the lanes grant now, at most `most` videos, so that downloads do not pile up. `allowance`: the
+        bytes that a video may write to the cache; None when it has to wait for room."""
         now = time.time()
         for key, lanes in self.lanes.items():
             for lane in lanes:
-                while lane.waiting and room > 0 and lane.in_flight < lane.at_once:
+                while lane.waiting and most > 0 and lane.in_flight < lane.at_once:
+                    allowed = allowance(next(iter(lane.waiting)))
+                    if allowed is None:
+                        return
                     following = granted(lane.egress, now, lane.interval, self._random.random())
                     if following is None:
                         break
                     for other in lanes:
                         if other.interval and other.node == lane.node:  # the lanes of one budget
                             other.egress = replace(other.egress, next_allowed_at=following.next_allowed_at)
-                    self._start(key, lane)
-                    room -= 1
+                    self._start(key, lane, allowed)
+                    most -= 1
 
-    def _start(self, key: str, lane: Lane) -> None:
+    def _start(self, key: str, lane: Lane, allowed: int) -> None:
         video_id, clips = lane.waiting.popitem(last=False)
         job = Job(key, video_id, tuple(clips))
         node = lane.node or self._node(video_id)
         fetcher = self._fetcher(node)
-        ref = fetcher.fetch.remote(lane.source, video_id, job.clips, self.time_limit)
+        ref = fetcher.fetch.remote(lane.source, video_id, job.clips, self.time_limit, allowed)
+        self.disk.promise(ref, allowed)
         self.running[ref] = (job, lane, node, fetcher)
         lane.in_flight += 1
 
@@ -167,6 +175,7 @@ class Fetching:
         """What became of a download; None when its fetcher or node died."""
         job, lane, node, fetcher = self.running.pop(ref)
         lane.in_flight -= 1
+        allowed = self.disk.settle(ref)
         try:
             fetched: Fetched = ray.get(ref)
         except LOST:
@@ -174,7 +183,9 @@ class Fetching:
                 del self.fetchers[node]
             self._close_if_gone(lane, job.source)
             return job, None
-        self.bytes_used[node] = fetched.bytes_used
+        if fetched.download.no_room:
+            self.disk.was_too_small(job.video_id, allowed)
+            return job, fetched
         lane.traffic.add(fetched.download)
         failure = fetched.download.failure
         self.doubted = frozenset()
@@ -226,10 +237,12 @@ class Fetching:
     def waiting(self) -> int:
         return sum(len(lane.waiting) for lanes in self.lanes.values() for lane in lanes)
 
-    def resumes_at(self) -> float | None:
-        """When the first paused lane that is waited for may go on (Unix time); None when one may go on now."""
+    def resumes_at(self, later: Iterable[tuple[str, str]] = ()) -> float | None:
+        """When the first paused lane that is waited for may go on (Unix time); None when one may go on now. `later`:
+        (source, video) of tries that are still to be made, and will wait there too."""
         now = time.time()
         ends = [lane.egress.paused_until for lanes in self.lanes.values() for lane in lanes if lane.waiting]
+        ends += [self._lane(source, video).egress.paused_until for source, video in later]
         return min(ends) if ends and min(ends) > now else None
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import ray
@@ -23,6 +24,7 @@ from kinetics_pipeline.records import Clip, Record
 from kinetics_pipeline.sources.base import LocalSource, NetworkSource, is_network
 from workflows.build import fetching, processing
 from workflows.build.attempts import Attempts
+from workflows.build.disk import Disk
 from workflows.build.fetching import Fetching
 from workflows.build.processing import Processing
 from workflows.build.stages import Candidate, Fetched, Processed, Written, unspool, write
@@ -32,6 +34,8 @@ OPEN_SHARDS = 8
 """Shards in hand at a time, of local files and of the network each."""
 TICK = 0.5
 """Seconds the driver waits for something to happen before it looks at the clock."""
+SHORT_AT_LEAST = 5.0
+"""Seconds without anything in flight, and without room, after which no room is to be expected from this run."""
 LOCAL, NETWORK = 0, 1
 """The two walks over a plan's shards."""
 LOST_AT_MOST = 3
@@ -86,6 +90,7 @@ class Graph:
         workplace: Workplace,
         fetching: Fetching,
         processing: Processing,
+        disk: Disk,
         attempts: Attempts,
         spooled: Mapping[str, tuple[str, Record]],
         max_wait: float,
@@ -96,13 +101,16 @@ class Graph:
         self.recipe, self.classes, self.label_of = recipe, classes, label_of
         self.sources, self.workplace = sources, workplace
         self.fetching, self.processing, self.attempts = fetching, processing, attempts
+        self.disk = disk
         self.spooled, self.max_wait = spooled, max_wait
         self.on_change, self.should_stop = on_change, should_stop
         self.finished: list[Record] = []
         """Records of the clips that this run finished and has not yet reported (the report takes them)."""
         self.committed_shards = 0
         self.committed_bytes = 0
-        self._lanes = [_shards(plan, set(missing), local=True), _shards(plan, set(missing), local=False)]
+        self._lanes: list[Iterator[PlannedShard]] = [
+            _shards(plan, set(missing), local=local) for local in (True, False)
+        ]
         self._open: list[dict[str, Open]] = [{}, {}]
         self._clips: dict[str, InHand] = {}
         self._later: list[tuple[float, int, str, str]] = []
@@ -110,6 +118,7 @@ class Graph:
         self._writes: dict[ray.ObjectRef, Open] = {}
         self._tidying: list[ray.ObjectRef] = []
         self._idle_since: float | None = None
+        self._relieved: set[str] = set()
 
     def run(self) -> None:
         """Raises WorkRemains when only paused egresses are left for longer than allowed, JobFailed when another
@@ -118,9 +127,10 @@ class Graph:
             while self._admit() or self._clips or self._writes:
                 if self.should_stop():
                     raise Interrupted
+                self.disk.look()
                 self._start_what_is_due()
                 self._write_what_is_full()
-                self.fetching.dispatch(room=self._room())
+                self.fetching.dispatch(self._ahead(), self._allowance)
                 self.processing.dispatch()
                 self._wait()
                 self.attempts.save()
@@ -141,6 +151,9 @@ class Graph:
                 following = next(shards, None)
                 if following is None:
                     break
+                if self._clips and not self.disk.opens(following, self._still_to_come()):
+                    self._lanes[lane] = itertools.chain([following], shards)
+                    break
                 name = following.name
                 self._open[lane][name] = Open(name, [clip.clip_id for clip in following.clips], len(following.clips))
                 for clip in following.clips:
@@ -149,6 +162,11 @@ class Graph:
                     self._take_up(clip.clip_id)
                 opened = True
         return opened
+
+    def _still_to_come(self) -> int:
+        """Bytes that the unfinished clips of open shards will take in the cache, beyond those being made."""
+        made = {job.clip.clip_id for job, _ in self.processing.running.values()}
+        return self.disk.rows(hand.clip for id_, hand in self._clips.items() if hand.record is None and id_ not in made)
 
     def _has_enough_local_work(self) -> bool:
         return self.processing.backlog >= 4 * self.processing.places
@@ -215,7 +233,29 @@ class Graph:
             _, _, clip_id, source = heapq.heappop(self._later)
             self._begin(self._clips[clip_id], Try(source, 0.0))
 
-    def _room(self) -> int:
+    def _allowance(self, video_id: str) -> int | None:
+        """The bytes that a download of the video may write, or None when it has to wait for room."""
+        allowance = self.disk.download(video_id, self._still_to_come())
+        if allowance is None:
+            self._relieve()
+        return allowance
+
+    def _relieve(self) -> None:
+        """Takes away the downloads of finished clips before their shard is committed, because room is short. At worst,
+        should the node with the finished clip go, one is fetched again."""
+        needed = {hand.clip.video_id for hand in self._clips.values() if hand.record is None}
+        done = (
+            {hand.clip.video_id for hand in self._clips.values() if hand.seconds.get("fetch")} - needed - self._relieved
+        )
+        if done:
+            self._relieved |= done
+            self._tidying += self.fetching.forget(self._downloads(done))
+
+    def _downloads(self, videos: Iterable[str]) -> list[Path]:
+        network = [source.name for source in self.sources.values() if is_network(source)]
+        return [self.workplace.video(source, video) for source in network for video in videos]
+
+    def _ahead(self) -> int:
         """Videos that may be fetched ahead of the cores."""
         ahead = 2 * self.processing.places + self.fetching.slots
         return ahead - self.processing.fetched_backlog - len(self.fetching.running)
@@ -241,8 +281,18 @@ class Graph:
 
     def _rest(self) -> None:
         """Nothing runs: a later try is awaited, or a paused egress."""
-        resumes = self.fetching.resumes_at()
-        if resumes is not None and not self._later:
+        short = self.disk.short_since
+        if short is not None and time.monotonic() - short > SHORT_AT_LEAST and not self._later:
+            if self.disk.limits:
+                raise JobFailed(self.disk.why_short())
+            if time.monotonic() - short > self.max_wait:
+                raise WorkRemains(self.disk.why_short())
+        later = [(source, self._clips[clip_id].clip.video_id) for _, _, clip_id, source in self._later]
+        if all(is_network(self.sources[source]) for source, _ in later):
+            resumes = self.fetching.resumes_at(later)
+        else:
+            resumes = None
+        if resumes is not None:
             self._idle_since = self._idle_since or time.time()
             if resumes - self._idle_since > self.max_wait:
                 until = time.strftime("%H:%M", time.localtime(resumes))
@@ -256,6 +306,9 @@ class Graph:
                 self._lost(hand, job.source, "its node died while it was fetched")
                 continue
             download = fetched.download
+            if download.no_room:
+                self.fetching.want(job.source, clip)
+                continue
             hand.requests += download.requests
             hand.seconds["fetch"] = hand.seconds.get("fetch", 0.0) + round(fetched.seconds / len(job.clips), 3)
             media = download.media.get(clip.clip_id)
@@ -291,6 +344,7 @@ class Graph:
             return
         hand.seconds.update(result.record.seconds)
         if result.record.outcome == "ok":
+            self.disk.learn(result.record.frames, result.bytes)
             self._finish(job.clip.clip_id, result.record, result.node)
             return
         self.attempts.add(job.clip.clip_id, Event(job.source, result.record.outcome, result.record.detail))
@@ -320,6 +374,9 @@ class Graph:
             if suspected is None:
                 suspected = self.fetching.suspected(more_to_come=bool(self._later))
             hands = [self._clips[clip_id] for clip_id in shard.clips]
+            rows = self.disk.rows(hand.clip for hand in hands if hand.home)
+            if not self.disk.write(rows, only=not self._writes):
+                continue
             if not any(h.clip.video_id in suspected and h.record and h.record.outcome != "ok" for h in hands):
                 self._write(shard)
 
@@ -346,9 +403,11 @@ class Graph:
             self.generation,
         )
         self._writes[ref] = shard
+        self.disk.promise(ref, self.disk.rows(hand.clip for hand in hands if hand.home))
 
     def _written(self, ref: ray.ObjectRef) -> None:
         shard = self._writes.pop(ref)
+        self.disk.settle(ref)
         try:
             written: Written = answer(ref)
         except LOST as error:
@@ -379,9 +438,8 @@ class Graph:
         hands = [self._clips[clip_id] for clip_id in shard.clips]
         others = {h.clip.video_id for h in self._clips.values() if h.shard != shard.name}
         videos = {hand.clip.video_id for hand in hands} - others
-        network = [source.name for source in self.sources.values() if is_network(source)]
-        folders = [self.workplace.video(source, video) for source in network for video in videos]
-        self._tidying += self.fetching.forget(folders)
+        self._tidying += self.fetching.forget(self._downloads(videos))
+        self._relieved -= videos
         for node in {hand.home for hand in hands if hand.home} & set(nodes()):
             mine = [hand.clip.clip_id for hand in hands if hand.home == node]
             self._tidying.append(unspool.options(scheduling_strategy=on(node)).remote(self.workplace, mine))

@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import ray
@@ -17,13 +17,14 @@ from rich.table import Table
 
 from kinetics_pipeline.errors import JobFailed, WorkRemains
 from kinetics_pipeline.flow import require_backend
-from kinetics_pipeline.plan import Plan, make_plan
+from kinetics_pipeline.plan import Plan, PlannedShard, make_plan
 from kinetics_pipeline.records import Record
 from kinetics_pipeline.shards.catalogue import DATASET, Dataset, plan_name
 from kinetics_pipeline.shards.storage import open_store
 from kinetics_pipeline.sources.youtube import YouTube
 from workflows.build.asked import Asked, asked_recipe, label_numbers, read_asked, say_what_is_odd
 from workflows.build.attempts import Attempts
+from workflows.build.disk import Disk
 from workflows.build.estimate import expected
 from workflows.build.fetching import Fetching, look_at_lanes
 from workflows.build.graph import Graph, Interrupted
@@ -102,6 +103,7 @@ class _Build:
             self._run_plan(*unfinished)
         plan = self._plan()
         if len(plan):
+            self._disk(list(plan.shards()))
             number = self.dataset.add_plan(plan)
             self._run_plan(number, plan, plan.shard_names())
         on_every_node(clear, self.workplace, everything=True)
@@ -118,22 +120,31 @@ class _Build:
             next_shard=self.dataset.next_shard_numbers(),
         )
 
+    def _disk(self, shards: Sequence[PlannedShard]) -> Disk:
+        """The cache's disk, which is large enough for any one of the shards. Raises UserError or JobFailed if not."""
+        disk = Disk(self.workplace, self.dataset.recipe, self.config.max_disk)
+        disk.require(shards)
+        return disk
+
     def _run_plan(self, number: int, plan: Plan, missing: Sequence[str]) -> None:
         config = self.config
         found = self._spooled()
-        clips = sum(len(shard.clips) for shard in plan.shards() if shard.name in set(missing))
+        shards = [shard for shard in plan.shards() if shard.name in set(missing)]
+        clips = sum(len(shard.clips) for shard in shards)
+        disk = self._disk(shards)
         numbers = label_numbers(self.dataset.classes)
         sources = dict(zip(self.asked.keys, self.asked.sources, strict=True))
         fetching = Fetching(
             self.workplace,
             self.lease.store,
             sources,
+            disk,
             rate=config.rate,
             proxies=config.proxy,
             per_node=config.egress == "per-node",
             time_limit=config.clip_time_limit,
         )
-        processing = Processing(self.workplace, self.dataset.recipe, config.clip_time_limit)
+        processing = Processing(self.workplace, self.dataset.recipe, disk, config.clip_time_limit, config.keep_clips)
         with Meter(clips, "clips") as meter:
             meter.say(f"plan {plan_name(number)}: {clips} clips in {len(missing)} shards")
             if found:
@@ -158,6 +169,7 @@ class _Build:
                 workplace=self.workplace,
                 fetching=fetching,
                 processing=processing,
+                disk=disk,
                 attempts=Attempts(self.lease.store),
                 spooled=found,
                 max_wait=config.max_wait,
@@ -197,6 +209,9 @@ class _Build:
         found: dict[str, tuple[str, Record]] = {}
         for node, records in on_every_node(spooled, self.workplace):
             found |= {record.clip_id: (node, record) for record in records}
+        if self.config.keep_clips is not None:
+            kept = {PurePosixPath(name).stem for name, _ in open_store(self.config.keep_clips).list()}
+            found = {clip: one for clip, one in found.items() if clip in kept or one[1].outcome != "ok"}
         return found
 
     def _report(self, seconds: float) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 
 import ray
 
-from kinetics_pipeline.errors import JobFailed
+from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Clip, Record
+from workflows.build.disk import Disk
 from workflows.build.stages import Candidate, GpuProcessor, Processed, process_on_cpu
 from workflows.build.workplace import LOST, Workplace
 
@@ -51,7 +52,10 @@ class _Gpu:
 class Processing:
     """Feeds the cluster's cores with a little more than they can hold, so that none waits for the driver."""
 
-    def __init__(self, workplace: Workplace, recipe: Recipe, time_limit: float) -> None:
+    def __init__(
+        self, workplace: Workplace, recipe: Recipe, disk: Disk, time_limit: float, keep: str | None = None
+    ) -> None:
+        self.disk, self.keep = disk, keep
         self.workplace, self.recipe, self.time_limit = workplace, recipe, time_limit
         self.waiting: deque[Job] = deque()
         self.running: dict[ray.ObjectRef, tuple[Job, float]] = {}
@@ -70,6 +74,8 @@ class Processing:
         if now - self._looked > LOOK_EVERY:
             self._looked, self.places = now, self._count_places()
         while self.waiting and len(self.running) < self.places + self._spare():
+            if not self.disk.clip(self.waiting[0].clip):
+                break
             job = self.waiting.popleft()
             arguments = (
                 self.workplace,
@@ -79,8 +85,11 @@ class Processing:
                 job.label,
                 self.time_limit,
                 job.before,
+                self.keep,
             )
-            self.running[self._submit(arguments)] = (job, now)
+            ref = self._submit(arguments)
+            self.running[ref] = (job, now)
+            self.disk.promise(ref, self.disk.rows([job.clip]))
         for ref, (_, started) in self.running.items():
             # The stage has limits of its own; this one is for a process that no longer obeys them. A job may first
             # have waited for another to leave its core.
@@ -90,6 +99,7 @@ class Processing:
     def result(self, ref: ray.ObjectRef) -> tuple[Job, Processed | str]:
         """What became of a job: its result, or one line on how it was lost."""
         job, _ = self.running.pop(ref)
+        self.disk.settle(ref)
         gpu = self._held_by.pop(ref, None)
         if gpu is not None:
             gpu.held -= 1
@@ -105,6 +115,8 @@ class Processing:
                 self._looked = -math.inf
             return job, "its worker or node died"
         except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, UserError):
+                raise error.cause from None
             if isinstance(error.cause, OSError) and error.cause.errno in STOPPING:
                 raise JobFailed(f"a finished clip cannot be kept in the cache: {error.cause.strerror}") from None
             return job, f"{type(error.cause).__name__}: {str(error.cause).splitlines()[0] if str(error.cause) else ''}"

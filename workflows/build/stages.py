@@ -14,9 +14,12 @@ from pathlib import Path
 
 import ray
 
+from kinetics_pipeline.clip import Processed as Made
 from kinetics_pipeline.clip import process_clip
+from kinetics_pipeline.container import BrokenVideo
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Clip, Record
+from kinetics_pipeline.segment import cut_segment, segment_name
 from kinetics_pipeline.shards.spool import Spool
 from kinetics_pipeline.shards.storage import open_store
 from kinetics_pipeline.shards.writer import Superseded, write_shard
@@ -30,8 +33,6 @@ class Fetched:
     download: Download
     node: str
     seconds: float
-    bytes_used: int
-    """What this build's cache holds on that node."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Candidate:
 class Processed:
     record: Record
     node: str
+    bytes: int = 0
+    """Of its encoded rows."""
 
 
 @dataclass(frozen=True)
@@ -70,16 +73,19 @@ class Fetcher:
         for _ in range(slots):
             self.children.put(KillableChild())
 
-    def fetch(self, source: NetworkSource, video_id: str, clips: Sequence[Clip], time_limit: float) -> Fetched:
+    def fetch(
+        self, source: NetworkSource, video_id: str, clips: Sequence[Clip], time_limit: float, allowance: int
+    ) -> Fetched:
+        """`allowance`: bytes that the download may write."""
         started = time.monotonic()
         folder = self.workplace.video(source.name, video_id)
         folder.mkdir(parents=True, exist_ok=True)
         child = self.children.get()
         try:
-            download = child.download(source, video_id, clips, folder, time_limit)
+            download = child.download(source, video_id, clips, folder, time_limit, allowance)
         finally:
             self.children.put(child)
-        return Fetched(download, this_node(), time.monotonic() - started, self.workplace.bytes_used())
+        return Fetched(download, this_node(), time.monotonic() - started)
 
     def forget(self, folders: Sequence[Path]) -> None:
         """Takes away downloads whose clips are all committed."""
@@ -95,8 +101,11 @@ def process(
     label: int,
     time_limit: float,
     before: Record,
+    keep: str | None = None,
 ) -> Processed:
     """One clip from its file to its encoded rows in this node's spool.
+
+    `keep`: where its segment is kept as mp4, before the clip counts as done.
 
     `before` is the clip's record so far: requests, fetch time and what other sources said are kept in the new one.
     """
@@ -113,6 +122,8 @@ def process(
         if not media:
             return Processed(replace(before, outcome="internal", detail="the download went with its node"), "")
         done = process_clip(clip, media, recipe, label, decode_timeout=time_limit)
+        if done.outcome == "ok" and keep is not None:
+            done = _kept(done, clip, keep, desk, time_limit)
     record = replace(
         before,
         outcome=done.outcome,
@@ -125,7 +136,20 @@ def process(
         detail = "; ".join(filter(None, (before.detail, done.detail)))
         record = replace(record, detail=detail)
         Spool(workplace.spool).put(record, done.payload)
-    return Processed(record, this_node())
+    return Processed(record, this_node(), len(done.payload))
+
+
+def _kept(done: Made, clip: Clip, keep: str, desk: Path, time_limit: float) -> Made:
+    """Keeps the clip's segment; a clip whose segment cannot be made is not done."""
+    assert done.media is not None
+    began = time.monotonic()
+    file = desk / "segment.mp4"
+    try:
+        cut_segment(done.media.path, clip.time_start, clip.time_end, file, offset=done.media.offset, timeout=time_limit)
+    except (BrokenVideo, TimeoutError) as error:
+        return replace(done, outcome="internal", detail=f"its segment could not be cut: {error}", payload=b"")
+    open_store(keep).upload(file, segment_name(clip))
+    return replace(done, seconds={**done.seconds, "keep": round(time.monotonic() - began, 3)})
 
 
 process_on_cpu = ray.remote(num_cpus=1, max_retries=3)(process)

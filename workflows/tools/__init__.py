@@ -1,0 +1,1 @@
+"""One module per tool: what is done with datasets and checkpoints that exist."""

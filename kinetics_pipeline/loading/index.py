@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.shards.catalogue import Dataset
+from kinetics_pipeline.shards.catalogue import TOMBSTONES, Dataset
 from kinetics_pipeline.shards.markers import Marker
 
 _CACHE = "state/loader-index-1.arrow"
@@ -24,7 +24,7 @@ _SCHEMA = pa.schema(
         ("clip_id", pa.string()),
         ("split", pa.string()),
         ("label", pa.string()),
-        ("shard", pa.string()),
+        ("shard", pa.string()),  # the name of its data file
         ("first_row", pa.int64()),
         ("position", pa.int32()),  # among the clips of the shard that are ok: its record batch in the array layout
         ("frames", pa.int32()),
@@ -55,8 +55,9 @@ def load_index(dataset: Dataset) -> pa.Table:
 
 
 def _state(dataset: Dataset) -> str:
-    """Stands for the set of markers: their names, sizes and time stamps."""
+    """Stands for the set of markers and withdrawals: their names, sizes and time stamps."""
     versions = [version for version in dataset.store.versions("shards") if version[0].endswith(".json")]
+    versions += dataset.store.versions(TOMBSTONES)
     return hashlib.sha256(json.dumps(versions).encode()).hexdigest()
 
 
@@ -72,7 +73,7 @@ def _cached(dataset: Dataset, key: str) -> pa.Table | None:
 
 def _build(dataset: Dataset) -> pa.Table:
     def row(marker: Marker, entry: dict[str, Any]) -> tuple[Any, ...] | None:
-        return (marker.shard, marker.split, *_of_entry(entry)) if entry["outcome"] == "ok" else None
+        return (marker.file, marker.split, *_of_entry(entry)) if entry["outcome"] == "ok" else None
 
     rows = [found for found in dataset.newest(row).values() if found is not None]
     columns = dict(zip(("shard", "split", *_OF_ENTRY), zip(*rows, strict=True), strict=True)) if rows else {}

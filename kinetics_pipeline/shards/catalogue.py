@@ -1,7 +1,8 @@
 """A dataset: what it is (`dataset.json`), what was planned, what is committed, and what is left to do.
 
 Everything said here is computed from what is committed: plans, and the markers of shards. The newest record of a clip
-counts, by the number of its plan.
+counts, by the number of its plan; a clip that was withdrawn is withdrawn from the moment its tombstone is there,
+whatever a marker still says.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.plan import Plan
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Outcome, Record
-from kinetics_pipeline.shards.markers import Marker, parse_marker
+from kinetics_pipeline.shards.markers import SHARD_NAME, Marker, Tombstone, parse_marker, parse_tombstone, without_rows
 from kinetics_pipeline.shards.schema import SCHEMA_VERSION, SUFFIX, require_readable
 from kinetics_pipeline.shards.storage import Store, open_store
-from kinetics_pipeline.shards.writer import SHARD_NAME, marker_name, versions
+from kinetics_pipeline.shards.writer import marker_name, versions
 
 DATASET = "dataset.json"
 _PLAN = re.compile(r"plans/(\d{5,})\.parquet")
 _MARKER = re.compile(rf"shards/{SHARD_NAME.pattern}\.json")
+TOMBSTONES = "state/withdrawn"
 _READERS = 16
 _AHEAD = 256
 T = TypeVar("T")
@@ -190,6 +192,7 @@ class Dataset:
 
     def newest(self, extract: Callable[[Marker, dict[str, Any]], T]) -> dict[str, T]:
         """What `extract` makes of the newest entry of each clip, by clip_id."""
+        withdrawn = self.withdrawn()
         plans: dict[str, int] = {}
         found: dict[str, T] = {}
         for marker in self.markers():
@@ -197,6 +200,8 @@ class Dataset:
                 clip_id = entry["clip_id"]
                 if plans.get(clip_id, -1) <= marker.plan:
                     plans[clip_id] = marker.plan
+                    if clip_id in withdrawn and entry["outcome"] != "withdrawn":
+                        entry = without_rows(entry, outcome="withdrawn", detail=withdrawn[clip_id])
                     found[clip_id] = extract(marker, entry)
         return found
 
@@ -205,15 +210,28 @@ class Dataset:
         return self.newest(lambda _, entry: Record.from_json(entry))
 
     def outcomes(self) -> dict[str, Outcome]:
-        """The newest outcome of each clip that has one, by clip_id."""
-        return self.newest(lambda _, entry: entry["outcome"])
+        """The newest outcome of each clip that has one, by clip_id; `withdrawn` also of clips never planned."""
+        withdrawn: dict[str, Outcome] = dict.fromkeys(self.withdrawn(), "withdrawn")
+        return {**withdrawn, **self.newest(lambda _, entry: entry["outcome"])}
+
+    def tombstones(self) -> list[Tombstone]:
+        """Every withdrawal there was, in order. Raises JobFailed that names a damaged one."""
+        return [
+            parse_tombstone(f"{self.store.uri}/{name}", self.store.read(name))
+            for name, _ in self.store.list(TOMBSTONES)
+        ]
+
+    def withdrawn(self) -> dict[str, str]:
+        """Why each clip that was ever withdrawn was, by clip_id."""
+        return {clip["clip_id"]: stone.reason for stone in self.tombstones() for clip in stone.clips}
 
     def counts(self) -> Counts:
         """What `status` shows."""
         sizes = dict(self.store.list("shards"))
         shards = [name.removesuffix(".json") for name in self.marker_names()]
-        outcomes = self.outcomes()
         asked = {clip_id for plan in self.plans().values() for clip_id in plan.table["clip_id"].to_pylist()}
+        never_asked = self.withdrawn().keys() - asked
+        outcomes = {clip_id: what for clip_id, what in self.outcomes().items() if clip_id not in never_asked}
         failed = Counter(outcome for outcome in outcomes.values() if outcome != "ok")
         return Counts(
             clips=len(asked | outcomes.keys()),

@@ -1,15 +1,27 @@
-"""Commit markers: what a shard holds and what became of each of its clips, read and checked."""
+"""Commit markers: what a shard holds and what became of each of its clips, sealed when written, checked when read.
+
+The last thing in a marker is `digest`, the SHA-256 of the bytes before it: a changed letter could otherwise lose a
+clip and nobody would know. Markers of the first datasets have none, and are read as they are.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from kinetics_pipeline.errors import JobFailed
-from kinetics_pipeline.records import OUTCOMES, Record
-from kinetics_pipeline.shards.writer import SHARD_NAME
+from kinetics_pipeline.records import OUTCOMES, SPLIT, Record
 
+SHARD_NAME = re.compile(rf"({SPLIT.pattern})-(\d{{5,}})")
+NEXT = ".next"
+"""What the name of a data file gets that is to take the place of the shard's own."""
+_SEAL = re.compile(rb', "digest": "([0-9a-f]{64})"}\Z')
+_OF_A_FILE = ("rows", "height", "width", "content")
+"""What an entry says only while its clip has rows."""
 _RECORD = frozenset(field.name for field in fields(Record))
 
 
@@ -29,6 +41,43 @@ class Marker:
     """Of the data file; 0 when no clip survived and there is none."""
     sha256: str | None
     clips: tuple[dict[str, Any], ...]
+    file: str
+    """The data file's name without folder and suffix: the shard's, but for the moments in which it is replaced."""
+
+
+@dataclass(frozen=True)
+class Tombstone:
+    """A withdrawal: it lies in `state/withdrawn/` for ever."""
+
+    reason: str
+    time: str
+    clips: tuple[dict[str, Any], ...]
+    """`clip_id`, and `split`, `label` and `outcome` of those that had a record (else null)."""
+    fingerprint: dict[str, str]
+    """The dataset's, until then."""
+
+
+def parse_tombstone(name: str, data: bytes) -> Tombstone:
+    """Raises JobFailed when it is damaged: a withdrawal must not be lost."""
+    try:
+        document = json.loads(data)
+        if not _is_sealed(data):
+            raise ValueError("it was changed after it was written")
+        return Tombstone(**{field.name: document[field.name] for field in fields(Tombstone)})
+    except (KeyError, ValueError, TypeError) as e:
+        raise JobFailed(f"{name} is damaged: {' '.join(str(e).split())}; restore it from a copy") from None
+
+
+def sealed(document: Mapping[str, Any]) -> bytes:
+    """A marker as it is written."""
+    text = json.dumps({k: v for k, v in document.items() if k != "digest"}, ensure_ascii=False).encode()[:-1]
+    return text + b', "digest": "' + hashlib.sha256(text).hexdigest().encode() + b'"}'
+
+
+def without_rows(entry: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
+    """An entry whose clip has no rows any more."""
+    added = (*_OF_A_FILE, "first_row", "position")
+    return {**{k: v for k, v in entry.items() if k not in added}, "frames": 0, **changes}
 
 
 def parse_marker(name: str, data: bytes) -> Marker:
@@ -39,6 +88,8 @@ def parse_marker(name: str, data: bytes) -> Marker:
         if matched is None:
             raise ValueError("its name is no shard's")
         document = json.loads(data)
+        if "digest" in document and not _is_sealed(data):
+            raise ValueError("it was changed after it was written")
         if document["shard"] != shard:
             raise ValueError(f"it is the marker of {document['shard']!r}")
         clips, first, position = tuple(document["clips"]), 0, 0
@@ -49,11 +100,19 @@ def parse_marker(name: str, data: bytes) -> Marker:
         size, sha256 = document["bytes"], document["sha256"]
         if (sha256 is None) != (first == 0) or (size > 0) != (first > 0):
             raise ValueError("it does not agree with itself on whether there is a data file")
-        return Marker(shard, matched[1], int(document["plan"]), size, sha256, clips)
+        file = document.get("file", shard)
+        if file not in (shard, shard + NEXT):
+            raise ValueError(f"it names the data file {file!r}")
+        return Marker(shard, matched[1], int(document["plan"]), size, sha256, clips, file)
     except KeyError as e:
         raise JobFailed(f"{name} is damaged: it has no {e}; `verify` names what else is") from None
     except (ValueError, TypeError, AttributeError) as e:
         raise JobFailed(f"{name} is damaged: {' '.join(str(e).split())}; `verify` names what else is") from None
+
+
+def _is_sealed(data: bytes) -> bool:
+    seal = _SEAL.search(data)
+    return seal is not None and hashlib.sha256(memoryview(data)[: seal.start()]).hexdigest() == seal[1].decode()
 
 
 def _is_ok(entry: dict[str, Any]) -> bool:

@@ -262,6 +262,33 @@ class ObjectStore:
         return "/".join([self._root, *_parts(name)])
 
 
+@contextmanager
+def at_hand(store: Store, name: str, scratch: Path) -> Iterator[Path]:
+    """A file of a store as a local one: itself, or a copy in `scratch` for as long as the block lasts.
+
+    Raises FileNotFoundError when there is none.
+    """
+    local = store.local_path(name)
+    if local is not None:
+        yield local
+        return
+    copy = scratch / f"{uuid.uuid4().hex}-{PurePosixPath(name).name}"
+    try:
+        download(store, name, copy)
+        yield copy
+    finally:
+        copy.unlink(missing_ok=True)
+
+
+def download(store: Store, name: str, to: Path) -> None:
+    """Copies a file of a store to a local one, which is whole only when this returns."""
+    with said_in_a_line(f"copy {store.uri}/{name}"):
+        to.parent.mkdir(parents=True, exist_ok=True)
+        with store.open_input(name) as source, to.open("wb") as out:
+            while block := source.read(_BLOCK):
+                out.write(block)
+
+
 def sync_folder(folder: Path) -> None:
     """Makes a rename in `folder` durable: a file is safe only when the entry that names it is (fsync(2))."""
     descriptor = os.open(folder, os.O_RDONLY)

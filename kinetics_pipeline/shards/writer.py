@@ -9,10 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -24,12 +23,12 @@ import pyarrow.parquet as pq
 
 from kinetics_pipeline.errors import JobFailed
 from kinetics_pipeline.recipe import Layout, Recipe
-from kinetics_pipeline.records import SPLIT, Record
+from kinetics_pipeline.records import Record
+from kinetics_pipeline.shards.markers import SHARD_NAME, sealed
 from kinetics_pipeline.shards.payload import CorruptRow, Shape, check_rows, rows_of, shape_of
 from kinetics_pipeline.shards.schema import ROW_FIELDS, SUFFIX, footer_schema
 from kinetics_pipeline.shards.storage import Store, said_in_a_line
 
-SHARD_NAME = re.compile(rf"({SPLIT.pattern})-(\d{{5,}})")
 _PACKAGES = (
     "kinetics-pipeline",
     "imageio-ffmpeg",
@@ -96,7 +95,7 @@ def write_shard(
         marker["created"] = datetime.now(UTC).isoformat(timespec="seconds")
         marker["versions"] = versions()
         _require_current(still_current, name)
-        store.write(marker_name(name), json.dumps(marker, ensure_ascii=False).encode())
+        store.write(marker_name(name), sealed(marker))
         return marker
     finally:
         unfinished.unlink(missing_ok=True)
@@ -164,40 +163,83 @@ def _data_file(path: Path, recipe: Recipe, classes: Sequence[str]) -> Iterator[C
         yield lambda rows: parquet.write_table(pa.Table.from_batches([rows]), row_group_size=1)
 
 
+@contextmanager
+def opened(path: Path, layout: Layout) -> Iterator[Callable[[int, int, int], pa.RecordBatch]]:
+    """A function that reads the rows of one clip of a local data file: (first row, rows, position) -> batch.
+
+    See `markers.Marker` for the three numbers. Raises CorruptRow when the file is no data file, or a clip cannot be
+    read.
+    """
+    with _said_as_corrupt(path), ExitStack() as stack:
+        if layout == "array":
+            arrays = stack.enter_context(pa.ipc.open_file(stack.enter_context(pa.memory_map(str(path)))))
+
+            def read(first: int, rows: int, position: int) -> pa.RecordBatch:
+                with _said_as_corrupt(path):
+                    batch = arrays.get_batch(position)
+                    batch.validate(full=True)  # offsets that lead out of the file would end the process
+                return batch
+        else:
+            parquet = stack.enter_context(pq.ParquetFile(path, page_checksum_verification=True))
+
+            def read(first: int, rows: int, position: int) -> pa.RecordBatch:
+                with _said_as_corrupt(path):
+                    table = parquet.read_row_groups(range(first, first + rows), use_threads=False)
+                    if table.num_rows != rows:
+                        raise CorruptRow(f"{path.name}: {table.num_rows} rows instead of {rows}")
+                    return table.combine_chunks().to_batches()[0]
+
+        yield read
+
+
+@contextmanager
+def _said_as_corrupt(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError, IndexError, OverflowError) as e:
+        raise CorruptRow(f"{path.name}: {' '.join(str(e).split())}") from e
+
+
 def read_clips(path: Path, layout: Layout, rows: Sequence[int]) -> Iterator[pa.RecordBatch]:
     """The rows of each clip of a local data file, given how many rows each has, in order.
 
     Raises CorruptRow when the file is no data file or has not as many rows.
     """
-    try:
+    with opened(path, layout) as read:
+        require_rows(path, layout, rows)
+        first = 0
+        for position, count in enumerate(rows):
+            yield read(first, count, position)
+            first += count
+
+
+def require_rows(path: Path, layout: Layout, rows: Sequence[int]) -> None:
+    """Raises CorruptRow when a data file has not as many clips or rows as it should."""
+    with _said_as_corrupt(path):
         if layout == "array":
             with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as arrays:
                 if arrays.num_record_batches != len(rows):
                     raise CorruptRow(f"{path.name}: {arrays.num_record_batches} clips instead of {len(rows)}")
-                for number in range(len(rows)):
-                    yield arrays.get_batch(number)
             return
-        with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
-            if parquet.num_row_groups != sum(rows) or parquet.metadata.num_rows != sum(rows):
-                raise CorruptRow(f"{path.name}: {parquet.num_row_groups} row groups instead of {sum(rows)}")
-            first = 0
-            for count in rows:
-                clip = parquet.read_row_groups(range(first, first + count), use_threads=False)
-                yield clip.combine_chunks().to_batches()[0]
-                first += count
-    except (pa.ArrowInvalid, OSError) as e:
-        raise CorruptRow(f"{path.name}: {' '.join(str(e).split())}") from e
+        footer = pq.read_metadata(path)
+        if footer.num_row_groups != sum(rows) or footer.num_rows != sum(rows):
+            raise CorruptRow(f"{path.name}: {footer.num_row_groups} row groups instead of {sum(rows)}")
+
+
+def read_footer(path: Path, layout: Layout) -> pa.Schema:
+    """The columns of a local data file and what its footer says. Raises CorruptRow when it is none."""
+    with _said_as_corrupt(path):
+        if layout == "array":
+            with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as arrays:
+                return arrays.schema
+        return pq.read_schema(path)
 
 
 def _verify(path: Path, shapes: Sequence[Shape], recipe: Recipe, classes: Sequence[str]) -> None:
     """Reads the finished file again: what a full disk or bad memory did to it must not be committed."""
-    schema = footer_schema(recipe, classes)
-    if recipe.layout == "array":
-        with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as arrays:
-            found = arrays.schema
-    else:
-        found = pq.read_schema(path)
-    if not found.equals(schema, check_metadata=True):
+    if not read_footer(path, recipe.layout).equals(footer_schema(recipe, classes), check_metadata=True):
         raise CorruptRow(f"{path.name}: its footer is not the one that was written")
     for shape, rows in zip(shapes, read_clips(path, recipe.layout, [s.rows for s in shapes]), strict=True):
         check_rows(rows, recipe.layout)

@@ -1,0 +1,137 @@
+"""Whatever is damaged is named, whatever is named can be taken out, and a whole dataset is said to be whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kinetics_pipeline.errors import JobFailed
+from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.shards.catalogue import Dataset
+from kinetics_pipeline.shards.markers import sealed
+from kinetics_pipeline.shards.repair import require_nothing_left, take_out
+from kinetics_pipeline.shards.verification import verify
+from tests.clips import asked_clips, built, commit
+
+SHARD = "train-00001"
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    return built(tmp_path / "data", count=8, recipe=Recipe(short_side=48, flow="none"))
+
+
+def data_file(dataset: Dataset) -> Path:
+    return Path(dataset.store.uri) / "shards" / f"{SHARD}.parquet"
+
+
+def flip(path: Path, place: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 0x10
+    path.write_bytes(data)
+
+
+def marker(dataset: Dataset) -> dict:
+    return json.loads((Path(dataset.store.uri) / "shards" / f"{SHARD}.json").read_bytes())
+
+
+def rewrite(dataset: Dataset, document: dict) -> None:
+    dataset.store.write(f"shards/{SHARD}.json", sealed(document))
+
+
+@pytest.mark.parametrize("layout", ["parquet", "array"])
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_whole_dataset_has_no_fault(tmp_path: Path, layout: str, quick: bool) -> None:
+    recipe = Recipe(short_side=48, layout=layout)  # type: ignore[arg-type]
+    dataset = built(tmp_path / "data", count=5, recipe=recipe, outcomes={asked_clips(5)[4].clip_id: "gone"})
+    findings = verify(dataset, quick=quick)
+    assert (findings.faults, findings.shards, findings.clips, findings.pending) == ([], 2, 4, [])
+
+
+def test_a_flipped_bit_in_an_image_names_its_shard_and_clip(dataset: Dataset) -> None:
+    path = data_file(dataset)
+    flip(path, path.stat().st_size // 2)
+    findings = verify(dataset)
+    assert findings.bad_shards() == [SHARD]
+    assert any("SHA-256" in fault.problem for fault in findings.faults)
+    named = [fault.clip_id for fault in findings.faults if fault.clip_id is not None]
+    assert len(named) == 1
+    assert named[0] in [entry["clip_id"] for entry in marker(dataset)["clips"]]
+
+
+def lie(change: Callable[[dict], None]) -> Callable[[Dataset], None]:
+    def damage(dataset: Dataset) -> None:
+        document = marker(dataset)
+        change(document)
+        rewrite(dataset, document)
+
+    return damage
+
+
+DAMAGES: dict[str, tuple[bool, Callable[[Dataset], None]]] = {
+    "no data file": (True, lambda d: data_file(d).unlink()),
+    "cut short": (True, lambda d: data_file(d).write_bytes(data_file(d).read_bytes()[:-100])),
+    "another shard's data": (
+        True,
+        lambda d: data_file(d).write_bytes(data_file(d).with_name("train-00000.parquet").read_bytes()),
+    ),
+    "a clip lost from the marker": (True, lie(lambda m: m["clips"].pop())),
+    "a clip called gone": (False, lie(lambda m: m["clips"][0].update(outcome="gone"))),
+    "another label": (False, lie(lambda m: m["clips"][0].update(label="up"))),
+    "fewer frames": (False, lie(lambda m: m["clips"][0].update(frames=39))),
+    "another plan": (True, lie(lambda m: m.update(plan="00007"))),
+    "no JSON": (True, lambda d: (data_file(d).with_suffix(".json")).write_bytes(b"{")),
+    "a letter changed in the marker": (True, lambda d: flip(data_file(d).with_suffix(".json"), 700)),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damage_is_named_and_taken_out_and_made_again(dataset: Dataset, name: str) -> None:
+    found_quickly, damage = DAMAGES[name]
+    before = data_file(dataset).read_bytes()
+    damage(dataset)
+    findings = verify(dataset)
+    assert findings.bad_shards() == [SHARD]
+    assert bool(verify(dataset, quick=True).faults) == found_quickly
+    with pytest.raises(JobFailed, match="tools repair"):
+        require_nothing_left(findings, dataset.store.uri)
+    take_out(dataset, findings)
+    unfinished = dataset.unfinished()
+    assert unfinished is not None
+    assert unfinished[2] == [SHARD]
+    planned = next(shard for shard in unfinished[1].shards() if shard.name == SHARD)
+    commit(dataset, SHARD, planned.clips)
+    assert data_file(dataset).read_bytes() == before
+    assert verify(dataset).faults == []
+
+
+def test_a_damaged_plan_is_written_anew_from_its_shards(dataset: Dataset) -> None:
+    was = dataset.plan(0).clip_ids()
+    (Path(dataset.store.uri) / "plans" / "00000.parquet").write_bytes(b"none")
+    findings = verify(dataset)
+    assert [fault.file for fault in findings.faults] == ["plans/00000.parquet"]
+    take_out(dataset, findings)
+    assert verify(dataset).faults == []
+    assert dataset.plan(0).clip_ids() == was
+
+
+def test_a_planned_shard_that_is_not_committed_is_no_fault(dataset: Dataset) -> None:
+    data_file(dataset).with_suffix(".json").unlink()
+    findings = verify(dataset)
+    assert (findings.faults, findings.pending) == ([], [SHARD])
+
+
+def test_a_marker_of_the_first_datasets_without_a_digest_is_read(dataset: Dataset) -> None:
+    document = marker(dataset)
+    del document["digest"]
+    data_file(dataset).with_suffix(".json").write_text(json.dumps(document))
+    assert verify(dataset).faults == []
+
+
+def test_much_is_verified_by_several_processes(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kinetics_pipeline.shards.verification._WORTH_PROCESSES", 0)
+    flip(data_file(dataset), 40_000)
+    assert verify(dataset).bad_shards() == [SHARD]

@@ -26,6 +26,12 @@ class Share:
     gpus: int
 
     @property
+    def threads(self) -> int:
+        """Of torch: OMP_NUM_THREADS where the user sets it, else one a core."""
+        asked = os.environ.get("OMP_NUM_THREADS", "")
+        return int(asked) if asked.isdigit() and int(asked) else max(1, int(self.cpus))
+
+    @property
     def resources(self) -> dict[str, float]:
         return {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})
 
@@ -94,7 +100,7 @@ class Training:
 
             TorchTrainer(
                 _work,
-                train_loop_config={"settings": self._settings, "threads": max(1, int(given.cpus))},
+                train_loop_config={"settings": self._settings, "threads": given.threads},
                 scaling_config=ScalingConfig(
                     num_workers=self._settings.config.workers,
                     use_gpu=bool(given.gpus),

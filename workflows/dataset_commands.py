@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -24,6 +25,64 @@ def verify(output: str, /, *, quick: Annotated[bool, Flag] = False) -> None:
     job(output, quick)
 
 
+def report(output: str, /, *, certificate: Path | None = None) -> None:
+    """Say what a dataset is: what was asked, what survived by split and class, how it was made, its fingerprint.
+
+    Parameters
+    ----------
+    output
+        The dataset.
+    certificate
+        Write its certificate here: fingerprint and clips, to be kept with results and compared with other datasets.
+    """
+    from workflows.report import report as job
+
+    job(output, certificate)
+
+
+def compare(first: str, second: str, /, *, common: Path | None = None) -> int:
+    """Say whether two datasets have the same annotations, survivors, recipe and content; end with 1 if not.
+
+    Parameters
+    ----------
+    first
+        A dataset, or the certificate of one.
+    second
+        Another.
+    common
+        Write the ids of the clips that both have here: `evaluate --clips` takes the file.
+    """
+    from workflows.compare import compare_datasets as job
+
+    return job(first, second, common)
+
+
+def inspect(
+    output: str,
+    /,
+    *,
+    clip: Annotated[tuple[str, ...], Flag] = (),
+    picture: Path | None = None,
+    frames: int = 8,
+) -> None:
+    """Show what a dataset holds, or what is known of a clip; draw frames and flow.
+
+    Parameters
+    ----------
+    output
+        The dataset.
+    clip
+        A clip_id; may be given several times. Default: the dataset as a whole.
+    picture
+        Write a contact sheet (PNG or JPEG) of the clips here, else of one clip of each of the first classes.
+    frames
+        Frames of a clip in the picture.
+    """
+    from workflows.tools.inspect import inspect as job
+
+    job(output, clip, picture, frames)
+
+
 def repair(output: str, /, *, quick: Annotated[bool, Flag] = False) -> None:
     """Take what `verify` names out of a dataset, so that the next build makes it again.
 
@@ -41,7 +100,7 @@ def repair(output: str, /, *, quick: Annotated[bool, Flag] = False) -> None:
 
 def register(app: App, tools: App) -> None:
     """Adds the commands to the command line and to its `tools`."""
-    for command in (verify,):
+    for command in (verify, report, compare):
         app.command(command)
-    for command in (repair,):
+    for command in (inspect, repair):
         tools.command(command)

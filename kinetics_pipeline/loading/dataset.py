@@ -56,8 +56,9 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
     Values are float32 in [-1, 1]. With `raw` they are the stored uint8 and not flipped; the sample says `flip`, and
     `transforms.to_device` finishes a batch on the device: the way to train fast, together with `collate`.
 
-    Only committed shards are read. `classes`, `clips` (ids, or a file with one a line) and `examples_per_class` (the
-    first so many of each) choose among their clips. Works from a path or a URI, under fork and spawn, and pickled.
+    Only committed shards are read. `classes`, `clips` (ids, a file with one a line, or a certificate) and
+    `examples_per_class` (the first so many of each) choose among their clips. Works from a path or a URI, under fork
+    and spawn, and pickled.
 
     Raises UserError when nothing is left to read, for a stream the dataset does not have, a crop larger than its
     frames, a class it does not know; when a sample is read, DamagedShard that names shard, clip and chunk.

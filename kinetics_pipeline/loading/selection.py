@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.shards.catalogue import Dataset
+from kinetics_pipeline.shards.certificate import read_certificate
 
 
 def select(
@@ -57,10 +58,13 @@ def select(
 
 
 def _ids(file: str | Path) -> set[str]:
+    """Of a file with one a line, or a certificate: its survivors."""
     try:
         lines = Path(file).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as e:
         raise UserError(f"clips: {file} cannot be read: {e.strerror if isinstance(e, OSError) else e}") from None
+    if lines and lines[0].startswith("{"):
+        return read_certificate(Path(file)).survivors()
     return {line.strip() for line in lines if line.strip()}
 
 

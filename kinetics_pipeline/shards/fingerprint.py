@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -37,18 +37,36 @@ def fingerprint(dataset: Dataset) -> Fingerprint:
     """The fingerprint of what is committed now. Raises JobFailed that names a marker which is damaged."""
 
     def lines(marker: Marker, entry: dict[str, Any]) -> tuple[str, str | None]:
-        asked = [entry[k] for k in ("clip_id", "video_id", "time_start", "time_end", "label")]
-        content = f"{entry['clip_id']} {entry['content']}" if entry["outcome"] == "ok" else None
-        return _json([*asked[:2], _number(asked[2]), _number(asked[3]), asked[4], marker.split]), content
+        return asked_line(marker, entry), entry["content"] if entry["outcome"] == "ok" else None
 
     newest = dataset.newest(lines)
     survivors = {clip_id: content for clip_id, (_, content) in newest.items() if content is not None}
-    return Fingerprint(
-        annotations=_hash(asked for asked, _ in newest.values()),
-        recipe=_hash([_json(dataset.recipe.to_json())]),
-        survivors=_hash(survivors),
-        content=_hash(survivors.values()),
+    return fingerprint_of(
+        asked=[asked for asked, _ in newest.values()],
+        recipe=dataset.recipe.to_json(),
+        survivors=survivors,
+        content=[content_line(clip_id, content) for clip_id, content in survivors.items()],
     )
+
+
+def asked_line(marker: Marker, entry: Mapping[str, Any]) -> str:
+    """What was asked of a clip."""
+    clip_id, video_id, start, end, label = (
+        entry[k] for k in ("clip_id", "video_id", "time_start", "time_end", "label")
+    )
+    return _json([clip_id, video_id, _number(start), _number(end), label, marker.split])
+
+
+def content_line(clip_id: str, content: str) -> str:
+    """A clip and the digest of its rows."""
+    return f"{clip_id} {content}"
+
+
+def fingerprint_of(
+    *, asked: Iterable[str], recipe: Mapping[str, Any], survivors: Iterable[str], content: Iterable[str]
+) -> Fingerprint:
+    """The hashes of lines, in whatever order they come."""
+    return Fingerprint(_hash(asked), _hash([_json(recipe)]), _hash(survivors), _hash(content))
 
 
 def _number(seconds: float | None) -> float | None:

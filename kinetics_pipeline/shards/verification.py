@@ -228,7 +228,9 @@ def _against_marker(
     layout, shard = dataset.recipe.layout, marker.shard
     faults = []
     if (found := _sha256(path)) != marker.sha256:
-        faults.append(Fault(file, f"its SHA-256 is {found[:16]}..., the marker says {marker.sha256[:16]}...", shard))
+        faults.append(
+            Fault(file, f"its SHA-256 is {found[:16]}..., the marker says {str(marker.sha256)[:16]}...", shard)
+        )
     try:
         if problem := _footer_problem(path, dataset):
             faults.append(Fault(file, problem, shard))

@@ -1,0 +1,115 @@
+"""A certificate: what a dataset is, in one file without its clips, to be kept with results and held against others.
+
+It names every clip asked, what became of it and a digest of its content, so that two sites can say which clips they
+have in common, and not only how many. Its hashes are checked when it is read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.shards.catalogue import DATASET, Dataset
+from kinetics_pipeline.shards.fingerprint import Fingerprint, asked_line, content_line, fingerprint_of
+from kinetics_pipeline.shards.storage import open_store
+
+KIND = "kinetics-pipeline certificate"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A clip that has a record."""
+
+    asked: str
+    """What was asked, as the fingerprint of the annotations has it."""
+    outcome: str
+    content: str | None
+    """The digest of its rows (`payload.content_digest`) when it is ok."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    name: str
+    """What it is called when it is compared: a place or a file."""
+    fingerprint: Fingerprint
+    recipe: dict[str, Any]
+    clips: dict[str, Asked]
+
+    def survivors(self) -> set[str]:
+        return {clip_id for clip_id, clip in self.clips.items() if clip.outcome == "ok"}
+
+
+def certificate_of(dataset: Dataset) -> Certificate:
+    """Of what is committed now."""
+    clips = dataset.newest(
+        lambda marker, entry: Asked(asked_line(marker, entry), entry["outcome"], entry.get("content"))
+    )
+    return _made(dataset.store.uri, dataset.recipe.to_json(), clips)
+
+
+def _made(name: str, recipe: dict[str, Any], clips: Mapping[str, Asked]) -> Certificate:
+    survivors = {clip_id: clip.content or "" for clip_id, clip in clips.items() if clip.outcome == "ok"}
+    hashes = fingerprint_of(
+        asked=[clip.asked for clip in clips.values()],
+        recipe=recipe,
+        survivors=survivors,
+        content=[content_line(clip_id, content) for clip_id, content in survivors.items()],
+    )
+    return Certificate(name, hashes, recipe, dict(clips))
+
+
+def write_certificate(certificate: Certificate, path: Path) -> None:
+    """Raises UserError where it cannot be written."""
+    head = {
+        "kind": KIND,
+        "version": VERSION,
+        "fingerprint": certificate.fingerprint.to_json(),
+        "recipe": certificate.recipe,
+    }
+    lines = (
+        json.dumps([clip_id, clip.asked, clip.outcome, clip.content], ensure_ascii=False)
+        for clip_id, clip in sorted(certificate.clips.items())
+    )
+    text = json.dumps(head, indent=1)[:-2] + ',\n "clips": [\n' + ",\n".join(lines) + "\n]}\n"
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"a certificate cannot be written to {path}: {error.strerror}") from None
+
+
+def read_certificate(path: Path) -> Certificate:
+    """Raises UserError when the file is no certificate, a newer one, or was changed since."""
+    try:
+        document = json.loads(path.read_bytes())
+        if document["kind"] != KIND:
+            raise ValueError("it says it is something else")
+        if document["version"] != VERSION:
+            raise ValueError(f"its version is {document['version']}; allowed: {VERSION}")
+        clips = {clip_id: Asked(*rest) for clip_id, *rest in document["clips"]}
+        said, recipe = Fingerprint(**document["fingerprint"]), dict(document["recipe"])
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} is no certificate: {' '.join(str(error).split())}") from None
+    certificate = _made(str(path), recipe, clips)
+    if certificate.fingerprint != said:
+        raise UserError(f"{path} was changed after it was written: its fingerprint is not that of its clips")
+    return certificate
+
+
+def open_certificate(place: str | os.PathLike[str]) -> Certificate:
+    """That of a dataset (a path or a URI), or of a file. Raises UserError when it is neither."""
+    text = os.fspath(place)
+    if "://" not in text and Path(text).is_file():
+        return read_certificate(Path(text))
+    if "://" not in text and not open_store(text).exists(DATASET):
+        raise UserError(f"{text} is neither a dataset nor a certificate")
+    return certificate_of(Dataset.open(text))

@@ -271,12 +271,17 @@ class EvaluateConfig:
     """Where the results are written as JSON. Default: in the run folder."""
     any_recipe: bool = False
     """Score a checkpoint that was trained on shards of another recipe."""
+    deepmind_sample: Path | None = None
+    """Instead of a dataset: kinetics-i3d's data folder, with the published clip's *_rgb.npy and *_flow.npy; prints
+    norms and top classes beside the expected ones. --rgb and --flow may then be weights of any origin."""
+    top: int = 5
+    """How many classes of DeepMind's sample are named."""
 
     def __post_init__(self) -> None:
         given = [stream for stream in (self.rgb, self.flow, self.both) if stream is not None]
         require("--rgb, --flow and --both", "", bool(given), "a run folder for one of them, or for RGB and flow")
         require("--both", self.both, self.both is None or len(given) == 1, "a network of both streams, alone")
-        for flag, least in (("batch_size", 1), ("frames", 1), ("loaders", 0), ("window", 1)):
+        for flag, least in (("batch_size", 1), ("frames", 1), ("loaders", 0), ("window", 1), ("top", 1)):
             value = getattr(self, flag)
             require("--" + flag.replace("_", "-"), value, value is None or value >= least, f"{least} or more")
         require("--crop", self.crop, self.crop is None or self.crop >= 1, "1 or more")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import torch
@@ -17,11 +20,13 @@ from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.report.pictures import annotated, write_picture
 from kinetics_pipeline.shards import codec
 from kinetics_pipeline.shards.catalogue import Dataset
+from kinetics_pipeline.sources.base import Media
 from kinetics_pipeline.video import BrokenVideo, TooShort, read_clip
 from models.evaluation import Predictions
 from models.evaluation import evaluate as evaluate_network
 from models.metrics import fuse, softmax
 from workflows.configs import PredictConfig
+from workflows.fetch_video import fetch_video, shown
 from workflows.trained import Trained, open_trained, said_to_the_user
 from workflows.whole_clips import LEAST_FRAMES, WholeClips
 
@@ -56,7 +61,9 @@ def predict(video: str, config: PredictConfig) -> list[tuple[str, float]]:
     if any(one.classes != streams[0].classes for one in streams):
         raise UserError("--rgb and --flow were trained on other classes; streams that are fused share a class list")
     needs_flow = any(one.stream != "rgb" for one in streams)
-    if config.dataset is None:
+    if config.dataset is None and "://" in video:
+        seen = _from_url(video, config, streams, needs_flow)
+    elif config.dataset is None:
         seen = _from_file(Path(video), config, streams, needs_flow)
     else:
         seen = _from_dataset(video, config, streams, needs_flow)
@@ -75,7 +82,29 @@ def predict(video: str, config: PredictConfig) -> list[tuple[str, float]]:
     return named
 
 
-def _from_file(path: Path, config: PredictConfig, streams: Sequence[Trained], needs_flow: bool) -> Seen:
+def _from_url(url: str, config: PredictConfig, streams: Sequence[Trained], needs_flow: bool) -> Seen:
+    recipe, start = _one_recipe(streams), config.start or 0.0
+    end = config.end if config.end is not None else start + MOST_FRAMES / recipe.fps
+    _require_order(start, end)
+    with tempfile.TemporaryDirectory(prefix="predict-") as folder:
+        media = fetch_video(url, start, end, recipe.short_side, Path(folder))
+        return _from_file(media.path, config, streams, needs_flow, media, Path(urlsplit(url).path).name or shown(url))
+
+
+def _require_order(start: float, end: float) -> None:
+    if end <= start:
+        raise UserError(f"--end is {end}; allowed: more than --start, which is {start}")
+
+
+def _from_file(
+    path: Path,
+    config: PredictConfig,
+    streams: Sequence[Trained],
+    needs_flow: bool,
+    media: Media | None = None,
+    name: str | None = None,
+) -> Seen:
+    """`media`: says where in the video the file begins, when it is a part of one."""
     if not path.is_file():
         raise UserError(f"VIDEO is {path}, which is no file; for a clip id give the --dataset that holds it")
     recipe = _one_recipe(streams)
@@ -83,10 +112,10 @@ def _from_file(path: Path, config: PredictConfig, streams: Sequence[Trained], ne
     end = config.end
     if end is None:  # no more is decoded than is looked at
         end = (start or 0.0) + MOST_FRAMES / recipe.fps
-    elif end <= (start or 0.0):
-        raise UserError(f"--end is {end}; allowed: more than --start, which is {start or 0.0}")
+    else:
+        _require_order(start or 0.0, end)
     try:
-        frames = _frames(path, start, end, recipe, int(needs_flow), asked=config.end is not None)
+        frames = _frames(path, start, end, recipe, int(needs_flow), media, asked=config.end is not None)
     except BrokenVideo as error:
         raise UserError(f"{path} cannot be decoded: {error}") from error
     except TooShort as error:
@@ -98,19 +127,21 @@ def _from_file(path: Path, config: PredictConfig, streams: Sequence[Trained], ne
     wanted = round((end - (start or 0.0)) * recipe.fps)
     rgb = frames[:wanted]
     flow = _flow(frames, len(rgb), recipe) if needs_flow else None
-    return Seen(path.name, rgb, flow)
+    return Seen(name or path.name, rgb, flow)
 
 
 def _frames(
-    path: Path, start: float | None, end: float, recipe: Recipe, lookahead: int, *, asked: bool
+    path: Path, start: float | None, end: float, recipe: Recipe, lookahead: int, media: Media | None, *, asked: bool
 ) -> NDArray[np.uint8]:
-    options = {"interpolation": recipe.interpolation}
+    options: dict[str, Any] = {"interpolation": recipe.interpolation}
+    if media is not None:
+        options |= {"offset": media.offset, "duration": media.duration}
     try:
-        return read_clip(path, start or 0.0, end, recipe.fps, recipe.short_side, lookahead, **options)  # type: ignore[arg-type]
+        return read_clip(path, start or 0.0, end, recipe.fps, recipe.short_side, lookahead, **options)
     except TooShort:
         if asked:
             raise
-        return read_clip(path, start, None, recipe.fps, recipe.short_side, **options)  # type: ignore[arg-type]
+        return read_clip(path, start, None, recipe.fps, recipe.short_side, **options)
 
 
 def _flow(frames: NDArray[np.uint8], count: int, recipe: Recipe) -> NDArray[np.uint8]:

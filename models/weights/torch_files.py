@@ -7,8 +7,9 @@ import os
 import pickle
 import struct
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -45,11 +46,16 @@ def write_torch_file(document: dict[str, Any], path: Path) -> None:
         TypeError: something in it is neither a tensor nor plain data, and could not be read back.
     """
     _require_plain(document, "checkpoint")
+    write_whole(path, lambda file: torch.save(document, file))
+
+
+def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """A file of what `write` writes, whole or not at all, and durably; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            torch.save(document, file)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, 0o644)

@@ -150,6 +150,8 @@ class _Session:
         self.note(f"{where}, {self.state.precision.reason}")
         if config.batch_norm_momentum is None:
             self.note(f"batch norm's momentum is {self.options['bn_momentum']:.3g} for {recipe.steps} steps")
+        if config.sync_batch_norm and self.group.device.type != "cuda":
+            self.note("batch norm is not synchronised: torch does that on GPUs alone")
         if self.weights_from:
             self.note(self.weights_from)
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from kinetics_pipeline.errors import UserError
 from models import InputError, inflate, load_checkpoint, read_checkpoint
-from models.weights.torch_files import read_torch_file
+from models.weights.checkpoints import read_weights
+from models.weights.inflation import two_dimensional
 from workflows.train.run_folder import RunFolder
 from workflows.train.settings import Settings
-
-_GOOGLENET = "conv1.conv.weight"
-_INCEPTION = "Conv2d_1a_7x7.conv2d.weight"
 
 
 def initial_weights(model: nn.Module, init: Path | None, settings: Settings) -> str | None:
@@ -26,9 +23,10 @@ def initial_weights(model: nn.Module, init: Path | None, settings: Settings) -> 
     if init is None:
         return None
     file = _file(init)
-    if file.suffix in (".pt", ".pth") and (weights := _two_dimensional(file)) is not None:
+    if (weights := _two_dimensional(file)) is not None and settings.config.model != "inception2d":
         inflate(model, weights)
-        return f"weights inflated from {file}; the last layer is new"
+        what = "inflated from" if settings.config.model == "i3d" else "of Inception-V1 from"
+        return f"weights {what} {file}; the last layer is new"
     if _same_classes(file, settings):
         try:
             return f"weights from {file} ({load_checkpoint(model, file)})"
@@ -47,9 +45,8 @@ def _file(init: Path) -> Path:
     raise UserError(f"--init is {init}, a folder without checkpoints; allowed: a run folder or a file of weights")
 
 
-def _two_dimensional(file: Path) -> dict[str, Any] | None:
-    document = read_torch_file(file)
-    return document if isinstance(document, dict) and (_GOOGLENET in document or _INCEPTION in document) else None
+def _two_dimensional(file: Path) -> dict[str, Tensor] | None:
+    return two_dimensional(read_weights(file)[1])
 
 
 def _same_classes(file: Path, settings: Settings) -> bool:

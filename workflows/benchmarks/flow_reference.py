@@ -26,11 +26,11 @@ def main() -> None:
         "crossing": scenes.clip(2, *size),
         "odd": scenes.clip(2, 71, 113, seed=5),
     }
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for name, frames in pairs.items():
         arrays[f"{name}_frames"] = frames
         arrays[f"{name}_flow"] = tvl1(frames, "opencv")[0].astype(np.float16)
-    np.savez_compressed(FILE, **arrays)
+    np.savez_compressed(FILE, **arrays)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

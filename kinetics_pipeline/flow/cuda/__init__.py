@@ -42,25 +42,29 @@ def flow_of_clips(clips: Sequence[NDArray[np.uint8]], parameters: TVL1) -> list[
     batch, done = _first_batch(frames.shape[1], frames.shape[2], len(firsts)), 0
     while done < len(firsts):
         chosen = firsts[done : done + batch]
-        try:
-            flows[done : done + batch] = _solve(frames, chosen, parameters)
-        except torch.cuda.OutOfMemoryError:
+        part = _solve(frames, chosen, parameters)
+        if part is None:
             if batch == 1:
-                raise JobFailed(
-                    f"flow: the GPU's memory does not hold one pair of {frames.shape[2]}x{frames.shape[1]} px"
-                ) from None
-            torch.cuda.empty_cache()
+                size = f"{frames.shape[2]}x{frames.shape[1]}"
+                raise JobFailed(f"flow: the GPU's free memory does not hold one pair of {size} px")
             batch = -(-batch // 2)
+            torch.cuda.empty_cache()
             continue
+        flows[done : done + batch] = part
         done += len(chosen)
     return np.split(flows, np.cumsum([len(clip) - 1 for clip in clips])[:-1])
 
 
-def _solve(frames: NDArray[np.uint8], firsts: NDArray[np.int64], parameters: TVL1) -> NDArray[np.float32]:
+def _solve(frames: NDArray[np.uint8], firsts: NDArray[np.int64], parameters: TVL1) -> NDArray[np.float32] | None:
+    """None when the memory was too small; what was allocated is free again then, which it is not inside `except`."""
     low, high = int(firsts[0]), int(firsts[-1]) + 2
     device = torch.device("cpu" if interpreted() else "cuda")
-    batch = torch.tensor(frames[low:high], device=device)
-    return solve(batch, torch.tensor(firsts - low, dtype=torch.int32, device=device), parameters).cpu().numpy()
+    try:
+        batch = torch.tensor(frames[low:high], device=device)
+        chosen = torch.tensor(firsts - low, dtype=torch.int32, device=device)
+        return solve(batch, chosen, parameters).cpu().numpy()
+    except torch.cuda.OutOfMemoryError:
+        return None
 
 
 def _first_batch(height: int, width: int, pairs: int) -> int:

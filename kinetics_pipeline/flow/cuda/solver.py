@@ -62,6 +62,8 @@ def solve(
             level.warp()
             level.solve_warp()
         uv = level.newest_flow()
+        if graphs:
+            torch.cuda.current_stream().synchronize()  # a graph is not to be destroyed while it runs
         del level  # before the next, larger one is allocated
     return uv.transpose(0, 1).contiguous()
 
@@ -122,10 +124,18 @@ class Level:
             self.recorded[self.now].replay()
         else:
             self._launch(count)  # compiles, which cannot be recorded
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                self._launch(count)
-            self.recorded[self.now] = graph
+            self.recorded[self.now] = self._record(count)
+
+    def _record(self, count: int) -> torch.cuda.CUDAGraph:
+        """`count` launches, recorded and not run. (`torch.cuda.graph` collects garbage first, which takes longer.)"""
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            graph.capture_begin(capture_error_mode="thread_local")
+            self._launch(count)
+            graph.capture_end()
+        torch.cuda.current_stream().wait_stream(stream)
+        return graph
 
     def _launch(self, count: int) -> None:
         p = self.parameters

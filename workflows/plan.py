@@ -9,12 +9,14 @@ from typing import cast
 from rich.console import Console
 from rich.table import Table
 
+from kinetics_pipeline.annotations import clips_of
 from kinetics_pipeline.estimate import estimate
 from kinetics_pipeline.plan import Plan, make_plan
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Clip
 from kinetics_pipeline.shards.catalogue import Dataset
 from kinetics_pipeline.sources.base import LocalSource, is_network
+from kinetics_pipeline.sources.tars import TarSource
 from kinetics_pipeline.sources.youtube import YouTube
 from workflows.build.asked import Asked, asked_recipe, read_asked, say_what_is_odd
 from workflows.configs import PlanConfig
@@ -64,11 +66,34 @@ def _show(planned: Plan, asked: Asked, config: PlanConfig, recipe: Recipe) -> No
     console.print(table)
     for origin, clips in origins.most_common():
         console.print(f"{clips} clips from {origin}", markup=False, soft_wrap=True)
+    for source in asked.sources:
+        if isinstance(source, TarSource):
+            _show_tars(console, source, asked)
     console.print(f"about {size(total.bytes)} of shards ({recipe.layout}, short side {recipe.short_side})")
     if total.network_videos and any(isinstance(source, YouTube) for source in asked.sources):
         console.print(
             f"{duration(total.days * 86400)} for {total.network_videos} videos at {config.rate:g} an hour (--rate)"
         )
+
+
+def _show_tars(console: Console, source: TarSource, asked: Asked) -> None:
+    """What lies in the archives, and what it takes to read them."""
+    packed = sum(archive.size for archive in source.archives)
+    points = sum(archive.points.stat().st_size for archive in source.archives if archive.points)
+    console.print(
+        f"{source.name}: {len(source)} videos in {len(source.archives)} tar files ({size(packed)}), read once; notes "
+        f"of what lies where take {size(points)} of the cache, and a video is unpacked only while its clip is made",
+        markup=False,
+        soft_wrap=True,
+    )
+    odd = {
+        "videos that no clip asks for": source.orphans(clips_of(asked.annotations.table)),
+        "names that several videos have (the first that decodes counts)": source.repeated(),
+    }
+    for what, names in odd.items():
+        if names:
+            shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+            console.print(f"  {len(names)} {what}: {shown}", markup=False, soft_wrap=True)
 
 
 def _origin(clip: Clip, asked: Asked) -> str:

@@ -1,16 +1,21 @@
-"""Where a video's bytes come from: YouTube, a URL template, a folder."""
+"""Where a video's bytes come from: YouTube, a URL template, a folder, tar files."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
+from kinetics_pipeline.cache import cache_folder
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.sources.base import LocalSource, NetworkSource
 from kinetics_pipeline.sources.options import SourceOptions
 
+log = logging.getLogger(__name__)
 
-def parse_source(text: str, options: SourceOptions) -> LocalSource | NetworkSource:
-    """The source that a `--source` names: `youtube`, `https://host/{video_id}.mp4`, a folder.
+
+def parse_source(text: str, options: SourceOptions, cache: Path | None = None) -> LocalSource | NetworkSource:
+    """The source that a `--source` names: `youtube`, `https://host/{video_id}.mp4`, a folder, tar files (one, a
+    pattern, a folder of them), whose contents are noted in `cache` (default: the user's).
 
     Raises UserError, one line, for anything else.
     """
@@ -22,11 +27,21 @@ def parse_source(text: str, options: SourceOptions) -> LocalSource | NetworkSour
         from kinetics_pipeline.sources.template import UrlTemplate
 
         return UrlTemplate(text, options)
+    from kinetics_pipeline.sources.tars import SUFFIXES, TarSource, tar_files
+
+    tars = tar_files(text) if text else []
     path = Path(text).expanduser()
     if text and path.is_dir():
         from kinetics_pipeline.sources.folder import FolderSource
 
-        return FolderSource(path.resolve())
-    if path.is_file() or any(sign in text for sign in "*?["):
-        raise UserError(f"source {text!r} is no folder; unpack tar files into one, and give that")
-    raise UserError(f"source {text!r} is neither 'youtube', nor a URL like https://host/{{video_id}}.mp4, nor a folder")
+        folder = FolderSource(path.resolve())
+        if folder.holds_videos() or not tars:
+            if tars:
+                log.warning("source %r holds videos; the tar files in it are not read: name them by a pattern", text)
+            return folder
+    if tars:
+        return TarSource(tars, cache_folder(cache) / "tars")
+    raise UserError(
+        f"source {text!r} is neither 'youtube', nor a URL like https://host/{{video_id}}.mp4, nor a folder, nor names "
+        f"tar files ({', '.join(SUFFIXES)})"
+    )

@@ -15,6 +15,20 @@ EgressSignal = Literal["throttled", "bot_check", "burst"]
 
 
 @dataclass(frozen=True)
+class Inside:
+    """A file within an archive."""
+
+    name: str
+    """As the archive has it: anyone's text."""
+    offset: int
+    """Of its first byte in the unpacked archive."""
+    size: int
+    zipped: bool
+    points: Path | None
+    """For a gzip file, where its points to go on from lie on the machine that read it first (`tars`)."""
+
+
+@dataclass(frozen=True)
 class Media:
     """A file on this machine that holds the frames of a clip."""
 
@@ -26,6 +40,8 @@ class Media:
     kept, `clip.time_start` for a file that was trimmed to the clip."""
     duration: float | None = None
     """Seconds of the whole video where the source knows them and the file itself does not say (a section)."""
+    inside: Inside | None = None
+    """Set where `path` is an archive: the file has to be unpacked first."""
 
 
 @dataclass(frozen=True)

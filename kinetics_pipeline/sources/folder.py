@@ -4,33 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import defaultdict
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.records import Clip, clip_id
+from kinetics_pipeline.records import Clip
 from kinetics_pipeline.sources.base import Media
+from kinetics_pipeline.sources.names import VideoNames, is_passed_over, is_video
 
 log = logging.getLogger(__name__)
-
-# fmt: off
-VIDEO_SUFFIXES = frozenset((
-    ".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v", ".mkv", ".webm", ".avi", ".divx", ".flv", ".wmv",
-    ".asf", ".mpg", ".mpeg", ".mpe", ".m1v", ".m2v", ".vob", ".ts", ".mts", ".m2ts", ".m2t", ".ogv", ".ogg",
-    ".ogm", ".mxf", ".nut", ".dv", ".rm", ".rmvb", ".gif", ".ivf", ".y4m", ".wtv", ".amv", ".nsv", ".h264",
-    ".264", ".h265", ".265", ".hevc", ".obu", ".mjpeg", ".mjpg",
-))
-# fmt: on
-UNFINISHED = frozenset({".part", ".tmp", ".temp", ".ytdl", ".crdownload", ".download", ".partial", ".aria2"})
 
 
 class FolderSource:
     """The videos below a folder, at any depth; a `LocalSource`.
 
-    A clip is looked for as `{video_id}_{start:06d}_{end:06d}.*` (seconds, also with three decimals), then as the whole
-    video `{video_id}.*`; or under the path that its annotation gives. The folder is read once, here. Links to other
-    folders are followed, each folder being entered once; hidden and unfinished files are passed over. Only files that
-    were found in this way are ever returned, so no path in an annotation leads out of the folder.
+    How a clip's files must be named says `VideoNames`. The folder is read once, here. Links to other folders are
+    followed, each folder being entered once; hidden and unfinished files are passed over. Only files that were found
+    in this way are ever returned, so no path in an annotation leads out of the folder.
     """
 
     def __init__(self, root: str | os.PathLike[str], name: str | None = None) -> None:
@@ -42,7 +31,7 @@ class FolderSource:
         """Folders below `root` that could not be read, relative to it."""
         if not self.root.is_dir():
             raise UserError(f"source {str(root)!r} is not a folder; allowed: a folder of videos")
-        self._by_stem = self._read_folder()
+        self._names = VideoNames(self._read_folder())
         if "." in self.unreadable:
             raise UserError(f"source {str(root)!r} may not be read; allowed: a folder with read permission")
         for folder in self.unreadable:
@@ -50,34 +39,22 @@ class FolderSource:
 
     def __len__(self) -> int:
         """The number of files found."""
-        return sum(map(len, self._by_stem.values()))
+        return len(self._names)
+
+    def holds_videos(self) -> bool:
+        """Whether any file's name ends as a video's."""
+        return any(is_video(path) for path in self._names)
 
     def candidates(self, clip: Clip) -> list[Media]:
         """The files that may hold the clip: trimmed ones before whole ones, each kind in the order of its paths."""
-        endings = _trimmed_endings(clip)
-        if clip.path is not None:
-            return [self._media(p, clip, trimmed=_stem(p).endswith(endings)) for p in self._at(clip.path)]
-        trimmed = [p for ending in endings for p in self._by_stem.get(clip.video_id + ending, ())]
-        return [self._media(p, clip, trimmed=True) for p in trimmed] + [
-            self._media(p, clip, trimmed=False) for p in self._by_stem.get(clip.video_id, ())
-        ]
-
-    def _at(self, path: str) -> list[str]:
-        """The files that a path in an annotation means: it may leave out the suffix, and, where only one file ends
-        with it, the folders above."""
-        wanted = os.path.normpath(path)
-        stems = dict.fromkeys((_stem(wanted), PurePosixPath(wanted).name))
-        found = [p for stem in stems for p in self._by_stem.get(stem, ())]
-        exact = [p for p in found if wanted in (p, _without_suffix(p))]
-        below = [p for p in found if f"/{p}".endswith(f"/{wanted}")]
-        return exact or (below if len(below) == 1 else [])
+        return [self._media(path, clip, trimmed=trimmed) for path, trimmed in self._names.find(clip)]
 
     def _media(self, path: str, clip: Clip, *, trimmed: bool) -> Media:
         return Media(self.root / path, self.name, offset=(clip.time_start or 0.0) if trimmed else 0.0)
 
-    def _read_folder(self) -> dict[str, tuple[str, ...]]:
-        """The paths of all files, relative to the root, by their names without the suffix of a video."""
-        found: defaultdict[str, list[str]] = defaultdict(list)
+    def _read_folder(self) -> list[str]:
+        """The paths of all files, relative to the root."""
+        found: list[str] = []
         entered: set[tuple[int, int]] = set()
         waiting = ["."]
         while waiting:
@@ -94,13 +71,13 @@ class FolderSource:
             entered.add((status.st_dev, status.st_ino))
             for entry in names:
                 path = entry.name if folder == "." else f"{folder}/{entry.name}"
-                if entry.name.startswith(".") or os.path.splitext(entry.name)[1].lower() in UNFINISHED:
+                if is_passed_over(entry.name):
                     continue
                 if _is(entry, "dir"):
                     waiting.append(path)
                 elif _is(entry, "file"):
-                    found[_stem(path)].append(path)
-        return {stem: tuple(sorted(paths)) for stem, paths in found.items()}
+                    found.append(path)
+        return found
 
 
 def _is(entry: os.DirEntry[str], kind: str) -> bool:
@@ -109,21 +86,3 @@ def _is(entry: os.DirEntry[str], kind: str) -> bool:
         return entry.is_dir() if kind == "dir" else entry.is_file()
     except OSError:
         return False
-
-
-def _trimmed_endings(clip: Clip) -> tuple[str, ...]:
-    """How the name of a file trimmed to the clip may end: whole seconds as six digits, or with three decimals."""
-    if clip.time_start is None or clip.time_end is None:
-        return ()
-    named = clip_id("", clip.time_start, clip.time_end)
-    return tuple(dict.fromkeys((named, f"_{clip.time_start:010.3f}_{clip.time_end:010.3f}")))
-
-
-def _without_suffix(path: str) -> str:
-    """The path without the suffix of a video; other dots belong to the name, as in `abc_000001.500_000003`."""
-    root, suffix = os.path.splitext(path)
-    return root if suffix.lower() in VIDEO_SUFFIXES else path
-
-
-def _stem(path: str) -> str:
-    return _without_suffix(path).rpartition("/")[2]

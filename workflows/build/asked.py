@@ -39,6 +39,7 @@ class Asked:
 def read_asked(files: Sequence[str], config: Selection) -> Asked:
     """Reads the annotation files and names the sources. Raises UserError for whatever is wrong with either."""
     options = SourceOptions(short_side=config.short_side)
+    cache = config.cache if isinstance(config, BuildConfig) else None
     if isinstance(config, BuildConfig):
         options = replace(
             options,
@@ -46,7 +47,7 @@ def read_asked(files: Sequence[str], config: Selection) -> Asked:
             ytdlp_options=ytdlp_options(config.ytdlp_option),
             allow_access=frozenset(comma_separated(config.allow_access)),
         )
-    sources = tuple(parse_source(text, options) for text in config.source)
+    sources = tuple(parse_source(text, options, cache) for text in config.source)
     labels = read_labels(config.labels) if config.labels else None
     annotations = load_annotations(files, labels=labels, on_bad_row=config.on_bad_row)
     settings = PlanSettings(

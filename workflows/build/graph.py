@@ -28,7 +28,7 @@ from workflows.build.disk import Disk
 from workflows.build.fetching import Fetching
 from workflows.build.processing import Processing
 from workflows.build.stages import Candidate, Fetched, Processed, Written, unspool, write
-from workflows.build.workplace import LOST, Workplace, answer, nodes, on
+from workflows.build.workplace import LOST, Workplace, answer, nodes, on, this_node
 
 OPEN_SHARDS = 8
 """Shards in hand at a time, of local files and of the network each."""
@@ -119,6 +119,7 @@ class Graph:
         self._tidying: list[ray.ObjectRef] = []
         self._idle_since: float | None = None
         self._relieved: set[str] = set()
+        self._home = this_node()
 
     def run(self) -> None:
         """Raises WorkRemains when only paused egresses are left for longer than allowed, JobFailed when another
@@ -202,7 +203,7 @@ class Graph:
         if is_network(source):
             self.fetching.want(step.source, hand.clip)
             return True
-        candidates = [Candidate(media) for media in cast(LocalSource, source).candidates(hand.clip)]
+        candidates = [Candidate(media, home=self._home) for media in cast(LocalSource, source).candidates(hand.clip)]
         if not candidates:
             self.attempts.add(hand.clip.clip_id, Event(step.source, "not_found", f"{source.name}: no file"))
             return False

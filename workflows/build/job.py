@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import ray
 from rich.console import Console
 from rich.table import Table
 
+from kinetics_pipeline.cache import cache_folder
 from kinetics_pipeline.errors import JobFailed, WorkRemains
 from kinetics_pipeline.flow import require_backend
 from kinetics_pipeline.plan import Plan, PlannedShard, make_plan
@@ -248,11 +248,3 @@ def traffic(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 def asked_labels(asked: Asked, existing: Dataset | None) -> list[str]:
     """The class list to begin a dataset with; an existing one keeps its own."""
     return existing.classes if existing is not None else asked.annotations.labels
-
-
-def cache_folder(given: Path | None) -> Path:
-    """`--cache`, else the user's cache folder (XDG Base Directory Specification)."""
-    if given is not None:
-        return given.expanduser()
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "kinetics-pipeline"

@@ -89,7 +89,8 @@ class Processing:
             )
             ref = self._submit(arguments)
             self.running[ref] = (job, now)
-            self.disk.promise(ref, self.disk.rows([job.clip]))
+            unpacked = sum(one.media.inside.size for one in job.candidates if one.media.inside)
+            self.disk.promise(ref, self.disk.rows([job.clip]) + unpacked)
         for ref, (_, started) in self.running.items():
             # The stage has limits of its own; this one is for a process that no longer obeys them. A job may first
             # have waited for another to leave its core.

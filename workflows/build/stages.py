@@ -24,6 +24,7 @@ from kinetics_pipeline.shards.spool import Spool
 from kinetics_pipeline.shards.storage import open_store
 from kinetics_pipeline.shards.writer import Superseded, write_shard
 from kinetics_pipeline.sources.base import Download, Media, NetworkSource
+from kinetics_pipeline.sources.tars import unpack
 from workflows.build.lease import is_current
 from workflows.build.workplace import Located, Workplace, bring, this_node
 
@@ -41,6 +42,8 @@ class Candidate:
 
     media: Media
     node: str | None = None
+    home: str | None = None
+    """Of a file within an archive: the node that read the archive first, and has its points."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +114,14 @@ def process(
     """
     with workplace.desk() as desk:
         media = []
-        for candidate in candidates:
+        for number, candidate in enumerate(candidates):
             path = candidate.media.path
+            if candidate.media.inside is not None:
+                try:
+                    path = _unpacked(candidate, desk / str(number))
+                except OSError as error:
+                    reason = f"{path.name} cannot be read on its node: {error.strerror or type(error).__name__}"
+                    return Processed(replace(before, outcome="internal", detail=reason), "")
             if candidate.node is not None:
                 try:
                     path = bring(Located(path, candidate.node), desk)
@@ -137,6 +146,18 @@ def process(
         record = replace(record, detail=detail)
         Spool(workplace.spool).put(record, done.payload)
     return Processed(record, this_node(), len(done.payload))
+
+
+def _unpacked(candidate: Candidate, desk: Path) -> Path:
+    """A video of an archive as a file in `desk`. Raises OSError."""
+    inside = candidate.media.inside
+    assert inside is not None
+    desk.mkdir()
+    points = inside.points
+    if points is not None:
+        assert candidate.home is not None
+        points = bring(Located(points, candidate.home), desk)
+    return unpack(candidate.media, desk, points)
 
 
 def _kept(done: Made, clip: Clip, keep: str, desk: Path, time_limit: float) -> Made:

@@ -81,4 +81,7 @@ def _no_cuda() -> str | None:
         return "triton is not installed"
     import torch
 
-    return None if torch.cuda.is_available() else "torch sees no GPU"
+    if not torch.cuda.is_available():
+        return "torch sees no GPU"
+    major, minor = torch.cuda.get_device_capability()
+    return None if major >= 7 else f"the GPU's compute capability is {major}.{minor}, and Triton needs 7.0"

@@ -20,6 +20,9 @@ from kinetics_pipeline.flow.parameters import TVL1
 SHARE_OF_FREE_MEMORY = 0.7
 """What a batch may take: other actors may share the GPU, and torch's allocator needs room to move."""
 
+MOST_PAIRS = 30_000
+"""Pairs of a batch: CUDA allows 65,535 programs along a grid's second axis, and the median has two a pair."""
+
 
 def flow(grey: NDArray[np.uint8], parameters: TVL1) -> NDArray[np.float32]:
     """float32 [T-1, 2, H, W] in px, (u, v), of uint8 [T, H, W]."""
@@ -72,4 +75,5 @@ def _first_batch(height: int, width: int, pairs: int) -> int:
         return pairs
     free, _ = torch.cuda.mem_get_info()
     reserved = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-    return max(1, min(pairs, int((free + reserved) * SHARE_OF_FREE_MEMORY / bytes_per_pair(height, width))))
+    fitting = int((free + reserved) * SHARE_OF_FREE_MEMORY / bytes_per_pair(height, width))
+    return max(1, min(pairs, MOST_PAIRS, fitting))

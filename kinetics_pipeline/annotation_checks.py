@@ -67,7 +67,8 @@ class CheckedRows:
         self, rows: list[Row], document: np.ndarray, origins: list[tuple[str, str]], labels: Sequence[str] | None
     ) -> None:
         columns: Any = zip(*rows, strict=True) if rows else [()] * len(Row._fields)
-        self.lines, self.videos, self.paths, self.labels, starts, ends, splits = map(_objects, columns)
+        read = tuple(map(_objects, columns))
+        self.lines, self.videos, self.paths, self.labels, starts, ends, splits, self.lists, self.actions = read
         self.document, self.origins = document, origins
         self.wrong = np.full(len(rows), None, dtype=object)
         self._check_names()
@@ -114,6 +115,9 @@ class CheckedRows:
         }
         if self._is(self.paths[kept]).any():
             columns["path"] = self.paths[kept]
+        for name, column in (("lists", self.lists), ("actions", self.actions)):
+            if self._is(column[kept]).any():
+                columns[name] = column[kept]
         # Series of objects, for pandas would make NaN of a None in its own strings.
         return pd.DataFrame(
             {name: pd.Series(column, dtype=column.dtype) for name, column in columns.items()}

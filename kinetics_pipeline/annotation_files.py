@@ -30,6 +30,8 @@ Format = Literal["csv", "json"]
 FORMATS: dict[str, Format] = {".csv": "csv", ".txt": "csv", ".json": "json"}
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 ALLOWED = ".csv, .txt or .json, plain, .gz, or inside a .zip, .tar, .tar.gz or .tgz"
+SPLIT_LIST = re.compile(r"(?:train|test)list\d\d\.txt|classInd\.txt|.+_test_split[123]\.txt")
+"""Files of UCF-101's and HMDB-51's lists of splits, as distributed."""
 MAX_BYTES = 1 << 30
 """Of one file and of all that is unpacked from it; the largest published, Kinetics-700's train.json, has 0.15 GB."""
 CONNECT_SECONDS, READ_SECONDS, DOWNLOAD_SECONDS = 10.0, 30.0, 900.0
@@ -218,6 +220,8 @@ def _chosen(names: list[str]) -> list[str]:
         plain = PurePosixPath(name[:-3]) if name.lower().endswith(".gz") else path
         if plain.suffix.lower() in (".csv", ".json") and not path.name.startswith(".") and "__MACOSX" not in path.parts:
             kinds.setdefault(str(plain.with_suffix("")), {}).setdefault(plain.suffix.lower(), name)
+    if not kinds:
+        return [name for name in sorted(names) if SPLIT_LIST.fullmatch(PurePosixPath(name).name)]
     return [kind.get(".csv") or kind[".json"] for kind in kinds.values()]
 
 

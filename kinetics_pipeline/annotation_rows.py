@@ -16,6 +16,7 @@ from operator import itemgetter
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
+from kinetics_pipeline import charades
 from kinetics_pipeline.annotation_files import Document
 from kinetics_pipeline.errors import UserError
 
@@ -53,6 +54,10 @@ class Row(NamedTuple):
     time_start: str | float | None
     time_end: str | float | None
     split: str | None
+    lists: str | None = None
+    """Names of the lists that a clip is on, as `train1 test2 train3`: UCF-101 and HMDB-51 split their clips thrice."""
+    actions: str | None = None
+    """`label start end;...`: of a clip with several labels, each in its own time."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,12 @@ def _parse_csv(document: Document) -> tuple[list[Row], list[BadRow]]:
     cells = list(_csv_rows(document, bad))
     if not cells:
         return [], bad
+    if charades.is_header(cells[0][1]):
+        rows, wrong = charades.read_rows(cells)
+        return [Row(line, video, None, None, None, None, None, None, acts) for line, video, acts in rows], [
+            *bad,
+            *(BadRow(document.name, line, reason) for line, reason in wrong),
+        ]
     header = [re.sub(r"[\s-]+", "_", cell.strip().lower()) for cell in cells[0][1]]
     if _is_header(header):
         return _with_header(document.name, header, cells[1:], bad), bad

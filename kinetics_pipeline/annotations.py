@@ -2,6 +2,7 @@
 
 The table is a DataFrame with the columns `clip_id`, `video_id`, `time_start`, `time_end` (float64, seconds to the
 millisecond; NaN for a whole video), `label` (None for a clip without one), `split`, and `path` when rows name files.
+`lists` and `actions` are there for datasets with several splits or several labels a clip: see `annotation_rows.Row`.
 Rows stand in the order of the files. A `clip_id` appears once.
 
 Times that a row leaves out ask for the whole video. Where a row names no split, the file's name does (`train`, `val`,
@@ -20,11 +21,13 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 
+from kinetics_pipeline import charades
 from kinetics_pipeline.annotation_checks import CheckedRows, Duplicate, split_in_name
-from kinetics_pipeline.annotation_files import open_annotations, read_text
+from kinetics_pipeline.annotation_files import Document, open_annotations, read_text
 from kinetics_pipeline.annotation_rows import BadRow, Row, parse, shown
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.records import Clip
+from kinetics_pipeline.split_lists import ALL, open_lists, read_lists, split_lists
 
 __all__ = ["Annotations", "BadRow", "Duplicate", "clips_of", "load_annotations", "read_annotations", "read_labels"]
 
@@ -71,16 +74,25 @@ def load_annotations(
     document_of: list[int] = []
     bad: list[tuple[int, BadRow]] = []
     hashes: dict[str, str] = {}
+    lists: list[Document] = []  # read together: each says one of the splits of the same clips
     for path in paths:
-        opened = open_annotations(path)
+        opened = open_lists(Path(path)) if Path(path).is_dir() else open_annotations(path)
         name = _unused(opened.name, hashes)
         hashes[name] = opened.sha256
-        for document in opened.documents:
+        of_splits, others = split_lists(opened.documents)
+        lists += of_splits
+        for document in others:
             parsed, broken = parse(document)
             document_of += [len(origins)] * len(parsed)
             bad += [(len(origins), row) for row in broken]
             rows += parsed
             origins.append((name + document.name.removeprefix(opened.name), split_in_name(document.name)))
+    if lists:
+        parsed, broken = read_lists(lists)
+        document_of += [len(origins)] * len(parsed)
+        bad += [(len(origins), row) for row in broken]
+        rows += parsed
+        origins.append((lists[0].name, ALL))
     checked = CheckedRows(rows, np.array(document_of, dtype=np.intp), origins, labels)
     table, duplicates = checked.table()
     bad_rows = _in_order(bad + checked.bad_rows())
@@ -88,7 +100,7 @@ def load_annotations(
         raise UserError(_told(bad_rows, len(rows) + len(bad)))
     if table.empty:
         raise UserError(f"{', '.join(hashes)}: no usable row; the first is bad: {bad_rows[0]}")
-    classes = list(labels) if labels is not None else sorted(set(table["label"]) - {None})
+    classes = list(labels) if labels is not None else sorted((set(table["label"]) - {None}) | _action_labels(table))
     return Annotations(table=table, labels=classes, bad_rows=bad_rows, duplicates=duplicates, hashes=hashes)
 
 
@@ -114,6 +126,12 @@ def clips_of(table: pd.DataFrame) -> Iterator[Clip]:
     for name, video, start, end, label, split, path in zip(*columns, paths, strict=True):
         whole = math.isnan(start)
         yield Clip(name, video, None if whole else start, None if whole else end, label, split, path)
+
+
+def _action_labels(table: pd.DataFrame) -> set[str]:
+    if "actions" not in table:
+        return set()
+    return {action.label for text in table["actions"] if text for action in charades.parse_actions(text)}
 
 
 def _unused(name: str, taken: Container[str]) -> str:

@@ -44,6 +44,8 @@ SCHEMA = pa.schema(
         ("shard", pa.string()),
     ]
 )
+JOINED = pa.schema([("lists", pa.string()), ("actions", pa.string())])
+"""What a clip may have beside one label, as the annotations give it; columns of the plans of datasets that have it."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class Plan:
 
     def frame(self) -> pd.DataFrame:
         """As `read_annotations` gives clips (None for no label or path, NaN for no times), with the plan's columns."""
-        columns = {name: self.table[name] for name in SCHEMA.names}
+        columns = {name: self.table[name] for name in self.table.column_names}
         return pd.DataFrame(
             {
                 name: pd.Series(column.to_pylist(), dtype=object)
@@ -130,8 +132,9 @@ class Plan:
     def from_parquet_bytes(cls, data: bytes) -> Plan:
         """Raises ValueError when the bytes are no plan."""
         try:
-            table = pq.read_table(io.BytesIO(data), columns=SCHEMA.names)
-            return cls(table.cast(SCHEMA))
+            file = pq.ParquetFile(io.BytesIO(data))
+            schema = _with_joined(set(file.schema_arrow.names))
+            return cls(file.read(columns=schema.names).select(schema.names).cast(schema))
         except (pa.ArrowException, OSError, ValueError) as error:
             raise ValueError(f"no plan: {error}") from error
 
@@ -244,5 +247,11 @@ def _table(clips: pd.DataFrame, local: np.ndarray, packed: list[list[int]], next
         "source": np.where(local[order], "local", "network"),
         "shard": names,
     }
+    schema = _with_joined({name for name in JOINED.names if name in inner and inner[name].notna().any()})
+    columns |= {name: inner[name] for name in JOINED.names if name in schema.names}
     # from_pandas: a NaN time is a null.
-    return pa.table([pa.array(columns[f.name], type=f.type, from_pandas=True) for f in SCHEMA], schema=SCHEMA)
+    return pa.table([pa.array(columns[f.name], type=f.type, from_pandas=True) for f in schema], schema=schema)
+
+
+def _with_joined(there: set[str]) -> pa.Schema:
+    return pa.schema([*SCHEMA, *(field for field in JOINED if field.name in there)])

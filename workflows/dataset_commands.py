@@ -98,9 +98,42 @@ def repair(output: str, /, *, quick: Annotated[bool, Flag] = False) -> None:
     job(output, quick)
 
 
+def forget(
+    output: str,
+    /,
+    *,
+    ids: Path,
+    reason: str,
+    kept: Annotated[tuple[str, ...], Flag] = (),
+    runs: Annotated[tuple[Path, ...], Parameter(negative=(), consume_multiple=True)] = (),
+) -> None:
+    """Withdraw clips for good: from the shards, from kept segments, and from every later build.
+
+    Run it again if it was interrupted. It is done at once for who reads the dataset; rewriting the shards follows.
+
+    Parameters
+    ----------
+    output
+        The dataset.
+    ids
+        A file with a clip_id or a video id a line; a video's stands for all its clips, also those asked later.
+    reason
+        Why, in a line: it is kept with the records.
+    kept
+        A folder or URI that --keep-clips filled, besides that of the last build.
+    runs
+        Run folders, or folders of such: those trained on what is withdrawn are named.
+    """
+    from workflows.tools.forget import forget as job
+
+    job(output, ids, reason, kept, runs)
+
+
 def register(app: App, tools: App) -> None:
     """Adds the commands to the command line and to its `tools`."""
-    for command in (verify, report, compare):
-        app.command(command)
-    for command in (inspect, repair):
-        tools.command(command)
+    app.command(verify)
+    app.command(report)
+    app.command(compare)
+    tools.command(inspect)
+    tools.command(repair)
+    tools.command(forget)

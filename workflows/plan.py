@@ -33,9 +33,10 @@ def plan(files: Sequence[str], config: PlanConfig) -> None:
         dataset.recipe.require_same(recipe)
         dataset.require_classes(asked.annotations.labels)
     unfinished = dataset.unfinished() if dataset else None
+    table = asked.annotations.table
     planned = make_plan(
-        asked.annotations.table,
-        outcomes=dataset.outcomes() if dataset else {},
+        table,
+        outcomes=dataset.settled(dict(zip(table["clip_id"], table["video_id"], strict=True))) if dataset else {},
         settings=asked.settings,
         held_locally=asked.held_locally,
         next_shard=dataset.next_shard_numbers() if dataset else {},

@@ -36,7 +36,7 @@ def report(uri: str, certificate: Path | None) -> None:
     for name, value in made.fingerprint.to_json().items():
         console.print(f"  {name} {value}")
     for stone in dataset.tombstones():
-        console.print(f"withdrawn on {stone.time[:10]}: {len(stone.clips)} clips ({stone.reason})")
+        console.print(f"withdrawn on {stone.time[:10]}: {len(stone.held)} clips ({stone.reason})")
     if certificate is not None:
         write_certificate(made, certificate)
         console.print(f"the certificate is {certificate}: compare it with `kinetics-pipeline compare`")

@@ -200,8 +200,9 @@ class Dataset:
                 clip_id = entry["clip_id"]
                 if plans.get(clip_id, -1) <= marker.plan:
                     plans[clip_id] = marker.plan
-                    if clip_id in withdrawn and entry["outcome"] != "withdrawn":
-                        entry = without_rows(entry, outcome="withdrawn", detail=withdrawn[clip_id])
+                    reason = withdrawn.get(clip_id) or withdrawn.get(entry["video_id"])
+                    if reason is not None and entry["outcome"] != "withdrawn":
+                        entry = without_rows(entry, outcome="withdrawn", detail=reason)
                     found[clip_id] = extract(marker, entry)
         return found
 
@@ -210,9 +211,17 @@ class Dataset:
         return self.newest(lambda _, entry: Record.from_json(entry))
 
     def outcomes(self) -> dict[str, Outcome]:
-        """The newest outcome of each clip that has one, by clip_id; `withdrawn` also of clips never planned."""
-        withdrawn: dict[str, Outcome] = dict.fromkeys(self.withdrawn(), "withdrawn")
-        return {**withdrawn, **self.newest(lambda _, entry: entry["outcome"])}
+        """The newest outcome of each clip that has one, by clip_id."""
+        return self.newest(lambda _, entry: entry["outcome"])
+
+    def settled(self, asked: Mapping[str, str]) -> dict[str, Outcome]:
+        """Of clips asked (video ids by clip_id) and of those recorded the outcomes; also of what was withdrawn before
+        it was ever tried."""
+        withdrawn = self.withdrawn()
+        early: dict[str, Outcome] = {
+            clip_id: "withdrawn" for clip_id, video in asked.items() if clip_id in withdrawn or video in withdrawn
+        }
+        return {**early, **self.outcomes()}
 
     def tombstones(self) -> list[Tombstone]:
         """Every withdrawal there was, in order. Raises JobFailed that names a damaged one."""
@@ -222,21 +231,25 @@ class Dataset:
         ]
 
     def withdrawn(self) -> dict[str, str]:
-        """Why each clip that was ever withdrawn was, by clip_id."""
-        return {clip["clip_id"]: stone.reason for stone in self.tombstones() for clip in stone.clips}
+        """Why each clip or video that was ever withdrawn was, by its id. A video's is that of all its clips."""
+        return {id_: stone.reason for stone in self.tombstones() for id_ in stone.ids}
 
     def counts(self) -> Counts:
         """What `status` shows."""
         sizes = dict(self.store.list("shards"))
         shards = [name.removesuffix(".json") for name in self.marker_names()]
-        asked = {clip_id for plan in self.plans().values() for clip_id in plan.table["clip_id"].to_pylist()}
-        never_asked = self.withdrawn().keys() - asked
-        outcomes = {clip_id: what for clip_id, what in self.outcomes().items() if clip_id not in never_asked}
+        tables = [plan.table for plan in self.plans().values()]
+        asked = {
+            clip_id: video
+            for table in tables
+            for clip_id, video in zip(table["clip_id"].to_pylist(), table["video_id"].to_pylist(), strict=True)
+        }
+        outcomes = self.settled(asked)
         failed = Counter(outcome for outcome in outcomes.values() if outcome != "ok")
         return Counts(
-            clips=len(asked | outcomes.keys()),
+            clips=len(asked.keys() | outcomes.keys()),
             ok=len(outcomes) - failed.total(),
-            pending=len(asked - outcomes.keys()),
+            pending=len(asked.keys() - outcomes.keys()),
             failed=dict(sorted(failed.items())),
             shards=len(shards),
             bytes=sum(sizes.get(shard + SUFFIX[self.recipe.layout], 0) for shard in shards),

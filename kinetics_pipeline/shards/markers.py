@@ -51,8 +51,10 @@ class Tombstone:
 
     reason: str
     time: str
-    clips: tuple[dict[str, Any], ...]
-    """`clip_id`, and `split`, `label` and `outcome` of those that had a record (else null)."""
+    ids: list[str]
+    """Of clips, or of videos: then of all their clips."""
+    held: list[dict[str, Any]]
+    """`clip_id`, `split` and `label` of the clips that the dataset held until then."""
     fingerprint: dict[str, str]
     """The dataset's, until then."""
 

@@ -144,6 +144,21 @@ def _write_rows(
     return entries, shapes
 
 
+def write_data_file(path: Path, clips: Iterable[pa.RecordBatch], recipe: Recipe, classes: Sequence[str]) -> list[Shape]:
+    """A data file of the rows of some clips, checked before and after; a local scratch file.
+
+    Raises CorruptRow for rows that are not as they were made, or were not written so.
+    """
+    shapes: list[Shape] = []
+    with _data_file(path, recipe, classes) as append:
+        for rows in clips:
+            check_rows(rows, recipe.layout)
+            shapes.append(shape_of(rows))
+            append(rows)
+    _verify(path, shapes, recipe, classes)
+    return shapes
+
+
 @contextmanager
 def _data_file(path: Path, recipe: Recipe, classes: Sequence[str]) -> Iterator[Callable[[pa.RecordBatch], None]]:
     """A function that appends a clip's rows. A local scratch file: what is left of it after an error is removed."""

@@ -1,0 +1,162 @@
+"""Takes clips out of a dataset for good.
+
+A tombstone comes first. It is one small file, and from that moment on the clips are withdrawn for whoever reads the
+dataset or builds on it. Then the shards that hold them are rewritten one by one, and at every moment each marker
+names a data file that is as it says: the new file is uploaded beside the old one (`.next`), the marker turns to it,
+the new file takes the old one's name, the marker turns back. Whoever is killed in between is gone on from by anybody.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from kinetics_pipeline.errors import JobFailed, UserError
+from kinetics_pipeline.shards.catalogue import TOMBSTONES, Dataset
+from kinetics_pipeline.shards.fingerprint import fingerprint
+from kinetics_pipeline.shards.markers import NEXT, Marker, Tombstone, sealed, without_rows
+from kinetics_pipeline.shards.payload import CorruptRow
+from kinetics_pipeline.shards.storage import Store, at_hand
+from kinetics_pipeline.shards.writer import Superseded, data_name, marker_name, opened, write_data_file
+
+LONGEST_REASON = 500
+
+
+def entomb(dataset: Dataset, ids: Collection[str], reason: str) -> Tombstone | None:
+    """Withdraws clips and videos, whether the dataset has heard of them or not. None when all of them are already.
+
+    Raises UserError for a reason that is not one line of text.
+    """
+    if not reason.strip() or len(reason) > LONGEST_REASON or any(ord(letter) < 32 for letter in reason):
+        raise UserError(f"the reason is {reason[:60]!r}; allowed: one line of up to {LONGEST_REASON} characters")
+    new = sorted(set(ids) - dataset.withdrawn().keys())
+    if not new:
+        return None
+    wanted = set(new)
+    newest = dataset.newest(
+        lambda marker, entry: (
+            {"clip_id": entry["clip_id"], "split": marker.split, "label": entry["label"]}
+            if entry["outcome"] == "ok" and not wanted.isdisjoint((entry["clip_id"], entry["video_id"]))
+            else None
+        )
+    )
+    stone = Tombstone(
+        reason=reason,
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        ids=new,
+        held=[clip for clip in newest.values() if clip is not None],
+        fingerprint=fingerprint(dataset).to_json(),
+    )
+    number = len(dataset.store.list(TOMBSTONES))
+    while not dataset.store.create_exclusive(f"{TOMBSTONES}/{number:05d}.json", sealed(vars(stone))):
+        number += 1
+    return stone
+
+
+def finish(dataset: Dataset, scratch: Path, still_current: Callable[[], bool]) -> int:
+    """Rewrites every shard that still holds a withdrawn clip, or was left half rewritten; how many. Idempotent.
+
+    Only for who holds the lease: raises Superseded when `still_current()` is false before a shard is touched. Raises
+    JobFailed for a shard that is damaged.
+    """
+    withdrawn = dataset.withdrawn()
+    if not withdrawn:
+        return 0
+    rewritten = 0
+    while waiting := _waiting(dataset, withdrawn):  # again: what a killed run left half done may hold newer ones
+        for marker in waiting:
+            if not still_current():
+                raise Superseded("nothing more is rewritten: another build has taken over this dataset")
+            try:
+                _rewrite(dataset, marker, withdrawn, scratch)
+            except (CorruptRow, FileNotFoundError) as error:
+                raise JobFailed(
+                    f"{dataset.store.uri}: shard {marker.shard} is damaged and cannot be rewritten ({error}); "
+                    "its clips are withdrawn all the same: `tools repair`, then this again"
+                ) from None
+            rewritten += 1
+    return rewritten
+
+
+def _waiting(dataset: Dataset, withdrawn: Mapping[str, str]) -> list[Marker]:
+    there = {name for name, _ in dataset.store.list("shards")}
+    return [marker for marker in dataset.markers() if _concerned(marker, withdrawn, dataset, there)]
+
+
+def remove_kept(kept: Store, withdrawn: Mapping[str, str], clips: Collection[str]) -> int:
+    """Removes the kept segments (`{split}/{clip_id}.mp4`) of withdrawn clips, and of `clips`; how many."""
+    removed = 0
+    for name, _ in kept.list():
+        stem = name.rpartition("/")[2].removesuffix(".mp4")
+        video = stem.rsplit("_", 2)[0] if stem.count("_") >= 2 else stem
+        if name.endswith(".mp4") and (stem in withdrawn or video in withdrawn or stem in clips):
+            kept.delete(name)
+            removed += 1
+    return removed
+
+
+def _concerned(marker: Marker, withdrawn: Mapping[str, str], dataset: Dataset, there: Collection[str]) -> bool:
+    layout = dataset.recipe.layout
+    return (
+        marker.file != marker.shard
+        or data_name(marker.shard + NEXT, layout) in there
+        or (marker.sha256 is None and data_name(marker.shard, layout) in there)
+        or any(entry["outcome"] != "withdrawn" and _reason(entry, withdrawn) is not None for entry in marker.clips)
+    )
+
+
+def _reason(entry: Mapping[str, Any], withdrawn: Mapping[str, str]) -> str | None:
+    return withdrawn.get(entry["clip_id"]) or withdrawn.get(entry["video_id"])
+
+
+def _rewrite(dataset: Dataset, marker: Marker, withdrawn: Mapping[str, str], scratch: Path) -> None:
+    store, layout, shard = dataset.store, dataset.recipe.layout, marker.shard
+    own, following = data_name(shard, layout), data_name(shard + NEXT, layout)
+    document = json.loads(store.read(marker_name(shard)))
+    scratch.mkdir(parents=True, exist_ok=True)
+    if marker.file == shard:
+        survivors = [e for e in marker.clips if e["outcome"] == "ok" and _reason(e, withdrawn) is None]
+        document["clips"] = [_told(entry, withdrawn) for entry in document["clips"]]
+        if not survivors:
+            store.write(marker_name(shard), sealed({**document, "bytes": 0, "sha256": None}))
+        elif len(survivors) == sum(entry["outcome"] == "ok" for entry in marker.clips):
+            store.write(marker_name(shard), sealed(document))
+        else:
+            unfinished = scratch / f"{shard}.{uuid.uuid4().hex}{Path(own).suffix}"
+            try:
+                with at_hand(store, own, scratch) as path:
+                    _write(unfinished, path, survivors, dataset)
+                with unfinished.open("rb") as data:
+                    document["sha256"] = hashlib.file_digest(data, "sha256").hexdigest()
+                document["bytes"] = unfinished.stat().st_size
+                store.upload(unfinished, following)
+                store.write(marker_name(shard), sealed({**document, "file": shard + NEXT}))
+            finally:
+                unfinished.unlink(missing_ok=True)
+            marker = Marker(**{**vars(marker), "file": shard + NEXT})
+    if marker.file != shard:
+        with at_hand(store, following, scratch) as path:
+            store.upload(path, own)
+        store.write(marker_name(shard), sealed({k: v for k, v in document.items() if k != "file"}))
+    elif not any(entry["outcome"] == "ok" for entry in document["clips"]):
+        store.delete(own)
+    store.delete(following)
+
+
+def _told(entry: Mapping[str, Any], withdrawn: Mapping[str, str]) -> dict[str, Any]:
+    reason = _reason(entry, withdrawn)
+    return dict(entry) if reason is None else without_rows(entry, outcome="withdrawn", detail=reason)
+
+
+def _write(to: Path, path: Path, survivors: Sequence[Mapping[str, Any]], dataset: Dataset) -> None:
+    with opened(path, dataset.recipe.layout) as read:
+        clips = (read(entry["first_row"], entry["rows"], entry["position"]) for entry in survivors)
+        shapes = write_data_file(to, clips, dataset.recipe, dataset.classes)
+    for shape, entry in zip(shapes, survivors, strict=True):
+        if (shape.clip_id, shape.content) != (entry["clip_id"], entry["content"]):
+            raise CorruptRow(f"the rows of {shape.clip_id} are not those of the marker's {entry['clip_id']}")

@@ -1,0 +1,107 @@
+"""`tools forget`: withdraws clips for good, and names the runs that were trained on them."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.records import VIDEO_ID
+from kinetics_pipeline.shards.catalogue import Dataset
+from kinetics_pipeline.shards.markers import Tombstone
+from kinetics_pipeline.shards.storage import Store, open_store
+from kinetics_pipeline.shards.withdrawal import entomb, finish, remove_kept
+from workflows.build.job import RUN
+from workflows.build.lease import Lease, is_current
+
+_ID = re.compile(VIDEO_ID.pattern + r"(_\d{6,}(\.\d{3})?_\d{6,}(\.\d{3})?)?")
+
+
+def forget(uri: str, ids: Path, reason: str, kept: Sequence[str], runs: Sequence[Path]) -> None:
+    """Prints what was withdrawn and which runs were trained on it.
+
+    Raises UserError for a file without ids, or while the dataset is being built.
+    """
+    dataset = Dataset.open(uri)
+    asked = _ids(ids)
+    configs = list(_runs(runs))
+    with Lease.acquire(dataset.store) as lease, tempfile.TemporaryDirectory() as scratch:
+        stone = entomb(dataset, asked, reason)
+        if stone is None:
+            print(f"all {len(asked)} ids are withdrawn already")
+        else:
+            print(f"{len(stone.ids)} ids are withdrawn from now on; the dataset held {len(stone.held)} clips of them")
+        rewritten = finish(dataset, Path(scratch), lambda: is_current(dataset.store, lease.generation))
+        print(f"{rewritten} shards were rewritten")
+        withdrawn = dataset.withdrawn()
+        stones = [s for s in dataset.tombstones() if not set(s.ids).isdisjoint(asked)]
+        held = {clip["clip_id"] for s in stones for clip in s.held}
+        for place in _kept(dataset, kept):
+            print(f"{remove_kept(place, withdrawn, held)} kept segments were removed from {place.uri}")
+    for folder, config in configs:
+        if told := _trained(config, dataset, stones):
+            print(f"{folder} {told}")
+
+
+def _ids(file: Path) -> list[str]:
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--ids is {file}, which cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    ids = []
+    for number, line in enumerate(lines, start=1):
+        if id_ := line.strip():
+            if not _ID.fullmatch(id_):
+                raise UserError(f"--ids is {file}, whose line {number} is {id_[:60]!r}; allowed: a clip_id or video id")
+            ids.append(id_)
+    if not ids:
+        raise UserError(f"--ids is {file}, which names nothing; allowed: a clip_id or video id a line")
+    return ids
+
+
+def _kept(dataset: Dataset, given: Sequence[str]) -> list[Store]:
+    """Where segments are kept: what is given, and what the last build said."""
+    places = list(given)
+    if dataset.store.exists(RUN) and (last := json.loads(dataset.store.read(RUN))["config"].get("keep_clips")):
+        places.append(last)
+    return [open_store(place) for place in dict.fromkeys(places)]
+
+
+def _runs(folders: Sequence[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The run folders given, or those in a folder given, with their configs. Raises UserError where there is none."""
+    for folder in folders:
+        configs = (
+            [folder / "config.json"] if (folder / "config.json").is_file() else sorted(folder.glob("*/config.json"))
+        )
+        if not configs:
+            raise UserError(f"--runs names {folder}, which is no run folder and holds none")
+        for config in configs:
+            try:
+                document = json.loads(config.read_bytes())
+            except ValueError:
+                raise UserError(f"--runs names {config.parent}, whose config.json is damaged") from None
+            if isinstance(document, dict) and document.get("command") == "train":
+                yield config.parent, document
+
+
+def _trained(run: dict[str, Any], dataset: Dataset, stones: Sequence[Tombstone]) -> str:
+    """What to say of a run; empty when it has nothing to do with what was withdrawn."""
+    told = []
+    for stone in stones:
+        chosen = [
+            clip["clip_id"]
+            for clip in stone.held
+            if clip["label"] in run["classes"] and clip["split"] == run["config"].get("train_split", "train")
+        ]
+        if not chosen:
+            continue
+        of_then = run["dataset"]["fingerprint"].get("content") == stone.fingerprint["content"]
+        if of_then and run["config"].get("examples_per_class") is None:
+            told.append(f"was trained on {len(chosen)} withdrawn clips, as {chosen[0]}")
+        elif of_then or run["dataset"]["uri"] == dataset.store.uri:
+            told.append(f"may have been trained on {len(chosen)} withdrawn clips, as {chosen[0]}")
+    return "; ".join(told)

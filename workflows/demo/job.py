@@ -27,12 +27,12 @@ MARK = ".kinetics-demo"
 SHORT_SIDE = 64
 CLIPS_PER_SHARD = 8
 TRAINING = {
-    "batch-size": "4",
+    "batch-size": "6",
     "frames": "16",
     "crop": "56",
     "learning-rate": "0.02",
     "warmup": "20",
-    "dropout": "0.3",
+    "dropout": "0",
     "clip-gradients": "5",
     "evaluate-every": "0",
 }

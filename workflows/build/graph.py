@@ -9,15 +9,14 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import ray
 
 from kinetics_pipeline.errors import JobFailed, WorkRemains
-from kinetics_pipeline.plan import Plan, PlannedShard
+from kinetics_pipeline.plan import Plan
 from kinetics_pipeline.policy import Done, Event, Try, decide
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Clip, Record
@@ -26,50 +25,21 @@ from workflows.build import fetching, processing
 from workflows.build.attempts import Attempts
 from workflows.build.disk import Disk
 from workflows.build.fetching import Fetching
+from workflows.build.open_shards import LOCAL, NETWORK, InHand, Open, OpenShards
 from workflows.build.processing import Processing
 from workflows.build.stages import Candidate, Fetched, Processed, Written, unspool, write
 from workflows.build.workplace import LOST, Workplace, answer, nodes, on, this_node
 
-OPEN_SHARDS = 8
-"""Shards in hand at a time, of local files and of the network each."""
 TICK = 0.5
 """Seconds the driver waits for something to happen before it looks at the clock."""
 SHORT_AT_LEAST = 5.0
 """Seconds without anything in flight, and without room, after which no room is to be expected from this run."""
-LOCAL, NETWORK = 0, 1
-"""The two walks over a plan's shards."""
 LOST_AT_MOST = 3
 """Times that a clip's work may vanish with its worker before that counts as an attempt."""
 
 
 class Interrupted(Exception):
     """The user or the system asked the run to end."""
-
-
-@dataclass
-class InHand:
-    """A clip of an open shard."""
-
-    clip: Clip
-    label: int
-    shard: str
-    requests: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)
-    record: Record | None = None
-    home: str = ""
-    """The node that has its encoded rows."""
-    lost: int = 0
-
-
-@dataclass
-class Open:
-    """A shard some of whose clips are not finished."""
-
-    name: str
-    clips: list[str]
-    unfinished: int
-    lost: int = 0
-    """Times that it was being written when its writer or node went away."""
 
 
 class Graph:
@@ -98,7 +68,7 @@ class Graph:
         should_stop: Callable[[], bool],
     ) -> None:
         self.uri, self.plan_name, self.generation = uri, plan_name, generation
-        self.recipe, self.classes, self.label_of = recipe, classes, label_of
+        self.recipe, self.classes = recipe, classes
         self.sources, self.workplace = sources, workplace
         self.fetching, self.processing, self.attempts = fetching, processing, attempts
         self.disk = disk
@@ -106,13 +76,12 @@ class Graph:
         self.on_change, self.should_stop = on_change, should_stop
         self.finished: list[Record] = []
         """Records of the clips that this run finished and has not yet reported (the report takes them)."""
+        self.taken_back: list[Record] = []
+        """Of them, those that were not so after all; likewise."""
         self.committed_shards = 0
         self.committed_bytes = 0
-        self._lanes: list[Iterator[PlannedShard]] = [
-            _shards(plan, set(missing), local=local) for local in (True, False)
-        ]
-        self._open: list[dict[str, Open]] = [{}, {}]
-        self._clips: dict[str, InHand] = {}
+        self._shards = OpenShards(plan, missing, label_of, disk)
+        self._clips = self._shards.clips
         self._later: list[tuple[float, int, str, str]] = []
         self._ticket = itertools.count()
         self._writes: dict[ray.ObjectRef, Open] = {}
@@ -146,31 +115,19 @@ class Graph:
     def _admit(self) -> bool:
         """Opens shards while there is room; whether any shard was opened."""
         opened = False
-        for lane, shards in enumerate(self._lanes):
+        for walk in (LOCAL, NETWORK):
             # Shards of the network are opened whatever waits for the cores: the lanes say how fast they are fetched.
-            while len(self._open[lane]) < OPEN_SHARDS and (lane == NETWORK or not self._has_enough_local_work()):
-                following = next(shards, None)
-                if following is None:
+            while walk == NETWORK or self.processing.backlog < 4 * self.processing.places:
+                shard = self._shards.open_next(walk, self._being_made())
+                if shard is None:
                     break
-                if self._clips and not self.disk.opens(following, self._still_to_come()):
-                    self._lanes[lane] = itertools.chain([following], shards)
-                    break
-                name = following.name
-                self._open[lane][name] = Open(name, [clip.clip_id for clip in following.clips], len(following.clips))
-                for clip in following.clips:
-                    self._clips[clip.clip_id] = InHand(clip, self.label_of(clip), name)
-                for clip in following.clips:
-                    self._take_up(clip.clip_id)
+                for hand in shard.hands:
+                    self._take_up(hand.clip.clip_id)
                 opened = True
         return opened
 
-    def _still_to_come(self) -> int:
-        """Bytes that the unfinished clips of open shards will take in the cache, beyond those being made."""
-        made = {job.clip.clip_id for job, _ in self.processing.running.values()}
-        return self.disk.rows(hand.clip for id_, hand in self._clips.items() if hand.record is None and id_ not in made)
-
-    def _has_enough_local_work(self) -> bool:
-        return self.processing.backlog >= 4 * self.processing.places
+    def _being_made(self) -> set[str]:
+        return {job.clip.clip_id for job, _ in self.processing.running.values()}
 
     def _take_up(self, clip_id: str) -> None:
         """A clip whose shard has just been opened: finished by an earlier run, or to be begun."""
@@ -192,6 +149,7 @@ class Graph:
                 return
             if delay and decision.after_seconds > 0:
                 due = time.monotonic() + decision.after_seconds
+                hand.on_network = is_network(self.sources[decision.source])
                 heapq.heappush(self._later, (due, next(self._ticket), clip_id, decision.source))
                 return
             if self._begin(hand, decision):
@@ -201,6 +159,7 @@ class Graph:
         """Starts one try; False when a local source has no file for the clip, which is now an event."""
         source = self.sources[step.source]
         if is_network(source):
+            hand.on_network = True
             self.fetching.want(step.source, hand.clip)
             return True
         candidates = [Candidate(media, home=self._home) for media in cast(LocalSource, source).candidates(hand.clip)]
@@ -211,6 +170,7 @@ class Graph:
         return True
 
     def _process(self, hand: InHand, source: str, candidates: Sequence[Candidate]) -> None:
+        hand.on_network = False
         before = self._record(hand, outcome="internal", detail=_details(self.attempts.of(hand.clip.clip_id)))
         self.processing.add(processing.Job(hand.clip, source, tuple(candidates), hand.label, before))
 
@@ -236,7 +196,7 @@ class Graph:
 
     def _allowance(self, video_id: str) -> int | None:
         """The bytes that a download of the video may write, or None when it has to wait for room."""
-        allowance = self.disk.download(video_id, self._still_to_come())
+        allowance = self.disk.download(video_id, self._shards.still_to_come(self._being_made()))
         if allowance is None:
             self._relieve()
         return allowance
@@ -244,10 +204,7 @@ class Graph:
     def _relieve(self) -> None:
         """Takes away the downloads of finished clips before their shard is committed, because room is short. At worst,
         should the node with the finished clip go, one is fetched again."""
-        needed = {hand.clip.video_id for hand in self._clips.values() if hand.record is None}
-        done = (
-            {hand.clip.video_id for hand in self._clips.values() if hand.seconds.get("fetch")} - needed - self._relieved
-        )
+        done = self._shards.finished_videos() - self._relieved
         if done:
             self._relieved |= done
             self._tidying += self.fetching.forget(self._downloads(done))
@@ -325,15 +282,14 @@ class Graph:
     def _take_back(self, videos: frozenset[str]) -> None:
         """A burst of doubtful failures says that the extractor is broken or the address blocked: none of the videos
         concerned is charged with it, and those that had come to their end begin again."""
+        writing = {shard.name for shard in self._writes.values()}
         for clip_id, hand in self._clips.items():
-            shard = self._shard(hand.shard)
-            if hand.clip.video_id not in videos or shard in self._writes.values():
+            if hand.clip.video_id not in videos or hand.shard in writing or not self.attempts.uncharge(clip_id):
                 continue
-            if not self.attempts.uncharge(clip_id) or hand.record is None:
-                continue
-            hand.record = None
-            shard.unfinished += 1
-            self._advance(clip_id, delay=False)
+            if hand.record is not None:
+                self.taken_back.append(hand.record)
+                hand.record = None
+                self._advance(clip_id, delay=False)
 
     def _processed(self, job: processing.Job, result: Processed | str) -> None:
         hand = self._clips[job.clip.clip_id]
@@ -363,31 +319,22 @@ class Graph:
         hand = self._clips[clip_id]
         hand.record, hand.home = record, home
         self.finished.append(record)
-        self._shard(hand.shard).unfinished -= 1
 
     def _write_what_is_full(self) -> None:
         """A shard with a failure that may yet turn out to be a burst's waits until that is known."""
-        writing = {shard.name for shard in self._writes.values()}
-        suspected: frozenset[str] | None = None
-        for shard in [shard for lane in self._open for shard in lane.values() if shard.unfinished == 0]:
-            if shard.name in writing:
-                continue
-            if suspected is None:
-                suspected = self.fetching.suspected(more_to_come=bool(self._later))
-            hands = [self._clips[clip_id] for clip_id in shard.clips]
-            rows = self.disk.rows(hand.clip for hand in hands if hand.home)
-            if not self.disk.write(rows, only=not self._writes):
-                continue
-            if not any(h.clip.video_id in suspected and h.record and h.record.outcome != "ok" for h in hands):
+        writing = set(self._writes.values())
+        full = [shard for shard in self._shards if shard not in writing and shard.unfinished == 0]
+        suspected = self.fetching.suspected(more_to_come=bool(self._later)) if full else frozenset()
+        for shard in full:
+            rows = self.disk.rows(hand.clip for hand in shard.hands if hand.home)
+            doubtful = any(not hand.home and hand.clip.video_id in suspected for hand in shard.hands)
+            if not doubtful and self.disk.write(rows, only=not self._writes):
                 self._write(shard)
 
     # From clips to a shard
 
-    def _shard(self, name: str) -> Open:
-        return next(lane[name] for lane in self._open if name in lane)
-
     def _write(self, shard: Open) -> None:
-        hands = [self._clips[clip_id] for clip_id in shard.clips]
+        hands = shard.hands
         homes = {hand.clip.clip_id: hand.home for hand in hands if hand.home}
         alive = set(nodes())
         most = max(homes.values(), key=list(homes.values()).count, default="")
@@ -420,35 +367,26 @@ class Graph:
         if written.superseded:
             raise JobFailed(f"another build of {self.uri} took over; this one has stopped")
         if written.lost:
-            shard.unfinished = len(written.lost)
             for clip_id in written.lost:
                 self._clips[clip_id].record = None
                 self._advance(clip_id, delay=False)
             return
         self.committed_shards += 1
         self.committed_bytes += written.bytes
-        self.attempts.forget(shard.clips)
+        self.attempts.forget(hand.clip.clip_id for hand in shard.hands)
         self._tidy(shard)
-        for lane in self._open:
-            lane.pop(shard.name, None)
-        for clip_id in shard.clips:
-            del self._clips[clip_id]
+        self._shards.close(shard)
 
     def _tidy(self, shard: Open) -> None:
         """Downloads and finished clips go once their shard is committed."""
-        hands = [self._clips[clip_id] for clip_id in shard.clips]
         others = {h.clip.video_id for h in self._clips.values() if h.shard != shard.name}
-        videos = {hand.clip.video_id for hand in hands} - others
+        videos = {hand.clip.video_id for hand in shard.hands} - others
         self._tidying += self.fetching.forget(self._downloads(videos))
         self._relieved -= videos
-        for node in {hand.home for hand in hands if hand.home} & set(nodes()):
-            mine = [hand.clip.clip_id for hand in hands if hand.home == node]
+        for node in {hand.home for hand in shard.hands if hand.home} & set(nodes()):
+            mine = [hand.clip.clip_id for hand in shard.hands if hand.home == node]
             self._tidying.append(unspool.options(scheduling_strategy=on(node)).remote(self.workplace, mine))
         _, self._tidying = ray.wait(self._tidying, num_returns=len(self._tidying), timeout=0)
-
-
-def _shards(plan: Plan, missing: set[str], *, local: bool) -> Iterator[PlannedShard]:
-    return (shard for shard in plan.shards() if shard.name in missing and shard.local == local)
 
 
 def _details(events: Sequence[Event]) -> str:

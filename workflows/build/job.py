@@ -21,6 +21,7 @@ from kinetics_pipeline.plan import Plan, PlannedShard, make_plan
 from kinetics_pipeline.records import Record
 from kinetics_pipeline.shards.catalogue import DATASET, Dataset, plan_name
 from kinetics_pipeline.shards.storage import open_store
+from kinetics_pipeline.shards.withdrawal import finish
 from kinetics_pipeline.sources.youtube import YouTube
 from workflows.build.asked import Asked, asked_recipe, label_numbers, read_asked, say_what_is_odd
 from workflows.build.attempts import Attempts
@@ -28,7 +29,7 @@ from workflows.build.disk import Disk
 from workflows.build.estimate import expected
 from workflows.build.fetching import Fetching, look_at_lanes
 from workflows.build.graph import Graph, Interrupted
-from workflows.build.lease import Lease
+from workflows.build.lease import Lease, is_current
 from workflows.build.processing import Processing
 from workflows.build.signals import stop_requested
 from workflows.build.stages import clear, spooled
@@ -98,6 +99,7 @@ class _Build:
         self._lanes_before = look_at_lanes(lease.store)
         self.workplace = Workplace.of(cache_folder(config.cache), dataset)
         on_every_node(clear, self.workplace, everything=False)
+        finish(self.dataset, self.workplace.scratch, lambda: is_current(lease.store, lease.generation))
         began = time.monotonic()
         while (unfinished := self.dataset.unfinished()) is not None:
             self._run_plan(*unfinished)
@@ -112,9 +114,10 @@ class _Build:
         self._report(time.monotonic() - began)
 
     def _plan(self) -> Plan:
+        table = self.asked.annotations.table
         return make_plan(
-            self.asked.annotations.table,
-            outcomes=self.dataset.outcomes(),
+            table,
+            outcomes=self.dataset.settled(dict(zip(table["clip_id"], table["video_id"], strict=True))),
             settings=self.asked.settings,
             held_locally=self.asked.held_locally,
             next_shard=self.dataset.next_shard_numbers(),
@@ -149,6 +152,7 @@ class _Build:
             meter.say(f"plan {plan_name(number)}: {clips} clips in {len(missing)} shards")
             if found:
                 meter.say(f"{len(found)} clips were finished by an earlier run")
+            found |= withdrawn_clips(self.dataset, shards)
             paced = any(isinstance(source, YouTube) for source in self.asked.sources)
             time_needed = expected(self.dataset, plan, set(missing), rate=config.rate if paced else None)
             meter.say(f"expected: {duration(time_needed.seconds)} ({time_needed.why})")
@@ -190,7 +194,10 @@ class _Build:
             self.outcomes[record.outcome] += 1
             for stage, seconds in record.seconds.items():
                 self.seconds[stage] += seconds
-        done = meter.done + len(graph.finished)
+        for record in graph.taken_back:
+            self.outcomes[record.outcome] -= 1
+        done = meter.done + len(graph.finished) - len(graph.taken_back)
+        graph.taken_back.clear()
         graph.finished.clear()
         note = [f"{graph.committed_shards} shards"]
         resumes = graph.fetching.resumes_at()
@@ -231,6 +238,20 @@ class _Build:
         if fetched := traffic(self._lanes_before, look_at_lanes(self.lease.store)):
             console.print(fetched)
         console.print(f"{counts.shards} shards, {size(counts.bytes)} in {self.lease.store.uri}", soft_wrap=True)
+
+
+def withdrawn_clips(dataset: Dataset, shards: Sequence[PlannedShard]) -> dict[str, tuple[str, Record]]:
+    """Planned clips that were withdrawn since, as clips that are finished on no node."""
+    reasons = dataset.withdrawn()
+    return {
+        clip.clip_id: (
+            "",
+            Record(clip.clip_id, clip.video_id, clip.time_start, clip.time_end, clip.label, "withdrawn", reason),
+        )
+        for shard in shards
+        for clip in shard.clips
+        if (reason := reasons.get(clip.clip_id) or reasons.get(clip.video_id)) is not None
+    }
 
 
 def traffic(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

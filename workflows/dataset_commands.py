@@ -7,6 +7,8 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from kinetics_pipeline.recipe import Layout
+
 Flag = Parameter(negative=())
 
 
@@ -129,6 +131,44 @@ def forget(
     job(output, ids, reason, kept, runs)
 
 
+def convert(
+    source: str,
+    /,
+    *,
+    output: str,
+    layout: Layout,
+    classes: Annotated[tuple[str, ...], Flag] = (),
+    split: Annotated[tuple[str, ...], Flag] = (),
+    clips: Path | None = None,
+    examples_per_class: int | None = None,
+    clips_per_shard: int = 64,
+) -> None:
+    """Make a dataset of another layout or of fewer clips, as raw arrays that train fast; run it again to go on.
+
+    Parameters
+    ----------
+    source
+        The dataset.
+    output
+        The new dataset: a folder or a URI.
+    layout
+        JPEG in Parquet, or raw arrays in Arrow IPC.
+    classes
+        Only these classes, comma-separated or repeated; they keep their numbers.
+    split
+        Only these splits.
+    clips
+        Only the clips in this file of ids, or of this certificate.
+    examples_per_class
+        Only the first so many clips of each class and split that are ok.
+    clips_per_shard
+        At most this many clips a shard.
+    """
+    from workflows.tools.convert import convert as job
+
+    job(source, output, layout, classes, split, clips, examples_per_class, clips_per_shard)
+
+
 def register(app: App, tools: App) -> None:
     """Adds the commands to the command line and to its `tools`."""
     app.command(verify)
@@ -137,3 +177,4 @@ def register(app: App, tools: App) -> None:
     tools.command(inspect)
     tools.command(repair)
     tools.command(forget)
+    tools.command(convert)

@@ -57,16 +57,38 @@ def encode_clip(
     stored = None if flow is None else codec.quantise_flow(flow)
     if stored is not None and stored.shape != (count, 2, height, width):
         raise ValueError(f"flow is {list(stored.shape)}; the frames ask for {[count, 2, height, width]}")
+    return _encoded(clip_id, label, frames, stored, recipe)
+
+
+def recode(rows: pa.RecordBatch, made: Recipe, recipe: Recipe) -> bytes:
+    """A clip's rows, made by one recipe, as the payload of another that differs from it in storage alone.
+
+    Raises CorruptRow for rows that are not as they were written.
+    """
+    shape = shape_of(rows)
+    if made == recipe:
+        check_rows(rows, made.layout)
+        return _payload(rows.replace_schema_metadata(None))
+    frames = np.stack(list(decode_rows(rows, "rgb", made.layout)))
+    flow = None if made.flow == "none" else np.stack(list(decode_rows(rows, "flow", made.layout)))
+    return _encoded(shape.clip_id, shape.label, frames, flow, recipe)
+
+
+def _encoded(
+    clip_id: str, label: int, frames: NDArray[np.uint8], stored: NDArray[np.uint8] | None, recipe: Recipe
+) -> bytes:
     rows = [
         _row(clip_id, label, chunk, start, frames[start:end], None if stored is None else stored[start:end], recipe)
-        for chunk, start in enumerate(range(0, count, recipe.chunk_length))
-        for end in (min(start + recipe.chunk_length, count),)
+        for chunk, start in enumerate(range(0, len(frames), recipe.chunk_length))
+        for end in (min(start + recipe.chunk_length, len(frames)),)
     ]
-    schema = row_schema(recipe.layout)
-    batch = pa.RecordBatch.from_pylist(rows, schema=schema)
+    return _payload(pa.RecordBatch.from_pylist(rows, schema=row_schema(recipe.layout)))
+
+
+def _payload(rows: pa.RecordBatch) -> bytes:
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, schema) as stream:
-        stream.write_batch(batch)
+    with pa.ipc.new_stream(sink, rows.schema) as stream:
+        stream.write_batch(rows)
     return sink.getvalue().to_pybytes()
 
 

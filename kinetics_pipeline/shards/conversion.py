@@ -1,0 +1,171 @@
+"""Makes a dataset of another layout, and of fewer clips, from one that is committed, without its videos.
+
+The array layout holds the values that the parquet layout's JPEGs stand for; clips of the same layout and quality are
+copied as they are. What could not be had of the clips chosen is written down again, and withdrawals go along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from kinetics_pipeline.errors import JobFailed, UserError
+from kinetics_pipeline.plan import SCHEMA, Plan
+from kinetics_pipeline.recipe import Layout, Recipe
+from kinetics_pipeline.records import Record
+from kinetics_pipeline.shards.catalogue import TOMBSTONES, Dataset, plan_name
+from kinetics_pipeline.shards.markers import Marker
+from kinetics_pipeline.shards.payload import CorruptRow, recode
+from kinetics_pipeline.shards.storage import Store, at_hand
+from kinetics_pipeline.shards.writer import data_name, opened, write_shard
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which clips are taken; None takes all."""
+
+    classes: Collection[str] | None = None
+    splits: Collection[str] | None = None
+    clips: Collection[str] | None = None
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where a clip lies now."""
+
+    file: str | None
+    """None when it has no rows."""
+    entry: dict[str, Any]
+    split: str
+
+
+def begin(source: Dataset, target: str, layout: Layout, choice: Choice, clips_per_shard: int) -> Dataset:
+    """The dataset at `target`, with its one plan; one that was begun by the same command is gone on with.
+
+    Raises UserError for a class or split that there is not, when nothing is chosen, and when `target` is another
+    dataset.
+    """
+    if choice.classes is not None:
+        source.require_classes(choice.classes)
+    dataset = Dataset.open_or_create(target, replace(source.recipe, layout=layout), source.classes, source.annotations)
+    for name, _ in source.store.list(TOMBSTONES):
+        dataset.store.create_exclusive(name, source.store.read(name))
+    plan = _planned(source, choice, clips_per_shard)
+    if not dataset.plan_numbers():
+        dataset.add_plan(plan)
+    elif not dataset.plan(0).table.equals(plan.table):
+        raise UserError(f"{dataset.store.uri} was begun with another choice of clips; give another --output")
+    return dataset
+
+
+def _planned(source: Dataset, choice: Choice, clips_per_shard: int) -> Plan:
+    found = _sources(source)
+    splits = {place.split for place in found.values()}
+    for split in sorted(set(choice.splits or ()) - splits):
+        raise UserError(f"split is {split!r}; {source.store.uri} holds {', '.join(sorted(splits))}")
+    # In the order of the source's shards, so that each is read once, from its beginning to its end.
+    ordered = sorted(found.values(), key=lambda place: (place.entry["shard"], place.entry.get("first_row", -1)))
+    chosen = [place for place in ordered if _is_chosen(place, choice)]
+    if not any(place.file for place in chosen):
+        raise UserError(f"no clip of {source.store.uri} is left by this choice of split, classes and clips")
+    rows = []
+    counts: dict[str, int] = {}
+    for position, place in enumerate(chosen):
+        number = counts.get(place.split, 0)
+        counts[place.split] = number + 1
+        named = {name: place.entry[name] for name in ("clip_id", "video_id", "time_start", "time_end", "label")}
+        shard = f"{place.split}-{number // clips_per_shard:05d}"
+        rows.append({"position": position, **named, "split": place.split, "source": "local", "shard": shard})
+    rows.sort(key=lambda row: (row["shard"], row["position"]))
+    for position, row in enumerate(rows):
+        row["position"] = position
+    return Plan(pa.Table.from_pylist(rows, schema=SCHEMA))
+
+
+def _sources(source: Dataset) -> dict[str, _Source]:
+    def place(marker: Marker, entry: dict[str, Any]) -> _Source:
+        file = data_name(marker.file, source.recipe.layout) if entry["outcome"] == "ok" else None
+        return _Source(file, {**entry, "shard": marker.shard}, marker.split)
+
+    return source.newest(place)
+
+
+def _is_chosen(place: _Source, choice: Choice) -> bool:
+    return (
+        (choice.classes is None or place.entry["label"] in choice.classes)
+        and (choice.splits is None or place.split in choice.splits)
+        and (choice.clips is None or place.entry["clip_id"] in choice.clips)
+    )
+
+
+def convert(
+    source: Dataset,
+    dataset: Dataset,
+    scratch: Path,
+    still_current: Callable[[], bool],
+    on_shard: Callable[[int], None] = lambda done: None,
+) -> int:
+    """Commits the shards of a dataset that `begin` has planned; how many. `on_shard` hears how many are done.
+
+    Raises JobFailed when the source is damaged.
+    """
+    found = _sources(source)
+    unfinished = dataset.unfinished()
+    if unfinished is None:
+        return 0
+    number, plan, missing = unfinished
+    for done, shard in enumerate(missing, start=1):
+        clips = next(planned.clips for planned in plan.shards() if planned.name == shard)
+        with _Reader(source, scratch) as reader:
+            items = ((_record(found[c.clip_id]), reader.payload(found[c.clip_id], dataset.recipe)) for c in clips)
+            write_shard(
+                dataset.store,
+                name=shard,
+                plan=plan_name(number),
+                clips=items,
+                recipe=dataset.recipe,
+                classes=dataset.classes,
+                scratch=scratch,
+                still_current=still_current,
+            )
+        on_shard(done)
+    return len(missing)
+
+
+def _record(place: _Source) -> Record:
+    return Record.from_json(place.entry)
+
+
+class _Reader:
+    """Reads clips of one data file after the other; the one open is closed for the next."""
+
+    def __init__(self, source: Dataset, scratch: Path) -> None:
+        self._store: Store = source.store
+        self._recipe, self._scratch = source.recipe, scratch
+        self._file: str | None = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> _Reader:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def payload(self, place: _Source, recipe: Recipe) -> bytes:
+        if place.file is None:
+            return b""
+        try:
+            if place.file != self._file:
+                self._stack.close()
+                path = self._stack.enter_context(at_hand(self._store, place.file, self._scratch))
+                self._read = self._stack.enter_context(opened(path, self._recipe.layout))
+                self._file = place.file
+            rows = self._read(place.entry["first_row"], place.entry["rows"], place.entry["position"])
+            return recode(rows, self._recipe, recipe)
+        except (CorruptRow, FileNotFoundError) as error:
+            raise JobFailed(f"{self._store.uri}/{place.file} is damaged ({error}); verify the dataset") from None

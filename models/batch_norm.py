@@ -67,9 +67,10 @@ def convert_sync_batch_norm(model: nn.Module) -> nn.Module:
 def freeze_batch_norm(model: nn.Module) -> None:
     """Statistics and shifts of `model` stay as they are, in training too."""
     for module in model.modules():
-        if isinstance(module, BatchNorm):
-            module.frozen = True
-            module.bias.requires_grad_(False)
+        if hasattr(module, "frozen"):  # also that of the LSTM, which is normalised by steps
+            module.frozen = True  # type: ignore[assignment]
+            for parameter in module.parameters(recurse=False):
+                parameter.requires_grad_(False)
             module.eval()
 
 

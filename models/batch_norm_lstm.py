@@ -25,11 +25,17 @@ class StepwiseBatchNorm(nn.Module):
     def __init__(self, features: int, steps: int, momentum: float, shift: bool = True) -> None:
         super().__init__()
         self.momentum = momentum
+        self.frozen = False
         self.scale = nn.Parameter(torch.full((features,), FIRST_SCALE))
         self.shift = nn.Parameter(torch.zeros(features)) if shift else None
         self.register_buffer("running_mean", torch.zeros(steps, features))
         self.register_buffer("running_var", torch.ones(steps, features))
         self.register_buffer("steps_trained", torch.ones((), dtype=torch.long))
+
+    def train(self, mode: bool = True) -> StepwiseBatchNorm:
+        """As of any module; a frozen one stays in evaluation mode."""
+        super().train(mode and not self.frozen)
+        return self
 
     def forward(self, x: Tensor, step: int) -> Tensor:
         steps = len(self.running_mean)

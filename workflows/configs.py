@@ -200,6 +200,8 @@ class TrainConfig:
     """Batch norm over the batches of all workers."""
     freeze_batch_norm: bool = False
     """Keep batch norm as --init has it."""
+    freeze_features: bool = False
+    """Train the last layer alone, on features as --init has them (the paper's Fixed)."""
     train_split: str = "train"
     """Trained on."""
     val_split: str = "val"
@@ -225,6 +227,7 @@ class TrainConfig:
         for flag in ("loaders", "warmup", "evaluate_every", "precise_batch_norm", "seed"):
             require("--" + flag.replace("_", "-"), getattr(self, flag), getattr(self, flag) >= 0, "0 or more")
         require("--dropout", self.dropout, 0 <= self.dropout < 1, "0 to less than 1")
+        require("--init", "none", self.init is not None or not self.freeze_features, "weights, with --freeze-features")
         for flag in ("learning_rate", "clip_gradients"):
             rate = getattr(self, flag)
             require("--" + flag.replace("_", "-"), rate, rate is None or 0 < rate < float("inf"), "more than 0")

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.loading import to_device
+from kinetics_pipeline.loading.joined import joined
 from kinetics_pipeline.shards.catalogue import Dataset
 from kinetics_pipeline.shards.fingerprint import fingerprint
 from kinetics_pipeline.shards.writer import versions
@@ -162,6 +163,9 @@ def _coverage(
     """How many clips were asked of the split (or named by `--clips`), by class, and how many of them are there."""
     wanted = None if asked is None else set(asked)
     rows = dataset.newest(lambda marker, entry: (marker.split, entry["label"], entry["outcome"]))
+    if not any(of == split for of, _, _ in rows.values()):  # a list of the annotations, as `test1`
+        lists = joined(dataset, "lists", rows)
+        rows = {clip: (split, *rows[clip][1:]) for clip, names in lists.items() if split in names.split()}
     total: Counter[str] = Counter()
     ok: Counter[str] = Counter()
     for clip, (of, label, outcome) in rows.items():

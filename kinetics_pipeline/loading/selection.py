@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kinetics_pipeline.errors import JobFailed, UserError
+from kinetics_pipeline.loading.joined import joined
 from kinetics_pipeline.shards.catalogue import Dataset
 from kinetics_pipeline.shards.certificate import read_certificate
 
@@ -38,9 +39,10 @@ def select(
         raise UserError(f"{dataset.store.uri} holds no clip that is ok in a committed shard: build it first")
     if split is not None:
         there = sorted(set(index["split"].unique().to_pylist()))
-        if split not in there:
-            raise UserError(f"split is {split!r}; {dataset.store.uri} holds {', '.join(there)}")
-        index = index.filter(pc.equal(index["split"], split))
+        if split in there:
+            index = index.filter(pc.equal(index["split"], split))
+        else:
+            index = _on_list(index, dataset, split, there)
     if classes is not None:
         if unknown := sorted(set(classes) - set(dataset.classes)):
             raise UserError(f"class {unknown[0]!r} is none of the {len(dataset.classes)} of {dataset.store.uri}")
@@ -55,6 +57,17 @@ def select(
     if not len(index):
         raise UserError(f"no clip of {dataset.store.uri} is left by this choice of split, classes and clips")
     return index.combine_chunks()
+
+
+def _on_list(index: pa.Table, dataset: Dataset, name: str, splits: list[str]) -> pa.Table:
+    """The clips on a list of the annotations, as `train1`: one of several ways to part a dataset."""
+    lists = joined(dataset, "lists", index["clip_id"].to_pylist())
+    on = {clip: set(names.split()) for clip, names in lists.items()}
+    if not any(name in names for names in on.values()):
+        allowed = splits + sorted(set().union(*on.values()))
+        raise UserError(f"split is {name!r}; {dataset.store.uri} holds {', '.join(allowed)}")
+    chosen = [name in on.get(clip, ()) for clip in index["clip_id"].to_pylist()]
+    return index.filter(pa.array(chosen, pa.bool_()))
 
 
 def _ids(file: str | Path) -> set[str]:

@@ -20,7 +20,8 @@ from models.weights.torch_files import read_torch_file, write_torch_file
 FORMAT = "kinetics-pipeline checkpoint 1"
 Source = Literal["own", "port", "hassony2", "tensorflow"]
 
-_HEADS = ("logits.", "rgb_logits.", "flow_logits.")
+HEADS = ("logits.", "rgb_logits.", "flow_logits.")
+"""How the names of last layers begin."""
 _OPTIONAL = (".num_batches_tracked", ".bn.weight")
 """Nothing depends on the first; the second is the scale that TensorFlow's files do not have because it is 1."""
 
@@ -101,8 +102,8 @@ def assign(model: nn.Module, weights: Mapping[str, Tensor], path: str, *, head: 
     that does not fit."""
     own = model.state_dict()
     if not head:
-        own = {name: tensor for name, tensor in own.items() if not name.startswith(_HEADS)}
-        weights = {name: tensor for name, tensor in weights.items() if not name.startswith(_HEADS)}
+        own = {name: tensor for name, tensor in own.items() if not name.startswith(HEADS)}
+        weights = {name: tensor for name, tensor in weights.items() if not name.startswith(HEADS)}
     missing = [name for name in own if name not in weights and not name.endswith(_OPTIONAL)]
     unexpected = [name for name in weights if name not in own and not name.endswith(_OPTIONAL)]
     for what, names in (("lacks", missing), ("has what the model has not:", unexpected)):
@@ -123,7 +124,7 @@ def assign(model: nn.Module, weights: Mapping[str, Tensor], path: str, *, head: 
 
 
 def _shape_difference(name: str, found: Tensor, own: Tensor) -> str:
-    if name.startswith(_HEADS):
+    if name.startswith(HEADS):
         return f"it has {found.shape[0]} classes, the model {own.shape[0]} (or load it without its last layer)"
     if name == "Conv3d_1a_7x7.conv3d.weight" and found.ndim == 5 and found.shape[1] != own.shape[1]:
         return f"it takes {found.shape[1]} channels, the model {own.shape[1]} (RGB has 3, flow 2)"

@@ -22,6 +22,7 @@ from kinetics_pipeline.loading import ClipSampler, to_device
 from kinetics_pipeline.report.pictures import contact_sheet, flow_colours
 from models import Checkpoint, Diverged, build_model, read_checkpoint, save_checkpoint
 from models.batch_norm import convert_sync_batch_norm, freeze_batch_norm, precise_batch_norm
+from models.freezing import freeze_features
 from models.metrics import confusion, cross_entropy, top_k
 from models.precision import Precision, choose_precision
 from models.training.loop import model_inputs, train_steps
@@ -101,6 +102,8 @@ class _Session:
             self.weights_from = None if saved is not None else initial_weights(model, config.init, self.settings)
         if config.freeze_batch_norm:
             freeze_batch_norm(model)
+        if config.freeze_features:
+            freeze_features(model)
         if config.sync_batch_norm and group.size > 1 and group.device.type == "cuda":
             convert_sync_batch_norm(model)
         if saved is not None:

@@ -18,7 +18,15 @@ from cyclopts import App, CycloptsError, Parameter
 from kinetics_pipeline.errors import UserError
 from workflows import dataset_commands
 from workflows.cluster import prepare
-from workflows.configs import BuildConfig, DemoConfig, EvaluateConfig, PlanConfig, PredictConfig, TrainConfig
+from workflows.configs import (
+    BuildConfig,
+    DemoConfig,
+    EvaluateConfig,
+    PaperConfig,
+    PlanConfig,
+    PredictConfig,
+    TrainConfig,
+)
 
 PROGRAM = "kinetics-pipeline"
 INTERRUPTED = 130
@@ -260,6 +268,38 @@ def filters(picture: Path, /, *, rgb: Path | None = None, flow: Path | None = No
     from workflows.tools.filters import filters as job
 
     job(picture, rgb, flow, flat)
+
+
+paper = App(name="paper", help="The tables of the I3D paper as commands.", help_format="plaintext")
+app.command(paper)
+
+
+@paper.command
+def reproduce(table: str, /, *, config: PaperConfig | None = None) -> None:
+    """Run what a table of the paper needs and is missing, then print it beside the paper's figures.
+
+    Parameters
+    ----------
+    table
+        1 to 5, minikinetics, examples (accuracy over training examples), figure4, or motion (no data needed).
+    """
+    from workflows.paper.job import reproduce as job
+
+    job(table, config or PaperConfig())
+
+
+@paper.command
+def transfer(*, table: Annotated[bool, Parameter(negative=())] = False, config: PaperConfig | None = None) -> None:
+    """Transfer from Kinetics to UCF-101 and HMDB-51: Original, Fixed, Full-FT; Tables 4 and 5.
+
+    Parameters
+    ----------
+    table
+        Only print the tables, from the runs that are finished.
+    """
+    from workflows.paper.job import transfer as job
+
+    job(config or PaperConfig(), table=table)
 
 
 @app.meta.default

@@ -325,6 +325,42 @@ class PredictConfig:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
+class PaperConfig:
+    """What `paper` works with: what is missing here is left out of the tables, and said."""
+
+    runs: Path = Path("paper")
+    """Where runs and scores lie; what is finished there is not run again."""
+    kinetics: str | None = None
+    """The Kinetics dataset."""
+    ucf: str | None = None
+    """The UCF-101 dataset, built from its own lists."""
+    hmdb: str | None = None
+    """The HMDB-51 dataset, built from its own lists."""
+    imagenet: Path | None = None
+    """2D weights to begin with: torchvision's GoogLeNet file."""
+    mini_classes: Path | None = None
+    """miniKinetics' classes, one a line."""
+    steps: int | None = None
+    """Steps of a training on Kinetics. Default: the recipe's."""
+    transfer_steps: int = 5000
+    """Steps of a training on UCF-101 or HMDB-51."""
+    train_flags: str = ""
+    """Flags for every training, as one text: `--batch-size 8 --workers 4`."""
+    run: bool = True
+    """Run what is missing; --no-run only prints its commands and the table."""
+
+    def __post_init__(self) -> None:
+        for flag in ("steps", "transfer_steps"):
+            value = getattr(self, flag)
+            require("--" + flag.replace("_", "-"), value, value is None or value >= 1, "1 or more")
+        try:
+            shlex.split(self.train_flags)
+        except ValueError as error:
+            raise UserError(f"--train-flags cannot be read: {error}") from error
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
 class DemoConfig:
     """What `demo` does."""
 

@@ -1,0 +1,1 @@
+"""`paper`: the tables of "Quo Vadis, Action Recognition?" as commands, beside the paper's own figures."""

@@ -1,0 +1,149 @@
+"""`paper reproduce` and `paper transfer`: run what a table needs and is missing, then print it beside the paper's."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from kinetics_pipeline.errors import JobFailed, UserError
+from workflows.configs import PaperConfig
+from workflows.paper.experiments import Setting, in_order
+from workflows.paper.tables import TABLES, Cell, PaperTable
+
+SPECIAL = ("1", "figure4", "motion")
+
+
+def reproduce(name: str, config: PaperConfig) -> None:
+    """Raises UserError for a name that is none, JobFailed when a command fails."""
+    if name not in (*TABLES, *SPECIAL):
+        raise UserError(f"TABLE is {name!r}; allowed: {', '.join(sorted((*TABLES, *SPECIAL)))}")
+    console = Console(highlight=False, soft_wrap=True)
+    if name == "1":
+        from workflows.paper.architectures import print_architectures
+
+        print_architectures(console)
+    elif name == "motion":
+        from workflows.paper.motion import motion
+
+        motion(console, config)
+    elif name == "figure4":
+        _figure_4(console, setting_of(config), config)
+    else:
+        _table(console, TABLES[name](), setting_of(config), config)
+
+
+def transfer(config: PaperConfig, *, table: bool) -> None:
+    """Tables 4 and 5: what is missing is run first, unless only the table is asked."""
+    console = Console(highlight=False, soft_wrap=True)
+    for name in ("4", "5"):
+        _table(console, TABLES[name](), setting_of(config), config, run=config.run and not table)
+
+
+def setting_of(config: PaperConfig) -> Setting:
+    given = {"kinetics": config.kinetics, "mini": config.kinetics, "ucf": config.ucf, "hmdb": config.hmdb}
+    return Setting(
+        runs=config.runs,
+        datasets={place: uri for place, uri in given.items() if uri is not None},
+        imagenet=config.imagenet,
+        mini_classes=config.mini_classes,
+        flags=tuple(shlex.split(config.train_flags)),
+        steps=config.steps,
+        transfer_steps=config.transfer_steps,
+    )
+
+
+def _table(console: Console, table: PaperTable, setting: Setting, config: PaperConfig, run: bool | None = None) -> None:
+    scores = [score for score in table.scores() if score.missing(setting) is None]
+    commands: list[list[str]] = []
+    for experiment in in_order(scores):
+        if not experiment.is_trained(setting):
+            commands.append(experiment.training(setting))
+    stale = {tuple(command) for command in commands}
+    for score in scores:
+        trained_anew = any(tuple(one.training(setting)) in stale for one in score.experiments)
+        if trained_anew or score.measured(setting) is None:
+            commands.append(score.evaluation(setting))
+    _do(console, commands, config.run if run is None else run)
+    _print(console, table, setting)
+
+
+def _do(console: Console, commands: list[list[str]], run: bool) -> None:
+    for number, words in enumerate(commands, start=1):
+        console.print(f"[{number}/{len(commands)}] kinetics-pipeline {shlex.join(words)}", markup=False)
+        if run:
+            command(words)
+
+
+def command(words: list[str]) -> None:
+    """Runs one of our commands to its end, in a process of its own. Raises JobFailed when it fails."""
+    code = subprocess.run([sys.executable, "-m", "workflows", *words], check=False).returncode
+    if code in (130, -2):
+        raise KeyboardInterrupt
+    if code:
+        raise JobFailed(f"{words[0]} ended with {code}; the same command goes on from there")
+
+
+def _figure_4(console: Console, setting: Setting, config: PaperConfig) -> None:
+    from workflows.paper.tables import score_of
+
+    score = score_of("i3d", "rgb+flow", "kinetics", imagenet=True)
+    assert score is not None
+    if (lacking := score.missing(setting)) is not None:
+        raise UserError(f"{lacking} is missing: figure 4 shows I3D trained on Kinetics from ImageNet's weights")
+    rgb, flow = (one.run(setting) for one in score.experiments)
+    commands = [one.training(setting) for one in in_order([score]) if not one.is_trained(setting)]
+    picture = str(setting.runs / "figure4.png")
+    words = ["--rgb", str(rgb), "--flow", str(flow), "--flat", str(setting.imagenet)]
+    _do(console, [*commands, ["tools", "filters", picture, *words]], config.run)
+
+
+def _print(console: Console, table: PaperTable, setting: Setting) -> None:
+    drawn = Table(title=f"{table.title}: paper / here (%)", box=None, pad_edge=False, title_justify="left")
+    drawn.add_column("")
+    for column in table.columns:
+        drawn.add_column(column, justify="right")
+    for label, cells in table.rows:
+        drawn.add_row(label, *(shown(cell, setting) for cell in cells))
+    wide = Console(highlight=False, width=max(console.width, 24 + 18 * len(table.columns)), file=console.file)
+    wide.print(drawn)
+    _say_on_what(console, table, setting)
+
+
+def shown(cell: Cell, setting: Setting) -> str:
+    """The paper's figure, and the mean of what was measured: `?` where none was yet, a dash where none can be."""
+    paper = "–" if cell.paper is None else f"{cell.paper:.1f}"
+    if not cell.scores:
+        return paper if cell.paper is None else f"{paper} / –"
+    found = [score.accuracy(setting) for score in cell.scores]
+    values = [value for value in found if value is not None]
+    return f"{paper} / ?" if len(values) < len(found) else f"{paper} / {sum(values) / len(values):.1f}"
+
+
+def _say_on_what(console: Console, table: PaperTable, setting: Setting) -> None:
+    """Clips, datasets and steps behind the figures here, and what is missing."""
+    lines: dict[str, None] = {}
+    missing: dict[str, int] = {}
+    for score in table.scores():
+        results = score.measured(setting)
+        if results is None:
+            flag = score.missing(setting)
+            key = f"without {flag}" if flag else "not run yet"
+            missing[key] = missing.get(key, 0) + 1
+            continue
+        cover, print_ = results["coverage"], results["dataset"]["fingerprint"]["content"][:12]
+        steps = "/".join(str(one["step"]) for one in results["checkpoints"].values())
+        split = results["config"]["split"]
+        lines[
+            f"{score.name}: {cover['ok']} of {cover['asked']} clips of {split} in {results['dataset']['uri']} "
+            f"(content {print_}), {len(results['classes'])} classes, {steps} steps"
+        ] = None
+    if lines:
+        console.print("measured here:")
+        for line in lines:
+            console.print(f"  {line}", markup=False)
+    for why, count in missing.items():
+        console.print(f"{count} of {len(table.scores())} scores are not measured: {why}", markup=False)

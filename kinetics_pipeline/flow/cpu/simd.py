@@ -270,3 +270,19 @@ def count_up(context: Any, start: Any) -> Any:
         return builder.fadd(_splat(builder, first, kind), ir.Constant(kind, [float(i) for i in range(LANES)]))
 
     return floats(types.intp), codegen
+
+
+@intrinsic
+def prefetch(context: Any, array: Any, index: Any) -> Any:
+    """Asks for the cache line of an element that is needed soon. Unchecked, and harmless beyond the end."""
+
+    def codegen(ctx: Any, builder: Any, signature: Any, values: Any) -> Any:
+        data = ctx.make_array(signature.args[0])(ctx, builder, values[0]).data
+        address = builder.bitcast(builder.gep(data, [values[1]]), ir.IntType(8).as_pointer())
+        word = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [address.type, word, word, word])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        builder.call(function, [address, ir.Constant(word, 0), ir.Constant(word, 3), ir.Constant(word, 1)])
+        return ctx.get_dummy_value()
+
+    return types.none(array, types.intp), codegen

@@ -63,6 +63,7 @@ def test_its_story_runs_from_the_plan_to_the_python_example(pile: Pile, server: 
     for video in sorted(pile.folder.glob("*.mp4"))[:4]:
         shutil.copy(video, tmp_path / "videos")
     shutil.copy(sorted(pile.folder.glob("*.mp4"))[0], tmp_path / "video.mp4")
+    (tmp_path / "withdrawn.txt").write_text(pile.clip_ids[2] + "\n")
     story = [words for c in commands() if (words := ours(c)) and not ON_A_CLUSTER.search(c)]
     for words in dict.fromkeys(story):
         if not words.startswith("demo"):

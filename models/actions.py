@@ -86,7 +86,7 @@ class ActionScores:
         """Of one video: [classes, T] each."""
         chosen = even_frames(logits.shape[1])
         values, truth = logits.float().cpu().numpy(), targets.cpu().numpy() > 0.5
-        self._videos.append((values.max(axis=1), truth.any(axis=1)))
+        self._videos.append((values.max(axis=1), np.asarray(truth.any(axis=1))))
         self._frames.append((values[:, chosen].T, truth[:, chosen].T))
 
     def result(self) -> dict[str, float]:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.actions import upsample
 from models.batch_norm import MOMENTUM
 from models.clip_check import check_clip
 from models.inception import FEATURES, Inception, endpoint_names, initialise
@@ -45,8 +46,10 @@ class I3D(Inception):
         self.dropout = nn.Dropout(dropout)
         self.logits = Logits(num_classes)
 
-    def forward(self, video: Tensor) -> Tensor:
-        return self.dense_logits(video).mean(dim=2)
+    def forward(self, video: Tensor, every_frame: bool = False) -> Tensor:
+        """[N, classes], or for every frame [N, classes, T]: the steps' logits, linearly between them."""
+        steps = self.dense_logits(video)
+        return upsample(steps, video.shape[2]) if every_frame else steps.mean(dim=2)
 
     def dense_logits(self, video: Tensor) -> Tensor:
         """Logits [N, classes, T'] of each of the T' = ceil(T / 8) - 1 steps."""

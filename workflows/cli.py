@@ -18,15 +18,8 @@ from cyclopts import App, CycloptsError, Parameter
 from kinetics_pipeline.errors import UserError
 from workflows import dataset_commands
 from workflows.cluster import prepare
-from workflows.configs import (
-    BuildConfig,
-    DemoConfig,
-    EvaluateConfig,
-    PaperConfig,
-    PlanConfig,
-    PredictConfig,
-    TrainConfig,
-)
+from workflows.configs import BuildConfig, DemoConfig, PlanConfig
+from workflows.model_configs import EvaluateConfig, PaperConfig, PredictConfig, TrainConfig
 
 PROGRAM = "kinetics-pipeline"
 INTERRUPTED = 130

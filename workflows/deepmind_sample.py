@@ -19,7 +19,7 @@ from rich.table import Table
 from kinetics_pipeline.annotation_files import read_text
 from kinetics_pipeline.errors import UserError
 from models.weights.conversion import as_checkpoint
-from workflows.configs import EvaluateConfig
+from workflows.model_configs import EvaluateConfig
 from workflows.train.run_folder import RunFolder
 from workflows.trained import said_to_the_user
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.loading import to_device
 from kinetics_pipeline.loading.joined import joined
+from kinetics_pipeline.loading.snippets import WHOLE_CLIP
 from kinetics_pipeline.shards.catalogue import Dataset
 from kinetics_pipeline.shards.fingerprint import fingerprint
 from kinetics_pipeline.shards.writer import versions
@@ -22,8 +23,10 @@ from models.evaluation import Predictions
 from models.evaluation import evaluate as evaluate_network
 from models.metrics import confusion, fuse, mean_error, per_class, top_k
 from models.precision import Precision, choose_precision
-from workflows.configs import EvaluateConfig, as_record
+from workflows.action_scores import action_scores, print_action_scores, see
+from workflows.configs import as_record
 from workflows.groups import group_scores, groups_table, read_groups
+from workflows.model_configs import EvaluateConfig
 from workflows.progress import Meter
 from workflows.train.data import LOADING, loader, only_labelled, plain_errors
 from workflows.train.run_folder import write_json
@@ -40,12 +43,19 @@ def evaluate(output: str, config: EvaluateConfig) -> dict[str, Any]:
     _require_comparable(streams, dataset, config)
     asked = None if config.clips is None else _clip_ids(config.clips)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found = {one.stream: _predictions(one, dataset, config, asked, device) for one in streams}
-    if len(found) == 2:
-        with said_to_the_user():
-            found["fused"] = fuse(found["rgb"], found["flow"], config.fuse)
     classes = streams[0].classes
     groups = {} if config.groups is None else read_groups(config.groups, classes)
+    shown = {one.stream: _views(one, dataset, config, asked) for one in streams}
+    several = any(clips.actions for clips in shown.values())
+    scores: dict[str, Any]
+    if several:
+        scores = action_scores({one.stream: see(one, shown[one.stream], config.loaders, device) for one in streams})
+    else:
+        found = {one.stream: _predictions(one, shown[one.stream], config, device) for one in streams}
+        if len(found) == 2:
+            with said_to_the_user():
+                found["fused"] = fuse(found["rgb"], found["flow"], config.fuse)
+        scores = {name: _scores(predictions, classes, groups) for name, predictions in found.items()}
     results = {
         "command": "evaluate",
         "config": as_record(config),
@@ -61,11 +71,15 @@ def evaluate(output: str, config: EvaluateConfig) -> dict[str, Any]:
             for one in streams
         },
         "classes": classes,
-        "scores": {name: _scores(predictions, classes, groups) for name, predictions in found.items()},
+        "scores": scores,
         "versions": versions(),
     }
     file = config.output or _beside(next(path for path in given.values() if path), config)
     _write(file, results)
+    if several:
+        print_action_scores(results)
+        print(f"results lie in {file}")
+        return results
     _print(results)
     print(f"results, with confusion and accuracy by class, lie in {file}")
     return results
@@ -104,10 +118,8 @@ def _clip_ids(file: Path) -> list[str]:
     return ids
 
 
-def _predictions(
-    trained: Trained, dataset: Dataset, config: EvaluateConfig, asked: Sequence[str] | None, device: torch.device
-) -> Predictions:
-    """Logits of the split's labelled clips."""
+def _views(trained: Trained, dataset: Dataset, config: EvaluateConfig, asked: Sequence[str] | None) -> Views:
+    """What a network is shown of the split's labelled clips."""
     stream: Any = trained.stream
     crop = config.crop or (dataset.recipe.short_side if config.views == "10x3" else trained.crop)
     window = config.window or trained.frames
@@ -116,7 +128,7 @@ def _predictions(
         config.split,
         stream,
         crop,
-        config.frames,
+        config.frames or WHOLE_CLIP,
         views=config.views,
         window=window,
         mirrored=config.mirrored,
@@ -124,6 +136,17 @@ def _predictions(
         clips=asked,
     )
     only_labelled(clips)
+    if clips.actions:  # of any length, and scored to their end
+        if config.views != "whole" or config.mirrored:
+            raise UserError(
+                "--views and --mirrored are for clips of one label; those of this dataset have several actions"
+            )
+        clips.most = config.frames or int(clips.index["frames"].to_numpy().max())
+    return clips
+
+
+def _predictions(trained: Trained, clips: Views, config: EvaluateConfig, device: torch.device) -> Predictions:
+    """Logits of each clip, the mean over its views."""
     model = trained.network().to(device)
     number = torch.full((len(clips.classes),), -1)
     number[[clips.classes.index(name) for name in trained.classes]] = torch.arange(len(trained.classes))

@@ -25,8 +25,8 @@ from kinetics_pipeline.video import BrokenVideo, TooShort, read_clip
 from models.evaluation import Predictions
 from models.evaluation import evaluate as evaluate_network
 from models.metrics import fuse, softmax
-from workflows.configs import PredictConfig
 from workflows.fetch_video import fetch_video, shown
+from workflows.model_configs import PredictConfig
 from workflows.trained import Trained, open_trained, said_to_the_user
 from workflows.whole_clips import LEAST_FRAMES, WholeClips
 

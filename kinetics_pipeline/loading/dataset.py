@@ -14,13 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset as TorchDataset
 
+from kinetics_pipeline.charades import parse_actions, targets
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.loading.batches import Batch, empty_block
 from kinetics_pipeline.loading.decoding import Decoder, StoredStream
 from kinetics_pipeline.loading.index import load_index
-from kinetics_pipeline.loading.selection import select
+from kinetics_pipeline.loading.selection import actions_of, select
 from kinetics_pipeline.loading.shard_reader import Place, ShardReader
-from kinetics_pipeline.loading.snippets import Snippet, central_snippet, random_snippet
+from kinetics_pipeline.loading.snippets import Snippet, central_snippet, frame_numbers, places, random_snippet
 from kinetics_pipeline.loading.transforms import mirror, normalise
 from kinetics_pipeline.shards.catalogue import Dataset
 
@@ -49,9 +50,9 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
 
     With `train` a sample is a random snippet, crop and flip, drawn from (`seed`, epoch, clip_id) alone: see
     `set_epoch`; `flip=False` leaves the flip out, for classes that differ in left and right. Else it is the snippet and
-    crop in the middle. `frames` is how many, every `stride`-th, of a clip that
-    is looped where it is too short; `frames=None` takes the whole clip, up to 250 frames. `crop=None` takes whole
-    frames.
+    crop in the middle. `frames` is how many, every `stride`-th, of a clip that is looped where it is too short;
+    `frames=None` takes the whole clip, up to 250 frames. `crop=None` takes whole frames. `step_between_clips` takes
+    each clip's snippets that begin so many frames apart, one after the other, instead of one: a sample is one of them.
 
     Values are float32 in [-1, 1]. With `raw` they are the stored uint8 and not flipped; the sample says `flip`, and
     `transforms.to_device` finishes a batch on the device: the way to train fast, together with `collate`.
@@ -75,6 +76,7 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
         seed: int = 0,
         *,
         stride: int = 1,
+        step_between_clips: int | None = None,
         classes: Collection[str] | None = None,
         clips: Collection[str] | str | Path | None = None,
         examples_per_class: int | None = None,
@@ -82,7 +84,7 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
         flip: bool = True,
     ) -> None:
         dataset = Dataset.open(uri)
-        _require_arguments(stream, frames, crop, stride, dataset)
+        _require_arguments(stream, frames, crop, stride, step_between_clips, dataset)
         self.uri, self.stream, self.frames, self.crop, self.stride = dataset.store.uri, stream, frames, crop, stride
         self.train, self.seed, self.raw, self.flip = train, seed, raw, flip
         self.classes: list[str] = dataset.classes
@@ -91,13 +93,47 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
         self.index: pa.Table = select(load_index(dataset), dataset, split, classes, clips, examples_per_class)
         """The clips chosen, in the order of the samples: `index.load_index`'s columns and `class`, the class number."""
         _require_size(self.index, crop)
+        self.actions = actions_of(self.index, dataset)
+        """By clip_id, of clips with several labels: `charades.parse_actions` reads them. Their samples have
+        `targets`, float32 [classes, T], and the label -1."""
+        self.step_between_clips = step_between_clips
+        self._ends = None if step_between_clips is None else np.cumsum(self._starts(step_between_clips))
         self._streams: tuple[StoredStream, ...] = ("rgb", "flow") if stream == "both" else (stream,)
         self._reader = ShardReader(dataset.store, dataset.recipe.layout)
         # In shared memory, so that workers which outlive an epoch see the next one.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def __len__(self) -> int:
-        return len(self.index)
+        return len(self.index) if self._ends is None else int(self._ends[-1])
+
+    def _starts(self, step: int) -> NDArray[np.int64]:
+        """How many snippets of each clip begin `step` frames apart."""
+        frames = self.index["frames"].to_numpy().tolist()
+        return np.array([(places(count, self.frames, self.stride) - 1) // step + 1 for count in frames], np.int64)
+
+    def clip_of(self, index: int) -> tuple[int, int]:
+        """Of a sample the row of its clip in `index`, and its number among the clip's snippets."""
+        if self._ends is None:
+            return index, 0
+        row = int(np.searchsorted(self._ends, index, side="right"))
+        return row, index - (int(self._ends[row - 1]) if row else 0)
+
+    def shard_numbers(self) -> NDArray[np.int64]:
+        """Of every sample the number of its shard, in the order of the samples."""
+        shards = np.asarray(self.index["shard"].combine_chunks().dictionary_encode().indices)
+        return shards if self._ends is None else np.repeat(shards, np.diff(self._ends, prepend=0))
+
+    def frames_of(self, row: int, numbers: NDArray[np.int64]) -> tuple[NDArray[np.uint8], int]:
+        """The stored values, uint8 [C, T, H, W], of some frames of the clip in a row of `index`, and its class number.
+
+        Of the stream `rgb` or `flow`, whole frames.
+        """
+        clip = self.index.slice(row, 1).to_pylist()[0]
+        snippet = Snippet(numbers, 0, 0, clip["height"], clip["width"], False)
+        stream = self._streams[0]
+        stored = {stream: np.empty(self._shape(stream, snippet), np.uint8)}
+        self._read(clip, snippet, stored)
+        return stored[stream], clip["class"]
 
     def set_epoch(self, epoch: int) -> None:
         """Draws other snippets, crops and flips from now on. `ClipSampler` does it by itself."""
@@ -139,16 +175,27 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
         position = int(index)
         if not -len(self) <= position < len(self):
             raise IndexError(f"sample {position} of {len(self)}")
-        clip = self.index.slice(position % len(self), 1).to_pylist()[0]
+        row, number = self.clip_of(position % len(self))
+        clip = self.index.slice(row, 1).to_pylist()[0]
         size = (clip["frames"], clip["height"], clip["width"], self.frames, self.stride, self.crop)
-        if not self.train:
-            return clip, central_snippet(*size)
-        epoch = index.epoch if isinstance(index, EpochIndex) else int(self._epoch)
-        snippet = random_snippet((self.seed, epoch, clip["clip_id"]), *size)
-        return clip, snippet if self.flip else replace(snippet, flip=False)
+        if self.train:
+            epoch = index.epoch if isinstance(index, EpochIndex) else int(self._epoch)
+            key = clip["clip_id"] if self.step_between_clips is None else f"{clip['clip_id']} {number}"
+            snippet = random_snippet((self.seed, epoch, key), *size)
+            snippet = snippet if self.flip else replace(snippet, flip=False)
+        else:
+            snippet = central_snippet(*size)
+        if self.step_between_clips is not None:
+            start = number * self.step_between_clips
+            snippet = replace(snippet, frames=frame_numbers(clip["frames"], self.frames, self.stride, start))
+        return clip, snippet
 
     def _described(self, clip: dict[str, Any], snippet: Snippet) -> dict[str, Any]:
         sample = {"label": clip["class"], "clip_id": clip["clip_id"]}
+        if self.actions:
+            acts = parse_actions(self.actions.get(clip["clip_id"], ""))
+            there = targets(acts, self.classes, clip["frames"], self.recipe.fps)
+            sample["targets"] = torch.from_numpy(there[:, snippet.frames])
         return sample | {"flip": snippet.flip} if self.raw else sample
 
     @staticmethod
@@ -174,12 +221,14 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
                 values[:] = values[:, first[again]]
 
 
-def _require_arguments(stream: str, frames: int | None, crop: int | None, stride: int, dataset: Dataset) -> None:
+def _require_arguments(
+    stream: str, frames: int | None, crop: int | None, stride: int, step: int | None, dataset: Dataset
+) -> None:
     if stream not in get_args(Stream):
         raise UserError(f"stream is {stream!r}; allowed: rgb, flow, both")
     if stream != "rgb" and dataset.recipe.flow == "none":
         raise UserError(f"stream is {stream!r}, but {dataset.store.uri} was built without flow; allowed: rgb")
-    for name, value in (("frames", frames), ("crop", crop), ("stride", stride)):
+    for name, value in (("frames", frames), ("crop", crop), ("stride", stride), ("step_between_clips", step)):
         if value is not None and value < 1:
             raise UserError(f"{name} is {value}; allowed: 1 or more")
 

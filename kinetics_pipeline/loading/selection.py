@@ -46,7 +46,9 @@ def select(
     if classes is not None:
         if unknown := sorted(set(classes) - set(dataset.classes)):
             raise UserError(f"class {unknown[0]!r} is none of the {len(dataset.classes)} of {dataset.store.uri}")
-        index = index.filter(pc.is_in(index["label"], pa.array(sorted(classes), pa.string())))
+        asked = pc.is_in(index["label"], pa.array(sorted(classes), pa.string()))
+        several = actions_of(index, dataset)  # such clips have no one class to be chosen by
+        index = index.filter(pc.or_(asked, pc.is_in(index["clip_id"], pa.array(sorted(several), pa.string()))))
     if clips is not None:
         ids = _ids(clips) if isinstance(clips, str | Path) else clips
         index = index.filter(pc.is_in(index["clip_id"], pa.array(sorted(ids), pa.string())))
@@ -57,6 +59,12 @@ def select(
     if not len(index):
         raise UserError(f"no clip of {dataset.store.uri} is left by this choice of split, classes and clips")
     return index.combine_chunks()
+
+
+def actions_of(index: pa.Table, dataset: Dataset) -> dict[str, str]:
+    """By clip_id, of the clips of `index` that have several labels, each in its time (Charades); mostly none."""
+    unlabelled = index.filter(pc.is_null(index["label"]))
+    return joined(dataset, "actions", unlabelled["clip_id"].to_pylist()) if len(unlabelled) else {}
 
 
 def _on_list(index: pa.Table, dataset: Dataset, name: str, splits: list[str]) -> pa.Table:

@@ -13,11 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.actions import action_loss
 from models.errors import Diverged
 from models.training.state import TrainingState
 
 Batch = Mapping[str, Any]
-"""A tensor for each of the model's `inputs` ("video", or "rgb" and "flow"), and "label": int64 [N]."""
+"""A tensor for each of the model's `inputs` ("video", or "rgb" and "flow"), and "label": int64 [N]; or, of clips with
+several actions, "targets": float32 [N, classes, T]."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,10 @@ def train_steps(
             no_sync = getattr(state.network, "no_sync", nullcontext)
             with nullcontext() if last else no_sync():
                 logits, label = forward(state, batch, device)
-                loss = classification_loss(logits, label)
+                loss = action_loss(logits, label) if label.ndim == 3 else classification_loss(logits, label)
                 (loss / accumulation).backward()
             losses.append(loss.detach())
-            right.append((last_step(logits).argmax(dim=1) == label).sum())
+            right.append(hits(logits.detach(), label))
             clips += len(label)
         norm = clip_gradient(state.model, clip_norm)
         mean_loss = float(torch.stack(losses).mean())
@@ -98,13 +100,16 @@ def train_steps(
 
 
 def forward(state: TrainingState, batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Logits, in float32, and labels of a batch, on `device`."""
+    """Logits, in float32, and labels (or targets) of a batch, on `device`."""
     inputs = model_inputs(state.model, batch)
     placed = [state.precision.place(x.to(device, non_blocking=True)) for x in inputs]
     every_step = {"every_step": True} if getattr(state.model, "loss_at_every_step", False) else {}
+    truth = "targets" if "targets" in batch else "label"
+    if truth == "targets":
+        every_step = {"every_frame": True}
     with state.precision.autocast(device):
         logits = state.network(*placed, **every_step)
-    return logits.float(), batch["label"].to(device, non_blocking=True)
+    return logits.float(), batch[truth].to(device, non_blocking=True)
 
 
 def model_inputs(model: nn.Module, batch: Batch) -> tuple[Tensor, ...]:
@@ -117,6 +122,14 @@ def classification_loss(logits: Tensor, label: Tensor) -> Tensor:
     if logits.ndim == 3:
         label = label[:, None].expand(-1, logits.shape[2])
     return F.cross_entropy(logits, label)
+
+
+def hits(logits: Tensor, label: Tensor) -> Tensor:
+    """How many clips are right: their highest class is the label, or one of their actions."""
+    if label.ndim == 3:
+        highest = logits.amax(dim=2).argmax(dim=1)
+        return label.amax(dim=2).gather(1, highest[:, None]).sum()
+    return (last_step(logits).argmax(dim=1) == label).sum()
 
 
 def last_step(logits: Tensor) -> Tensor:

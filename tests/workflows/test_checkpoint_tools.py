@@ -14,8 +14,8 @@ from kinetics_pipeline.loading import normalise
 from models import build_model, load_checkpoint, read_checkpoint
 from models.inception2d import InceptionFeatures
 from workflows.cli import run
-from workflows.configs import EvaluateConfig
 from workflows.deepmind_sample import deepmind_sample
+from workflows.model_configs import EvaluateConfig
 from workflows.tools.filters import filters, sequence
 from workflows.whole_clips import WholeClips
 

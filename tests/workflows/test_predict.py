@@ -9,7 +9,7 @@ from trained_streams import save_network
 
 from kinetics_pipeline.recipe import Recipe
 from workflows.cli import run
-from workflows.configs import PredictConfig
+from workflows.model_configs import PredictConfig
 from workflows.predict import predict
 
 LOST = "val002_000000_000002"

@@ -10,7 +10,7 @@ from motion import build_motion
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.loading import ClipDataset, ClipSampler
-from workflows.configs import TrainConfig
+from workflows.model_configs import TrainConfig
 from workflows.train.data import EndlessBatches, Position
 from workflows.train.metrics import MetricsFollower, SpeedMeter, _cut
 from workflows.train.ray_workers import Share, share

@@ -13,7 +13,7 @@ from kinetics_pipeline.shards.catalogue import Dataset
 from models import build_model, read_checkpoint
 from models.freezing import freeze_features
 from workflows.cli import run
-from workflows.configs import TrainConfig
+from workflows.model_configs import TrainConfig
 
 MOTIONS = {"Sliding": "left", "Turning": "turn"}
 

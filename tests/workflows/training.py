@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from kinetics_pipeline.shards.catalogue import Dataset
-from workflows.configs import TrainConfig
+from workflows.model_configs import TrainConfig
 from workflows.train.group import Group
 from workflows.train.job import _settings
 from workflows.train.run_folder import Ending, RunFolder

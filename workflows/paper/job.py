@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kinetics_pipeline.errors import JobFailed, UserError
-from workflows.configs import PaperConfig
+from workflows.model_configs import PaperConfig
 from workflows.paper.experiments import Setting, in_order
 from workflows.paper.tables import TABLES, Cell, PaperTable
 

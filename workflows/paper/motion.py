@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from kinetics_pipeline.errors import JobFailed
-from workflows.configs import PaperConfig
 from workflows.demo.videos import CLASSES, render_videos, write_annotations
+from workflows.model_configs import PaperConfig
 
 CLIPS = 240
 """18 a class to train on, 12 to be scored on."""

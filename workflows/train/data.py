@@ -120,6 +120,8 @@ def plain_errors(batches: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, 
 
 def only_labelled(dataset: ClipDataset) -> int:
     """Takes the clips without a label out of `dataset`; how many there were. Raises UserError when none is left."""
+    if dataset.actions:
+        return 0  # labels of another kind; a video in which nothing happens is an example too
     labelled = dataset.index.filter(pc.greater_equal(dataset.index["class"], 0))
     dropped = len(dataset.index) - len(labelled)
     if not len(labelled):

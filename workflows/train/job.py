@@ -15,7 +15,8 @@ from kinetics_pipeline.shards.fingerprint import fingerprint
 from kinetics_pipeline.shards.writer import versions
 from workflows.build.signals import stop_requested
 from workflows.cluster import addressed, connected
-from workflows.configs import TrainConfig, as_record, comma_separated
+from workflows.configs import as_record, comma_separated
+from workflows.model_configs import TrainConfig
 from workflows.progress import Meter, duration
 from workflows.train.metrics import MetricsFollower
 from workflows.train.run_folder import Ending, RunFolder, write_json
@@ -95,7 +96,16 @@ def _check(settings: Settings, *, begins: bool) -> None:
         raise UserError(f"--model is {config.model}; allowed: {', '.join(MODELS)}")
     if config.frames < LEAST_FRAMES:
         raise UserError(f"--frames is {config.frames}; allowed: {LEAST_FRAMES} or more")
-    only_labelled(training_clips(settings))
+    clips = training_clips(settings)
+    only_labelled(clips)
+    if clips.actions:
+        if len(settings.classes) != len(clips.classes):
+            raise UserError("--classes chooses clips by their one label; those of this dataset have several actions")
+        if config.model != "i3d" or config.evaluate_every:
+            raise UserError(
+                f"--model is {config.model}, --evaluate-every {config.evaluate_every}; clips with several actions are "
+                "learned by i3d with --evaluate-every 0, and scored by `evaluate`"
+            )
     if config.evaluate_every:
         validation_clips(settings)
     if begins:  # before the workers, whose news come late, and for each of them again

@@ -8,7 +8,7 @@ from typing import Any
 from kinetics_pipeline.loading.dataset import Stream
 from models.batch_norm import MOMENTUM
 from models.training.recipes import CLIPS_PER_STEP, TrainingRecipe, training_recipe
-from workflows.configs import TrainConfig
+from workflows.model_configs import TrainConfig
 from workflows.train.run_folder import RunFolder
 from workflows.trained import said_to_the_user
 

@@ -2,8 +2,9 @@
 
 from kinetics_pipeline.loading.batches import collate
 from kinetics_pipeline.loading.dataset import ClipDataset
+from kinetics_pipeline.loading.kinetics import Kinetics
 from kinetics_pipeline.loading.sampler import ClipSampler
 from kinetics_pipeline.loading.shard_reader import DamagedShard
 from kinetics_pipeline.loading.transforms import mirror, normalise, to_device
 
-__all__ = ["ClipDataset", "ClipSampler", "DamagedShard", "collate", "mirror", "normalise", "to_device"]
+__all__ = ["ClipDataset", "ClipSampler", "DamagedShard", "Kinetics", "collate", "mirror", "normalise", "to_device"]

@@ -46,7 +46,7 @@ class ClipSampler(Sampler[int]):
         self.rank, self.world_size, self.seed = rank, world_size, seed
         self.shuffle, self.drop_last, self.window = shuffle, drop_last, window
         self.epoch = 0
-        self._shards = np.asarray(dataset.index["shard"].combine_chunks().dictionary_encode().indices)
+        self._shards = dataset.shard_numbers()
         self._begin = 0
         """Clips of this epoch that all ranks together took before this iteration."""
         self._taken = 0

@@ -109,12 +109,12 @@ def test_a_split_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_build_keeps_the_segments_of_the_clips_that_are_ok_and_export_takes_them(
-    pile: Pile, undisturbed: Build, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    pile: Pile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept = tmp_path / "kept"
     build = Build(pile, tmp_path, [str(pile.folder)], (*FLAGS, "--keep-clips", str(kept)))
     build.run()
-    build.require_finished(undisturbed)
+    build.require_finished()
     outcomes = Dataset.open(build.output).outcomes()
     wanted = {clip for clip, outcome in outcomes.items() if outcome == "ok"}
     assert {path.relative_to(kept).as_posix() for path in kept.rglob("*") if path.is_file()} == {

@@ -217,7 +217,7 @@ class PaperConfig:
     """Steps of a training on Kinetics. Default: the recipe's."""
     transfer_steps: int = 5000
     """Steps of a training on UCF-101 or HMDB-51."""
-    train_flags: str = ""
+    train_flags: Annotated[str, Parameter(allow_leading_hyphen=True)] = ""
     """Flags for every training, as one text: `--batch-size 8 --workers 4`."""
     run: bool = True
     """Run what is missing; --no-run only prints its commands and the table."""

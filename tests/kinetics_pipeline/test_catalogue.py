@@ -11,6 +11,7 @@ import pytest
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.shards.catalogue import Counts, Dataset
+from kinetics_pipeline.shards.markers import sealed
 from tests.clips import CLASSES, asked_clips, built, commit, planned
 
 RECIPE = Recipe(short_side=48)
@@ -131,7 +132,8 @@ def test_data_without_a_marker_is_not_committed(tmp_path: Path) -> None:
 def test_a_marker_that_lies_is_named(tmp_path: Path, change, said: str) -> None:  # type: ignore[no-untyped-def]
     dataset = built(tmp_path / "data", 4)
     path = tmp_path / "data/shards/train-00000.json"
-    path.write_text(json.dumps(change(json.loads(path.read_bytes()))))
+    lying = change(json.loads(path.read_bytes()))
+    path.write_bytes(b"null" if lying is None else sealed(lying))
     with pytest.raises(JobFailed, match=r"train-00000\.json is damaged.*" + said) as failed:
         dataset.outcomes()
     assert "\n" not in str(failed.value)

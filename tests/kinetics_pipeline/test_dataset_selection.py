@@ -12,6 +12,7 @@ from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.loading import ClipDataset, DamagedShard
 from kinetics_pipeline.loading.shard_reader import Place
 from kinetics_pipeline.recipe import Layout, Recipe
+from kinetics_pipeline.shards.markers import sealed
 from tests.clips import CLASSES, asked_clips, built, commit, planned
 
 LAYOUTS: tuple[Layout, ...] = ("parquet", "array")
@@ -71,8 +72,7 @@ def test_an_index_that_is_damaged_or_cannot_be_kept_is_done_without(tmp_path: Pa
     (tmp_path / "data/state/loader-index-1.arrow").write_bytes(b"damaged")
     assert len(opened(tmp_path / "data")) == 4
     (tmp_path / "data/state/loader-index-1.arrow").unlink()
-    (tmp_path / "data/state").rmdir()
-    (tmp_path / "data/state").write_bytes(b"a file where the folder should be")
+    (tmp_path / "data/state/loader-index-1.arrow").mkdir()  # a folder where the file should be
     assert len(opened(tmp_path / "data")) == 4
 
 
@@ -164,7 +164,7 @@ def test_a_marker_that_lies_about_whose_rows_there_are_gives_no_wrong_frame(tmp_
     path = tmp_path / "data/shards/train-00000.json"
     marker = json.loads(path.read_bytes())
     marker["clips"] = marker["clips"][::-1]
-    path.write_text(json.dumps(marker))
+    path.write_bytes(sealed(marker))
     with pytest.raises(DamagedShard, match=r"the row there is of clip v\d+"):
         opened(tmp_path / "data")[0]
 
@@ -182,7 +182,7 @@ def test_a_marker_that_lies_about_sizes_gives_no_wrong_frame(tmp_path: Path, lay
     marker = json.loads(path.read_bytes())
     for clip in marker["clips"]:
         clip |= change
-    path.write_text(json.dumps(marker))
+    path.write_bytes(sealed(marker))
     dataset = opened(tmp_path / "data", frames=None)
     with pytest.raises(DamagedShard):
         list(dataset)  # type: ignore[call-overload]
@@ -202,7 +202,7 @@ def test_a_truncated_data_file_is_named(tmp_path: Path, layout: Layout, length: 
 def test_a_marker_that_lies_about_a_label_gives_no_wrong_one(tmp_path: Path, label: str, said: str) -> None:
     built(tmp_path / "data", 1)
     path = tmp_path / "data/shards/train-00000.json"
-    path.write_text(path.read_text().replace('"left"', f'"{label}"'))
+    path.write_bytes(sealed(json.loads(path.read_text().replace('"left"', f'"{label}"'))))
     with pytest.raises(JobFailed, match=said):
         opened(tmp_path / "data")[0]
 

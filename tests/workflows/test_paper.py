@@ -5,10 +5,11 @@ import json
 import pytest
 from motion import build_motion
 
-from workflows.cli import run
+from workflows.cli import app, run
 from workflows.model_configs import PaperConfig
 from workflows.paper.experiments import Experiment, Setting, in_order
 from workflows.paper.job import setting_of, shown
+from workflows.paper.motion import _commands
 from workflows.paper.tables import TABLES, Cell, score_of
 
 
@@ -144,3 +145,10 @@ def test_a_missing_row_is_trained_scored_and_printed_and_not_run_again(tmp_path,
     assert "4 of 4 clips of val" in said
     assert run(words) == 0
     assert "kinetics-pipeline train" not in capfd.readouterr().out
+
+
+def test_the_commands_of_motion_are_ones_that_the_command_line_takes(tmp_path):
+    commands = _commands(tmp_path, PaperConfig(runs=tmp_path))
+    assert [words[0] for words in commands] == ["build", *["train", "evaluate"] * 3]
+    for words in commands:
+        app.parse_args(words, exit_on_error=False, print_error=False)

@@ -95,8 +95,9 @@ def write_shard(
         marker["created"] = datetime.now(UTC).isoformat(timespec="seconds")
         marker["versions"] = versions()
         _require_current(still_current, name)
-        store.write(marker_name(name), sealed(marker))
-        return marker
+        data = sealed(marker)
+        store.write(marker_name(name), data)
+        return dict(json.loads(data))
     finally:
         unfinished.unlink(missing_ok=True)
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kinetics_pipeline.recipe import Layout, Recipe
+from kinetics_pipeline.shards.markers import sealed
 from kinetics_pipeline.shards.payload import CorruptRow
 from kinetics_pipeline.shards.schema import recipe_of_footer
 from kinetics_pipeline.shards.storage import LocalStore, open_store
@@ -100,7 +101,7 @@ def test_the_footer_alone_gives_the_recipe_and_the_classes(tmp_path: Path, layou
 def test_a_shard_without_survivors_is_a_marker_alone(tmp_path: Path) -> None:
     marker = written(tmp_path, clips=[(record_of(clip, "gone"), b"") for clip in asked_clips(2)])
     assert (marker["bytes"], marker["sha256"]) == (0, None)
-    assert open_store(tmp_path / "out").list() == [("shards/train-00000.json", len(json.dumps(marker)))]
+    assert open_store(tmp_path / "out").list() == [("shards/train-00000.json", len(sealed(marker)))]
 
 
 def test_a_stage_that_is_not_current_commits_nothing(tmp_path: Path) -> None:

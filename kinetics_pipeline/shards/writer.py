@@ -95,9 +95,9 @@ def write_shard(
         marker["created"] = datetime.now(UTC).isoformat(timespec="seconds")
         marker["versions"] = versions()
         _require_current(still_current, name)
-        data = sealed(marker)
-        store.write(marker_name(name), data)
-        return dict(json.loads(data))
+        as_written = sealed(marker)
+        store.write(marker_name(name), as_written)
+        return dict(json.loads(as_written))
     finally:
         unfinished.unlink(missing_ok=True)
 

@@ -50,6 +50,8 @@ class Selection:
     source: Annotated[tuple[str, ...], Repeated] = ("youtube",)
     """`youtube`, a URL template such as `https://host/{video_id}.mp4`, a folder, or tar files; tried in the order
     given."""
+    allow_private_addresses: Annotated[bool, Parameter(negative=())] = False
+    """Also fetch from a URL template whose host is in a private network, and follow its redirects there."""
     labels: Path | None = None
     """A file with one class a line; its order numbers the classes. Default: the sorted labels of ANNOTATIONS."""
     split: Annotated[tuple[str, ...], Repeated] = ()

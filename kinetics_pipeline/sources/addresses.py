@@ -8,6 +8,7 @@ The check is made where it cannot be dodged: on the address that a socket is abo
 from __future__ import annotations
 
 import ipaddress
+import socket
 import sys
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
@@ -49,6 +50,23 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast
 
 
+def literal_address(host: str) -> str | None:
+    """The IP address that a URL's host spells out, `localhost` included; None for a name that must be resolved.
+
+    The spellings of inet_aton (`127.1`, `0x7f000001`) count, because a resolver takes them.
+    """
+    if host.rstrip(".").lower() == "localhost" or host.lower().endswith(".localhost"):
+        return "127.0.0.1"
+    try:
+        return str(ipaddress.ip_address(host.strip("[]")))
+    except ValueError:
+        pass
+    try:
+        return socket.inet_ntoa(socket.inet_aton(host))
+    except (OSError, ValueError):
+        return None
+
+
 @contextmanager
 def public_addresses_only(allowed: Set[Endpoint]) -> Iterator[list[str]]:
     """Inside, this thread connects to public addresses and to `allowed` only; another raises PrivateAddress (which
@@ -78,4 +96,4 @@ def _check(event: str, arguments: tuple[Any, ...]) -> None:
     host, port = address[0], address[1]
     if (host, port) not in guard.allowed and not is_public(host):
         guard.refused.append(host)
-        raise PrivateAddress("a private address")
+        raise PrivateAddress("a private address; see --allow-private-addresses")

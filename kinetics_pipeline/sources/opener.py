@@ -84,7 +84,7 @@ class Opener(YoutubeDL):
     def raise_if_forbidden(self) -> None:
         """Raises PrivateAddress when the last connection failed because its address was refused."""
         if self.refused_addresses:
-            raise PrivateAddress("the server leads to a private address")
+            raise PrivateAddress("the server leads to a private address; see --allow-private-addresses")
 
 
 _of_thread = threading.local()

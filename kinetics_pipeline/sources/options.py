@@ -60,6 +60,7 @@ class SourceOptions:
     """Handed to yt-dlp as they are; of `PASSED_OPTIONS`."""
     allow_access: frozenset[str] = frozenset()
     """Of `ACCESS`."""
+    allow_private_addresses: bool = False
     timeout: float = 20.0
     """Seconds without a byte."""
     max_filesize: int = 2 << 30

@@ -8,15 +8,15 @@ import socket
 import string
 import urllib.parse
 import zlib
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.records import Clip
-from kinetics_pipeline.sources.addresses import PrivateAddress, public_addresses_only
+from kinetics_pipeline.sources.addresses import PrivateAddress, is_public, literal_address, public_addresses_only
 from kinetics_pipeline.sources.base import Download, Failure, Media
 from kinetics_pipeline.sources.options import SourceOptions
 from kinetics_pipeline.sources.pieces import Piece, at_hand, locked, pieces
@@ -42,7 +42,7 @@ class UrlTemplate:
     options: SourceOptions = field(default_factory=SourceOptions)
 
     def __post_init__(self) -> None:
-        _require_template(self.template)
+        _require_template(self.template, self.options.allow_private_addresses)
 
     @property
     def name(self) -> str:
@@ -61,7 +61,7 @@ class UrlTemplate:
         opener = shared_opener(self.options)
         whole: int | None = None
         try:
-            with locked(folder, video_id), self._guarded(opener) as opener.refused_addresses:
+            with locked(folder, video_id), self._guarded(opener):
                 media = at_hand(folder, video_id, self.name, clips)
                 left = {piece.path: piece for piece in pieces(folder, video_id, self.name)}
                 for clip in clips:
@@ -135,10 +135,13 @@ class UrlTemplate:
         except RequestError as error:
             return Failure("network", f"the request failed ({type(error).__name__})")
 
-    def _guarded(self, opener: Opener) -> AbstractContextManager[list[str]]:
-        """The host and the proxies that the user named are theirs to name; from there no redirect leads into the
-        user's own network."""
-        return public_addresses_only(_endpoints([*opener.proxies.values(), self.template]))
+    @contextmanager
+    def _guarded(self, opener: Opener) -> Iterator[None]:
+        if self.options.allow_private_addresses:
+            yield
+            return
+        with public_addresses_only(_endpoints([*opener.proxies.values(), self.template])) as opener.refused_addresses:
+            yield
 
 
 def _climbs(url: str) -> bool:
@@ -158,20 +161,28 @@ class _Seconds(float):
 
 
 def _endpoints(urls: Sequence[str | None]) -> frozenset[tuple[str, int]]:
-    """Addresses and ports of the hosts that the user typed."""
+    """Addresses and ports that the user typed: proxies, and a loopback address spelt out in the template."""
     found: set[tuple[str, int]] = set()
     for url in urls:
         parts = urllib.parse.urlsplit(url or "")
         if not parts.hostname:
             continue
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        with contextlib.suppress(OSError):  # a host that cannot be found fails when it is used
-            answers = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
-            found |= {(str(address[0]), port) for *_, address in answers}
+        if "{" not in (url or ""):
+            with contextlib.suppress(socket.gaierror):  # a proxy that cannot be found fails when it is used
+                proxies = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+                found |= {(str(address[0]), port) for *_, address in proxies}
+        elif _is_loopback(parts.hostname):
+            found |= {(host, port) for host in ("127.0.0.1", "::1")}
     return frozenset(found)
 
 
-def _require_template(template: str) -> None:
+def _is_loopback(host: str) -> bool:
+    literal = literal_address(host)
+    return literal is not None and (literal == "127.0.0.1" or literal == "::1")
+
+
+def _require_template(template: str, allow_private: bool) -> None:
     example = "for example https://host/videos/{video_id}.mp4"
     try:
         fields = [(name, spec) for _, name, spec, _ in string.Formatter().parse(template) if name is not None]
@@ -190,3 +201,6 @@ def _require_template(template: str) -> None:
             raise UserError(f"source {template!r}: the format {spec!r} of {name} is not allowed; for example 06d")
     if not {"video_id", "clip_id"} & {name for name, _ in fields}:
         raise UserError(f"source {template!r} names neither {{video_id}} nor {{clip_id}}; {example}")
+    literal = literal_address(host)
+    if literal and not allow_private and not is_public(literal) and not _is_loopback(host):
+        raise UserError(f"source {template!r} is a private address; with --allow-private-addresses it is fetched")

@@ -192,6 +192,10 @@ def test_the_recorded_name_holds_no_password_and_no_query() -> None:
         "https://host.example/{video_id.__class__}.mp4",
         "https://{video_id}.example/x.mp4",
         "https:///{video_id}.mp4",
+        "http://10.0.0.1/{video_id}.mp4",
+        "http://169.254.169.254/{video_id}",
+        "http://[fe80::1]/{video_id}",
+        "http://0x0a000001/{video_id}",
         "/no/such/folder",
         "no-such-word",
         "",
@@ -204,16 +208,17 @@ def test_a_source_that_is_none_is_one_clear_line(text: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_a_redirect_leads_to_no_private_address(server: FileServer, cache: Path) -> None:
+def test_a_redirect_leads_to_no_private_address_unless_allowed(server: FileServer, cache: Path) -> None:
     with FileServer(server.folder) as inside:
         server.default = Faults("redirect", location=f"{inside.url}/{ID}.mp4")
         answer = ask(server, cache)
         assert answer.failure is not None
         assert "private address" in answer.failure.detail
         assert not inside.log
+        assert file_of(ask(server, cache, replace(OPTIONS, allow_private_addresses=True)))
 
 
-def test_a_host_that_the_user_names_may_be_in_the_next_room(
+def test_a_name_that_resolves_to_a_private_address_is_refused(
     server: FileServer, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import socket
@@ -225,4 +230,7 @@ def test_a_host_that_the_user_names_may_be_in_the_next_room(
         lambda host, *rest, **more: real("127.0.0.1" if host == "host.example" else host, *rest, **more),
     )
     source = UrlTemplate(f"http://host.example:{server.port}/{{video_id}}.mp4", OPTIONS)
-    assert file_of(source.download(ID, [clip()], cache))
+    answer = source.download(ID, [clip()], cache)
+    assert answer.failure is not None
+    assert "private address" in answer.failure.detail
+    assert not server.log

@@ -77,3 +77,12 @@ def test_ytdlp_options_are_json():
     assert ytdlp_options(["socket_timeout=20", 'format="bv"']) == {"socket_timeout": 20, "format": "bv"}
     with pytest.raises(UserError, match="KEY=JSON"):
         ytdlp_options(["socket_timeout"])
+
+
+def test_a_private_address_is_fetched_from_when_asked_for_by_name(capsys, tmp_path):
+    asked = tmp_path / "asked.csv"
+    asked.write_text("label,youtube_id,time_start,time_end,split\nrunning,abc,0,1,train\n")
+    template = "http://10.0.0.5/{video_id}.mp4"
+    assert run(["plan", str(asked), "--source", template]) == 2
+    assert "--allow-private-addresses" in capsys.readouterr().err
+    assert run(["plan", str(asked), "--source", template, "--allow-private-addresses"]) == 0

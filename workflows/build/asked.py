@@ -38,7 +38,7 @@ class Asked:
 
 def read_asked(files: Sequence[str], config: Selection) -> Asked:
     """Reads the annotation files and names the sources. Raises UserError for whatever is wrong with either."""
-    options = SourceOptions(short_side=config.short_side)
+    options = SourceOptions(short_side=config.short_side, allow_private_addresses=config.allow_private_addresses)
     cache = config.cache if isinstance(config, BuildConfig) else None
     if isinstance(config, BuildConfig):
         options = replace(

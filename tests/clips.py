@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def commit(
         clips=items,
         recipe=dataset.recipe,
         classes=dataset.classes,
-        scratch=Path(dataset.store.uri).with_suffix(".scratch"),
+        scratch=Path(tempfile.mkdtemp()) if "://" in dataset.store.uri else Path(dataset.store.uri + ".scratch"),
         still_current=lambda: True,
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -28,6 +29,18 @@ Versions = list[tuple[str, int, int]]
 
 _TEMPORARY = ".tmp"
 _BLOCK = 8 << 20
+
+
+_REFUSALS = (
+    (r"ExpiredToken|EXPIRED_TOKEN|TokenRefreshRequired", "the credentials have expired; renew them"),
+    (r"InvalidAccessKeyId|INVALID_ACCESS_KEY_ID", "the credentials are not known there; look at AWS_ACCESS_KEY_ID"),
+    (r"SignatureDoesNotMatch|SIGNATURE_DOES_NOT_MATCH", "the credentials do not fit; look at AWS_SECRET_ACCESS_KEY"),
+    (r"ACCESS_DENIED", "the credentials do not allow it"),
+    (r"NO_SUCH_BUCKET", "there is no such bucket"),
+    # An answer to HEAD has no body that could say why.
+    (r"HTTP status 40[013]\) during Head", "the credentials are refused: expired, unknown, or not for this place"),
+)
+"""What the user must mend, by the error codes of S3 (Amazon S3 API Reference) and the SDK's names for them."""
 
 
 class Store(Protocol):
@@ -352,6 +365,9 @@ def said_in_a_line(what: str) -> Iterator[None]:
     except (PermissionError, NotADirectoryError, IsADirectoryError) as e:
         raise UserError(f"cannot {what}: {_one_line(e)}") from e
     except OSError as e:
+        for pattern, mend in _REFUSALS:
+            if re.search(pattern, str(e)):
+                raise UserError(f"cannot {what}: {mend}") from e
         raise JobFailed(f"cannot {what}: {_one_line(e)}") from e
 
 

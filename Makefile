@@ -22,8 +22,9 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## the whole story on small rendered videos, without internet
 	$(BIN)/python -m workflows demo
 
+# Most of the time goes into waiting for clusters and encoders, so the tests of different files share the cores.
 test: $(READY) ## all tests
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q --numprocesses logical --maxprocesses 4 --dist loadfile
 
 test-fast: $(READY) ## the tests that start no cluster and train nothing
 	$(BIN)/python -m pytest -q -m 'not slow'

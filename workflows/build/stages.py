@@ -111,7 +111,12 @@ def process(
     `keep`: where its segment is kept as mp4, before the clip counts as done.
 
     `before` is the clip's record so far: requests, fetch time and what other sources said are kept in the new one.
+
+    A clip that is in the spool is done: Ray repeats a task whose node went between the work and the word of it.
     """
+    spool = Spool(workplace.spool)
+    if (kept := spool.get(clip.clip_id)) is not None:
+        return Processed(kept[0], this_node(), len(kept[1]))
     with workplace.desk() as desk:
         media = []
         for number, candidate in enumerate(candidates):
@@ -144,7 +149,7 @@ def process(
     if done.outcome == "ok":
         detail = "; ".join(filter(None, (before.detail, done.detail)))
         record = replace(record, detail=detail)
-        Spool(workplace.spool).put(record, done.payload)
+        spool.put(record, done.payload)
     return Processed(record, this_node(), len(done.payload))
 
 

@@ -11,7 +11,7 @@ from kinetics_pipeline.sources.base import EgressSignal
 
 COOL_DOWN: Mapping[str, float] = MappingProxyType({"throttled": 3600.0, "bot_check": 3600.0, "burst": 1800.0})
 """Seconds an egress rests after a refusal that means the address. YouTube's session limits end after about an hour
-(yt-dlp's wiki, "Extractors")."""
+(yt-dlp's wiki, "Extractors"). Each further refusal in a row doubles it."""
 LONGEST_COOL_DOWN = 86400.0
 JITTER = 0.2
 """Largest share by which the time between two requests is lengthened; it is never shortened."""
@@ -46,15 +46,26 @@ def granted(egress: Egress, now: float, interval: float, chance: float) -> Egres
     return replace(egress, next_allowed_at=now + interval * (1 + JITTER * chance))
 
 
-def paused(egress: Egress, now: float, signal: EgressSignal, wait: float | None = None) -> Egress:
+def cool_downs(refusal: float) -> Mapping[str, float]:
+    """`COOL_DOWN` for a user who wants `refusal` seconds after a refusal: the others in proportion."""
+    return {signal: seconds * refusal / COOL_DOWN["bot_check"] for signal, seconds in COOL_DOWN.items()}
+
+
+def paused(
+    egress: Egress,
+    now: float,
+    signal: EgressSignal,
+    wait: float | None = None,
+    cool_down: Mapping[str, float] = COOL_DOWN,
+) -> Egress:
     """The state after a refusal that means the address. `wait`: what the server asked for (Retry-After), in seconds.
 
     Requests that were refused together, while the egress was being paused, count once.
     """
     if now < egress.paused_until:
         return egress
-    cool_down = wait if wait is not None else min(LONGEST_COOL_DOWN, COOL_DOWN[signal] * 2**egress.refusals)
-    until = now + min(LONGEST_COOL_DOWN, max(1.0, cool_down))
+    rest = wait if wait is not None else min(LONGEST_COOL_DOWN, cool_down[signal] * 2**egress.refusals)
+    until = now + min(LONGEST_COOL_DOWN, max(1.0, rest))
     return replace(egress, paused_until=until, reason=signal, refusals=egress.refusals + 1)
 
 

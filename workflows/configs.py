@@ -120,6 +120,8 @@ class BuildConfig(Selection):
     """Also keep the cut segments as mp4 in this folder or URI."""
     max_wait: Duration = 5400.0
     """End with work left when only paused egresses are left to wait for, longer than this (90m)."""
+    cool_down: Duration = 3600.0
+    """How long an address rests that YouTube has refused (60m); each refusal in a row doubles it."""
     cookies: Path | None = None
     """A Netscape cookie file for YouTube."""
     allow_access: Annotated[tuple[str, ...], Repeated] = ()

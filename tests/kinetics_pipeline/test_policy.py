@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kinetics_pipeline.breaker import VIDEOS, burst
-from kinetics_pipeline.egress import COOL_DOWN, JITTER, Egress, answered, granted, paused
+from kinetics_pipeline.egress import COOL_DOWN, JITTER, Egress, answered, cool_downs, granted, paused
 from kinetics_pipeline.policy import POLICY, Done, Event, Try, decide
 from kinetics_pipeline.records import NEEDS_ACCESS, OUTCOMES, RETRYABLE, most_hopeful
 from kinetics_pipeline.sources.refusals import MEDIA_REFUSED
@@ -137,6 +137,14 @@ def test_an_answer_ends_a_row_of_refusals() -> None:
     twice = paused(paused(Egress(), 0.0, "throttled"), 4000.0, "throttled")
     assert twice.paused_until - 4000.0 == 2 * COOL_DOWN["throttled"]
     assert answered(twice).refusals == 0
+
+
+def test_a_user_may_say_how_long_a_refused_address_rests() -> None:
+    chosen = cool_downs(10.0)
+    assert paused(Egress(), 0.0, "bot_check", cool_down=chosen).paused_until == 10.0
+    assert paused(Egress(), 0.0, "burst", cool_down=chosen).paused_until == 5.0
+    assert paused(Egress(refusals=2), 0.0, "throttled", cool_down=chosen).paused_until == 40.0
+    assert paused(Egress(), 0.0, "throttled", 77.0, chosen).paused_until == 77.0
 
 
 @pytest.mark.parametrize(

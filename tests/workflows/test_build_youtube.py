@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import json
 import signal
-import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from building import Build, Pile, wait_for
 from fake_youtube import FakeYouTube, Faults, Rendition, Video
 from fake_youtube.media import render_indexed
+from youtube_builds import SMALL, asked_for, ended, ids, outcomes, players, through
 
 from kinetics_pipeline.breaker import VIDEOS
 from kinetics_pipeline.shards.catalogue import Dataset
@@ -24,8 +23,6 @@ from workflows.cli import run as cli
 
 pytestmark = pytest.mark.slow
 
-SMALL = ("--short-side", "32", "--flow", "none")
-FAST = (*SMALL, "--clips-per-shard", "4", "--rate", "100000")
 DURATION = 30.0
 COOKIE = "Very-Secret-Cookie-Value"
 
@@ -45,50 +42,12 @@ def video(film: Path, **what: object) -> Video:
     return Video([Rendition(film, 134, 160, 120)], duration=DURATION, **what)  # type: ignore[arg-type]
 
 
-def asked_for(folder: Path, videos: Sequence[str], second: int = 10) -> Pile:
-    """One clip of two seconds of each video."""
-    folder.mkdir(parents=True, exist_ok=True)
-    annotations = folder / "asked.csv"
-    with annotations.open("w", newline="") as out:
-        rows = [("running", name, second, second + 2, "train") for name in videos]
-        csv.writer(out).writerows([("label", "youtube_id", "time_start", "time_end", "split"), *rows])
-    return Pile(folder, annotations, tuple(f"{name}_{second:06d}_{second + 2:06d}" for name in videos))
-
-
-def through(*fakes: FakeYouTube, flags: Sequence[str] = FAST) -> tuple[str, ...]:
-    proxies = [word for fake in fakes for word in ("--proxy", fake.url)]
-    options = [f"{name}={json.dumps(value)}" for name, value in FakeYouTube.ytdlp_options.items()]
-    return (*flags, *proxies, *(word for option in options for word in ("--ytdlp-option", option)))
-
-
-def ids(count: int, prefix: str = "okokoko") -> list[str]:
-    return [f"{prefix}{number:04d}" for number in range(count)]
-
-
-def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
-    said, _ = process.communicate(timeout=240)
-    assert "Traceback" not in said, said
-    return process.returncode, said
-
-
-def outcomes(build: Build) -> dict[str, str]:
-    """By video; every clip has one record."""
-    entries = build.entries()
-    assert {len(records) for records in entries.values()} <= {1}
-    return {clip[:11]: records[0]["outcome"] for clip, records in entries.items()}
-
-
 def status_of(build: Build, capsys: pytest.CaptureFixture[str]) -> tuple[dict, str]:
     capsys.readouterr()
     assert cli(["status", str(build.output), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert cli(["status", str(build.output)]) == 0
     return document, capsys.readouterr().out
-
-
-def players(fake: FakeYouTube) -> Counter[str]:
-    """How often each video was extracted."""
-    return Counter(request.video_id or "" for request in fake.log if request.kind == "player")
 
 
 def texts_in(*folders: Path) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 import ray
 
 from kinetics_pipeline.breaker import VIDEOS, burst, is_doubtful, tail
-from kinetics_pipeline.egress import Egress, answered, granted, paused
+from kinetics_pipeline.egress import COOL_DOWN, Egress, answered, cool_downs, granted, paused
 from kinetics_pipeline.records import Clip, Outcome
 from kinetics_pipeline.shards.storage import Store
 from kinetics_pipeline.sources.base import Download, EgressSignal, LocalSource, NetworkSource, is_network, is_signal
@@ -104,13 +104,16 @@ class Fetching:
         per_node: bool = False,
         slots: int = 4,
         time_limit: float = 1800.0,
+        cool_down: float = COOL_DOWN["bot_check"],
     ) -> None:
+        """`cool_down`: seconds that a lane rests after a refusal that means the address."""
         self.disk = disk
         self.workplace, self.store, self.slots, self.time_limit = workplace, store, slots, time_limit
         self.fetchers: dict[str, Any] = {}
         self.running: dict[ray.ObjectRef, tuple[Job, Lane, str, Any]] = {}
         self.doubted: frozenset[str] = frozenset()
         """After a result: the videos whose latest failures were a burst, and so are none of theirs."""
+        self._cool_down = cool_downs(cool_down)
         self._random = random.Random()  # noqa: S311 - spreads requests, guards nothing
         self._known = look_at_lanes(store)
         self.lanes: dict[str, list[Lane]] = {}
@@ -190,12 +193,12 @@ class Fetching:
         failure = fetched.download.failure
         self.doubted = frozenset()
         if failure is not None and is_signal(failure.outcome):
-            lane.egress = paused(lane.egress, time.time(), failure.outcome, failure.wait)
+            lane.egress = paused(lane.egress, time.time(), failure.outcome, failure.wait, self._cool_down)
         elif fetched.download.requests:
             outcome, detail = (failure.outcome, failure.detail) if failure else ("ok", "")
             lane.answers.append((job.video_id, outcome, detail))
             if burst(lane.answers) is not None:
-                lane.egress = paused(lane.egress, time.time(), "burst")
+                lane.egress = paused(lane.egress, time.time(), "burst", cool_down=self._cool_down)
                 self.doubted = tail(lane.answers)
                 lane.answers.clear()
             elif not is_doubtful(outcome, detail):

@@ -146,6 +146,7 @@ class _Build:
             proxies=config.proxy,
             per_node=config.egress == "per-node",
             time_limit=config.clip_time_limit,
+            cool_down=config.cool_down,
         )
         processing = Processing(self.workplace, self.dataset.recipe, disk, config.clip_time_limit, config.keep_clips)
         with Meter(clips, "clips") as meter:

@@ -55,7 +55,7 @@ def cut_segment(
     if container.has_sound:
         streams.append(_sound(source, cut, length, container.video_start))
     elif sound is not None:
-        streams.append(_sound(untrusted_input(sound, copyts=None), cut, length, 0.0))
+        streams.append(_sound(untrusted_input(sound, copyts=None), cut, length, container.video_start))
     graph = ffmpeg.output(
         *streams,
         f"file:{to}",

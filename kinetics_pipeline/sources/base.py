@@ -42,6 +42,10 @@ class Media:
     """Seconds of the whole video where the source knows them and the file itself does not say (a section)."""
     inside: Inside | None = None
     """Set where `path` is an archive: the file has to be unpacked first."""
+    sound: Path | None = None
+    """A file with the sound, on the same time, where it was fetched and `path` has none."""
+    silent: str = ""
+    """Why there is no sound, although it was asked for."""
 
 
 @dataclass(frozen=True)

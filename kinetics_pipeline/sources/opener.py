@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from yt_dlp import YoutubeDL
@@ -38,6 +40,7 @@ class Opener(YoutubeDL):
     def __init__(self, options: SourceOptions) -> None:
         self._captured = _Captured()
         self.refused_addresses: list[str] = []
+        self._on_progress: Callable[[dict[str, Any]], None] = _ignore
         self.begin()
         defaults: dict[str, Any] = {
             "quiet": True,
@@ -59,6 +62,7 @@ class Opener(YoutubeDL):
             "fixup": "never",
             "updatetime": False,
             "color": "never",
+            "progress_hooks": [lambda state: self._on_progress(state)],
         }
         if options.proxy is not None:
             defaults["proxy"] = options.proxy
@@ -81,10 +85,23 @@ class Opener(YoutubeDL):
         self.requests += 1
         return super().urlopen(req)
 
+    @contextmanager
+    def reporting_to(self, on_progress: Callable[[dict[str, Any]], None]) -> Iterator[None]:
+        """Inside, a download of yt-dlp's own calls `on_progress` with its state, several times a second."""
+        self._on_progress = on_progress
+        try:
+            yield
+        finally:
+            self._on_progress = _ignore
+
     def raise_if_forbidden(self) -> None:
         """Raises PrivateAddress when the last connection failed because its address was refused."""
         if self.refused_addresses:
             raise PrivateAddress("the server leads to a private address; see --allow-private-addresses")
+
+
+def _ignore(_: dict[str, Any]) -> None:
+    """Nobody asked."""
 
 
 _of_thread = threading.local()

@@ -58,6 +58,8 @@ class SourceOptions:
     proxy: str | None = field(default=None, repr=False)
     ytdlp_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """Handed to yt-dlp as they are; of `PASSED_OPTIONS`."""
+    sound: bool = False
+    """Whether the sound is wanted too, where a source has it apart from the pictures."""
     allow_access: frozenset[str] = frozenset()
     """Of `ACCESS`."""
     allow_private_addresses: bool = False

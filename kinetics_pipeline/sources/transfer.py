@@ -159,7 +159,7 @@ def _one_request(opener: Opener, remote: Remote, piece: Piece, until: int | None
             total = expected = _length(response)
             piece.part.unlink(missing_ok=True)
             have = 0
-        _check_size(total, remote.limit)
+        check_size(total, remote.limit)
         validator = _validator(response)
         if have and piece.validator and validator and validator != piece.validator:
             raise _OtherFile
@@ -170,6 +170,7 @@ def _one_request(opener: Opener, remote: Remote, piece: Piece, until: int | None
             piece = replace(piece, total=piece.have)  # no length was announced; the end of the answer is the end
             piece.save()
     if piece.total == 0:
+        piece.discard()  # else a later call would take it for finished
         raise Broken("the server sent an empty file")
     return piece
 
@@ -185,12 +186,13 @@ def _copy(opener: Opener, response: Response, piece: Piece, expected: int | None
                 raise _Truncated  # more than announced: not the range that was asked for
             take(len(block))
             file.write(block)
-            _check_size(file.tell(), limit)
+            check_size(file.tell(), limit)
     if expected is not None and came < expected:
         raise _Truncated
 
 
-def _check_size(size: int | None, limit: int) -> None:
+def check_size(size: int | None, limit: int) -> None:
+    """Raises TooLarge."""
     if size is not None and size > limit:
         raise TooLarge(f"the file is larger than {limit} bytes")
 

@@ -22,3 +22,20 @@ def render_indexed(path: Path, width: int, height: int, seconds: float, indexed:
         check=True,
     )
     return path
+
+
+def render_tone(path: Path, seconds: float, begins: float, indexed: bool = True) -> Path:
+    """Sound alone, as YouTube has it: silence, and from second `begins` on 440 Hz; fragments of about five seconds and
+    an index, or without `indexed` a plain file."""
+    flags = "+dash+global_sidx+empty_moov+default_base_moof" if indexed else "+faststart"
+    tone = f"aevalsrc='if(gte(t,{begins}),0.5*sin(2*PI*440*t),0)':s=44100:d={seconds}"
+    pieces = ("-frag_duration", "5000000") if indexed else ()
+    subprocess.run(
+        [
+            imageio_ffmpeg.get_ffmpeg_exe(),
+            *("-v", "error", "-y", "-f", "lavfi", "-i", tone, "-c:a", "aac", "-b:a", "128k", *pieces),
+            *("-movflags", flags, "-f", "mp4", str(path)),
+        ],
+        check=True,
+    )
+    return path

@@ -289,9 +289,10 @@ class _YouTubeHandler(_Handler):
             return self.answer(entry, 200, "\n".join(lines).encode(), "application/vnd.apple.mpegurl")
         if parts.path != "/videoplayback" or video is None:
             return self.answer(entry, 404)
-        faults = video.media if self.owner.hits(video.media, ("media", video_id)) else Faults()
-        path = next(r.path for r in video.renditions if str(r.itag) == query["itag"])
-        return self.send_file(entry, path, faults)
+        rendition = next(r for r in video.renditions if str(r.itag) == query["itag"])
+        faults = rendition.media or video.media
+        key = ("media", video_id, query["itag"] if rendition.media else None)
+        return self.send_file(entry, rendition.path, faults if self.owner.hits(faults, key) else Faults())
 
 
 class FakeYouTube(_Server):

@@ -38,6 +38,8 @@ class Rendition:
     acodec: str | None = None
     """Set: a combined ("progressive") format."""
     container: str = "mp4"
+    media: Faults | None = None
+    """Instead of the video's."""
 
     def to_json(self, url: str, duration: float) -> dict[str, Any]:
         codecs = ", ".join(filter(None, (self.vcodec, self.acodec)))

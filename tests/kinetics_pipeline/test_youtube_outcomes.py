@@ -129,6 +129,16 @@ def test_no_trouble_with_the_media_leaves_a_file_that_counts_as_done(
     assert not list(tmp_path.glob("*.mp4"))
 
 
+@pytest.mark.parametrize("media", ["html", "empty", "truncate", "500"])
+def test_what_a_failed_download_left_is_no_video_for_the_next_one(
+    fake: FakeYouTube, tmp_path: Path, rendition: Rendition, media: str
+) -> None:
+    assert ask(fake, Video([rendition], media=Faults(media)), tmp_path).failure is not None
+    answer = ask(fake, Video([rendition]), tmp_path)
+    assert answer.failure is None
+    assert answer.media[clip().clip_id].path.read_bytes() == rendition.path.read_bytes()
+
+
 def test_a_refused_media_url_is_never_asked_again(fake: FakeYouTube, tmp_path: Path, rendition: Rendition) -> None:
     video = Video([rendition], media=Faults("403", times=1))
     first = ask(fake, video, tmp_path, ytdlp_options={**fake.ytdlp_options, "retries": 3})

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
 from building import FLAGS, Build, Pile
 from clips import built, drawn_flow
+from fake_youtube import FakeYouTube, Rendition, Video
+from fake_youtube.media import render_indexed, render_tone
 from videos import Videos, ffmpeg, numbers_of
 
 from kinetics_pipeline.container import inspect
@@ -124,3 +128,32 @@ def test_a_build_keeps_the_segments_of_the_clips_that_are_ok_and_export_takes_th
     capsys.readouterr()
     export(str(build.output), "mp4", tmp_path / "out", None, None)
     assert f"{len(wanted)} mp4 are segments of the sources" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_build_from_youtube_keeps_the_sound_and_a_clip_whose_sound_is_broken_without(tmp_path: Path) -> None:
+    pictures = render_indexed(tmp_path / "pictures.mp4", 160, 120, 20)
+    good, broken = render_tone(tmp_path / "good.m4a", 20, 0.0), tmp_path / "broken.m4a"
+    broken.write_bytes(bytes(range(256)) * 200)
+    videos = {
+        name: Video(
+            [Rendition(pictures, 134, 160, 120), Rendition(sound, 140, 0, 0, vcodec=None, acodec="mp4a.40.2")],
+            duration=20,
+        )
+        for name, sound in {"soundgood01": good, "soundbroken": broken}.items()
+    }
+    asked, kept = tmp_path / "asked.csv", tmp_path / "kept"
+    rows = "".join(f"running,{name},10,12,train\n" for name in videos)
+    asked.write_text(f"label,youtube_id,time_start,time_end,split\n{rows}")
+    mine = Pile(tmp_path, asked, tuple(f"{name}_000010_000012" for name in videos))
+    with FakeYouTube(videos) as youtube:
+        through = ("--proxy", youtube.url, "--rate", "100000", "--flow", "none", "--short-side", "32")
+        options = [w for n, v in youtube.ytdlp_options.items() for w in ("--ytdlp-option", f"{n}={json.dumps(v)}")]
+        build = Build(mine, tmp_path, ["youtube"], (*through, *options, "--keep-clips", str(kept)))
+        build.run()
+    records = {clip: record for clip, (record,) in build.entries().items()}
+    assert {record["outcome"] for record in records.values()} == {"ok"}
+    for clip, record in records.items():
+        with av.open(str(kept / "train" / f"{clip}.mp4")) as file:
+            assert bool(file.streams.audio) == clip.startswith("soundgood")
+        assert ("kept without sound" in record["detail"]) == clip.startswith("soundbroken")

@@ -46,6 +46,7 @@ def read_asked(files: Sequence[str], config: Selection) -> Asked:
             cookies=_cookies(config.cookies),
             ytdlp_options=ytdlp_options(config.ytdlp_option),
             allow_access=frozenset(comma_separated(config.allow_access)),
+            sound=config.keep_clips is not None,
         )
     sources = tuple(parse_source(text, options, cache) for text in config.source)
     labels = read_labels(config.labels) if config.labels else None

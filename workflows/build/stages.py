@@ -127,12 +127,14 @@ def process(
                 except OSError as error:
                     reason = f"{path.name} cannot be read on its node: {error.strerror or type(error).__name__}"
                     return Processed(replace(before, outcome="internal", detail=reason), "")
+            sound = candidate.media.sound
             if candidate.node is not None:
                 try:
                     path = bring(Located(path, candidate.node), desk)
+                    sound = bring(Located(sound, candidate.node), desk) if sound else None
                 except FileNotFoundError:
                     continue
-            media.append(replace(candidate.media, path=path))
+            media.append(replace(candidate.media, path=path, sound=sound))
         if not media:
             return Processed(replace(before, outcome="internal", detail="the download went with its node"), "")
         done = process_clip(clip, media, recipe, label, decode_timeout=time_limit)
@@ -166,16 +168,28 @@ def _unpacked(candidate: Candidate, desk: Path) -> Path:
 
 
 def _kept(done: Made, clip: Clip, keep: str, desk: Path, time_limit: float) -> Made:
-    """Keeps the clip's segment; a clip whose segment cannot be made is not done."""
+    """Keeps the clip's segment; a clip whose segment cannot be made is not done, one without its sound is."""
     assert done.media is not None
     began = time.monotonic()
-    file = desk / "segment.mp4"
+    file, silent = desk / "segment.mp4", done.media.silent
     try:
-        cut_segment(done.media.path, clip.time_start, clip.time_end, file, offset=done.media.offset, timeout=time_limit)
+        try:
+            _cut(done.media, clip, file, time_limit)
+        except BrokenVideo as error:
+            if done.media.sound is None:
+                raise
+            _cut(replace(done.media, sound=None), clip, file, time_limit)
+            silent = f"with it {error}"
     except (BrokenVideo, TimeoutError) as error:
         return replace(done, outcome="internal", detail=f"its segment could not be cut: {error}", payload=b"")
     open_store(keep).upload(file, segment_name(clip))
-    return replace(done, seconds={**done.seconds, "keep": round(time.monotonic() - began, 3)})
+    detail = "; ".join(filter(None, (done.detail, f"kept without sound: {silent}" if silent else "")))
+    return replace(done, detail=detail, seconds={**done.seconds, "keep": round(time.monotonic() - began, 3)})
+
+
+def _cut(media: Media, clip: Clip, to: Path, time_limit: float) -> None:
+    start, end = clip.time_start, clip.time_end
+    cut_segment(media.path, start, end, to, offset=media.offset, sound=media.sound, timeout=time_limit)
 
 
 process_on_cpu = ray.remote(num_cpus=1, max_retries=3)(process)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import simplejpeg
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 from kinetics_pipeline.recipe import FLOW_BOUND
@@ -64,10 +64,10 @@ def _decode(image: Bytes, colorspace: str, out: NDArray[np.uint8]) -> None:
 def crc_of_images(images: Iterable[Any]) -> int:
     """CRC-32 (zlib's) chained over each image's length, as a little-endian uint32, and its bytes.
 
-    `images` are objects with a C-contiguous buffer; the length is in bytes.
+    `images` are objects with a C-contiguous buffer; the length is in bytes. By ISA-L, several times as fast as zlib.
     """
     crc = 0
     for image in images:
         view = memoryview(image)
-        crc = zlib.crc32(view, zlib.crc32(view.nbytes.to_bytes(4, "little"), crc))
+        crc = isal_zlib.crc32(view, isal_zlib.crc32(view.nbytes.to_bytes(4, "little"), crc))
     return crc

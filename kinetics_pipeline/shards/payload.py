@@ -147,11 +147,21 @@ def images_of(rows: pa.RecordBatch, row: int, stream: str, layout: Layout) -> li
         if len(images) != count:
             raise CorruptRow(f"{len(images)} {stream} images where the row says {count}")
         return images
-    raw = column[row].as_buffer()
+    raw = _raw_bytes(column, row)
     shape = (count, height, width, 3) if stream == "rgb" else (count, 2, height, width)
-    if raw is None or raw.size != int(np.prod(shape)):
-        raise CorruptRow(f"{0 if raw is None else raw.size} bytes of {stream} where the row says {list(shape)}")
-    return list(np.frombuffer(raw, np.uint8).reshape(shape))
+    if len(raw) != int(np.prod(shape)):
+        raise CorruptRow(f"{len(raw)} bytes of {stream} where the row says {list(shape)}")
+    return list(raw.reshape(shape))
+
+
+def _raw_bytes(column: pa.LargeBinaryArray, row: int) -> NDArray[np.uint8]:
+    # By offsets: an Arrow scalar copies the megabytes it stands for. They are read from a file that may be damaged, and
+    # a slice never leads out of what was read.
+    _, bounds, data = column.buffers()
+    if data is None or (column.null_count and not column.is_valid()[row].as_py()):
+        return np.empty(0, np.uint8)
+    begin, end = np.frombuffer(bounds, np.int64)[column.offset + row :][:2].tolist()
+    return np.frombuffer(data, np.uint8)[begin:end] if 0 <= begin <= end else np.empty(0, np.uint8)
 
 
 def _list_of_images(column: pa.ListArray, row: int) -> list[NDArray[np.uint8]]:

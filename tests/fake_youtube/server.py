@@ -14,7 +14,7 @@ import time
 import urllib.parse
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -269,7 +269,11 @@ class _YouTubeHandler(_Handler):
         override = self.owner.refusing
         if override is not None:
             video = Video(playability=override)
-        if self.owner.hits(video.api, ("api", video_id)) and self.fails(entry, video.api):
+        if not self.owner.hits(Faults(video.playability or "ok", video.refusals), ("playability", video_id)):
+            video = replace(video, playability=None)
+        if not self.owner.hits(video.api, ("api", video_id)):
+            video = replace(video, api=Faults())
+        elif self.fails(entry, video.api):
             return None
         document = json.dumps(self.owner.player(video_id, video)).encode()
         return self.answer(entry, 200, document, "application/json")

@@ -67,6 +67,8 @@ class Video:
     duration: float = 10.0
     playability: str | None = None
     """A key of `PLAYABILITY`; None: it plays."""
+    refusals: int | None = None
+    """Only the first so many answers say so, and then it plays; None: all."""
     api: Faults = field(default_factory=Faults)
     media: Faults = field(default_factory=Faults)
     details: dict[str, Any] = field(default_factory=dict)

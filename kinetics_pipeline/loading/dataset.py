@@ -16,9 +16,10 @@ from torch.utils.data import Dataset as TorchDataset
 
 from kinetics_pipeline.charades import parse_actions, targets
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.loading.batches import Batch, empty_block
+from kinetics_pipeline.loading.batches import Batch
 from kinetics_pipeline.loading.decoding import Decoder, StoredStream
 from kinetics_pipeline.loading.index import load_index
+from kinetics_pipeline.loading.memory import Block, Blocks
 from kinetics_pipeline.loading.selection import actions_of, select
 from kinetics_pipeline.loading.shard_reader import Place, ShardReader
 from kinetics_pipeline.loading.snippets import Snippet, central_snippet, frame_numbers, places, random_snippet
@@ -100,6 +101,7 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
         self._ends = None if step_between_clips is None else np.cumsum(self._starts(step_between_clips))
         self._streams: tuple[StoredStream, ...] = ("rgb", "flow") if stream == "both" else (stream,)
         self._reader = ShardReader(dataset.store, dataset.recipe.layout)
+        self._blocks = Blocks()
         # In shared memory, so that workers which outlive an epoch see the next one.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
@@ -131,7 +133,7 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
         clip = self.index.slice(row, 1).to_pylist()[0]
         snippet = Snippet(numbers, 0, 0, clip["height"], clip["width"], False)
         stream = self._streams[0]
-        stored = {stream: self._block(stream, snippet, 1)[0].numpy()}
+        stored = {stream: self._block(stream, snippet, 1).values[0].numpy()}
         self._read(clip, snippet, stored)
         return stored[stream], clip["class"]
 
@@ -141,7 +143,7 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         clip, snippet = self._sample(index)
-        stored = {stream: self._block(stream, snippet, 1)[0].numpy() for stream in self._streams}
+        stored = {stream: self._block(stream, snippet, 1).values[0].numpy() for stream in self._streams}
         self._read(clip, snippet, stored)
         sample = self._described(clip, snippet)
         for name, stream in self._names():
@@ -157,14 +159,14 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
         sizes = {(len(s.frames), s.height, s.width) for _, s in chosen}
         if not self.raw or len(sizes) != 1:
             return [self[index] for index in indices]
-        blocks = {stream: self._block(stream, chosen[0][1], len(chosen)) for stream in self._streams}
+        blocks = {stream: self._block(stream, chosen[0][1], len(chosen), to_send=True) for stream in self._streams}
         samples = []
         for number, (clip, snippet) in enumerate(chosen):
-            self._read(clip, snippet, {stream: block[number].numpy() for stream, block in blocks.items()})
+            self._read(clip, snippet, {stream: block.values[number].numpy() for stream, block in blocks.items()})
             samples.append(self._described(clip, snippet))
         named = {name: blocks[stream] for name, stream in self._names()}
         for number, sample in enumerate(samples):
-            sample |= {name: block[number] for name, block in named.items()}
+            sample |= {name: block.values[number] for name, block in named.items()}
         return Batch(samples, named)
 
     def _names(self) -> list[tuple[str, StoredStream]]:
@@ -198,8 +200,7 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
             sample["targets"] = torch.from_numpy(there[:, snippet.frames])
         return sample | {"flip": snippet.flip} if self.raw else sample
 
-    @staticmethod
-    def _block(stream: StoredStream, snippet: Snippet, samples: int) -> torch.Tensor:
+    def _block(self, stream: StoredStream, snippet: Snippet, samples: int, *, to_send: bool = False) -> Block:
         """Memory for a stream of some samples, uint8 [N, C, T, H, W]; RGB with the channels innermost, as it is stored.
 
         Moving the channels costs more than all else in the array layout: `to_device` does it, where there is a GPU on
@@ -207,8 +208,9 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
         """
         time, high, wide = len(snippet.frames), snippet.height, snippet.width
         if stream == "rgb":
-            return empty_block([samples, time, high, wide, 3]).permute(0, 4, 1, 2, 3)
-        return empty_block([samples, 2, time, high, wide])
+            block = self._blocks.empty([samples, time, high, wide, 3], to_send=to_send)
+            return replace(block, values=block.values.permute(0, 4, 1, 2, 3))
+        return self._blocks.empty([samples, 2, time, high, wide], to_send=to_send)
 
     def _read(self, clip: dict[str, Any], snippet: Snippet, out: dict[StoredStream, NDArray[np.uint8]]) -> None:
         """Fills `out`, uint8 [C, T, H, W] of each stream, with the snippet's crop."""

@@ -120,6 +120,7 @@ class ShardReader:
         handle = self._handle(place.shard)
         if self._layout == "array":
             clip = handle.get_batch(place.position)
+            clip.validate(full=True)  # offsets that lead out of the file would end the process
             return [(clip, chunk) for chunk in chunks if chunk < clip.num_rows]
         columns = ["clip_id", "chunk", "n", "height", "width", "label"]
         for stream in streams:

@@ -57,9 +57,10 @@ def test_a_killed_driver_goes_on_where_it_was(pile: Pile, server: FileServer, un
     process = build.start()
     wait_for(lambda: bool(build.markers()) and len(build.spooled()) >= 1, process)
     below = psutil.Process(process.pid).children(recursive=True)
+    working = [one for one in below if "Agent" not in one.name()]  # Ray's agents idle on for a minute
     process.send_signal(signal.SIGKILL)
     process.wait()
-    psutil.wait_procs(below, timeout=60)  # Ray's own processes end by themselves soon after their driver
+    assert psutil.wait_procs(working, timeout=60)[1] == []  # they end by themselves soon after their driver
     finished = {clip: Spool(path.parent).get(clip) for clip, path in build.spooled().items()}
     seconds = {clip: found[0].seconds for clip, found in finished.items() if found}
     committed = set(build.entries())

@@ -17,6 +17,15 @@ RGB_BYTES, FLOW_BYTES = 4.13e6, 1.5e6
 """Of a clip of 10 s at 25 fps and 256 x 340 in the Parquet layout, RGB and flow at JPEG quality 90. Measured on real
 clips; other qualities differ (95: 5.9 and 2.3 MB)."""
 REFERENCE_FRAMES, REFERENCE_SIDE = 250, 256
+SIDES = (144, 240, 360, 480, 720, 1080, 1440, 2160)
+"""Short sides that YouTube offers (of pictures that are 16:9)."""
+SECOND_AT_360 = 75_000
+"""Bytes of a second of a video, taken for YouTube's H.264 with a short side of 360; with other sides by their power of
+1.5, as its bitrates go."""
+AROUND = 7.0
+"""Seconds that are fetched around a clip: a margin on both sides, and whole segments of five seconds."""
+HEAD = 1 << 16
+"""Bytes fetched of a file to find out which others hold the clip."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,8 @@ class Estimate:
     shards: int
     bytes: int
     """Of the shards, if every clip survives and is 4:3."""
+    fetched: int
+    """Bytes of the sections of YouTube's files that hold the clips of the network, if every video is there."""
     days: float
     """To ask the network for its videos at the given rate; 0 when there are none."""
 
@@ -41,8 +52,12 @@ def estimate(plan: Plan, rate_per_hour: float, recipe: Recipe) -> Estimate:
     on_network = columns["source"] == "network"
     network_videos = len(set(columns["video_id"][on_network]))
     network_clips = int(on_network.sum())
-    seconds = plan.table["time_end"].to_numpy() - plan.table["time_start"].to_numpy()
-    frames = float(np.nan_to_num(seconds, nan=WHOLE_VIDEO_SECONDS).sum()) * recipe.fps
+    seconds = np.nan_to_num(
+        plan.table["time_end"].to_numpy() - plan.table["time_start"].to_numpy(), nan=WHOLE_VIDEO_SECONDS
+    )
+    frames = float(seconds.sum()) * recipe.fps
+    side = next((side for side in SIDES if side >= recipe.short_side), SIDES[-1])
+    around = (float(seconds[on_network].sum()) + AROUND * network_clips) * SECOND_AT_360 * (side / 360) ** 1.5
     return Estimate(
         clips=len(plan),
         videos=len(set(columns["video_id"])),
@@ -50,6 +65,7 @@ def estimate(plan: Plan, rate_per_hour: float, recipe: Recipe) -> Estimate:
         network_videos=network_videos,
         shards=len(set(columns["shard"])),
         bytes=round(frames * _bytes_per_frame(recipe)),
+        fetched=round(around) + HEAD * network_videos,
         days=network_videos / rate_per_hour / 24,
     )
 

@@ -25,6 +25,9 @@ WINDOW = 10 << 20
 WORTHWHILE = 0.9
 """Sections that need more than this share of the file are fetched as the file."""
 
+FRAGMENTS = ("m3u8", "m3u8_native", "http_dash_segments")
+"""Protocols (of yt-dlp's) of files in many pieces that yt-dlp fetches itself."""
+
 
 class OneFormat:
     """The bytes of one format for the clips of one video; needs the video's lock."""
@@ -66,8 +69,11 @@ class OneFormat:
             retries=self.opener.params["retries"],
         )
         try:
-            if self.found.get("protocol") not in ("http", "https"):
+            protocol = self.found.get("protocol")
+            if protocol in FRAGMENTS:
                 return self._fetch_by_ytdlp()
+            if protocol not in ("http", "https"):
+                return Failure("no_format", "only as a stream, whose bytes cannot be bounded")
             try:
                 return self._fetch(remote)
             except (transfer.RangesRefused, transfer.Changed):
@@ -166,6 +172,7 @@ class OneFormat:
     def _fetch_by_ytdlp(self) -> Failure | None:
         """What is not one file over HTTP (HLS fragments): yt-dlp's own download, into the `.part` of the whole. It goes
         on after the last whole fragment, and may write as little as any other download (`room`)."""
+        from kinetics_pipeline.sources.opener import BLOCK
         from kinetics_pipeline.sources.room import take
         from kinetics_pipeline.sources.transfer import check_size
 
@@ -183,6 +190,7 @@ class OneFormat:
                 check_size(came, self.limit)
                 take(more)
 
+        take(BLOCK)  # a block is written before it is reported
         with self.opener.reporting_to(on_progress):
             done, _ = self.opener.dl(str(working), self.found)
         if not done or not working.exists():

@@ -18,6 +18,10 @@ FORMAT = "bv[protocol=https]/b[protocol=https]/bv/b"
 """Video alone before video with sound, one file over HTTPS before fragments."""
 
 
+BLOCK = 1 << 16
+"""Bytes read at once: what a kill can lose."""
+
+
 class _Captured:
     """yt-dlp's logger protocol. Warnings are kept: the HTTP status of a refused player request is only there."""
 
@@ -62,6 +66,10 @@ class Opener(YoutubeDL):
             "fixup": "never",
             "updatetime": False,
             "color": "never",
+            # What yt-dlp downloads itself, it downloads itself (not ffmpeg), and reports after every block.
+            "hls_prefer_native": True,
+            "noresizebuffer": True,
+            "buffersize": BLOCK,
             "progress_hooks": [lambda state: self._on_progress(state)],
         }
         if options.proxy is not None:

@@ -65,7 +65,8 @@ class TarSource:
     """The videos in some tar files; a `LocalSource`. How they must be named says `VideoNames`."""
 
     def __init__(self, paths: Sequence[Path], cache: Path, say: Callable[[str], None] = log.warning) -> None:
-        """Reads the archives that the `cache` does not know. Raises UserError for a file that is none."""
+        """Reads the archives that the `cache` does not know. Raises UserError for a file that is none, and where the
+        cache cannot be written."""
         self.name = paths[0].name if len(paths) == 1 else f"{Path(os.path.commonpath(paths)).name or 'tars'} (tars)"
         known = [(path, cache / _key(path)) for path in paths]
         new = [path for path, key in known if not key.with_suffix(".json").exists()]
@@ -74,6 +75,9 @@ class TarSource:
             say(f"reading {len(new)} tar files once, {total / 1e9:.1f} GB, to find out what lies where")
         with ThreadPoolExecutor(READERS) as readers:
             self.archives = list(readers.map(lambda one: _archive(*one), known))
+        about = [key.with_suffix(suffix) for _, key in known for suffix in (".json", ".points")]
+        self.notes = sum(path.stat().st_size for path in about if path.exists())
+        """Bytes of the cache that say what lies where."""
         for archive in self.archives:
             if archive.damage:
                 say(f"{archive.path.name} is damaged: {archive.damage}; {len(archive.members)} videos before that")
@@ -190,19 +194,25 @@ def _archive(path: Path, key: Path) -> Archive:
             )
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         pass
-    key.parent.mkdir(parents=True, exist_ok=True)
-    archive = _read(path, points)
-    document = {
-        "format": FORMAT,
-        "size": archive.size,
-        "members": archive.members,
-        "damage": archive.damage,
-        "zipped": archive.zipped,
-        "points": archive.points is not None,
-    }
-    scratch = about.with_name(f".{about.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-    scratch.write_text(json.dumps(document))
-    scratch.replace(about)
+    try:
+        key.parent.mkdir(parents=True, exist_ok=True)
+        archive = _read(path, points)
+        document = {
+            "format": FORMAT,
+            "size": archive.size,
+            "members": archive.members,
+            "damage": archive.damage,
+            "zipped": archive.zipped,
+            "points": archive.points is not None,
+        }
+        scratch = about.with_name(f".{about.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+        scratch.write_text(json.dumps(document))
+        scratch.replace(about)
+    except OSError as error:
+        raise UserError(
+            f"source {path.name} cannot be read, or the cache {key.parent.parent} not keep what lies where in it: "
+            f"{error.strerror or error}"
+        ) from None
     return archive
 
 

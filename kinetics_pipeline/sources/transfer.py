@@ -17,12 +17,9 @@ from dataclasses import dataclass, field, replace
 from yt_dlp.networking.common import Request, Response
 from yt_dlp.networking.exceptions import HTTPError, TransportError
 
-from kinetics_pipeline.sources.opener import Opener
+from kinetics_pipeline.sources.opener import BLOCK, Opener
 from kinetics_pipeline.sources.pieces import Piece
 from kinetics_pipeline.sources.room import take
-
-BLOCK = 1 << 16
-"""Bytes read at once: what a kill can lose."""
 
 
 class Refused(Exception):

@@ -189,6 +189,28 @@ def test_fragments_are_left_to_ytdlp(fake: FakeYouTube, tmp_path: Path, plain: P
     assert source(fake).download(ID, [clip(5, 9)], tmp_path).requests == 0
 
 
+def test_fragments_keep_to_the_bytes_they_may_write_and_go_on_with_more(
+    fake: FakeYouTube, tmp_path: Path, plain: Path
+) -> None:
+    fake.videos[ID] = Video([Rendition(plain, 134, 320, 256)], duration=20, hls=True)
+    clips = [clip(5, 9)]
+    most = plain.stat().st_size // 2
+    with KillableChild() as child:
+        small = child.download(source(fake), ID, clips, tmp_path, 30.0, most)
+        assert small.no_room
+        held = sum(path.stat().st_size for path in tmp_path.iterdir())
+        assert most - 70_000 < held < most + 2000  # beside notes of a few hundred bytes
+        fake.reset()
+        answer = child.download(source(fake), ID, clips, tmp_path, 30.0, 2 * most + 1000)
+    assert set(answer.media) == {clips[0].clip_id}
+    assert sum(request.sent for request in fake.media()) < plain.stat().st_size - most + 70_000
+    assert answer.bytes_fetched == sum(request.sent for request in fake.media())
+    small_files = YouTube(replace(source(fake).options, max_filesize=most))
+    refused = small_files.download(ID, [clip(5, 9)], tmp_path / "other")
+    assert refused.failure is not None
+    assert refused.failure.outcome == "no_format"
+
+
 @pytest.mark.parametrize(
     ("sizes", "chosen"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from kinetics_pipeline.records import Clip
 from kinetics_pipeline.sources import parse_source
 from kinetics_pipeline.sources.base import LocalSource, NetworkSource, is_network
 from kinetics_pipeline.sources.options import SourceOptions
+from kinetics_pipeline.sources.tars import TarSource
 from workflows.configs import BuildConfig, Selection, comma_separated, ytdlp_options
 
 
@@ -34,6 +36,11 @@ class Asked:
         """The clips that a local source has a file for."""
         local = [cast(LocalSource, source) for source in self.sources if not is_network(source)]
         return {clip.clip_id for clip in clips if any(source.candidates(clip) for source in local)} if local else set()
+
+    @property
+    def notes(self) -> int:
+        """Bytes of the cache that say what lies where in tar files."""
+        return sum(source.notes for source in self.sources if isinstance(source, TarSource))
 
 
 def read_asked(files: Sequence[str], config: Selection) -> Asked:
@@ -63,12 +70,28 @@ def read_asked(files: Sequence[str], config: Selection) -> Asked:
 
 
 def say_what_is_odd(annotations: Annotations, console: Console) -> None:
-    """Rows that were left out and segments that stand in two files: reported, never an error by now."""
-    for rows, what in ((annotations.bad_rows, "bad rows left out"), (annotations.duplicates, "segments named twice")):
-        if rows:
-            console.print(f"{len(rows)} {what}:", highlight=False, markup=False)
-            for row in rows[:10]:
-                console.print(f"  {row}", highlight=False, markup=False, soft_wrap=True)
+    """Rows that were left out, and segments that stand in two files: reported, never an error by now."""
+    if annotations.bad_rows:
+        console.print(f"{len(annotations.bad_rows)} bad rows left out:", highlight=False, markup=False)
+        for row in annotations.bad_rows[:10]:
+            console.print(f"  {row}", highlight=False, markup=False, soft_wrap=True)
+    for line in overlaps(annotations):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def overlaps(annotations: Annotations) -> list[str]:
+    """What files have in common, and splits: a line a pair. Where a segment, or another of its video, is in two splits
+    a test would see what was trained on."""
+    lines = []
+    pairs = Counter((one.first_file, one.first_split, one.file, one.split) for one in annotations.duplicates)
+    for (first_file, first_split, file, split), number in pairs.items():
+        kept = "" if first_split == split else f": {split} there, kept in {first_split}"
+        lines.append(f"{number} segments of {file} are in {first_file} too, and count once{kept}")
+    places = annotations.table[["video_id", "split"]].drop_duplicates()
+    several = places[places.duplicated("video_id", keep=False)].sort_values("split")
+    for splits, number in sorted(Counter(several.groupby("video_id")["split"].agg(" and in ".join)).items()):
+        lines.append(f"{number} videos have clips in {splits}")
+    return lines
 
 
 def asked_recipe(config: Selection, existing: Recipe | None, *, gpu: bool | None = None) -> Recipe:

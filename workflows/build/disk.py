@@ -40,6 +40,35 @@ LARGEST_DOWNLOAD = 4 << 30
 
 
 @dataclass(frozen=True)
+class Needs:
+    """What the work of some shards takes in the cache, in bytes, on the large side."""
+
+    shard: int
+    """The finished clips of the largest one."""
+    download: int
+    """Of the longest clip; 0 where nothing is fetched."""
+
+    @property
+    def least(self) -> int:
+        """Without which a build cannot go on: one shard, finished and written, and a download."""
+        return 2 * self.shard + self.download
+
+
+def needs(shards: Sequence[PlannedShard], recipe: Recipe) -> Needs:
+    longest = max((_seconds(clip) for shard in shards if not shard.local for clip in shard.clips), default=0.0)
+    side = min(1.0, (recipe.short_side / 256) ** 2)
+    return Needs(
+        shard=max((rows(shard.clips, recipe, frame_bytes(recipe)) for shard in shards), default=0),
+        download=math.ceil(longest * SECOND_OF_VIDEO * side),
+    )
+
+
+def rows(clips: Iterable[Clip], recipe: Recipe, a_frame: float) -> int:
+    """Bytes of the finished clips, where a frame with its flow takes `a_frame`."""
+    return sum(math.ceil(_frames(clip, recipe) * a_frame) for clip in clips)
+
+
+@dataclass(frozen=True)
 class Measured:
     used: int
     """Bytes of this build's folders in the cache."""
@@ -60,8 +89,10 @@ def measured(workplace: Workplace) -> Measured:
 class Disk:
     """The fullest node's disk stands for all: clips are processed wherever there is a core."""
 
-    def __init__(self, workplace: Workplace, recipe: Recipe, limit: int | None) -> None:
-        self.workplace, self.recipe, self.limit = workplace, recipe, limit
+    def __init__(self, workplace: Workplace, recipe: Recipe, limit: int | None, notes: int = 0) -> None:
+        """`notes`: bytes of the cache that are not in the workplace, the notes of what lies where in tar files."""
+        self.workplace, self.recipe, self.notes = workplace, recipe, notes
+        self.limit = None if limit is None else limit - notes
         self.short_since: float | None = None
         """Since when something has been waiting for room (monotonic); None when nothing is."""
         self._a_frame = frame_bytes(recipe)
@@ -79,7 +110,7 @@ class Disk:
 
     def rows(self, clips: Iterable[Clip]) -> int:
         """Bytes that the finished clips will take in the spool, on the large side."""
-        return sum(math.ceil(_frames(clip, self.recipe) * self._a_frame) for clip in clips)
+        return rows(clips, self.recipe, self._a_frame)
 
     def learn(self, frames: int, bytes_: int) -> None:
         """A clip was finished: what its rows took corrects the guess, where that was too small."""
@@ -88,11 +119,9 @@ class Disk:
     def require(self, shards: Sequence[PlannedShard]) -> None:
         """Raises UserError when the limit, and JobFailed when the disk, is too small for the largest of the shards.
         Looks at the disks, so that there is something to go by."""
-        self._largest_shard = max((self.rows(shard.clips) for shard in shards), default=0)
-        longest = max((_seconds(clip) for shard in shards if not shard.local for clip in shard.clips), default=0.0)
-        side = min(1.0, (self.recipe.short_side / 256) ** 2)
-        self._a_download = math.ceil(longest * SECOND_OF_VIDEO * side)
-        need = 2 * self._largest_shard + self._a_download
+        wanted = needs(shards, self.recipe)
+        self._largest_shard, self._a_download = wanted.shard, wanted.download
+        need = wanted.least
         for ref, began in self._begin_to_look().items():
             self._take_look(ref, began)
         what = (
@@ -100,7 +129,8 @@ class Disk:
             f"written, and a download"
         )
         if self.limit is not None and need > self.limit:
-            raise UserError(f"--max-disk is {size(self.limit)}; this build needs at least {what}")
+            beside = f", beside {size(self.notes)} of notes on tar files" if self.notes else ""
+            raise UserError(f"--max-disk is {size(self.limit + self.notes)}; this build needs at least {what}{beside}")
         for seen, _ in self._by_node.values():
             if need > seen.free + seen.used:
                 raise JobFailed(
@@ -160,10 +190,9 @@ class Disk:
         free = min((seen.free for seen, _ in self._by_node.values()), default=0)
         wanted = max([self._a_download, *self._more.values()])
         if self.limits:
-            need = 2 * self._largest_shard + wanted + used
-            return (
-                f"the cache holds {size(used)} of --max-disk {size(self.limit or 0)}; {size(need)} would let it go on"
-            )
+            held, limit = used + self.notes, (self.limit or 0) + self.notes
+            need = 2 * self._largest_shard + wanted + held
+            return f"the cache holds {size(held)} of --max-disk {size(limit)}; {size(need)} would let it go on"
         return f"the disk of the cache has {size(max(0, free))} to give, and {size(wanted)} are wanted"
 
     @property

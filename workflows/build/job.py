@@ -125,7 +125,7 @@ class _Build:
 
     def _disk(self, shards: Sequence[PlannedShard]) -> Disk:
         """The cache's disk, which is large enough for any one of the shards. Raises UserError or JobFailed if not."""
-        disk = Disk(self.workplace, self.dataset.recipe, self.config.max_disk)
+        disk = Disk(self.workplace, self.dataset.recipe, self.config.max_disk, self.asked.notes)
         disk.require(shards)
         return disk
 

@@ -53,17 +53,24 @@ def demo(*, config: DemoConfig | None = None) -> None:
 
 
 @app.command
-def doctor(*, json: Annotated[bool, Parameter(negative=())] = False) -> int:
+def doctor(
+    *,
+    json: Annotated[bool, Parameter(negative=())] = False,
+    canary: Annotated[tuple[str, ...] | None, Parameter(negative=(), consume_multiple=(0, 1))] = None,
+) -> int:
     """Look at this machine: programs, packages, GPU, memory, disk; say what is amiss and what to do.
 
     Parameters
     ----------
     json
         Print one JSON document instead of lines.
+    canary
+        Also ask YouTube for one video (an id, or none for the first that there was), as a build would.
     """
+    from workflows.doctor import CANARY
     from workflows.doctor import doctor as job
 
-    return job(json)
+    return job(json, None if canary is None else next(iter(canary), CANARY))
 
 
 @app.command

@@ -1,13 +1,16 @@
-"""`doctor`: what this machine has for the job, what is amiss, and what to do about it."""
+"""`doctor`: what this machine has for the job, what is amiss, and what to do about it. Only the canary asks YouTube."""
 
 from __future__ import annotations
 
+import datetime
 import importlib
 import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,9 +18,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
+from kinetics_pipeline.cache import cache_folder
+from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.sources.base import Failure
+from kinetics_pipeline.sources.options import SourceOptions
 from workflows.progress import size
 
 State = Literal["ok", "note", "wrong"]
+OLD = 8
+"""Weeks after which yt-dlp is likely to have been left behind by YouTube."""
+FLOOR = (2026, 10, 26)
+"""Of yt-dlp: as pyproject.toml asks."""
+CANARY = "jNQXAC9IVRw"
+"""The first video of YouTube's."""
+UPGRADE = "pip install --upgrade yt-dlp yt-dlp-ejs deno: YouTube changes monthly"
 
 
 @dataclass(frozen=True)
@@ -30,9 +46,11 @@ class Finding:
     mend: str = ""
 
 
-def doctor(as_json: bool) -> int:
-    """Prints what was found; 1 when something is wrong, else 0."""
+def doctor(as_json: bool, canary: str | None = None) -> int:
+    """Prints what was found; 1 when something is wrong, else 0. `canary`: a video that YouTube is asked for."""
     findings = [finding for check in CHECKS for finding in check()]
+    if canary is not None:
+        findings.append(sing(canary, SourceOptions(timeout=10.0, ytdlp_options={"extractor_retries": 0})))
     wrong = sum(finding.state == "wrong" for finding in findings)
     if as_json:
         print(json.dumps({"ok": wrong == 0, "findings": [asdict(finding) for finding in findings]}, indent=2))
@@ -84,9 +102,9 @@ def _opencv() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    for module, name in (("ray", "ray"), ("pyarrow", "pyarrow"), ("simplejpeg", "simplejpeg"), ("numba", "numba")):
+    for name in ("ray", "pyarrow", "simplejpeg", "numba"):
         try:
-            importlib.import_module(module)
+            importlib.import_module(name)
         except ImportError as error:
             yield Finding(name, "wrong", str(error).splitlines()[0], f"pip install {name}")
         else:
@@ -96,14 +114,73 @@ def _packages() -> Iterator[Finding]:
 def _ytdlp() -> Iterator[Finding]:
     found = _version("yt-dlp")
     if found is None:
-        yield Finding("yt-dlp", "wrong", "not installed", "pip install --upgrade yt-dlp")
+        yield Finding("yt-dlp", "wrong", "not installed", UPGRADE)
         return
-    old = tuple(int(part) for part in found.split(".")[:3]) < (2026, 10, 26)
-    mend = "pip install --upgrade yt-dlp: YouTube changes monthly"
-    yield Finding("yt-dlp", "note" if old else "ok", found, mend if old else "")
+    yield how_old(found, datetime.datetime.now(datetime.UTC).date())
     runtime = shutil.which("deno") or shutil.which("deno", path=str(Path(sys.executable).parent))
-    mend = "" if runtime else "pip install deno yt-dlp-ejs: YouTube asks for a JavaScript runtime"
-    yield Finding("deno", "ok" if runtime else "note", "found" if runtime else "not found", mend)
+    if runtime is None or _version("yt-dlp-ejs") is None:
+        lacks = "deno" if runtime is None else "yt-dlp-ejs"
+        mend = "pip install deno yt-dlp-ejs: YouTube asks for a JavaScript runtime"
+        yield Finding("deno", "note", f"{lacks} is not installed", mend)
+        return
+    try:
+        first = subprocess.run([runtime, "--version"], capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        mend = "pip install --force-reinstall deno: YouTube asks for a JavaScript runtime"
+        yield Finding("deno", "note", f"does not run: {str(error).splitlines()[0]}", mend)
+        return
+    yield Finding("deno", "ok", f"{' '.join(first.stdout.split()[:2])}, yt-dlp-ejs {_version('yt-dlp-ejs')}")
+
+
+def how_old(version: str, today: datetime.date) -> Finding:
+    """What the version of yt-dlp, which is the day of its release, says of it."""
+    match = re.match(r"(\d{4})\.(\d{1,2})\.(\d{1,2})(?:\.|$)", version)
+    try:
+        released = datetime.date(*(int(part) for part in match.groups())) if match else None
+    except ValueError:
+        released = None
+    if released is None:
+        return Finding("yt-dlp", "note", f"{version}, which names no day", UPGRADE)
+    weeks = (today - released).days // 7
+    if (released.year, released.month, released.day) < FLOOR:
+        return Finding(
+            "yt-dlp",
+            "note",
+            f"{version}: YouTube no longer answers what is older than {'.'.join(map(str, FLOOR))}",
+            UPGRADE,
+        )
+    if weeks > OLD:
+        return Finding("yt-dlp", "note", f"{version}, {weeks} weeks old", UPGRADE)
+    return Finding("yt-dlp", "ok", f"{version}, {max(0, weeks)} weeks old")
+
+
+ADDRESS = "the address is refused: wait an hour, and use a lower --rate, another way out (--proxy) or --cookies"
+REMEDIES = {
+    "throttled": ADDRESS,
+    "bot_check": ADDRESS,
+    "network": "is this machine on the internet? Behind a proxy set HTTPS_PROXY, and give it to build as --proxy",
+    "no_format": UPGRADE,
+    "internal": UPGRADE,
+}
+"""Of a canary's failure; every other says that YouTube answered, and something of the one video."""
+
+
+def sing(video_id: str, options: SourceOptions) -> Finding:
+    """Asks YouTube for one video, as a build would, without fetching it. Raises UserError for what is no id."""
+    from kinetics_pipeline.sources.opener import Opener
+    from kinetics_pipeline.sources.youtube import YouTube
+
+    if not re.fullmatch(r"[A-Za-z0-9_-]{11}", video_id):
+        raise UserError(f'--canary is "{video_id}"; allowed: a YouTube id, 11 of A-Z a-z 0-9 _ -')
+    with Opener(options) as opener:
+        found = YouTube(options).extract(opener, video_id)
+    if not isinstance(found, Failure):
+        side = min(found.get("width") or 0, found.get("height") or 0)
+        return Finding("canary", "ok", f"YouTube gives {video_id} in {found['ext']}, short side {side}")
+    says = f"{video_id}: {found.outcome} ({found.detail})"
+    if found.outcome in REMEDIES:
+        return Finding("canary", "wrong", says, REMEDIES[found.outcome])
+    return Finding("canary", "note", says, "YouTube answers, but not with this video: try another with --canary ID")
 
 
 def _gpu() -> Iterator[Finding]:
@@ -114,13 +191,32 @@ def _gpu() -> Iterator[Finding]:
         return
     yield Finding("torch", "ok", torch.__version__)
     if not torch.cuda.is_available():
-        yield Finding("gpu", "note", "none: flow and training run on the CPU")
+        if shutil.which("nvidia-smi") is None:
+            yield Finding("gpu", "note", "none: flow and training run on the CPU")
+        else:
+            built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a build for CPUs"
+            mend = "install torch as pytorch.org says for this driver's CUDA (`nvidia-smi` names it)"
+            yield Finding("gpu", "note", f"there is a driver, but torch ({built}) sees no GPU", mend)
         return
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         yield Finding(f"gpu {index}", "ok", f"{properties.name}, {size(properties.total_memory)}")
+    yield _triton()
+
+
+def _triton() -> Finding:
+    """Whether a kernel can be compiled and run, which needs a C compiler too."""
     if _version("triton") is None:
-        yield Finding("triton", "wrong", "not installed: the cuda flow backend needs it", "pip install triton")
+        return Finding("triton", "wrong", "not installed: the cuda flow backend needs it", "pip install triton")
+    from kinetics_pipeline.flow import tvl1
+
+    try:
+        tvl1(np.zeros((2, 32, 32), np.uint8), backend="cuda")
+    except Exception as error:  # noqa: BLE001  whatever Triton, the compiler or the driver raises is the finding
+        says = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+        mend = "is there a C compiler (apt install gcc)? else pip install --force-reinstall torch triton"
+        return Finding("triton", "wrong", f"the flow does not run on the GPU ({says})", mend)
+    return Finding("triton", "ok", f"{_version('triton')}, its flow runs")
 
 
 def _room() -> Iterator[Finding]:
@@ -134,13 +230,28 @@ def _room() -> Iterator[Finding]:
         small = room < 1 << 30
         mend = "give the container --shm-size=2g: Ray falls back to slow disk" if small else ""
         yield Finding("shm", "note" if small else "ok", size(room), mend)
-    free = shutil.disk_usage(Path.home()).free
+    cache = cache_folder().absolute()
+    place = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    free = shutil.disk_usage(place).free
+    if not os.access(place, os.W_OK):
+        yield Finding("disk", "wrong", f"the cache {cache} cannot be written", "name another with --cache")
+        return
     small = free < 20 << 30
-    yield Finding("disk", "note" if small else "ok", f"{size(free)} free under {Path.home()}")
+    mend = "make room, bound the cache with --max-disk, or name another disk with --cache" if small else ""
+    yield Finding("disk", "note" if small else "ok", f"{size(free)} free for the cache {cache}", mend)
 
 
-def _ray_address() -> Iterator[Finding]:
-    address = os.environ.get("RAY_ADDRESS")
+def _cluster() -> Iterator[Finding]:
+    address = os.environ.get("RAY_ADDRESS", "")
+    match = re.fullmatch(r"(?:ray://)?([\w.-]+):(\d+)", address)
+    if match is not None:
+        try:
+            socket.create_connection((match[1], int(match[2])), timeout=5).close()
+        except OSError as error:
+            mend = "start the cluster, correct RAY_ADDRESS, or unset it to embed Ray"
+            says = f"RAY_ADDRESS={address}: {error.strerror or 'no answer'}"
+            yield Finding("cluster", "wrong", says, mend)
+            return
     yield Finding("cluster", "ok", f"RAY_ADDRESS={address}" if address else "none named: Ray is embedded")
 
 
@@ -159,5 +270,5 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     _ytdlp,
     _gpu,
     _room,
-    _ray_address,
+    _cluster,
 )

@@ -67,7 +67,7 @@ class YouTube:
         are at hand nothing is left to be asked."""
         limit = self.options.max_filesize
         pictures = at_hand(folder, video_id, self.name, clips)
-        found = self._extract(opener, video_id)
+        found = self.extract(opener, video_id)
         if isinstance(found, Failure):
             if self.options.sound and not is_signal(found.outcome):
                 sound.remember(folder, video_id, dict.fromkeys(pictures, found.detail))
@@ -94,7 +94,7 @@ class YouTube:
         failure = task.run()
         return failure, None if task.bytes_whole is None else whole + task.bytes_whole
 
-    def _extract(self, opener: Opener, video_id: str) -> dict[str, Any] | Failure:
+    def extract(self, opener: Opener, video_id: str) -> dict[str, Any] | Failure:
         """The one format to fetch, as yt-dlp describes it with its video (`duration`, ...)."""
         from yt_dlp.utils import YoutubeDLError
 

@@ -8,6 +8,7 @@ state is the number of clips taken by all ranks; any other number of ranks goes 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,8 @@ class ClipSampler(Sampler[int]):
         self.shuffle, self.drop_last, self.window = shuffle, drop_last, window
         self.epoch = 0
         self._shards = dataset.shard_numbers()
+        self._names = [] if dataset.copies is None else dataset.shard_names()
+        """By number; only of a dataset whose shards are copied ahead."""
         self._begin = 0
         """Clips of this epoch that all ranks together took before this iteration."""
         self._taken = 0
@@ -63,20 +66,39 @@ class ClipSampler(Sampler[int]):
         left = order[self._begin :]
         count = len(self)
         whole = np.resize(np.concatenate([left, order]), count * self.world_size)
-        for index in whole[self.rank :: self.world_size].tolist():
+        mine = whole[self.rank :: self.world_size]
+        for index, shards in zip(mine.tolist(), self._announced(mine), strict=True):
             self._taken += 1
-            yield EpochIndex(index, self.epoch)
+            yield EpochIndex(index, self.epoch, shards)
+
+    def _announced(self, samples: NDArray[np.int64]) -> Iterator[tuple[str, ...]]:
+        """For each sample the names of the shards of its window and the next, in the order they are first taken."""
+        if not self._names:
+            yield from repeat((), len(samples))
+            return
+        windows = np.split(samples, np.flatnonzero(np.diff(self._windows()[samples])) + 1)
+        names = [tuple(dict.fromkeys(self._names[k] for k in self._shards[part].tolist())) for part in windows]
+        for part, now, coming in zip(windows, names, [*names[1:], ()], strict=True):
+            yield from repeat(tuple(dict.fromkeys(now + coming)), len(part))
 
     def order(self) -> NDArray[np.int64]:
         """Every sample number once, in the order of this epoch."""
         if not self.shuffle:
             return np.arange(len(self._shards))
-        key = _mix(np.array([self.seed % 2**64], np.uint64)) ^ _mix(np.array([self.epoch + 2**32], np.uint64))
+        drawn = _mix(np.arange(len(self._shards), dtype=np.uint64) ^ _mix(self._key() + np.uint64(1)))
+        return np.lexsort((drawn, self._windows()))
+
+    def _windows(self) -> NDArray[np.int64]:
+        """Of every sample the number of its window in this epoch."""
+        if not self.shuffle:
+            return self._shards // self.window
         numbers = np.arange(int(self._shards.max()) + 1, dtype=np.uint64)
         place = np.empty(len(numbers), np.int64)
-        place[np.argsort(_mix(numbers ^ _mix(key)), kind="stable")] = np.arange(len(numbers))
-        drawn = _mix(np.arange(len(self._shards), dtype=np.uint64) ^ _mix(key + np.uint64(1)))
-        return np.lexsort((drawn, place[self._shards] // self.window))
+        place[np.argsort(_mix(numbers ^ _mix(self._key())), kind="stable")] = np.arange(len(numbers))
+        return place[self._shards] // self.window
+
+    def _key(self) -> NDArray[np.uint64]:
+        return _mix(np.array([self.seed % 2**64], np.uint64)) ^ _mix(np.array([self.epoch + 2**32], np.uint64))
 
     def set_epoch(self, epoch: int) -> None:
         """Begins an epoch; the one that `load_state_dict` is in the middle of goes on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from kinetics_pipeline.errors import JobFailed
+from kinetics_pipeline.loading.copies import Copies, CopyAhead
 from kinetics_pipeline.recipe import Layout
 from kinetics_pipeline.shards import codec
 from kinetics_pipeline.shards.payload import CorruptRow, images_of
@@ -44,12 +46,12 @@ class Place:
 class ShardReader:
     """The open shards of one process. Pickled or forked it starts with none: no handle crosses a process border."""
 
-    def __init__(self, store: Store, layout: Layout) -> None:
-        self._store, self._layout = store, layout
+    def __init__(self, store: Store, layout: Layout, copy_ahead: CopyAhead | None = None) -> None:
+        self._store, self._layout, self._copy_ahead = store, layout, copy_ahead
         self._reset()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_store": self._store, "_layout": self._layout}
+        return {"_store": self._store, "_layout": self._layout, "_copy_ahead": self._copy_ahead}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -59,6 +61,22 @@ class ShardReader:
         self._process = os.getpid()
         self._open: OrderedDict[str, Any] = OrderedDict()
         self._checked: set[tuple[str, int, int, str]] = set()
+        self._copies: Copies | None = None
+        self._ahead: tuple[str, ...] = ()
+
+    def need(self, shards: tuple[str, ...]) -> None:
+        """The shards that are read next, in order: of a remote dataset they are copied, and others closed."""
+        if self._copy_ahead is None or (shards == self._ahead and self._process == os.getpid()):
+            return
+        if self._process != os.getpid():
+            self._reset()
+        if self._copies is None:
+            self._copies = Copies(self._store, self._layout, self._copy_ahead)
+            weakref.finalize(self, self._copies.close)
+        self._ahead = shards
+        for shard in self._open.keys() - set(shards):
+            del self._open[shard]
+        self._copies.want(shards)
 
     def images(
         self, place: Place, chunks: Sequence[int], streams: Sequence[str]
@@ -91,6 +109,8 @@ class ShardReader:
 
     def damaged(self, place: Place, chunk: int, reason: str) -> DamagedShard:
         """The error to raise for a chunk whose images are not what was written."""
+        if self._copies is not None:
+            self._copies.discard(place.shard)
         return DamagedShard(
             f"{self._name(place.shard)}, clip {place.clip_id}, chunk {chunk}: {' '.join(reason.split())}"
         )
@@ -135,7 +155,7 @@ class ShardReader:
             self._open.move_to_end(shard)
             return self._open[shard]
         name = data_name(shard, self._layout)
-        local = self._store.local_path(name)
+        local = self._store.local_path(name) or (self._copies.path(shard) if self._copies else None)
         if self._layout == "array":
             handle = pa.ipc.open_file(self._store.open_input(name) if local is None else pa.memory_map(str(local)))
             schema = handle.schema

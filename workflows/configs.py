@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit, urlunsplit
 
 from cyclopts import Parameter
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.recipe import Interpolation, Layout
+from kinetics_pipeline.redaction import WITHHELD, without_secrets
+from kinetics_pipeline.sources.options import PASSED_OPTIONS, SECRET_OPTIONS
 
 
 def positive_size(type_: Any, tokens: Sequence[Any]) -> int:
@@ -172,7 +173,7 @@ def comma_separated(values: Sequence[str]) -> tuple[str, ...]:
 
 
 def ytdlp_options(pairs: Sequence[str]) -> dict[str, Any]:
-    """KEY=JSON, ... -> options for yt-dlp. Raises UserError that names the pair."""
+    """KEY=JSON, ... -> options for yt-dlp. Raises UserError that names the pair, but not what may be a secret of it."""
     options = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
@@ -181,39 +182,43 @@ def ytdlp_options(pairs: Sequence[str]) -> dict[str, Any]:
         except ValueError:
             key = ""
         if not (key.isidentifier() and equals):
-            raise UserError(f"--ytdlp-option is '{pair}'; allowed: KEY=JSON, as socket_timeout=20 or format='\"bv\"'")
+            said = _shown_option(pair)
+            raise UserError(f"--ytdlp-option is '{said}'; allowed: KEY=JSON, as socket_timeout=20 or format='\"bv\"'")
     return options
 
 
+def _shown_option(pair: str) -> str:
+    """KEY=JSON, its value withheld where it may hold a password, a token or an address."""
+    key, equals, _ = pair.partition("=")
+    if not equals or not key.isidentifier():
+        return "..."
+    return pair if key in PASSED_OPTIONS and key not in SECRET_OPTIONS else f"{key}={WITHHELD}"
+
+
 def as_record(config: Any) -> dict[str, Any]:
-    """A config as JSON-able data, without secrets: no credentials of proxies, no values of yt-dlp options."""
+    """A config as JSON-able data, without secrets: no accounts and queries of URLs, no values of yt-dlp options."""
     record = {k: _plain(v) for k, v in asdict(config).items()}
     if "proxy" in record:
-        record["proxy"] = [without_credentials(p) for p in record["proxy"]]
+        record["proxy"] = [_proxy(proxy) for proxy in config.proxy]
     if "ytdlp_option" in record:
-        record["ytdlp_option"] = [pair.partition("=")[0] for pair in record["ytdlp_option"]]
+        record["ytdlp_option"] = [pair.partition("=")[0] for pair in config.ytdlp_option]
     if record.get("cookies"):
         record["cookies"] = "(given)"
     return record
 
 
-def without_credentials(url: str) -> str:
-    """A URL without user, password and query."""
-    parts = urlsplit(url)
-    host = (parts.hostname or "") + (f":{parts.port}" if parts.port else "")
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))
-
-
 def _plain(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return [_plain(one) for one in value]
     if isinstance(value, Path):
         return str(value)
-    return list(value) if isinstance(value, tuple) else value
+    return without_secrets(value) if isinstance(value, str) else value
 
 
-def command_line(command: str, arguments: Sequence[str], config: Any) -> str:
-    """The command that does the same again, to be copied into a shell: what differs from the defaults, no secrets."""
-    words = ["kinetics-pipeline", command, *arguments]
-    withheld = {"ytdlp_option": "KEY=JSON", "cookies": "FILE"}
+def command_line(command: str, arguments: Sequence[str], config: Any, *, kept: bool = False) -> str:
+    """The command that does the same again, to be copied into a shell: what differs from the defaults. Where a secret
+    stood it says so. `kept`: for the dataset, where the place of the cookies has no business either."""
+    words = ["kinetics-pipeline", command, *map(without_secrets, arguments)]
     for f in fields(config):
         value = getattr(config, f.name)
         if f.default is not MISSING and value == f.default:
@@ -223,6 +228,17 @@ def command_line(command: str, arguments: Sequence[str], config: Any) -> str:
             words.append(flag if value else flag.replace("--", "--no-", 1))
             continue
         for one in value if isinstance(value, tuple) else (value,):
-            shown = without_credentials(str(one)) if f.name == "proxy" else str(one)
-            words += [flag, withheld.get(f.name, shown)]
+            words += [flag, _shown(f.name, str(one), kept=kept)]
     return shlex.join(words)
+
+
+def _shown(name: str, value: str, *, kept: bool) -> str:
+    if name == "ytdlp_option":
+        return _shown_option(value)
+    if name == "proxy":
+        return _proxy(value)
+    return "FILE" if kept and name == "cookies" else without_secrets(value)
+
+
+def _proxy(value: str) -> str:
+    return without_secrets(value if "://" in value else f"http://{value}")

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, Protocol
 from pyarrow import fs
 
 from kinetics_pipeline.errors import JobFailed, UserError
+from kinetics_pipeline.redaction import without_secrets
 
 Names = list[str]
 Listing = list[tuple[str, int]]
@@ -101,6 +102,11 @@ def open_store(uri: str | os.PathLike[str]) -> Store:
         if not rest.startswith("/"):
             raise UserError(f"{text}: a file URI is file:///absolute/path")
         return LocalStore(rest)
+    if "@" in rest.partition("/")[0]:
+        raise UserError(
+            f"{without_secrets(text)} names an account, which would be stored with the dataset; credentials belong in "
+            "the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or a profile"
+        )
     if not rest.strip("/"):
         raise UserError(f"{text} names no bucket; allowed: a path, s3://bucket/folder, gs://bucket/folder")
     try:

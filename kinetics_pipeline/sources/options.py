@@ -45,6 +45,10 @@ PASSED_OPTIONS: Mapping[str, type | tuple[type, ...]] = {
 `external_downloader`), write files elsewhere (`outtmpl`, `paths`, `writeinfojson`), read the user's browser or keys
 (`cookiesfrombrowser`, `netrc_cmd`), or are the pipeline's own to set. A list of what is harmless stays right when
 yt-dlp gains an option."""
+SECRET_OPTIONS = frozenset(
+    {"extractor_args", "geo_bypass_ip_block", "geo_verification_proxy", "http_headers", "source_address"}
+)
+"""Of them those whose values may hold a password, a token or an address."""
 
 
 @dataclass(frozen=True)

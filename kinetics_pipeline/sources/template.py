@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.records import Clip
+from kinetics_pipeline.redaction import without_secrets
 from kinetics_pipeline.sources.addresses import PrivateAddress, is_public, literal_address, public_addresses_only
 from kinetics_pipeline.sources.base import Download, Failure, Media
 from kinetics_pipeline.sources.options import SourceOptions
@@ -38,7 +39,7 @@ class UrlTemplate:
     template that is none.
     """
 
-    template: str
+    template: str = field(repr=False)
     options: SourceOptions = field(default_factory=SourceOptions)
 
     def __post_init__(self) -> None:
@@ -184,23 +185,24 @@ def _is_loopback(host: str) -> bool:
 
 def _require_template(template: str, allow_private: bool) -> None:
     example = "for example https://host/videos/{video_id}.mp4"
+    shown = without_secrets(template)
     try:
         fields = [(name, spec) for _, name, spec, _ in string.Formatter().parse(template) if name is not None]
         parts = urllib.parse.urlsplit(template)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise UserError(f"source {template!r} is not a URL template ({error}); {example}") from None
+        raise UserError(f"source {shown!r} is not a URL template ({error}); {example}") from None
     if parts.scheme not in ("http", "https"):
-        raise UserError(f"source {template!r}: only http:// and https:// templates are fetched; {example}")
+        raise UserError(f"source {shown!r}: only http:// and https:// templates are fetched; {example}")
     if not host or "{" in parts.netloc:
-        raise UserError(f"source {template!r}: the host must be spelt out; {example}")
+        raise UserError(f"source {shown!r}: the host must be spelt out; {example}")
     for name, spec in fields:
         if name not in FIELDS or "{" in (spec or ""):
-            raise UserError(f"source {template!r}: {{{name}}} is unknown; allowed: {', '.join(FIELDS)}")
+            raise UserError(f"source {shown!r}: {{{name}}} is unknown; allowed: {', '.join(FIELDS)}")
         if not re.fullmatch(r"0?\d{0,2}(?:\.\d{1,2}f|d)?" if name.startswith("time") else "", spec or ""):
-            raise UserError(f"source {template!r}: the format {spec!r} of {name} is not allowed; for example 06d")
+            raise UserError(f"source {shown!r}: the format {spec!r} of {name} is not allowed; for example 06d")
     if not {"video_id", "clip_id"} & {name for name, _ in fields}:
-        raise UserError(f"source {template!r} names neither {{video_id}} nor {{clip_id}}; {example}")
+        raise UserError(f"source {shown!r} names neither {{video_id}} nor {{clip_id}}; {example}")
     literal = literal_address(host)
     if literal and not allow_private and not is_public(literal) and not _is_loopback(host):
-        raise UserError(f"source {template!r} is a private address; with --allow-private-addresses it is fetched")
+        raise UserError(f"source {shown!r} is a private address; with --allow-private-addresses it is fetched")

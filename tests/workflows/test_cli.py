@@ -1,10 +1,13 @@
 """What a user sees who types something wrong, and what the flags make of it."""
 
 import json
+import shlex
+from pathlib import Path
 
 import pytest
 
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.sources.template import UrlTemplate
 from workflows.cli import run
 from workflows.configs import BuildConfig, as_record, command_line, ytdlp_options
 
@@ -57,13 +60,56 @@ def test_an_unknown_flag_in_a_config_file_is_named(tmp_path, capsys):
     assert "shrot" in capsys.readouterr().err
 
 
-def test_a_record_and_a_command_to_go_on_hold_no_secret():
-    config = BuildConfig(
-        output="o", proxy=("http://me:secret@host:3128",), ytdlp_option=('password="secret"',), cookies="/home/me/c.txt"
-    )
-    for text in (json.dumps(as_record(config)), command_line("build", ["x.csv"], config)):
+SECRETS = BuildConfig(
+    output="o",
+    source=("https://me:secret1@mirror.example/get?id={video_id}&token=secret2", "youtube"),
+    proxy=("http://me:secret3@host:3128", "me:secret4@other:3128"),
+    ytdlp_option=('http_headers={"Authorization": "secret5"}', "retries=7", 'password="secret6"'),
+    cookies=Path("/home/me/c.txt"),
+)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_record_and_a_command_to_go_on_hold_no_secret(kept):
+    files = ["https://me:secret7@host/k400.csv?sig=secret8"]
+    for text in (json.dumps(as_record(SECRETS)), command_line("build", files, SECRETS, kept=kept)):
         assert "secret" not in text
         assert "host:3128" in text
+        assert "other:3128" in text
+        assert "id={video_id}" in text
+    assert ("/home/me" in command_line("build", files, SECRETS, kept=kept)) == (not kept)
+    assert "secret" not in repr(UrlTemplate(SECRETS.source[0]))
+
+
+def test_the_printed_command_says_what_has_to_be_put_back_and_repeats_the_rest():
+    command = shlex.split(command_line("build", ["x.csv"], SECRETS))
+    assert command[command.index("--cookies") + 1] == "/home/me/c.txt"
+    assert "retries=7" in command
+    assert "http_headers=WITHHELD" in command
+    assert "http://WITHHELD@host:3128" in command
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--ytdlp-option", "http_headers={secret}"],
+        ["--ytdlp-option", "Authorization: secret"],
+        ["--ytdlp-option", 'http_headers="secret"'],
+        ["--ytdlp-option", 'password="secret"'],
+        ["--source", "ftp://me:secret@host/{video_id}.mp4"],
+        ["--source", "https://me:secret@host/file.mp4?key=secret"],
+        ["--source", "https://me:secret@10.0.0.1/{video_id}.mp4"],
+        ["--output", "s3://key:secret@bucket/folder"],
+    ],
+)
+def test_what_is_refused_is_named_without_its_secret(flags, capsys, tmp_path):
+    asked = tmp_path / "asked.csv"
+    asked.write_text("label,youtube_id,time_start,time_end,split\nrunning,abc,0,1,train\n")
+    place = [] if "--output" in flags else ["--output", str(tmp_path / "o")]
+    assert run(["build", str(asked), *place, *flags]) == 2
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1
+    assert "secret" not in said
 
 
 def test_the_command_to_go_on_repeats_what_differs_from_the_defaults():

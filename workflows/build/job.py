@@ -19,6 +19,7 @@ from kinetics_pipeline.errors import JobFailed, WorkRemains
 from kinetics_pipeline.flow import require_backend
 from kinetics_pipeline.plan import Plan, PlannedShard, make_plan
 from kinetics_pipeline.records import Record
+from kinetics_pipeline.redaction import without_secrets
 from kinetics_pipeline.shards.catalogue import DATASET, Dataset, plan_name
 from kinetics_pipeline.shards.storage import open_store
 from kinetics_pipeline.shards.withdrawal import finish
@@ -92,7 +93,9 @@ class _Build:
             config.output, recipe, asked_labels(self.asked, existing), self.asked.annotations.hashes
         )
         lease.store.sweep()
-        record = {"command": self.command, "annotations": list(self.files), "config": as_record(config)}
+        command = command_line("build", self.files, config, kept=True)
+        annotations = [without_secrets(file) for file in self.files]
+        record = {"command": command, "annotations": annotations, "config": as_record(config)}
         lease.store.write(RUN, json.dumps(record, indent=1).encode())
         # A dataset that was removed and begun anew with other classes must not find the old one's clips.
         dataset = f"{lease.store.uri}\n{recipe}\n{self.dataset.classes}"

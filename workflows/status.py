@@ -16,6 +16,11 @@ from workflows.build.job import PROGRESS, RUN, traffic
 from workflows.build.lease import holder
 from workflows.progress import duration, size
 
+PAUSES = {
+    "throttled": "it was asked to slow down",
+    "bot_check": "it was taken for a bot",
+    "burst": "many videos in a row failed alike, as a broken extractor or a blocked address would make them",
+}
 HOPELESS, WITH_ACCESS, LATER = "final", "with access", "another day: --retry"
 
 
@@ -92,7 +97,13 @@ def _show(dataset: Dataset, document: dict[str, Any]) -> None:
     for egress in document["egress"]:
         if (egress.get("paused_until") or 0) > time.time():
             until = time.strftime("%Y-%m-%d %H:%M", time.localtime(egress["paused_until"]))
-            console.print(f"{egress['name']} is paused until {until}: {egress.get('reason', '')}", markup=False)
+            left = duration(egress["paused_until"] - time.time())
+            reason = egress.get("reason") or ""
+            console.print(
+                f"{egress['name']} is paused until {until}, {left} from now: {PAUSES.get(reason, reason)}",
+                markup=False,
+                soft_wrap=True,
+            )
     building = document["building"]
     if building is not None:
         line = f"being built by process {building['pid']} on {building['host']}"

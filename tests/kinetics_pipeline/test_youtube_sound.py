@@ -147,6 +147,15 @@ def test_pictures_that_came_before_the_sound_was_wanted_are_not_asked_for_again(
     assert fetched(fake, PICTURES) == 0
 
 
+def test_pictures_whose_sound_was_wanted_too_late_are_kept_without(fake: FakeYouTube, tmp_path: Path) -> None:
+    source(fake, sound=False).download(ID, [CLIP], tmp_path)
+    fake.videos[ID] = Video(playability="bot")
+    assert source(fake).download(ID, [CLIP], tmp_path).media == {}  # the address is refused, not the video
+    fake.videos[ID] = Video(playability="removed")
+    answer = source(fake).download(ID, [CLIP], tmp_path)
+    assert answer.media[CLIP.clip_id].silent == "removed by the uploader"
+
+
 def test_a_killed_download_of_sound_asks_for_no_byte_again(
     fake: FakeYouTube, files: dict[str, Path], tmp_path: Path
 ) -> None:

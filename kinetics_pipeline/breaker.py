@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from kinetics_pipeline.records import Outcome
 from kinetics_pipeline.sources.base import EgressSignal
-from kinetics_pipeline.sources.refusals import MEDIA_REFUSED
+from kinetics_pipeline.sources.refusals import MEDIA_REFUSED, NOT_YET
 
 VIDEOS = 10
 """Different videos in a row, with no other answer among them."""
@@ -18,7 +18,7 @@ VIDEOS = 10
 
 def is_doubtful(outcome: Outcome | EgressSignal, detail: str) -> bool:
     """Whether a broken extractor or a blocked address would produce this failure too."""
-    return outcome in ("no_format", "internal") or detail == MEDIA_REFUSED
+    return (outcome in ("no_format", "internal") and detail not in NOT_YET) or detail == MEDIA_REFUSED
 
 
 def tail(answers: Sequence[tuple[str, Outcome | EgressSignal, str]]) -> frozenset[str]:

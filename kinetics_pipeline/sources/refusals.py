@@ -74,6 +74,16 @@ EXTRACTION: tuple[Rule, ...] = (
 )  # fmt: skip
 """Every text is yt-dlp's, which asks YouTube for English."""
 
+NOT_YET = frozenset(
+    {
+        "the premiere is still to come",
+        "a live stream that has not ended",
+        "the recording of the live stream is not available",
+        "YouTube is still processing the video",
+    }
+)
+"""Details of a `no_format` that YouTube itself gives a reason for: no broken extractor would."""
+
 GENERIC = re.compile(r"failed to extract any player response|unable to download (?:API|web ?page)", re.IGNORECASE)
 """Texts that hide their reason: the HTTP status is only in a warning."""
 

@@ -12,7 +12,7 @@ from kinetics_pipeline.breaker import VIDEOS, burst
 from kinetics_pipeline.egress import COOL_DOWN, JITTER, Egress, answered, cool_downs, granted, paused
 from kinetics_pipeline.policy import POLICY, Done, Event, Try, decide
 from kinetics_pipeline.records import NEEDS_ACCESS, OUTCOMES, RETRYABLE, most_hopeful
-from kinetics_pipeline.sources.refusals import MEDIA_REFUSED
+from kinetics_pipeline.sources.refusals import EXTRACTION, MEDIA_REFUSED, NOT_YET
 
 FAILURES = sorted(OUTCOMES - {"ok", "withdrawn"})
 SIGNALS = ["throttled", "bot_check"]
@@ -154,6 +154,12 @@ def test_many_different_videos_failing_alike_are_a_burst(outcome: str, detail: s
     failures = [(f"video{i}", outcome, detail) for i in range(VIDEOS)]
     assert burst(failures) is not None  # type: ignore[arg-type]
     assert burst(failures[1:]) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("detail", sorted(NOT_YET))
+def test_what_youtube_gives_a_reason_for_is_no_burst(detail: str) -> None:
+    assert detail in {rule.detail for rule in EXTRACTION}
+    assert burst([(f"video{i}", "no_format", detail) for i in range(2 * VIDEOS)]) is None
 
 
 def test_one_video_that_fails_often_is_no_burst() -> None:

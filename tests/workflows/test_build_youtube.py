@@ -177,6 +177,23 @@ def test_a_burst_of_videos_without_formats_pauses_and_records_none(
     assert outcomes(build) == dict.fromkeys(names, "ok")
 
 
+def test_a_run_with_nothing_but_doubtful_videos_left_pauses_once_and_ends(
+    youtube: FakeYouTube, film: Path, tmp_path: Path
+) -> None:
+    """Their failing again, after the pause or in a later run, is no news."""
+    names = ids(VIDEOS + 4)
+    youtube.videos = dict.fromkeys(names, Video(playability="unheard_of"))
+    flags = (*through(youtube), "--cool-down", "2s")
+    build = Build(asked_for(tmp_path, names), tmp_path, ["youtube"], flags)
+    build.run()
+    assert outcomes(build) == dict.fromkeys(names, "internal")
+    asked = players(youtube)
+    assert sorted(asked.values()) == [2] * 4 + [3] * VIDEOS
+    youtube.reset()
+    Build(build.pile, tmp_path, ["youtube"], (*through(youtube), "--retry", "internal", "--max-wait", "1s")).run()
+    assert players(youtube) == dict.fromkeys(names, 2)
+
+
 def test_attempts_survive_a_killed_driver(youtube: FakeYouTube, film: Path, tmp_path: Path) -> None:
     """Three tries at a player API that fails, however often the driver is killed in between."""
     youtube.videos = {"failing0000": Video(api=Faults("500"))}

@@ -33,14 +33,19 @@ class Attempts:
         self._changed = True
 
     def uncharge(self, clip_id: str) -> bool:
-        """Takes back the latest events as far as they are doubtful (`breaker`): they were no fault of the clip's.
-        Whether there were any."""
+        """Takes back the latest events as far as they are doubtful (`breaker`): they were no fault of the clip's, and
+        are kept as a `burst`, which charges nothing. Whether there were any."""
         events = self._events.get(clip_id, [])
-        before = len(events)
-        while events and is_doubtful(events[-1].outcome, events[-1].detail):
-            events.pop()
-        self._changed |= len(events) < before
-        return len(events) < before
+        first = len(events)
+        while first and is_doubtful(events[first - 1].outcome, events[first - 1].detail):
+            first -= 1
+        taken_back, events[first:] = events[first:], [Event(event.source, "burst") for event in events[first:]]
+        self._changed |= bool(taken_back)
+        return bool(taken_back)
+
+    def was_doubted(self, clip_id: str) -> bool:
+        """Whether the clip's video was part of a burst."""
+        return any(event.outcome == "burst" for event in self.of(clip_id))
 
     def forget(self, clip_ids: Iterable[str]) -> None:
         """After their shard was committed, or when they are planned anew."""

@@ -105,8 +105,13 @@ class Fetching:
         slots: int = 4,
         time_limit: float = 1800.0,
         cool_down: float = COOL_DOWN["bot_check"],
+        familiar: Iterable[str] = (),
     ) -> None:
-        """`cool_down`: seconds that a lane rests after a refusal that means the address."""
+        """`cool_down`: seconds that a lane rests after a refusal that means the address.
+
+        `familiar`: videos that have failed before as in a burst. That they do so again is no news, and no burst; else
+        a run that has only such videos left would pause for ever.
+        """
         self.disk = disk
         self.workplace, self.store, self.slots, self.time_limit = workplace, store, slots, time_limit
         self.fetchers: dict[str, Any] = {}
@@ -114,6 +119,7 @@ class Fetching:
         self.doubted: frozenset[str] = frozenset()
         """After a result: the videos whose latest failures were a burst, and so are none of theirs."""
         self._cool_down = cool_downs(cool_down)
+        self._familiar = set(familiar)
         self._random = random.Random()  # noqa: S311 - spreads requests, guards nothing
         self._known = look_at_lanes(store)
         self.lanes: dict[str, list[Lane]] = {}
@@ -196,13 +202,17 @@ class Fetching:
             lane.egress = paused(lane.egress, time.time(), failure.outcome, failure.wait, self._cool_down)
         elif fetched.download.requests:
             outcome, detail = (failure.outcome, failure.detail) if failure else ("ok", "")
-            lane.answers.append((job.video_id, outcome, detail))
+            doubtful = is_doubtful(outcome, detail)
+            if not doubtful:
+                lane.egress = answered(lane.egress)
+                self._familiar |= tail(lane.answers)  # they failed while the extractor was at work
+            if not (doubtful and job.video_id in self._familiar):
+                lane.answers.append((job.video_id, outcome, detail))
             if burst(lane.answers) is not None:
                 lane.egress = paused(lane.egress, time.time(), "burst", cool_down=self._cool_down)
                 self.doubted = tail(lane.answers)
+                self._familiar |= self.doubted
                 lane.answers.clear()
-            elif not is_doubtful(outcome, detail):
-                lane.egress = answered(lane.egress)
         self.save()
         return job, fetched
 

@@ -140,6 +140,13 @@ class _Build:
         disk = self._disk(shards)
         numbers = label_numbers(self.dataset.classes)
         sources = dict(zip(self.asked.keys, self.asked.sources, strict=True))
+        attempts, outcomes = Attempts(self.lease.store), self.dataset.outcomes()
+        familiar = {
+            clip.video_id
+            for shard in shards
+            for clip in shard.clips
+            if outcomes.get(clip.clip_id) in ("no_format", "internal") or attempts.was_doubted(clip.clip_id)
+        }
         fetching = Fetching(
             self.workplace,
             self.lease.store,
@@ -150,6 +157,7 @@ class _Build:
             per_node=config.egress == "per-node",
             time_limit=config.clip_time_limit,
             cool_down=config.cool_down,
+            familiar=familiar,
         )
         processing = Processing(self.workplace, self.dataset.recipe, disk, config.clip_time_limit, config.keep_clips)
         with Meter(clips, "clips") as meter:
@@ -178,7 +186,7 @@ class _Build:
                 fetching=fetching,
                 processing=processing,
                 disk=disk,
-                attempts=Attempts(self.lease.store),
+                attempts=attempts,
                 spooled=found,
                 max_wait=config.max_wait,
                 on_change=on_change,

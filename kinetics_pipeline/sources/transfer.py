@@ -35,7 +35,7 @@ class Broken(Exception):
 
 
 class NotMedia(Exception):
-    """The server answered 200 with a web page."""
+    """The server answered 200 with a web page, whatever it calls it."""
 
 
 class TooLarge(Exception):
@@ -181,6 +181,9 @@ def _copy(opener: Opener, response: Response, piece: Piece, expected: int | None
             opener.bytes_fetched += len(block)
             if room is not None and came > room:
                 raise _Truncated  # more than announced: not the range that was asked for
+            if file.tell() == 0 and block.lstrip()[:1] == b"<":
+                piece.discard()
+                raise NotMedia  # no video begins so, but a page does, of a portal or a proxy
             take(len(block))
             file.write(block)
             check_size(file.tell(), limit)

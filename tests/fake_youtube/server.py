@@ -145,6 +145,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
         elif faults.kind in ("garbage", "html"):
             self.answer(entry, 200, b"<html>" + b"x" * 4000, "text/html; charset=utf-8")
+        elif faults.kind == "page":
+            self.answer(entry, 200, b"\n<!DOCTYPE html>" + b"x" * 4000, "video/mp4")
         elif faults.kind == "empty":
             self.answer(entry, 200, b"", "video/mp4")
         else:

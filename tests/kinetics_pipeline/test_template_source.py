@@ -128,7 +128,7 @@ def test_a_file_of_unannounced_length_is_whole_at_its_end(server: FileServer, ca
         *((Faults(status), "network") for status in ("400", "500", "502", "503")),
         (Faults("429"), "throttled"),
         (Faults("503", headers={"Retry-After": "5"}), "throttled"),
-        *((Faults(kind), "network") for kind in ("stall", "html", "empty")),
+        *((Faults(kind), "network") for kind in ("stall", "html", "page", "empty")),
     ],
 )
 def test_each_answer_of_a_server_has_its_outcome(server: FileServer, cache: Path, fault: Faults, outcome: str) -> None:

@@ -115,7 +115,7 @@ def test_a_failing_player_api_never_says_that_a_video_is_gone(
         ("429", "throttled"),
         *(
             (kind, "network")
-            for kind in ("403", "404", "500", "stall", "stall_mid", "reset", "truncate", "empty", "html")
+            for kind in ("403", "404", "500", "stall", "stall_mid", "reset", "truncate", "empty", "html", "page")
         ),
     ],
 )
@@ -129,7 +129,7 @@ def test_no_trouble_with_the_media_leaves_a_file_that_counts_as_done(
     assert not list(tmp_path.glob("*.mp4"))
 
 
-@pytest.mark.parametrize("media", ["html", "empty", "truncate", "500"])
+@pytest.mark.parametrize("media", ["html", "page", "empty", "truncate", "500"])
 def test_what_a_failed_download_left_is_no_video_for_the_next_one(
     fake: FakeYouTube, tmp_path: Path, rendition: Rendition, media: str
 ) -> None:

@@ -180,7 +180,7 @@ def test_a_killed_download_of_sound_asks_for_no_byte_again(
     assert fetched(fake, SOUND) == files["plain"].stat().st_size - had
 
 
-@pytest.mark.parametrize("kind", ["403", "404", "500", "stall", "html", "empty", "truncate"])
+@pytest.mark.parametrize("kind", ["403", "404", "500", "stall", "html", "page", "empty", "truncate"])
 def test_sound_that_cannot_be_had_leaves_the_clip_silent_and_says_why(
     fake: FakeYouTube, files: dict[str, Path], tmp_path: Path, kind: str
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("flow", "build")
+BENCHMARKS = ("flow", "build", "acquire")
 
 
 def main() -> int:

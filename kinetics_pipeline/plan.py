@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import io
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import cast
@@ -131,12 +131,19 @@ class Plan:
     @classmethod
     def from_parquet_bytes(cls, data: bytes) -> Plan:
         """Raises ValueError when the bytes are no plan."""
-        try:
-            file = pq.ParquetFile(io.BytesIO(data))
-            schema = _with_joined(set(file.schema_arrow.names))
-            return cls(file.read(columns=schema.names).select(schema.names).cast(schema))
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise ValueError(f"no plan: {error}") from error
+        return cls(read_columns(data))
+
+
+def read_columns(data: bytes, names: Sequence[str] | None = None) -> pa.Table:
+    """Columns of a plan, all by default, from the bytes of its file. Raises ValueError when they are no plan."""
+    try:
+        file = pq.ParquetFile(pa.BufferReader(data))
+        schema = _with_joined(set(file.schema_arrow.names))
+        if names is not None:
+            schema = pa.schema([schema.field(name) for name in names])
+        return file.read(columns=schema.names).select(schema.names).cast(schema)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ValueError(f"no plan: {error}") from error
 
 
 def make_plan(

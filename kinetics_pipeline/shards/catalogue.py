@@ -10,17 +10,23 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections import Counter
+import sys
+import tempfile
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import IO, Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from kinetics_pipeline.errors import JobFailed, UserError
-from kinetics_pipeline.plan import Plan
+from kinetics_pipeline.plan import Plan, read_columns
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Outcome, Record
-from kinetics_pipeline.shards.markers import SHARD_NAME, Marker, Tombstone, parse_marker, parse_tombstone, without_rows
+from kinetics_pipeline.shards.markers import SHARD_NAME, Marker, Tombstone, as_told, parse_marker, parse_tombstone
 from kinetics_pipeline.shards.schema import SCHEMA_VERSION, SUFFIX, require_readable
 from kinetics_pipeline.shards.storage import Store, open_store
 from kinetics_pipeline.shards.writer import marker_name, versions
@@ -29,8 +35,13 @@ DATASET = "dataset.json"
 _PLAN = re.compile(r"plans/(\d{5,})\.parquet")
 _MARKER = re.compile(rf"shards/{SHARD_NAME.pattern}\.json")
 TOMBSTONES = "state/withdrawn"
-_READERS = 16
+_READERS, _LOCAL_READERS = 16, 4
 _AHEAD = 256
+_AT_ONCE = 16
+_OF_MARKER = ("file", "split")
+_ROWS_AT_ONCE = 8192
+_OUTCOME = pa.field("outcome", pa.string())
+_OUTCOMES = pa.schema([("clip_id", pa.string()), _OUTCOME])
 T = TypeVar("T")
 
 
@@ -140,11 +151,19 @@ class Dataset:
 
     def plan(self, number: int) -> Plan:
         """Raises JobFailed for a plan file that is damaged."""
-        name = f"plans/{plan_name(number)}.parquet"
+        return Plan(self._plan_columns(number, None))
+
+    def _plan_columns(self, number: int, names: Sequence[str] | None) -> pa.Table:
+        file = f"plans/{plan_name(number)}.parquet"
         try:
-            return Plan.from_parquet_bytes(self.store.read(name))
+            return read_columns(self.store.read(file), names)
         except ValueError as e:
-            raise JobFailed(f"{self.store.uri}/{name} is damaged: {' '.join(str(e).split())}") from None
+            raise JobFailed(f"{self.store.uri}/{file} is damaged: {' '.join(str(e).split())}") from None
+
+    def planned_shards(self) -> dict[int, list[str]]:
+        """The names of the shards of every plan, both in order."""
+        columns = ((number, self._plan_columns(number, ["shard"])) for number in self.plan_numbers())
+        return {number: table["shard"].unique().to_pylist() for number, table in columns}
 
     def plans(self) -> dict[int, Plan]:
         """By number, in order."""
@@ -159,7 +178,7 @@ class Dataset:
 
     def next_shard_numbers(self) -> dict[str, int]:
         """The first free shard number of each split, over plans and markers; a split that is new has 0."""
-        names = [shard for plan in self.plans().values() for shard in _shards(plan)]
+        names = [shard for shards in self.planned_shards().values() for shard in shards]
         names += [name.removeprefix("shards/").removesuffix(".json") for name in self.marker_names()]
         following: dict[str, int] = {}
         for name in names:
@@ -170,9 +189,9 @@ class Dataset:
     def unfinished(self) -> tuple[int, Plan, list[str]] | None:
         """The oldest plan with shards that are not committed: its number, itself, their names. None when all are."""
         committed = set(self.marker_names())
-        for number, plan in self.plans().items():
-            if missing := [name for name in _shards(plan) if marker_name(name) not in committed]:
-                return number, plan, missing
+        for number, shards in self.planned_shards().items():
+            if missing := [name for name in shards if marker_name(name) not in committed]:
+                return number, self.plan(number), missing
         return None
 
     # What is committed
@@ -181,30 +200,68 @@ class Dataset:
         return [name for name, _ in self.store.list("shards") if _MARKER.fullmatch(name)]
 
     def markers(self) -> Iterator[Marker]:
-        """Every committed shard, by name, read in parallel. Raises JobFailed that names a damaged one."""
+        """Every committed shard, by name. Raises JobFailed that names a damaged one."""
         names = self.marker_names()
-        with ThreadPoolExecutor(_READERS) as readers:
-            for first in range(0, len(names), _AHEAD):  # in portions: entries are large, and most callers keep little
-                yield from readers.map(self._marker, names[first : first + _AHEAD])
+        with ThreadPoolExecutor(_READERS if self.store.local_path(DATASET) is None else _LOCAL_READERS) as readers:
+            for first in range(0, len(names), _AHEAD):  # in portions: no more is kept in memory than is read ahead
+                parts = [names[k : k + _AT_ONCE] for k in range(first, min(first + _AHEAD, len(names)), _AT_ONCE)]
+                for part, files in zip(parts, readers.map(self._read, parts), strict=True):
+                    for name, data in zip(part, files, strict=True):
+                        yield parse_marker(f"{self.store.uri}/{name}", data)
 
-    def _marker(self, name: str) -> Marker:
-        return parse_marker(f"{self.store.uri}/{name}", self.store.read(name))
+    def _read(self, names: Sequence[str]) -> list[bytes]:
+        return [self.store.read(name) for name in names]
+
+    def _current(self) -> Iterator[Marker]:
+        """The markers as they count: a clip that was withdrawn is withdrawn, whatever its marker says."""
+        withdrawn = self.withdrawn()
+        for marker in self.markers():
+            yield replace(marker, clips=tuple(as_told(e, withdrawn) for e in marker.clips)) if withdrawn else marker
 
     def newest(self, extract: Callable[[Marker, dict[str, Any]], T]) -> dict[str, T]:
         """What `extract` makes of the newest entry of each clip, by clip_id."""
-        withdrawn = self.withdrawn()
         plans: dict[str, int] = {}
         found: dict[str, T] = {}
-        for marker in self.markers():
+        for marker in self._current():
             for entry in marker.clips:
                 clip_id = entry["clip_id"]
                 if plans.get(clip_id, -1) <= marker.plan:
                     plans[clip_id] = marker.plan
-                    reason = withdrawn.get(clip_id) or withdrawn.get(entry["video_id"])
-                    if reason is not None and entry["outcome"] != "withdrawn":
-                        entry = without_rows(entry, outcome="withdrawn", detail=reason)
                     found[clip_id] = extract(marker, entry)
         return found
+
+    def newest_table(self, schema: pa.Schema, outcome: Outcome | None = None) -> pa.Table:
+        """Fields of the newest entry of each clip, `clip_id` and those of its marker among them (`file`, `split`).
+
+        A row for every clip, or every clip of that outcome, in the order of shards and of the clips in them; null where
+        an entry says nothing. For many clips: a tenth of the memory of `newest`.
+        """
+        schema = schema if outcome is None or _OUTCOME in schema else schema.append(_OUTCOME)
+        plans, keys = array("q"), array("q")
+        columns: dict[str, list[Any]] = {name: [] for name in schema.names}
+        with tempfile.TemporaryFile() as spilled:  # rather than two copies in memory
+            with pa.ipc.new_stream(spilled, schema) as stream:
+                for marker in self._current():
+                    for name, column in columns.items():
+                        if name in _OF_MARKER:
+                            column += [getattr(marker, name)] * len(marker.clips)
+                        else:
+                            column += [entry.get(name) for entry in marker.clips]
+                    plans.extend([marker.plan] * len(marker.clips))
+                    keys.extend([hash(entry["clip_id"]) for entry in marker.clips])
+                    if len(columns["clip_id"]) > _ROWS_AT_ONCE:
+                        stream.write_batch(_batch(columns, schema))
+                stream.write_batch(_batch(columns, schema))
+            counts = np.ones(len(keys), np.bool_)
+            counts[_superseded(spilled, keys, plans)] = False
+            batches, first = [], 0
+            for batch in _batches(spilled):
+                chosen = pa.array(counts[first : first + len(batch)])
+                batches.append(
+                    batch.filter(pc.and_(chosen, pc.equal(batch["outcome"], outcome)) if outcome else chosen)
+                )
+                first += len(batch)
+            return pa.Table.from_batches(batches, schema)
 
     def records(self) -> dict[str, Record]:
         """The newest record of each clip that has one, by clip_id."""
@@ -212,16 +269,18 @@ class Dataset:
 
     def outcomes(self) -> dict[str, Outcome]:
         """The newest outcome of each clip that has one, by clip_id."""
-        return self.newest(lambda _, entry: entry["outcome"])
+        table = self.newest_table(_OUTCOMES)
+        return dict(zip(table["clip_id"].to_pylist(), map(sys.intern, table["outcome"].to_pylist()), strict=True))
 
     def settled(self, asked: Mapping[str, str]) -> dict[str, Outcome]:
         """Of clips asked (video ids by clip_id) and of those recorded the outcomes; also of what was withdrawn before
         it was ever tried."""
         withdrawn = self.withdrawn()
-        early: dict[str, Outcome] = {
-            clip_id: "withdrawn" for clip_id, video in asked.items() if clip_id in withdrawn or video in withdrawn
-        }
-        return {**early, **self.outcomes()}
+        outcomes = self.outcomes()
+        for clip_id, video in asked.items():
+            if clip_id in withdrawn or video in withdrawn:
+                outcomes.setdefault(clip_id, "withdrawn")
+        return outcomes
 
     def tombstones(self) -> list[Tombstone]:
         """Every withdrawal there was, in order. Raises JobFailed that names a damaged one."""
@@ -237,24 +296,61 @@ class Dataset:
     def counts(self) -> Counts:
         """What `status` shows."""
         sizes = dict(self.store.list("shards"))
-        shards = [name.removesuffix(".json") for name in self.marker_names()]
-        tables = [plan.table for plan in self.plans().values()]
-        asked = {
-            clip_id: video
-            for table in tables
-            for clip_id, video in zip(table["clip_id"].to_pylist(), table["video_id"].to_pylist(), strict=True)
-        }
-        outcomes = self.settled(asked)
-        failed = Counter(outcome for outcome in outcomes.values() if outcome != "ok")
+        shards = [name.removesuffix(".json") for name in sizes if _MARKER.fullmatch(name)]
+        recorded = self.newest_table(_OUTCOMES)
+        outcomes = {pair["values"]: pair["counts"] for pair in pc.value_counts(recorded["outcome"]).to_pylist()}
+        waiting = self._waiting(recorded["clip_id"])
+        gone = pa.array(list(self.withdrawn()), pa.string())
+        early = pc.or_(pc.is_in(waiting["clip_id"], gone), pc.is_in(waiting["video_id"], gone))
+        if withdrawn := pc.sum(early).as_py():
+            outcomes["withdrawn"] = outcomes.get("withdrawn", 0) + withdrawn
         return Counts(
-            clips=len(asked.keys() | outcomes.keys()),
-            ok=len(outcomes) - failed.total(),
-            pending=len(asked.keys() - outcomes.keys()),
-            failed=dict(sorted(failed.items())),
+            clips=len(recorded) + len(waiting),
+            ok=outcomes.pop("ok", 0),
+            pending=len(waiting) - (withdrawn or 0),
+            failed=dict(sorted(outcomes.items())),
             shards=len(shards),
             bytes=sum(sizes.get(shard + SUFFIX[self.recipe.layout], 0) for shard in shards),
         )
 
+    def _waiting(self, recorded: pa.ChunkedArray) -> pa.Table:
+        """`clip_id` and `video_id` of the planned clips that have no record; each once."""
+        names = ["clip_id", "video_id"]
+        waiting = []
+        for number in self.plan_numbers():
+            planned = self._plan_columns(number, names)
+            waiting.append(planned.filter(pc.invert(pc.is_in(planned["clip_id"], recorded))))
+        if not waiting:
+            return pa.table({name: pa.array([], pa.string()) for name in names})
+        return pa.concat_tables(waiting).group_by(names).aggregate([])
 
-def _shards(plan: Plan) -> list[str]:
-    return list(plan.table["shard"].unique().to_pylist())
+
+def _superseded(spilled: IO[bytes], keys: Sequence[int], plans: Sequence[int]) -> list[int]:
+    """The rows of clips that have a newer one. `keys` are hashes of clip_ids: only rows that share one count."""
+    ordered = np.sort(np.asarray(keys))
+    shared = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
+    newest: dict[str, int] = {}
+    superseded: list[int] = []
+    first = 0
+    for batch in _batches(spilled) if shared else ():
+        for row in (row for row in range(first, first + len(batch)) if keys[row] in shared):
+            clip_id = batch["clip_id"][row - first].as_py()
+            other = newest.get(clip_id)
+            if other is None or plans[other] <= plans[row]:
+                newest[clip_id] = row
+            superseded += [] if other is None else [min(other, row, key=lambda r: (plans[r], r))]
+        first += len(batch)
+    return superseded
+
+
+def _batch(columns: dict[str, list[Any]], schema: pa.Schema) -> pa.RecordBatch:
+    """The columns, which are emptied."""
+    batch = pa.record_batch([pa.array(columns[field.name], field.type) for field in schema], schema)
+    for column in columns.values():
+        column.clear()
+    return batch
+
+
+def _batches(spilled: IO[bytes]) -> Iterator[pa.RecordBatch]:
+    spilled.seek(0)
+    yield from pa.ipc.open_stream(spilled)

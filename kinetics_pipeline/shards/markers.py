@@ -9,20 +9,38 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from operator import itemgetter
 from typing import Any
 
+import orjson
+
 from kinetics_pipeline.errors import JobFailed
-from kinetics_pipeline.records import OUTCOMES, SPLIT, Record
+from kinetics_pipeline.records import OUTCOMES, SPLIT
 
 SHARD_NAME = re.compile(rf"({SPLIT.pattern})-(\d{{5,}})")
 NEXT = ".next"
 """What the name of a data file gets that is to take the place of the shard's own."""
 _SEAL = re.compile(rb', "digest": "([0-9a-f]{64})"}\Z')
-_OF_A_FILE = ("rows", "height", "width", "content")
+_INT16, _INT32 = 2**15 - 1, 2**31 - 1
+_NUMBER, _NONE = (int, float), type(None)
+_TYPES: dict[str, tuple[type, ...]] = {
+    "clip_id": (str,),
+    "video_id": (str,),
+    "time_start": (*_NUMBER, _NONE),
+    "time_end": (*_NUMBER, _NONE),
+    "label": (str, _NONE),
+    "outcome": (str,),
+    "detail": (str,),
+    "source": (str,),
+    "requests": (int,),
+    "frames": (int,),
+    "seconds": (dict,),
+}
+"""What every entry has: the fields of a `Record`."""
+_OF_A_FILE: dict[str, tuple[type, ...]] = {"rows": (int,), "height": (int,), "width": (int,), "content": (str,)}
 """What an entry says only while its clip has rows."""
-_RECORD = frozenset(field.name for field in fields(Record))
 
 
 @dataclass(frozen=True)
@@ -62,7 +80,7 @@ class Tombstone:
 def parse_tombstone(name: str, data: bytes) -> Tombstone:
     """Raises JobFailed when it is damaged: a withdrawal must not be lost."""
     try:
-        document = json.loads(data)
+        document = orjson.loads(data)
         if not _is_sealed(data):
             raise ValueError("it was changed after it was written")
         return Tombstone(**{field.name: document[field.name] for field in fields(Tombstone)})
@@ -82,6 +100,17 @@ def without_rows(entry: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
     return {**{k: v for k, v in entry.items() if k not in added}, "frames": 0, **changes}
 
 
+def reason_of(entry: Mapping[str, Any], withdrawn: Mapping[str, str]) -> str | None:
+    """Why the entry's clip or its video was withdrawn (reasons by id); None when it was not."""
+    return withdrawn.get(entry["clip_id"]) or withdrawn.get(entry["video_id"])
+
+
+def as_told(entry: dict[str, Any], withdrawn: Mapping[str, str]) -> dict[str, Any]:
+    """The entry, or what there is to say of its clip once that is withdrawn."""
+    reason = None if entry["outcome"] == "withdrawn" else reason_of(entry, withdrawn)
+    return entry if reason is None else without_rows(entry, outcome="withdrawn", detail=reason)
+
+
 def parse_marker(name: str, data: bytes) -> Marker:
     """The marker in file `name` (`shards/train-00000.json`). Raises JobFailed, naming it, when it is damaged."""
     shard = name.rpartition("/")[2].removesuffix(".json")
@@ -89,23 +118,25 @@ def parse_marker(name: str, data: bytes) -> Marker:
         matched = SHARD_NAME.fullmatch(shard)
         if matched is None:
             raise ValueError("its name is no shard's")
-        document = json.loads(data)
+        document = orjson.loads(data)
         if "digest" in document and not _is_sealed(data):
             raise ValueError("it was changed after it was written")
         if document["shard"] != shard:
             raise ValueError(f"it is the marker of {document['shard']!r}")
-        clips, first, position = tuple(document["clips"]), 0, 0
-        for entry in clips:
-            if _is_ok(entry):
-                entry["first_row"], entry["position"] = first, position
-                first, position = first + int(entry["rows"]), position + 1
+        clips, first = tuple(document["clips"]), 0
+        for position, entry in enumerate(_with_rows(clips)):
+            entry["first_row"], entry["position"] = first, position
+            first += entry["rows"]
         size, sha256 = document["bytes"], document["sha256"]
         if (sha256 is None) != (first == 0) or (size > 0) != (first > 0):
             raise ValueError("it does not agree with itself on whether there is a data file")
         file = document.get("file", shard)
         if file not in (shard, shard + NEXT):
             raise ValueError(f"it names the data file {file!r}")
-        return Marker(shard, matched[1], int(document["plan"]), size, sha256, clips, file)
+        plan = int(document["plan"])
+        if not 0 <= plan <= _INT32:
+            raise ValueError(f"it is of plan {plan}")
+        return Marker(shard, matched[1], plan, size, sha256, clips, file)
     except KeyError as e:
         raise JobFailed(f"{name} is damaged: it has no {e}; `verify` names what else is") from None
     except (ValueError, TypeError, AttributeError) as e:
@@ -117,16 +148,26 @@ def _is_sealed(data: bytes) -> bool:
     return seal is not None and hashlib.sha256(memoryview(data)[: seal.start()]).hexdigest() == seal[1].decode()
 
 
-def _is_ok(entry: dict[str, Any]) -> bool:
-    """Whether the entry's clip has rows. Raises ValueError, TypeError or KeyError when it is not as it must be."""
-    for name in sorted(_RECORD - entry.keys()):
-        raise KeyError(name)
-    if not isinstance(entry["clip_id"], str) or entry["outcome"] not in OUTCOMES:
-        raise ValueError(f"clip {entry['clip_id']!r} has outcome {entry['outcome']!r}")
-    if entry["outcome"] != "ok":
-        return False
-    if min(entry["rows"], entry["frames"], entry["height"], entry["width"]) < 1:
-        raise ValueError(f"clip {entry['clip_id']} is ok and holds nothing")
-    if not isinstance(entry["content"], str):
-        raise TypeError(f"clip {entry['clip_id']} has content {entry['content']!r}")
-    return True
+def _with_rows(clips: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The entries whose clips are `ok`. Raises ValueError, TypeError or KeyError when an entry is not as it must be."""
+    _require_types(clips, _TYPES)
+    for entry in clips:
+        if entry["outcome"] not in OUTCOMES:
+            raise ValueError(f"clip {entry['clip_id']!r} has outcome {entry['outcome']!r}")
+    survivors = [entry for entry in clips if entry["outcome"] == "ok"]
+    _require_types(survivors, _OF_A_FILE)
+    for entry in survivors:
+        if min(entry["rows"], entry["frames"], entry["height"], entry["width"]) < 1:
+            raise ValueError(f"clip {entry['clip_id']} is ok and holds nothing")
+        if max(entry["rows"], entry["height"], entry["width"]) > _INT16 or entry["frames"] > _INT32:
+            raise ValueError(f"clip {entry['clip_id']} is larger than a shard's columns can say")
+    return survivors
+
+
+def _require_types(entries: Sequence[dict[str, Any]], allowed: Mapping[str, tuple[type, ...]]) -> None:
+    # A column at a time: a marker in ten thousand is looked through for every clip of it.
+    columns: Iterable[tuple[Any, ...]] = zip(*map(itemgetter(*allowed), entries), strict=True)
+    for (name, types), column in zip(allowed.items(), columns, strict=False):  # no columns when there are no entries
+        if not set(map(type, column)).issubset(types):
+            wrong = next(entry for entry in entries if type(entry[name]) not in types)
+            raise TypeError(f"clip {wrong['clip_id']!r} has {name} {wrong[name]!r}")

@@ -340,17 +340,18 @@ def _parts(name: str) -> tuple[str, ...]:
 def _files(folder: str | os.PathLike[str], prefix: str = "") -> Iterator[tuple[str, os.stat_result]]:
     """The files at any depth, by their names below the folder, which `prefix` begins."""
     try:
-        entries = list(os.scandir(folder))
+        entries = os.scandir(folder)
     except FileNotFoundError:
         return
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _files(entry.path, f"{prefix}{entry.name}/")
-            continue
-        try:
-            yield f"{prefix}{entry.name}", entry.stat()
-        except FileNotFoundError:  # a writer has just renamed it
-            continue
+    with entries:  # never a list of them: each keeps its stat, and there may be many thousands
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(entry.path, f"{prefix}{entry.name}/")
+                continue
+            try:
+                yield f"{prefix}{entry.name}", entry.stat()
+            except FileNotFoundError:  # a writer has just renamed it
+                continue
 
 
 def _is_temporary(name: str) -> bool:

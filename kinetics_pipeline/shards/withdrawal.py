@@ -19,7 +19,7 @@ from typing import Any
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.shards.catalogue import TOMBSTONES, Dataset
 from kinetics_pipeline.shards.fingerprint import fingerprint
-from kinetics_pipeline.shards.markers import NEXT, Marker, Tombstone, sealed, without_rows
+from kinetics_pipeline.shards.markers import NEXT, Marker, Tombstone, as_told, reason_of, sealed
 from kinetics_pipeline.shards.payload import CorruptRow
 from kinetics_pipeline.shards.storage import Store, at_hand
 from kinetics_pipeline.shards.writer import Superseded, data_name, marker_name, opened, write_data_file
@@ -106,12 +106,8 @@ def _concerned(marker: Marker, withdrawn: Mapping[str, str], dataset: Dataset, t
         marker.file != marker.shard
         or data_name(marker.shard + NEXT, layout) in there
         or (marker.sha256 is None and data_name(marker.shard, layout) in there)
-        or any(entry["outcome"] != "withdrawn" and _reason(entry, withdrawn) is not None for entry in marker.clips)
+        or any(entry["outcome"] != "withdrawn" and reason_of(entry, withdrawn) is not None for entry in marker.clips)
     )
-
-
-def _reason(entry: Mapping[str, Any], withdrawn: Mapping[str, str]) -> str | None:
-    return withdrawn.get(entry["clip_id"]) or withdrawn.get(entry["video_id"])
 
 
 def _rewrite(dataset: Dataset, marker: Marker, withdrawn: Mapping[str, str], scratch: Path) -> None:
@@ -120,8 +116,8 @@ def _rewrite(dataset: Dataset, marker: Marker, withdrawn: Mapping[str, str], scr
     document = json.loads(store.read(marker_name(shard)))
     scratch.mkdir(parents=True, exist_ok=True)
     if marker.file == shard:
-        survivors = [e for e in marker.clips if e["outcome"] == "ok" and _reason(e, withdrawn) is None]
-        document["clips"] = [_told(entry, withdrawn) for entry in document["clips"]]
+        survivors = [e for e in marker.clips if e["outcome"] == "ok" and reason_of(e, withdrawn) is None]
+        document["clips"] = [as_told(entry, withdrawn) for entry in document["clips"]]
         if not survivors:
             store.write(marker_name(shard), sealed({**document, "bytes": 0, "sha256": None}))
         elif len(survivors) == sum(entry["outcome"] == "ok" for entry in marker.clips):
@@ -146,11 +142,6 @@ def _rewrite(dataset: Dataset, marker: Marker, withdrawn: Mapping[str, str], scr
     elif not any(entry["outcome"] == "ok" for entry in document["clips"]):
         store.delete(own)
     store.delete(following)
-
-
-def _told(entry: Mapping[str, Any], withdrawn: Mapping[str, str]) -> dict[str, Any]:
-    reason = _reason(entry, withdrawn)
-    return dict(entry) if reason is None else without_rows(entry, outcome="withdrawn", detail=reason)
 
 
 def _write(to: Path, path: Path, survivors: Sequence[Mapping[str, Any]], dataset: Dataset) -> None:

@@ -6,12 +6,14 @@ import dataclasses
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.shards.catalogue import Counts, Dataset
 from kinetics_pipeline.shards.markers import sealed
+from kinetics_pipeline.shards.withdrawal import entomb
 from tests.clips import CLASSES, asked_clips, built, commit, planned
 
 RECIPE = Recipe(short_side=48)
@@ -106,6 +108,24 @@ def test_the_record_of_the_newest_plan_counts_whatever_its_shard_is_called(tmp_p
     commit(dataset, "train-00000", [clip], plan=1)
     assert dataset.outcomes() == {clip.clip_id: "ok"}
     assert dataset.records()[clip.clip_id].frames == 40
+
+
+def test_many_clips_are_looked_at_in_columns_with_the_same_result(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr("kinetics_pipeline.shards.catalogue._ROWS_AT_ONCE", 3)
+    dataset = begun(tmp_path)
+    clips, withdrawn = asked_clips(6), asked_clips(6)[4]
+    outcomes = [("ok", "network", "ok"), ("gone", "ok", "network"), ("network",) * 3, ("ok",) * 3, ("ok",) * 3]
+    for shard, plan in (("a-00000", 2), ("b-00000", 0), ("c-00000", 1)):
+        of_plan = {clip.clip_id: of[plan] for clip, of in zip(clips, outcomes, strict=False)}
+        commit(dataset, shard, clips[: 5 + plan % 2], plan=plan, outcomes=of_plan)
+    entomb(dataset, [withdrawn.video_id], "asked for")
+    by_clip = dataset.newest(lambda marker, entry: (entry["outcome"], marker.file, entry.get("rows")))
+    assert [of for of, *_ in by_clip.values()] == ["ok", "network", "network", "ok", "withdrawn", "ok"]
+    schema = pa.schema([("clip_id", "string"), ("outcome", "string"), ("file", "string"), ("rows", "int32")])
+    rows = dataset.newest_table(schema).to_pylist()
+    assert {clip: tuple(values) for clip, *values in (row.values() for row in rows)} == by_clip
+    assert len(rows) == len(by_clip)
+    assert dataset.newest_table(schema, "ok").to_pylist() == [row for row in rows if row["outcome"] == "ok"]
 
 
 def test_data_without_a_marker_is_not_committed(tmp_path: Path) -> None:

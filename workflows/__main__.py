@@ -12,6 +12,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0 finished; 1 failed; 2 bad input or usage; 3 work remains;
     130 interrupted. An error that a user can cause is one line on stderr."""
     try:
+        from workflows.build.signals import let_signals_interrupt
+
+        let_signals_interrupt()
         from workflows.cli import run
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in {"models", "workflows", "kinetics_pipeline"}:
@@ -25,6 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
+    except KeyboardInterrupt:
+        return 130
     return run(sys.argv[1:] if arguments is None else arguments)
 
 

@@ -353,12 +353,11 @@ def _misplaced() -> str | None:
 
 def run(arguments: Sequence[str]) -> int:
     """Runs one command; see `workflows.__main__.main`."""
-    problem = _misplaced()
-    if problem is not None:
-        print(f"{PROGRAM}: {problem}", file=sys.stderr)
-        return 2
-    prepare()
     try:
+        problem = _misplaced()
+        if problem is not None:
+            raise UserError(problem)
+        prepare()
         result = app.meta(list(arguments), exit_on_error=False, print_error=False)
     except CycloptsError as error:
         print(f"{PROGRAM}: {' '.join(str(error).split())}", file=sys.stderr)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kinetics_pipeline.errors import JobFailed, UserError
+from workflows.build.signals import let_signals_interrupt
 
 OBJECT_STORE_BYTES = 512 << 20
 """An embedded store holds small records only: clips stay in files (see `workflows.build.files`)."""
@@ -84,6 +85,9 @@ def connected(cpus: int | None = None) -> Iterator[None]:
             f"the Ray cluster at RAY_ADDRESS={os.environ['RAY_ADDRESS']} did not answer: {said} "
             "(does it have a token? Then it wants RAY_AUTH_MODE=token and its RAY_AUTH_TOKEN)"
         ) from error
+    except SystemExit as ended:  # Ray's own handler of SIGTERM, which it puts in place first
+        raise KeyboardInterrupt from ended
+    let_signals_interrupt()
     try:
         yield
     finally:

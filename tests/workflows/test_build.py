@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import psutil
@@ -111,6 +112,17 @@ def test_a_build_that_is_interrupted_says_how_to_go_on(
     assert "Traceback" not in said
     assert build.run()
     build.require_finished()
+
+
+def test_a_request_to_end_that_comes_while_ray_starts_is_an_interruption_too(pile: Pile, tmp_path: Path):
+    build = Build(pile, tmp_path, [str(pile.folder)])
+    process = build.start()
+    wait_for(lambda: (build.output / "state" / "lease").is_dir(), process)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
 
 
 def test_flags_other_than_the_recipe_may_change_and_the_recipe_may_not(pile: Pile, tmp_path: Path):

@@ -6,7 +6,7 @@ Written down as outcomes of the videos, one bad night would cost thousands of cl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from kinetics_pipeline.records import Outcome
 from kinetics_pipeline.sources.base import EgressSignal
@@ -32,10 +32,18 @@ def tail(answers: Sequence[tuple[str, Outcome | EgressSignal, str]]) -> frozense
     return frozenset(videos)
 
 
-def burst(answers: Sequence[tuple[str, Outcome | EgressSignal, str]], videos: int = VIDEOS) -> str | None:
+def burst(
+    answers: Sequence[tuple[str, Outcome | EgressSignal, str]],
+    videos: int = VIDEOS,
+    familiar: Collection[str] = frozenset(),
+) -> str | None:
     """The reason to pause the source that gave `answers` (as of `tail`), or None. One video that fails many times is
-    one video."""
-    doubtful = tail(answers)
+    one video.
+
+    `familiar`: videos that have failed so before, which do not count: that they do it again is no news. Else a run
+    that has only such videos left would pause for ever.
+    """
+    doubtful = tail(answers).difference(familiar)
     if len(doubtful) < videos:
         return None
     _, outcome, detail = answers[-1]

@@ -162,6 +162,12 @@ def test_what_youtube_gives_a_reason_for_is_no_burst(detail: str) -> None:
     assert burst([(f"video{i}", "no_format", detail) for i in range(2 * VIDEOS)]) is None
 
 
+def test_videos_that_failed_so_before_do_not_make_a_burst() -> None:
+    failures = [(f"video{i}", "internal", "?") for i in range(3 * VIDEOS)]
+    assert burst(failures, familiar={video for video, *_ in failures[VIDEOS - 1 :]}) is None  # type: ignore[arg-type]
+    assert burst(failures, familiar={video for video, *_ in failures[VIDEOS:]}) is not None  # type: ignore[arg-type]
+
+
 def test_one_video_that_fails_often_is_no_burst() -> None:
     assert burst([("video", "no_format", "")] * 100) is None
 

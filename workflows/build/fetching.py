@@ -27,7 +27,7 @@ from kinetics_pipeline.sources.base import Download, EgressSignal, LocalSource, 
 from kinetics_pipeline.sources.youtube import YouTube
 from workflows.build.disk import Disk
 from workflows.build.stages import Fetched, Fetcher
-from workflows.build.workplace import LOST, Workplace, nodes, on
+from workflows.build.workplace import LOST, Workplace, named_nodes, nodes, on
 
 STATE = "state/egress.json"
 Answer = tuple[str, Outcome | EgressSignal, str]
@@ -109,8 +109,7 @@ class Fetching:
     ) -> None:
         """`cool_down`: seconds that a lane rests after a refusal that means the address.
 
-        `familiar`: videos that have failed before as in a burst. That they do so again is no news, and no burst; else
-        a run that has only such videos left would pause for ever.
+        `familiar`: videos that earlier runs saw fail as in a burst (`breaker`).
         """
         self.disk = disk
         self.workplace, self.store, self.slots, self.time_limit = workplace, store, slots, time_limit
@@ -126,7 +125,7 @@ class Fetching:
         for key, source in sources.items():
             if not is_network(source):
                 continue
-            self.lanes[key] = list(_lanes(source, rate, proxies, nodes() if per_node else [None], slots))
+            self.lanes[key] = list(_lanes(source, rate, proxies, named_nodes() if per_node else {}, slots))
             for lane in self.lanes[key]:
                 lane.recall(self._known.get(lane.name, {}))
 
@@ -202,13 +201,11 @@ class Fetching:
             lane.egress = paused(lane.egress, time.time(), failure.outcome, failure.wait, self._cool_down)
         elif fetched.download.requests:
             outcome, detail = (failure.outcome, failure.detail) if failure else ("ok", "")
-            doubtful = is_doubtful(outcome, detail)
-            if not doubtful:
+            if not is_doubtful(outcome, detail):
                 lane.egress = answered(lane.egress)
                 self._familiar |= tail(lane.answers)  # they failed while the extractor was at work
-            if not (doubtful and job.video_id in self._familiar):
-                lane.answers.append((job.video_id, outcome, detail))
-            if burst(lane.answers) is not None:
+            lane.answers.append((job.video_id, outcome, detail))
+            if burst(lane.answers, familiar=self._familiar) is not None:
                 lane.egress = paused(lane.egress, time.time(), "burst", cool_down=self._cool_down)
                 self.doubted = tail(lane.answers)
                 self._familiar |= self.doubted
@@ -269,14 +266,15 @@ def look_at_lanes(store: Store) -> dict[str, dict[str, Any]]:
 
 
 def _lanes(
-    source: NetworkSource, rate: float, proxies: Sequence[str], ways: Sequence[str | None], slots: int
+    source: NetworkSource, rate: float, proxies: Sequence[str], own: Mapping[str, str], slots: int
 ) -> Iterator[Lane]:
+    """`own`: the nodes that have addresses of their own, with their names."""
     if not isinstance(source, YouTube):
         yield Lane(source.name, source, interval=0.0, at_once=slots)
         return
-    for way in ways:
-        suffix = f" node {way[:8]}" if way else ""
+    for node in own or [None]:
+        suffix = f" node {own[node]}" if node else ""
         for number, proxy in enumerate(proxies or [None]):
             name = f"youtube{f' proxy {number + 1}' if proxy else ''}{suffix}"
             through = replace(source, options=replace(source.options, proxy=proxy)) if proxy else source
-            yield Lane(name, through, interval=3600 / rate, at_once=1, node=way)
+            yield Lane(name, through, interval=3600 / rate, at_once=1, node=node)

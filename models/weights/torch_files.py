@@ -7,6 +7,9 @@ import os
 import pickle
 import struct
 import tempfile
+import warnings
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -18,7 +21,7 @@ from models.errors import InputError
 
 _UNREADABLE = (
     pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError,
-    AssertionError, OverflowError, MemoryError, ImportError, struct.error,
+    AssertionError, OverflowError, MemoryError, ImportError, struct.error, zipfile.BadZipFile, zlib.error, OSError,
 )  # fmt: skip
 """What torch.load raises for files that are cut short, damaged or no checkpoints at all, by where they are so."""
 
@@ -26,9 +29,13 @@ _UNREADABLE = (
 def read_torch_file(path: Path) -> Any:
     """The file's content, on the CPU. Raises InputError for a file that is missing or holds anything else."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        path.open("rb").close()  # for the ordinary errors; later ones are the content's
     except OSError as error:
         raise InputError(f"cannot read checkpoint {path}: {error.strerror or error}") from error
+    try:
+        _require_checksums(path)
+        with warnings.catch_warnings(action="ignore"):  # of pickle protocols, in files of foreign make
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "Weights only load failed" in str(error) and "GLOBAL" in str(error):
             raise InputError(
@@ -37,6 +44,14 @@ def read_torch_file(path: Path) -> Any:
         raise InputError(f"{path} is no checkpoint, or is cut short or damaged") from error
     except _UNREADABLE as error:
         raise InputError(f"{path} is no checkpoint, or is cut short or damaged") from error
+
+
+def _require_checksums(path: Path) -> None:
+    """Raises BadZipFile where a byte of the tensors is not as it was written, which torch.load does not look at."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as file:
+            if (name := file.testzip()) is not None:
+                raise zipfile.BadZipFile(name)
 
 
 def write_torch_file(document: dict[str, Any], path: Path) -> None:

@@ -52,6 +52,16 @@ def test_a_truncated_checkpoint_is_refused_in_one_line(checkpoint: Checkpoint, t
         assert "\n" not in str(caught.value)
 
 
+def test_a_checkpoint_with_a_changed_byte_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = tmp_path / "flipped.pt"
+    save_checkpoint(checkpoint, path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF  # in a tensor: the frame around them is small
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"flipped\.pt is no checkpoint, or is cut short or damaged"):
+        read_checkpoint(path)
+
+
 class Bomb:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return os.mkdir, ("exploded",)

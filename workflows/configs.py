@@ -130,7 +130,7 @@ class BuildConfig(Selection):
     proxy: Annotated[tuple[str, ...], Repeated] = ()
     """A proxy to fetch through; each is an egress of its own under the one rate."""
     egress: Literal["shared", "per-node"] = "shared"
-    """Whether all nodes share one address, or each has its own."""
+    """Whether all nodes share one address, or each has its own, and a --rate of its own."""
     ytdlp_option: Annotated[tuple[str, ...], Repeated] = ()
     """KEY=JSON, handed to yt-dlp as it is."""
     clip_time_limit: Duration = 1800.0
@@ -141,7 +141,21 @@ class BuildConfig(Selection):
     def __post_init__(self) -> None:
         super().__post_init__()
         require("--cpus", self.cpus, self.cpus is None or self.cpus >= 1, "1 or more")
+        for proxy in self.proxy:
+            require("--proxy", _proxy(proxy), _is_proxy(proxy), f"HOST:PORT, or a URL of {', '.join(PROXY_SCHEMES)}")
         ytdlp_options(self.ytdlp_option)
+
+
+PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
+
+
+def _is_proxy(text: str) -> bool:
+    try:
+        parts = urlsplit(text if "://" in text else f"http://{text}")
+        _ = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in PROXY_SCHEMES and re.fullmatch(r"[\w.:-]+", parts.hostname or "", re.ASCII) is not None
 
 
 @Parameter(name="*")

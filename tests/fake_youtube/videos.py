@@ -11,9 +11,9 @@ from typing import Any
 class Faults:
     """What goes wrong with one kind of request. `kind` is an HTTP status, or one of
 
-    `stall` (no answer), `garbage` (not JSON), `html` (a page with status 200), `page` (likewise, but called
-    a video), `empty`, `wrong_video`, `truncate` (half of the body, then FIN), `reset` (half, then RST), `stall_mid` (half, then silence), `norange` (Range is
-    ignored), `slow` (`rate` bytes/s), `redirect` (to `location`), `no_length` (chunked).
+    `stall` (no answer), `garbage` (not JSON), `html` (a page with status 200), `page` (likewise, but called a video),
+    `empty`, `wrong_video`, `truncate` (half of the body, then FIN), `reset` (half, then RST), `stall_mid` (half, then
+    silence), `norange` (Range is ignored), `slow` (`rate` bytes/s), `redirect` (to `location`), `no_length` (chunked).
     """
 
     kind: str = "ok"

@@ -73,7 +73,7 @@ def test_no_secret_is_found_again_while_building_after_a_refusal_and_when_done(
         assert youtube.log
     assert {record["outcome"] for (record,) in build.entries().values()} == {"ok", "internal"}
     assert "run.json" in seen
-    assert "to go on: kinetics-pipeline build" in said
+    assert "to go on (put back what is WITHHELD): kinetics-pipeline build" in said
     assert f"--cookies {cookies}" in said
     kept = texts_in(build.output, build.cache)
     assert SECRET not in said + seen + kept

@@ -19,7 +19,7 @@ from kinetics_pipeline.errors import JobFailed, WorkRemains
 from kinetics_pipeline.flow import require_backend
 from kinetics_pipeline.plan import Plan, PlannedShard, make_plan
 from kinetics_pipeline.records import Record
-from kinetics_pipeline.redaction import without_secrets
+from kinetics_pipeline.redaction import WITHHELD, without_secrets
 from kinetics_pipeline.shards.catalogue import DATASET, Dataset, plan_name
 from kinetics_pipeline.shards.storage import open_store
 from kinetics_pipeline.shards.withdrawal import finish
@@ -34,7 +34,7 @@ from workflows.build.lease import Lease, is_current
 from workflows.build.processing import Processing
 from workflows.build.signals import stop_requested
 from workflows.build.stages import clear, spooled
-from workflows.build.workplace import Workplace, on_every_node
+from workflows.build.workplace import Workplace, nodes, on_every_node
 from workflows.cluster import connected, require_lasting
 from workflows.configs import BuildConfig, as_record, command_line
 from workflows.progress import Meter, duration, size
@@ -76,7 +76,9 @@ class _Build:
     ) -> None:
         self.asked, self.config, self.lease, self.console = asked, config, lease, console
         self.files, self.should_stop = files, should_stop
-        self.command = command_line("build", files, config)
+        command = command_line("build", files, config)
+        withheld = f" (put back what is {WITHHELD})" if WITHHELD in command else ""
+        self.to_go_on = f"to go on{withheld}: {command}"
         self.seconds: dict[str, float] = defaultdict(float)
         self.outcomes: Counter[str] = Counter()
         self.bytes = 0
@@ -166,7 +168,8 @@ class _Build:
                 meter.say(f"{len(found)} clips were finished by an earlier run")
             found |= withdrawn_clips(self.dataset, shards)
             paced = any(isinstance(source, YouTube) for source in self.asked.sources)
-            time_needed = expected(self.dataset, plan, set(missing), rate=config.rate if paced else None)
+            rate = config.rate * (len(nodes()) if config.egress == "per-node" else 1)
+            time_needed = expected(self.dataset, plan, set(missing), rate=rate if paced else None)
             meter.say(f"expected: {duration(time_needed.seconds)} ({time_needed.why})")
 
             def on_change(graph: Graph) -> None:
@@ -195,10 +198,10 @@ class _Build:
             try:
                 graph.run()
             except Interrupted:
-                print(f"interrupted; to go on: {self.command}", file=sys.stderr)
+                print(f"interrupted; {self.to_go_on}", file=sys.stderr)
                 raise KeyboardInterrupt from None
             except WorkRemains as remains:
-                raise WorkRemains(f"{remains}; to go on: {self.command}") from None
+                raise WorkRemains(f"{remains}; {self.to_go_on}") from None
 
     def _take(self, graph: Graph, meter: Meter) -> None:
         """Takes the driver's new records into the report, and says how far it is."""

@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -119,8 +120,21 @@ def this_node() -> str:
 
 
 def nodes() -> list[str]:
-    """The ids of the nodes that are alive, in a fixed order."""
-    return sorted(node["NodeID"] for node in ray.nodes() if node["Alive"])
+    """The ids of the nodes that are alive; their machines in an order that outlives the cluster, whose ids do not."""
+    return list(named_nodes())
+
+
+def named_nodes() -> dict[str, str]:
+    """By its id what a node that is alive can be called in a later cluster too: a digest of its machine's name, and
+    for a second node on that machine its number."""
+    alive = sorted((node["NodeManagerHostname"], node["NodeID"]) for node in ray.nodes() if node["Alive"])
+    named: dict[str, str] = {}
+    of_machine: Counter[str] = Counter()
+    for machine, node in alive:
+        of_machine[machine] += 1
+        number = f"-{of_machine[machine]}" if of_machine[machine] > 1 else ""
+        named[node] = hashlib.sha256(machine.encode()).hexdigest()[:8] + number
+    return named
 
 
 def answer(ref: ray.ObjectRef) -> Any:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from cyclopts import Parameter
 
@@ -155,7 +156,7 @@ def _is_proxy(text: str) -> bool:
         _ = parts.port
     except ValueError:
         return False
-    return parts.scheme in PROXY_SCHEMES and re.fullmatch(r"[\w.:-]+", parts.hostname or "", re.ASCII) is not None
+    return parts.scheme in PROXY_SCHEMES and re.fullmatch(r"[\w.:-]+", parts.hostname or "") is not None
 
 
 @Parameter(name="*")

@@ -5,12 +5,14 @@ Only the parser is imported here; each command imports what it needs when it run
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TextIO
 
 import cyclopts
 from cyclopts import App, CycloptsError, Parameter
@@ -326,9 +328,11 @@ def _config_source(path: Path) -> Any:
         raise UserError(f"--config is {path}, which is not a file")
     try:
         source = readers[path.suffix](path, must_exist=True, use_commands_as_keys=False)
-        _ = source.config
-    except ValueError as error:
+        tables = [name for name, value in source.config.items() if isinstance(value, dict)]
+    except (ValueError, AttributeError, CycloptsError) as error:
         raise UserError(f"--config is {path}, which cannot be read: {str(error).splitlines()[0]}") from error
+    if tables:
+        raise UserError(f"--config is {path}, where {tables[0]} is a table; allowed: flags alone, as short_side = 128")
     return source
 
 
@@ -351,6 +355,14 @@ def _misplaced() -> str | None:
     return None
 
 
+def _give_up(stream: TextIO) -> None:
+    """Lets go of what could not be written: at the end Python would try once more, and say so at length."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def run(arguments: Sequence[str]) -> int:
     """Runs one command; see `workflows.__main__.main`."""
     try:
@@ -367,6 +379,13 @@ def run(arguments: Sequence[str]) -> int:
         return error.exit_code
     except BrokenPipeError:
         sys.stderr.close()
+        return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = error.filename or "the place of what this writes"
+        print(f"{PROGRAM}: {where} is full: {error.strerror}", file=sys.stderr)
+        _give_up(sys.stdout)
         return 1
     except KeyboardInterrupt:
         print(f"{PROGRAM}: interrupted; the same command goes on", file=sys.stderr)

@@ -62,6 +62,8 @@ def predict(video: str, config: PredictConfig) -> list[tuple[str, float]]:
         raise UserError("--rgb and --flow were trained on other classes; streams that are fused share a class list")
     needs_flow = any(one.stream != "rgb" for one in streams)
     if config.dataset is None and "://" in video:
+        if urlsplit(video).scheme not in ("http", "https"):
+            raise UserError(f"VIDEO is {shown(video)}; allowed: a file, an http(s) URL, or a clip_id with --dataset")
         seen = _from_url(video, config, streams, needs_flow)
     elif config.dataset is None:
         seen = _from_file(Path(video), config, streams, needs_flow)

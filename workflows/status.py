@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from typing import Any
 
@@ -68,10 +69,10 @@ def _read(dataset: Dataset, name: str) -> dict[str, Any] | None:
 def _next(dataset: Dataset, pending: int, building: bool) -> str:
     run = _read(dataset, RUN)
     if building:
-        return f"kinetics-pipeline status {dataset.store.uri}"
+        return f"kinetics-pipeline status {shlex.quote(dataset.store.uri)}"
     if (pending or dataset.unfinished() is not None) and run is not None:
         return str(run["command"])
-    return f"kinetics-pipeline train {dataset.store.uri} --model i3d --stream rgb --run runs/rgb"
+    return f"kinetics-pipeline train {shlex.quote(dataset.store.uri)} --model i3d --stream rgb --run runs/rgb"
 
 
 def _show(dataset: Dataset, document: dict[str, Any]) -> None:

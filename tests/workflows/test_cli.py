@@ -2,14 +2,19 @@
 
 import json
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.shards.catalogue import Dataset
 from kinetics_pipeline.sources.template import UrlTemplate
 from workflows.cli import run
 from workflows.configs import BuildConfig, as_record, command_line, ytdlp_options
+from workflows.status import look
 
 
 @pytest.mark.parametrize(
@@ -24,6 +29,9 @@ from workflows.configs import BuildConfig, as_record, command_line, ytdlp_option
         (["build", "a.csv", "--output", "o", "--max-disk", "2QB"], "2QB"),
         (["build", "a.csv", "--output", "o", "--max-wait", "soon"], "soon"),
         (["build", "a.csv", "--output", "o", "--ytdlp-option", "format=bv"], "format=bv"),
+        (["build", "a.csv", "--output", "o", "--proxy", "not a proxy"], "not a proxy"),
+        (["build", "a.csv", "--output", "o", "--proxy", "ftp://host:21"], "ftp://host:21"),
+        (["build", "a.csv", "--output", "o", "--proxy", "host:port"], "host:port"),
         (["build", "absent.csv", "--output", "o"], "absent.csv"),
         (["plan"], "ANNOTATIONS"),
         (["status", "nowhere"], "nowhere"),
@@ -58,6 +66,41 @@ def test_an_unknown_flag_in_a_config_file_is_named(tmp_path, capsys):
     file.write_text("shrot_side = 128\n")
     assert run(["--config", str(file), "plan", "x.csv"]) == 2
     assert "shrot" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["[plan]\nshort_side = 128\n", "short_side = \n"])
+def test_a_config_file_that_would_not_be_understood_is_named(text, tmp_path, capsys):
+    file = tmp_path / "job.toml"
+    file.write_text(text)
+    assert run(["--config", str(file), "plan", "x.csv"]) == 2
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1
+    assert "job.toml" in said
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
+def test_an_output_that_is_full_is_one_line():
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "workflows", "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert ended.returncode == 1
+    assert len(ended.stderr.splitlines()) == 1
+    assert "full" in ended.stderr
+
+
+def test_a_run_that_would_go_with_a_jobs_working_folder_is_refused(tmp_path, monkeypatch, capsys):
+    copy = tmp_path / "working_dir_files" / "_ray_pkg_0"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    assert run(["train", "/data", "--run", "here"]) == 2
+    assert "--run is here" in capsys.readouterr().err
+
+
+def test_the_next_command_can_be_copied_into_a_shell(tmp_path):
+    place = tmp_path / "my data"
+    dataset = Dataset.create(place, Recipe(flow="none", flow_backend="cpu"), ["a", "b"], {})
+    assert shlex.split(look(dataset)["next"])[:3] == ["kinetics-pipeline", "train", str(place)]
 
 
 SECRETS = BuildConfig(

@@ -86,11 +86,30 @@ def test_weights_to_start_from_are_taken_without_their_last_layer_where_the_clas
 def test_another_config_in_a_run_folder_is_refused_with_the_flag_named(dataset, tmp_path, flags, named):
     first = settings_of(dataset, tmp_path / "run", steps=1)
     first.run.begin(_record(first, dataset))
+    first.run.last.parent.mkdir()
+    first.run.last.touch()
     second = settings_of(dataset, tmp_path / "run", **{"steps": 2, **flags})
     with pytest.raises(UserError, match=named):
         second.run.begin(_record(second, dataset))
     longer = settings_of(dataset, tmp_path / "run", steps=9, loaders=2)
     longer.run.begin(_record(longer, dataset))
+
+
+def test_a_run_without_a_checkpoint_may_begin_anew_with_other_flags(dataset, tmp_path):
+    """One that was refused for a flag, say."""
+    first = settings_of(dataset, tmp_path / "run", steps=1, init=tmp_path / "absent.pt")
+    first.run.begin(_record(first, dataset))
+    second = settings_of(dataset, tmp_path / "run", steps=1, workers=2)
+    second.run.begin(_record(second, dataset))
+    assert json.loads(second.run.config.read_bytes())["config"]["init"] is None
+
+
+def test_anothers_config_is_left_alone(dataset, tmp_path):
+    run = RunFolder(tmp_path)
+    run.config.write_text('{"model": "other"}')
+    with pytest.raises(JobFailed, match="another --run"):
+        run.begin(_record(settings_of(dataset, tmp_path, steps=1), dataset))
+    assert run.config.read_text() == '{"model": "other"}'
 
 
 def test_a_folder_of_other_things_is_no_run_folder(tmp_path, dataset):

@@ -14,7 +14,7 @@ from kinetics_pipeline.shards.catalogue import Dataset
 from kinetics_pipeline.shards.fingerprint import fingerprint
 from kinetics_pipeline.shards.writer import versions
 from workflows.build.signals import stop_requested
-from workflows.cluster import addressed, connected
+from workflows.cluster import addressed, connected, require_lasting
 from workflows.configs import as_record, comma_separated
 from workflows.model_configs import TrainConfig
 from workflows.progress import Meter, duration
@@ -29,6 +29,7 @@ PATIENCE = 30.0
 
 def train(output: str, config: TrainConfig) -> None:
     """See the module. Raises UserError, JobFailed, or KeyboardInterrupt when stopped; the same command goes on."""
+    require_lasting("--run", config.run)
     dataset = Dataset.open(output)
     run = RunFolder(config.run.absolute())
     settings = _settings(dataset, config, run)

@@ -85,7 +85,8 @@ class RunFolder:
             yield
 
     def begin(self, record: dict[str, Any]) -> None:
-        """Writes `record` as the run's config, or holds it against the one that is there.
+        """Writes `record` as the run's config, or holds it against the one that is there, once that has a checkpoint:
+        before, there is nothing to go on from.
 
         Raises UserError that names the first field in which they differ, and for a folder of other things.
         """
@@ -96,7 +97,10 @@ class RunFolder:
             return
         try:
             before = json.loads(self.config.read_bytes())
-            require_same_run(before, record, self.path)
+            if before["command"] == record["command"] and not self.last.exists():
+                write_json(self.config, record)
+            else:
+                require_same_run(before, record, self.path)
         except (ValueError, KeyError, TypeError) as error:
             raise JobFailed(f"{self.config} is damaged; give another --run") from error
 

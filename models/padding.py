@@ -55,10 +55,15 @@ def _bf16_on_cpu(x: Tensor) -> bool:
 
 
 def max_pool_same(x: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> Tensor:
-    """Max-pool of `x` [N, C, ...] with SAME padding by -inf, which never wins."""
+    """Max-pool of `x` [N, C, ...] with SAME padding by -inf, which never wins.
+
+    In the precision of `x`: a CPU's autocast would make fp32 of bf16 before, and bf16 of fp32 after, which changes no
+    value and takes a tenth of a training step.
+    """
     paddings = same_paddings(x, kernel, stride)
     pool = F.max_pool3d if x.ndim == 5 else F.max_pool2d
-    # One more value at the back is what ceil_mode adds, without a padded copy; only where windows step by 2 or more.
-    if all(back == front or (back == front + 1 and s > 1) for (front, back), s in zip(paddings, stride, strict=True)):
-        return pool(x, tuple(kernel), tuple(stride), tuple(front for front, _ in paddings), ceil_mode=True)
-    return pool(pad(x, paddings, -torch.inf), tuple(kernel), tuple(stride))
+    with torch.autocast("cpu", enabled=False):
+        # One more value behind is what ceil_mode adds, without a padded copy; only where windows step by 2 or more.
+        if all(b == f or (b == f + 1 and s > 1) for (f, b), s in zip(paddings, stride, strict=True)):
+            return pool(x, tuple(kernel), tuple(stride), tuple(front for front, _ in paddings), ceil_mode=True)
+        return pool(pad(x, paddings, -torch.inf), tuple(kernel), tuple(stride))

@@ -62,6 +62,15 @@ def test_a_convolution_sums_each_window_of_tensorflow(
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
+def test_a_pool_of_bf16_stays_in_bf16_under_autocast() -> None:
+    x = torch.randn(1, 4, 5, 7, 7).bfloat16()
+    for kernel, stride in (((3, 3, 3), (1, 1, 1)), ((3, 3, 3), (2, 2, 2)), ((1, 3, 3), (1, 2, 2))):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = max_pool_same(x, kernel, stride)
+        assert found.dtype == torch.bfloat16
+        assert torch.equal(found.float(), max_pool_same(x.float(), kernel, stride))
+
+
 def test_the_bf16_gradient_of_two_frames_is_near_that_of_fp32() -> None:
     """oneDNN's own is garbage there, another at each call."""
     torch.manual_seed(0)

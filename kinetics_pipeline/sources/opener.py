@@ -6,10 +6,12 @@ import io
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from yt_dlp import YoutubeDL
 from yt_dlp.networking.common import Request, Response
+from yt_dlp.networking.exceptions import TransportError
 
 from kinetics_pipeline.sources.addresses import PrivateAddress
 from kinetics_pipeline.sources.options import SourceOptions
@@ -20,6 +22,10 @@ FORMAT = "bv[protocol=https]/b[protocol=https]/bv/b"
 
 BLOCK = 1 << 16
 """Bytes read at once: what a kill can lose."""
+
+
+MOST_READ = 64 << 20
+"""Bytes of an answer that is read in one go, into memory: pages, scripts, playlists. The largest are some 3 MB."""
 
 
 class _Captured:
@@ -91,7 +97,9 @@ class Opener(YoutubeDL):
 
     def urlopen(self, req: Request | str) -> Response:
         self.requests += 1
-        return super().urlopen(req)
+        response = super().urlopen(req)
+        response.read = partial(_read, response.read)
+        return response
 
     @contextmanager
     def reporting_to(self, on_progress: Callable[[dict[str, Any]], None]) -> Iterator[None]:
@@ -106,6 +114,18 @@ class Opener(YoutubeDL):
         """Raises PrivateAddress when the last connection failed because its address was refused."""
         if self.refused_addresses:
             raise PrivateAddress("the server leads to a private address; see --allow-private-addresses")
+
+
+def _read(read: Callable[[int], bytes], amount: int | None = None) -> bytes:
+    """`Response.read`, bounded where it has no bound."""
+    if amount is not None:
+        return read(amount)
+    content = bytearray()
+    while block := read(BLOCK):
+        content += block
+        if len(content) > MOST_READ:
+            raise TransportError(f"the answer is larger than {MOST_READ} bytes")
+    return bytes(content)
 
 
 def _ignore(_: dict[str, Any]) -> None:

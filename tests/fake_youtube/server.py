@@ -145,6 +145,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
         elif faults.kind in ("garbage", "html"):
             self.answer(entry, 200, b"<html>" + b"x" * 4000, "text/html; charset=utf-8")
+        elif faults.kind == "endless":
+            self.send_response(200)
+            self.end_headers()
+            entry.status, self.close_connection = 200, True
+            while not self.owner.stopping.is_set():
+                self.wfile.write(b"[" * 65536)
+                entry.sent += 65536
         elif faults.kind == "page":
             self.answer(entry, 200, b"\n<!DOCTYPE html>" + b"x" * 4000, "video/mp4")
         elif faults.kind == "empty":

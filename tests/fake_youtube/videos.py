@@ -13,7 +13,8 @@ class Faults:
 
     `stall` (no answer), `garbage` (not JSON), `html` (a page with status 200), `page` (likewise, but called a video),
     `empty`, `wrong_video`, `truncate` (half of the body, then FIN), `reset` (half, then RST), `stall_mid` (half, then
-    silence), `norange` (Range is ignored), `slow` (`rate` bytes/s), `redirect` (to `location`), `no_length` (chunked).
+    silence), `norange` (Range is ignored), `slow` (`rate` bytes/s), `redirect` (to `location`), `no_length` (chunked),
+    `endless` (an answer that does not end).
     """
 
     kind: str = "ok"

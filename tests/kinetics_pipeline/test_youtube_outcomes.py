@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kinetics_pipeline.records import Clip, clip_id
+from kinetics_pipeline.sources import opener
 from kinetics_pipeline.sources.base import Download, Failure
 from kinetics_pipeline.sources.options import SourceOptions
 from kinetics_pipeline.sources.refusals import MEDIA_REFUSED
@@ -107,6 +108,16 @@ def test_a_failing_player_api_never_says_that_a_video_is_gone(
     assert answer.failure is not None
     assert answer.failure.outcome == outcome, answer.failure
     assert not answer.media
+
+
+def test_an_answer_without_end_fills_no_memory(
+    fake: FakeYouTube, tmp_path: Path, rendition: Rendition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opener, "MOST_READ", 4 << 20)
+    answer = ask(fake, Video([rendition], api=Faults("endless")), tmp_path)
+    assert answer.failure is not None
+    assert answer.failure.outcome == "network", answer.failure
+    assert max(request.sent for request in fake.log) < 16 << 20
 
 
 @pytest.mark.parametrize(

@@ -55,10 +55,9 @@ def decode_flow(image: Bytes, out: NDArray[np.uint8]) -> None:
 
 
 def _decode(image: Bytes, colorspace: str, out: NDArray[np.uint8]) -> None:
-    height, width, *_ = simplejpeg.decode_jpeg_header(image)
-    if (height, width) != out.shape[:2]:
-        raise ValueError(f"an image of {height}x{width} where the row says {out.shape[0]}x{out.shape[1]}")
-    simplejpeg.decode_jpeg(image, colorspace=colorspace, buffer=out)
+    found = simplejpeg.decode_jpeg(image, colorspace=colorspace, buffer=out).shape
+    if found != out.shape:
+        raise ValueError(f"an image of {found[0]}x{found[1]} where the row says {out.shape[0]}x{out.shape[1]}")
 
 
 def crc_of_images(images: Iterable[Any]) -> int:

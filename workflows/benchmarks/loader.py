@@ -1,20 +1,34 @@
-"""Samples a second, CPU and bytes of the shards' layouts, and of two formats that people use, on the same clips.
+"""The shards' layouts beside the formats people use, on the same clips: speed, CPU, bytes read and stored, quality.
 
-    python -m workflows.benchmarks.loader [--clips N] [--rounds N]
+    python -m workflows.benchmarks.loader [--clips FOLDER] [--peers FOLDER] [--count N] [--rounds N]
 
-A sample is 64 frames and a crop of 224, taken in one process, warm from the page cache. The formats take turns, and
-the ratios to `parquet` are medians over the rounds: other load on the machine falls on all of them alike.
+A sample is 64 frames and a crop of 224: the same frames and crops in every format, warm from the page cache. Every
+format has a process of its own; they take turns, and bars are medians of the ratios in each turn, so that other load
+falls on all alike. Bytes read are those of system calls and of the pages of mapped files that a sample touches.
+
+`array` checks the CRC of a chunk when a process first reads it: its first epoch is shown apart. What has been checked
+stays so: later epochs read only the lines of the crop.
+
+The peers are found where they are installed, or in `--peers`, a folder made by
+`pip install --no-deps --target FOLDER mosaicml-streaming webdataset braceexpand catalogue tqdm xxhash zstd
+python-snappy cramjam` (without the gigabytes that the first names for pictures and texts).
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,151 +37,275 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from kinetics_pipeline.loading import ClipDataset
+from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.loading.dataset import Stream
 from kinetics_pipeline.plan import SCHEMA, Plan
-from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.recipe import Layout, Recipe
 from kinetics_pipeline.records import Record
-from kinetics_pipeline.shards import codec
 from kinetics_pipeline.shards.catalogue import Dataset
-from kinetics_pipeline.shards.conversion import Choice, begin, convert
-from kinetics_pipeline.shards.payload import encode_clip
+from kinetics_pipeline.shards.codec import dequantise_flow
+from kinetics_pipeline.shards.payload import decode_payload, encode_clip
 from kinetics_pipeline.shards.writer import write_shard
+from workflows.benchmarks.loader_clips import Frames, cut_clips, drawn_clip, encode_mp4, flow_of
+from workflows.benchmarks.loader_process import FORMATS
+from workflows.benchmarks.scenes import endpoint_error
 
-FRAMES, HEIGHT, WIDTH = 250, 256, 340
-SNIPPET, CROP = 64, 224
-Sampler = Callable[[int], object]
-
-
-def moving_clip(number: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Blurred noise that moves: uint8 [250, 256, 340, 3], about as hard to encode as film; and its flow, in pixels."""
-    import cv2
-
-    random = np.random.default_rng(number)
-    noise = random.integers(0, 256, (HEIGHT + FRAMES, WIDTH + FRAMES, 3), np.uint8)
-    picture = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 2.5), None, 0, 255, cv2.NORM_MINMAX)  # type: ignore[call-overload]
-    frames = np.stack([picture[t : t + HEIGHT, t : t + WIDTH] for t in range(FRAMES)])
-    frames = (frames.astype(np.int16) + random.integers(-4, 5, frames.shape, np.int16)).clip(0, 255).astype(np.uint8)
-    flow = cv2.GaussianBlur(random.normal(-1, 4, (HEIGHT, WIDTH, 2)), (0, 0), 6).astype(np.float32)
-    return frames, np.broadcast_to(flow.transpose(2, 0, 1), (FRAMES, 2, HEIGHT, WIDTH)).copy()
+LAYOUTS: tuple[Layout, ...] = ("parquet", "array")
+EPOCHS = 4
+"""Different snippets of each clip."""
+JPEGS = ("MDS, JPEG", "WebDataset, JPEG")
+"""Peers of the same pictures: those that the bytes read are held against."""
 
 
-def make(folder: Path, clips: int) -> dict[str, tuple[Sampler, Path]]:
-    """The same clips in every format: what reads a sample of each, and where it lies."""
-    names = [f"clip{number:04d}" for number in range(clips)]
+@dataclass
+class Quality:
+    """Against the frames and the flow that were encoded."""
+
+    squares: list[float] = field(default_factory=list)
+    """Mean squared errors of the clips' frames."""
+    pixels: list[float] = field(default_factory=list)
+    """Endpoint errors of the clips' flow, px."""
+
+    def psnr(self) -> str:
+        error = statistics.mean(self.squares) if self.squares else -1
+        return "" if error < 0 else "exact" if error == 0 else f"{10 * np.log10(255**2 / error):.1f}"
+
+    def flow_error(self) -> str:
+        return f"{statistics.mean(self.pixels):.3f}" if self.pixels else ""
+
+
+def make(folder: Path, clips: Iterable[Frames]) -> tuple[int, dict[str, Quality]]:
+    """Shards of both layouts and mp4s in `folder`; how many clips, and how good they are by layout and `mp4`."""
+    quality = {name: Quality() for name in (*LAYOUTS, "mp4")}
+    recipes = {layout: Recipe(layout=layout) for layout in LAYOUTS}
+    records: list[Record] = []
+    (folder / "mp4").mkdir()
+    for number, frames in enumerate(clips):
+        name, flow = f"clip{number:04d}", flow_of(frames)
+        records.append(Record(name, name, None, None, "a", "ok", frames=len(frames)))
+        for layout, recipe in recipes.items():
+            payload = encode_clip(name, 0, frames, flow, recipe)
+            quality[layout].squares.append(_squared_error(frames, decode_payload(payload, "rgb", layout)))
+            quality[layout].pixels.append(
+                endpoint_error(dequantise_flow(decode_payload(payload, "flow", layout)), flow)
+            )
+            (folder / f"{name}.{layout}").write_bytes(payload)
+        encode_mp4(frames, folder / "mp4" / f"{name}.mp4")
+        if FORMATS["mp4 files, PyAV"].missing() is None:
+            quality["mp4"].squares.append(_squared_error(frames, _decoded(folder / "mp4" / f"{name}.mp4")))
+    for layout, recipe in recipes.items():
+        _write(folder, layout, recipe, records)
+    return len(records), quality
+
+
+def _write(folder: Path, layout: Layout, recipe: Recipe, records: list[Record]) -> None:
     base = {"time_start": None, "time_end": None, "label": "a", "split": "train", "path": None, "source": "local"}
     rows = [
-        {"position": k, "clip_id": name, "video_id": name, "shard": "train-00000", **base}
-        for k, name in enumerate(names)
+        {"position": k, "clip_id": record.clip_id, "video_id": record.clip_id, "shard": "train-00000", **base}
+        for k, record in enumerate(records)
     ]
-    recipe = Recipe()
-    dataset = Dataset.create(folder / "parquet", recipe, ["a"], {})
+    dataset = Dataset.create(folder / layout, recipe, ["a"], {})
     dataset.add_plan(Plan(pa.Table.from_pylist(rows, schema=SCHEMA)))
-    one_row = pq.ParquetWriter(
-        folder / "one_row.parquet", pa.schema([("id", pa.string()), ("rgb", pa.list_(pa.binary()))]), compression="none"
-    )
-    payloads = []
-    for number, name in enumerate(names):
-        frames, flow = moving_clip(number)
-        payloads.append(
-            (Record(name, name, None, None, "a", "ok", frames=FRAMES), encode_clip(name, 0, frames, flow, recipe))
-        )
-        images = [codec.encode_rgb(frame, recipe.rgb_quality) for frame in frames]
-        one_row.write_table(pa.table({"id": [name], "rgb": [images]}, schema=one_row.schema), row_group_size=1)
-        (folder / "jpegs" / name).mkdir(parents=True)
-        for k, image in enumerate(images):
-            (folder / "jpegs" / name / f"img_{k:05d}.jpg").write_bytes(image)
-    one_row.close()
     write_shard(
         dataset.store,
         name="train-00000",
         plan="00000",
-        clips=payloads,
+        clips=((record, (folder / f"{record.clip_id}.{layout}").read_bytes()) for record in records),
         recipe=recipe,
         classes=["a"],
         scratch=folder,
         still_current=lambda: True,
     )
-    arrays = begin(dataset, str(folder / "array"), "array", Choice(), clips)
-    convert(dataset, arrays, folder / "scratch", lambda: True)
-    found: dict[str, tuple[Sampler, Path]] = {}
-    streams: tuple[Literal["rgb", "flow", "both"], ...] = ("rgb", "flow", "both")
-    for layout in ("parquet", "array"):
-        for stream in streams:
-            read = ClipDataset(folder / layout, stream=stream, frames=SNIPPET, crop=CROP, raw=True)
-            found[f"{layout} {stream}"] = read.__getitem__, folder / layout / "shards"
-    found["one row a clip rgb"] = _one_row(folder / "one_row.parquet"), folder / "one_row.parquet"
-    found["folder of JPEGs rgb"] = _jpegs([folder / "jpegs" / name for name in names]), folder / "jpegs"
+    for record in records:
+        (folder / f"{record.clip_id}.{layout}").unlink()
+
+
+def _squared_error(frames: Frames, other: Frames) -> float:
+    height, width = other.shape[1:3]
+    pairs = zip(frames[:, :height, :width], other, strict=True)
+    return float(np.mean([np.square(one.astype(np.int32) - two).mean() for one, two in pairs]))
+
+
+def _decoded(path: Path) -> NDArray[np.uint8]:
+    import av
+
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def stored(folder: Path, layout: str, stream: Stream) -> int:
+    """Bytes of a layout's shards without the columns that a stream does not need."""
+    total, unused = 0, {"rgb": "flow", "flow": "rgb", "both": ""}[stream]
+    for file in (folder / layout / "shards").iterdir():
+        if file.suffix == ".parquet":
+            footer = pq.read_metadata(file)
+            groups = [footer.row_group(k) for k in range(footer.num_row_groups)]
+            columns = [group.column(k) for group in groups for k in range(group.num_columns)]
+            total += file.stat().st_size
+            total -= sum(c.total_compressed_size for c in columns if c.path_in_schema.split(".")[0] == unused)
+        elif file.suffix == ".arrow":
+            with pa.memory_map(str(file)) as source:
+                table = pa.ipc.open_file(source).read_all()
+                total += file.stat().st_size - (table[unused].nbytes if unused else 0)
+    return total
+
+
+class Child:
+    """The process of a format (`loader_process`)."""
+
+    def __init__(self, name: str, folder: Path, clips: int, environment: Mapping[str, str]) -> None:
+        self.name = name
+        place = folder / "".join(letter for letter in name if letter.isalnum())
+        command = [sys.executable, "-m", "workflows.benchmarks.loader_process", name, str(place), str(clips)]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(environment)
+        )
+
+    def ask(self, *what: Any) -> Any:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(what) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"the process of {self.name} ended")
+        return json.loads(answer)
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()  # its input ends, and so does it
+
+
+@dataclass
+class Row:
+    child: Child
+    stream: Stream
+    stored: float = 0.0
+    """Bytes a clip."""
+    read: float = 0.0
+    """Bytes a sample."""
+    first: dict[str, float] = field(default_factory=dict)
+    """`wall` and `cpu` seconds a sample when samples are read for the first time."""
+    rounds: list[dict[str, float]] = field(default_factory=list)
+    """The same when they have been read before."""
+    workers: dict[str, float] = field(default_factory=dict)
+
+    def typical(self, what: str) -> float:
+        return statistics.median(turn[what] for turn in self.rounds)
+
+    def ratio(self, other: Row, what: str) -> float:
+        """Median over the turns."""
+        return statistics.median(
+            mine[what] / theirs[what] for mine, theirs in zip(self.rounds, other.rounds, strict=True)
+        )
+
+
+def measure(children: Iterable[Child], folder: Path, clips: int, rounds: int, console: Console) -> list[Row]:
+    """A row for each format that is installed and each of its streams."""
+    rows: list[Row] = []
+    for child in children:
+        if missing := child.ask("missing"):
+            console.print(f"{child.name}: {missing}", soft_wrap=True, markup=False)
+            continue
+        for stream in FORMATS[child.name].streams:
+            size = child.ask("write", stream)
+            if child.name in LAYOUTS:
+                size = stored(folder, child.name, stream)
+            elif not size:
+                size = sum(file.stat().st_size for file in (folder / "mp4").iterdir())
+            rows.append(Row(child, stream, size / clips))
+    for row in rows:
+        row.first = row.child.ask("round", row.stream, 0)
+        row.read = row.child.ask("bytes", row.stream, EPOCHS)
+    for row in rows:  # what was read anew for its bytes must be known to this reader too
+        for epoch in range(EPOCHS):
+            row.child.ask("round", row.stream, epoch)
+    for turn in range(rounds):
+        for row in rows:
+            row.rounds.append(row.child.ask("round", row.stream, turn % EPOCHS))
+    contents: dict[Stream, str] = {}
+    for row in rows:
+        if row.child.name in ("parquet", *JPEGS):
+            content = row.child.ask("content", row.stream)
+            if contents.setdefault(row.stream, content) != content:
+                raise RuntimeError(f"{row.child.name}, {row.stream}: its samples are not parquet's")
+    for row in rows:
+        row.workers = row.child.ask("workers", row.stream, EPOCHS, 2.0)
+    return rows
+
+
+def table_of(rows: Iterable[Row], quality: Mapping[str, Quality]) -> Table:
+    table = Table(box=None)
+    for name in ("format", "stream", "samples/s", "CPU ms", "2 workers", "CPU ms", "MB read", "MB/clip", "PSNR", "px"):
+        table.add_column(name, justify="left" if name in ("format", "stream") else "right", no_wrap=True)
+    for row in rows:
+        name = row.child.name
+        good = quality[name if name in LAYOUTS else "mp4" if "mp4" in name else "parquet"]
+        table.add_row(
+            name,
+            row.stream,
+            f"{1 / row.typical('wall'):.1f}",
+            f"{row.typical('cpu') * 1e3:.2f}",
+            f"{1 / row.workers['wall']:.1f}",
+            f"{row.workers['cpu'] * 1e3:.2f}",
+            f"{row.read / 1e6:.2f}",
+            f"{row.stored / 1e6:.2f}",
+            "" if row.stream == "flow" else good.psnr(),
+            "" if row.stream == "rgb" else good.flow_error(),
+        )
+        if name == "array":
+            speed, cpu = f"{1 / row.first['wall']:.1f}", f"{row.first['cpu'] * 1e3:.2f}"
+            table.add_row("  first epoch", row.stream, speed, cpu)
+    return table
+
+
+def bars(rows: Iterable[Row]) -> list[tuple[str, float, bool]]:
+    """What the formats are held to: a sentence, the number, and whether it is reached."""
+    by_name = {(row.child.name, row.stream): row for row in rows}
+    found: list[tuple[str, float, bool]] = []
+    for (name, stream), row in by_name.items():
+        ours = by_name["parquet", stream]
+        if name == "array":
+            times = ours.ratio(row, "wall")
+            found.append((f"array over parquet, samples/s, {stream} (6 or more)", times, times >= 6))
+        elif name not in ("parquet", "mp4 files, PyAV"):
+            cpu, both = ours.ratio(row, "cpu"), ours.workers["cpu"] / row.workers["cpu"]
+            found.append((f"CPU over that of {name}, {stream} (less than 1)", cpu, cpu < 1))
+            found.append((f"  the same with two workers, {stream}", both, both < 1))
+            if name in JPEGS:
+                read = ours.read / row.read
+                found.append((f"bytes read over those of {name}, {stream} (a third)", read, read <= 1 / 3))
     return found
 
 
-def _decoded(images: Sequence[bytes], random: np.random.Generator) -> NDArray[np.uint8]:
-    top, left = random.integers(0, HEIGHT - CROP + 1), random.integers(0, WIDTH - CROP + 1)
-    out, whole = np.empty((3, len(images), CROP, CROP), np.uint8), np.empty((HEIGHT, WIDTH, 3), np.uint8)
-    for time_, image in enumerate(images):
-        codec.decode_rgb(image, whole)
-        out[:, time_] = whole[top : top + CROP, left : left + CROP].transpose(2, 0, 1)
-    return out
-
-
-def _one_row(path: Path) -> Sampler:
-    file, random = pq.ParquetFile(path), np.random.default_rng(0)
-
-    def sample(number: int) -> object:
-        images = file.read_row_group(number, columns=["rgb"], use_threads=False)["rgb"][0].values
-        start = int(random.integers(0, FRAMES - SNIPPET + 1))
-        return _decoded(images.slice(start, SNIPPET).to_pylist(), random)
-
-    return sample
-
-
-def _jpegs(folders: Sequence[Path]) -> Sampler:
-    random = np.random.default_rng(0)
-
-    def sample(number: int) -> object:
-        start = int(random.integers(0, FRAMES - SNIPPET + 1))
-        files = [folders[number] / f"img_{k:05d}.jpg" for k in range(start, start + SNIPPET)]
-        return _decoded([file.read_bytes() for file in files], random)
-
-    return sample
-
-
-def stored(path: Path) -> int:
-    """Bytes of a file or of all files in a folder."""
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return sum(file.stat().st_size for file in files)
-
-
-def measure(formats: dict[str, tuple[Sampler, Path]], clips: int, rounds: int) -> dict[str, list[tuple[float, float]]]:
-    """(seconds, CPU seconds) a sample of each format, a pair a round; the formats take turns."""
-    for sample, _ in formats.values():
-        sample(0)
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in formats}
-    for _ in range(rounds):
-        for name, (sample, _) in formats.items():
-            wall, cpu = time.perf_counter(), time.process_time()
-            for number in range(clips):
-                sample(number)
-            found[name].append(((time.perf_counter() - wall) / clips, (time.process_time() - cpu) / clips))
-    return found
-
-
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--clips", type=Path, help="a folder of videos to cut clips from; default: drawn ones")
+    parser.add_argument("--peers", type=Path, help="a folder that peers are installed in")
+    parser.add_argument("--count", type=int, default=8, help="how many clips")
+    parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        formats = make(Path(folder), asked.clips)
-        found = measure(formats, asked.clips, asked.rounds)
-        table = Table("format", "samples/s", "CPU ms/sample", "CPU / parquet's", "MB/clip", box=None)
-        for name, pairs in found.items():
-            base = found[f"parquet {name.rpartition(' ')[2]}"]
-            ratio = statistics.median(mine[1] / theirs[1] for mine, theirs in zip(pairs, base, strict=True))
-            wall, cpu = (statistics.median(pair[k] for pair in pairs) for k in (0, 1))
-            size = stored(formats[name][1]) / asked.clips / 1e6
-            table.add_row(name, f"{1 / wall:.1f}", f"{cpu * 1e3:.1f}", f"{ratio:.2f}", f"{size:.2f}")
-        Console().print(table)
+    console = Console(width=120)
+    paths = [str(asked.peers.resolve())] if asked.peers else []
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join([*paths, *filter(None, [os.environ.get("PYTHONPATH")])])
+    drawn = (drawn_clip(number) for number in range(asked.count))
+    with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
+        folder = Path(temporary)
+        try:
+            clips = drawn if asked.clips is None else islice(cut_clips(asked.clips, asked.count), asked.count)
+            count, quality = make(folder, clips)
+        except UserError as error:
+            parser.error(str(error))
+        children = [stack.enter_context(Child(name, folder, count, environment)) for name in FORMATS]
+        rows = measure(children, folder, count, asked.rounds, console)
+    console.print(table_of(rows, quality))
+    for sentence, number, reached in bars(rows):
+        console.print(f"{'' if reached else 'MISSED: '}{sentence}: {number:.2f}", markup=False, highlight=False)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -355,6 +355,14 @@ def _misplaced() -> str | None:
     return None
 
 
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _give_up(stream: TextIO) -> None:
     """Lets go of what could not be written: at the end Python would try once more, and say so at length."""
     try:
@@ -369,6 +377,9 @@ def run(arguments: Sequence[str]) -> int:
         problem = _misplaced()
         if problem is not None:
             raise UserError(problem)
+        for argument in arguments:
+            if not _is_utf8(argument):
+                raise UserError(f"{argument!a} is not UTF-8, as all names have to be; is LC_ALL or LANG another?")
         prepare()
         result = app.meta(list(arguments), exit_on_error=False, print_error=False)
     except CycloptsError as error:

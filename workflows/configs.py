@@ -38,10 +38,10 @@ def positive_duration(type_: Any, tokens: Sequence[Any]) -> float:
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[(match[2] or "s").lower()]
 
 
-Repeated = Parameter(negative=())
+Repeated = Parameter(negative=(), show_default=lambda values: ", ".join(values) or None)
 """A flag that may be given several times; its values are never cut at commas."""
 Size = Annotated[int, Parameter(converter=positive_size)]
-Duration = Annotated[float, Parameter(converter=positive_duration)]
+Duration = Annotated[float, Parameter(converter=positive_duration, show_default=lambda seconds: f"{seconds / 60:g}m")]
 
 
 @Parameter(name="*")
@@ -50,8 +50,7 @@ class Selection:
     """Which clips are asked, and where their videos may come from."""
 
     source: Annotated[tuple[str, ...], Repeated] = ("youtube",)
-    """`youtube`, a URL template such as `https://host/{video_id}.mp4`, a folder, or tar files; tried in the order
-    given."""
+    """`youtube`, a URL template as `https://host/{video_id}.mp4`, a folder, or tar files; tried in this order."""
     allow_private_addresses: Annotated[bool, Parameter(negative=())] = False
     """Also fetch from a URL template whose host is in a private network, and follow its redirects there."""
     labels: Path | None = None
@@ -121,9 +120,9 @@ class BuildConfig(Selection):
     keep_clips: str | None = None
     """Also keep the cut segments as mp4 in this folder or URI."""
     max_wait: Duration = 5400.0
-    """End with work left when only paused egresses are left to wait for, longer than this (90m)."""
+    """End with work left when only paused egresses are left to wait for, longer than this."""
     cool_down: Duration = 3600.0
-    """How long an address rests that YouTube has refused (60m); each refusal in a row doubles it."""
+    """How long an address rests that YouTube has refused; each refusal in a row doubles it."""
     cookies: Path | None = None
     """A Netscape cookie file for YouTube."""
     allow_access: Annotated[tuple[str, ...], Repeated] = ()
@@ -135,7 +134,7 @@ class BuildConfig(Selection):
     ytdlp_option: Annotated[tuple[str, ...], Repeated] = ()
     """KEY=JSON, handed to yt-dlp as it is."""
     clip_time_limit: Duration = 1800.0
-    """The longest one stage may work on one clip (30m)."""
+    """The longest one stage may work on one clip."""
     cpus: int | None = None
     """Cores of an embedded Ray. Default: all."""
 

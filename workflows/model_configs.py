@@ -128,8 +128,7 @@ class EvaluateConfig:
     fuse: Literal["logits", "softmax"] = "logits"
     """What is averaged: the released code adds logits, the paper averages predictions."""
     views: Literal["whole", "sliding", "10x3"] = "whole"
-    """What of a clip is shown, and the logits averaged over: the whole clip at once (the paper's), windows as long as
-    in training and half a window apart, or ten windows with three crops each."""
+    """The whole clip at once (the paper's), half-overlapping windows as long as in training, or ten with three crops."""
     mirrored: bool = False
     """Show every view once more, mirrored."""
     window: int | None = None
@@ -137,8 +136,7 @@ class EvaluateConfig:
     frames: int | None = None
     """At most this many frames of a clip, from its start. Default: 250; all of clips with several actions."""
     crop: int | None = None
-    """Pixels a side of the centre crop; I3D averages over places too, as with 256. Default: that of training, and the
-    shards' short side for 10x3."""
+    """Pixels a side of the centre crop. Default: that of training, and the shards' short side for 10x3."""
     batch_size: int = 1
     """Clips at a time."""
     loaders: int = 1
@@ -148,8 +146,7 @@ class EvaluateConfig:
     any_recipe: bool = False
     """Score a checkpoint that was trained on shards of another recipe."""
     deepmind_sample: Path | None = None
-    """Instead of a dataset: kinetics-i3d's data folder, with the published clip's *_rgb.npy and *_flow.npy; prints
-    norms and top classes beside the expected ones. --rgb and --flow may then be weights of any origin."""
+    """kinetics-i3d's data folder, scored instead of a dataset; --rgb and --flow may then be weights of any origin."""
     top: int = 5
     """How many classes of DeepMind's sample are named."""
 

@@ -33,6 +33,7 @@ from workflows.status import look
         (["build", "a.csv", "--output", "o", "--proxy", "ftp://host:21"], "ftp://host:21"),
         (["build", "a.csv", "--output", "o", "--proxy", "host:port"], "host:port"),
         (["build", "absent.csv", "--output", "o"], "absent.csv"),
+        (["build", "a.csv", "--output", "o\udcff"], "o\\udcff"),
         (["plan"], "ANNOTATIONS"),
         (["status", "nowhere"], "nowhere"),
         (["evaluate", "o"], "--rgb"),
@@ -48,6 +49,18 @@ def test_wrong_input_is_one_line_on_stderr_that_names_it_and_exit_2(arguments, n
     assert said.out == ""
     assert len(said.err.splitlines()) == 1
     assert named in said.err
+
+
+@pytest.mark.parametrize("command", ["demo", "plan", "build", "train", "evaluate", "predict", "paper reproduce"])
+def test_the_help_is_filled_evenly_and_gives_defaults_as_they_are_typed(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run([*command.split(), "--help"]) == 0
+    said = capsys.readouterr().out
+    column = next(line.index("A TOML") for line in said.splitlines() if "--config" in line)
+    starts = [len(line) - len(line[1:].lstrip()) for line in said.splitlines() if line.startswith("│")]
+    assert max(starts) == column
+    assert "default: (" not in said
+    assert all(len(line) <= 80 for line in said.splitlines())
 
 
 def test_flags_come_from_a_file_and_those_on_the_command_line_win(tmp_path, monkeypatch):

@@ -128,7 +128,7 @@ class EvaluateConfig:
     fuse: Literal["logits", "softmax"] = "logits"
     """What is averaged: the released code adds logits, the paper averages predictions."""
     views: Literal["whole", "sliding", "10x3"] = "whole"
-    """The whole clip at once (the paper's), half-overlapping windows as long as in training, or ten with three crops."""
+    """The whole clip at once (the paper's), half-overlapping windows as long as in training, or ten of three crops."""
     mirrored: bool = False
     """Show every view once more, mirrored."""
     window: int | None = None

@@ -40,6 +40,10 @@ VIDEO_SUFFIXES = {
     *(".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
     *(".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
 }
+JSON_FIELDS = {"annotations", "segment"}.union(*COLUMNS.values())
+"""An object with none of these names is none of a clip."""
+SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "bars"}
+"""What other files have where these have commas."""
 YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
@@ -103,10 +107,18 @@ def _parse_csv(document: Document) -> tuple[list[Row], list[BadRow]]:
             *bad,
             *(BadRow(document.name, line, reason) for line, reason in wrong),
         ]
-    header = [re.sub(r"[\s-]+", "_", cell.strip().lower()) for cell in cells[0][1]]
+    header = _names(cells[0][1])
     if _is_header(header):
         return _with_header(document.name, header, cells[1:], bad), bad
+    for separator, name in SEPARATORS.items():
+        if len(header) == 1 and _is_header(_names(cells[0][1][0].split(separator))):
+            raise UserError(f"annotation file {document.name} separates its columns by {name}; allowed: commas")
     return _without_header(document.name, cells, bad), bad
+
+
+def _names(cells: list[str]) -> list[str]:
+    """What a header calls its columns, spelt as in `COLUMNS`."""
+    return [re.sub(r"[\s-]+", "_", cell.strip().lower()) for cell in cells]
 
 
 def _is_header(cells: list[str]) -> bool:
@@ -217,6 +229,8 @@ def _parse_json(document: Document) -> tuple[list[Row], list[BadRow]]:
         content = json.loads(document.text, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise UserError(f"annotation file {document.name} is not JSON: {' '.join(str(error).split())}") from None
+    if isinstance(content, dict) and isinstance(videos := content.get("database"), dict):  # as ActivityNet publishes it
+        content = videos
     items: Iterable[tuple[Line, Any]]
     if isinstance(content, _Repeated):
         items = content
@@ -246,6 +260,9 @@ def _json_rows(name: str, line: Line, item: dict[str, Any], bad: list[BadRow]) -
     """The published form names the video by key and has `annotations`, one or (ActivityNet) a list; a list of flat
     objects names everything inside."""
     fields = {key.strip().lower(): value for key, value in item.items()}
+    if not fields.keys() & JSON_FIELDS:
+        bad.append(BadRow(name, line, f"no annotations, label or split in {shown(item)}"))
+        return
     annotations = fields.get("annotations") or {}
     for annotation in annotations if isinstance(annotations, list) else [annotations]:
         if not isinstance(annotation, dict):

@@ -197,6 +197,21 @@ def test_a_bad_entry_of_a_json_is_told_with_its_key(write, item, reason):
     assert list(annotations.table["video_id"]) == ["good"]
 
 
+def test_activitynets_json_is_read_and_what_holds_no_clip_is_bad(write):
+    entry = {"annotations": [{"label": "run", "segment": [1, 2]}], "subset": "training"}
+    table = read_annotations(write(json.dumps({"version": "1.3", "database": {"abc": entry}}), "net.json"))
+    assert table["clip_id"].tolist() == ["abc_000001_000002"]
+    assert table["split"].tolist() == ["train"]
+    with pytest.raises(UserError, match=r"odd\.json:x: no annotations, label or split in \{'dependencies': 'none'\}"):
+        read_annotations(write(json.dumps({"x": {"dependencies": "none"}}), "odd.json"))
+
+
+@pytest.mark.parametrize(("separator", "name"), [("\t", "tabs"), (";", "semicolons")])
+def test_other_separators_than_commas_are_named(write, separator, name):
+    with pytest.raises(UserError, match=f"separates its columns by {name}; allowed: commas"):
+        read_annotations(write(HEADER.replace(",", separator) + separator.join(["run", "abc", "1", "2", "train", "0"])))
+
+
 def test_a_json_key_given_twice_loses_no_row(write):
     entry = '{"annotations": {"label": "run", "segment": [%d, 9]}}'
     path = write(f'{{"abc": {entry % 1}, "abc": {entry % 2}, "abc": {entry % 2}}}', "train.json")

@@ -70,6 +70,14 @@ def test_what_files_and_splits_have_in_common_is_said(tmp_path: Path, capsys: py
     assert row_of(out, "all")[0] == "4"
 
 
+def test_labels_that_differ_in_spelling_alone_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = tmp_path / "asked.csv"
+    asked.write_text("a.mp4,Ice skating\nb.mp4,ice_skating\nc.mp4,caf\u00e9\nd.mp4,cafe\u0301\ne.mp4,skating\n")
+    assert run(["plan", str(asked), "--source", str(tmp_path), "--flow", "none"]) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if "spelling" in line]
+    assert [line.partition(": ")[2] for line in told] == ["'Ice skating', 'ice_skating'", "'cafe\u0301', 'caf\u00e9'"]
+
+
 def test_clips_that_a_dataset_holds_are_not_planned_and_are_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+import re
+import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -70,12 +72,12 @@ def read_asked(files: Sequence[str], config: Selection) -> Asked:
 
 
 def say_what_is_odd(annotations: Annotations, console: Console) -> None:
-    """Rows that were left out, and segments that stand in two files: reported, never an error by now."""
+    """Rows left out, segments that stand in two files, labels that may be one: told, never an error by now."""
     if annotations.bad_rows:
         console.print(f"{len(annotations.bad_rows)} bad rows left out:", highlight=False, markup=False)
         for row in annotations.bad_rows[:10]:
             console.print(f"  {row}", highlight=False, markup=False, soft_wrap=True)
-    for line in overlaps(annotations):
+    for line in [*overlaps(annotations), *alike(annotations.labels)]:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -92,6 +94,18 @@ def overlaps(annotations: Annotations) -> list[str]:
     for splits, number in sorted(Counter(several.groupby("video_id")["split"].agg(" and in ".join)).items()):
         lines.append(f"{number} videos have clips in {splits}")
     return lines
+
+
+def alike(labels: Sequence[str]) -> list[str]:
+    """Labels of one word in several spellings, which may be meant as one class: a line a word."""
+    spellings: dict[str, list[str]] = defaultdict(list)
+    for label in labels:
+        spellings[" ".join(re.split(r"[\s_-]+", unicodedata.normalize("NFKC", label).casefold()))].append(label)
+    return [
+        f"{len(same)} classes have names that differ in spelling alone: {', '.join(map(repr, same))}"
+        for same in spellings.values()
+        if len(same) > 1
+    ]
 
 
 def asked_recipe(config: Selection, existing: Recipe | None, *, gpu: bool | None = None) -> Recipe:

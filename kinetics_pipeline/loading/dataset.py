@@ -247,13 +247,15 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
         images = self._reader.images(place, chunks, self._streams)
         frames, first, again = np.unique(snippet.frames, return_index=True, return_inverse=True)
         for stream, values in out.items():
-            decoded = Decoder(stream, self.recipe.layout, clip["height"], clip["width"], snippet)
-            for frame, time in zip(frames.tolist(), first.tolist(), strict=True):
-                chunk, offset = divmod(frame, length)
+            size = [clip["height"], clip["width"]]
+            whole = self._blocks.empty([*size, 3] if stream == "rgb" else [2, *size]).values.numpy()
+            decoder = Decoder(stream, whole, snippet)
+            for chunk, stored in zip(chunks, images[stream], strict=True):
+                here = frames // length == chunk
                 try:
-                    decoded.into(values[:, time], images[stream][chunks.index(chunk)][offset])
+                    decoder.fill(values, first[here], stored, frames[here] - chunk * length)
                 except (IndexError, ValueError) as e:
-                    raise self._reader.damaged(place, chunk, f"{stream}, frame {frame}: {e}") from e
+                    raise self._reader.damaged(place, chunk, f"{stream}: {e}") from e
             if len(frames) < len(snippet.frames):  # looped
                 values[:] = values[:, first[again]]
 

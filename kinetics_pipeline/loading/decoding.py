@@ -1,4 +1,4 @@
-"""One stored image into its place in a sample: decoded, cropped, channels first."""
+"""Stored images into their places in a sample: decoded, cropped, channels first."""
 
 from __future__ import annotations
 
@@ -8,35 +8,50 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinetics_pipeline.loading.snippets import Snippet
-from kinetics_pipeline.recipe import Layout
 from kinetics_pipeline.shards import codec
+from kinetics_pipeline.shards.payload import Images
 
 StoredStream = Literal["rgb", "flow"]
 
 
 class Decoder:
-    """Decodes images of one size, over and over into the same memory, of which the crop is copied out."""
+    """Fills samples with crops of one clip's images. JPEGs are decoded over and over into `whole`, uint8 memory of one.
 
-    def __init__(self, stream: StoredStream, layout: Layout, height: int, width: int, snippet: Snippet) -> None:
-        self._stream, self._layout = stream, layout
+    `whole` is [H, W, 3] of RGB, [2, H, W] of flow.
+    """
+
+    def __init__(self, stream: StoredStream, whole: NDArray[np.uint8], snippet: Snippet) -> None:
+        self._whole = whole
+        self._decode = codec.decode_rgb if stream == "rgb" else codec.decode_flow
+        self._channels = -1 if stream == "rgb" else -3
         self._rows = slice(snippet.top, snippet.top + snippet.height)
         self._columns = slice(snippet.left, snippet.left + snippet.width)
-        self._whole = np.empty((height, width, 3) if stream == "rgb" else (2, height, width), np.uint8)
 
-    def into(self, out: NDArray[np.uint8], image: NDArray[np.uint8]) -> None:
-        """Fills `out`, uint8 [C, H, W], with the crop of a stored image.
+    def fill(
+        self, out: NDArray[np.uint8], times: NDArray[np.int64], images: Images, numbers: NDArray[np.int64]
+    ) -> None:
+        """Fills frames `times` of `out`, uint8 [C, T, H, W], with the crops of images `numbers` of a row.
 
-        Raises ValueError when the image is not one of the size the clip has.
+        Raises ValueError or IndexError when an image is not there or not one of the size the clip has.
         """
-        whole = self._decoded(image)
-        if self._stream == "rgb":
-            whole = whole.transpose(2, 0, 1)
-        out[:] = whole[:, self._rows, self._columns]
+        if isinstance(images, np.ndarray):
+            if images.shape[1:] != self._whole.shape:
+                raise ValueError(f"images of {images.shape[1:]} where the marker says {self._whole.shape}")
+            if numbers[-1] >= len(images):
+                raise IndexError(f"{len(images)} images")
+            out[:, _slice(times)] = self._cropped(images[_slice(numbers)])
+            return
+        for time, number in zip(times.tolist(), numbers.tolist(), strict=True):
+            self._decode(images[number], self._whole)
+            out[:, time] = self._cropped(self._whole)
 
-    def _decoded(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        if self._layout == "array":
-            if image.shape != self._whole.shape:
-                raise ValueError(f"an image of {list(image.shape)} where the marker says {list(self._whole.shape)}")
-            return image
-        (codec.decode_rgb if self._stream == "rgb" else codec.decode_flow)(image, self._whole)
-        return self._whole
+    def _cropped(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return np.moveaxis(images, self._channels, 0)[..., self._rows, self._columns]
+
+
+def _slice(numbers: NDArray[np.int64]) -> slice | NDArray[np.int64]:
+    """Numbers a fixed step apart as a slice, which numpy copies by without gathering first."""
+    steps = np.diff(numbers)
+    if len(steps) and (steps[0] < 1 or (steps != steps[0]).any()):
+        return numbers
+    return slice(int(numbers[0]), int(numbers[-1]) + 1, int(steps[0]) if len(steps) else 1)

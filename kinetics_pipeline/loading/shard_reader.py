@@ -9,16 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from kinetics_pipeline.errors import JobFailed
 from kinetics_pipeline.loading.copies import Copies, CopyAhead
 from kinetics_pipeline.recipe import Layout
 from kinetics_pipeline.shards import codec
-from kinetics_pipeline.shards.payload import CorruptRow, images_of
+from kinetics_pipeline.shards.payload import CorruptRow, Images, images_of
 from kinetics_pipeline.shards.schema import row_schema
 from kinetics_pipeline.shards.storage import Store
 from kinetics_pipeline.shards.writer import data_name
@@ -78,10 +76,8 @@ class ShardReader:
             del self._open[shard]
         self._copies.want(shards)
 
-    def images(
-        self, place: Place, chunks: Sequence[int], streams: Sequence[str]
-    ) -> dict[str, list[list[NDArray[np.uint8]]]]:
-        """The stored images of some chunks of a clip, for each stream a list of images a chunk (`payload.images_of`).
+    def images(self, place: Place, chunks: Sequence[int], streams: Sequence[str]) -> dict[str, list[Images]]:
+        """The stored images of some chunks of a clip, for each stream and each chunk those of `payload.images_of`.
 
         Every row is checked: it must be that of the clip, its label and the chunk, and its images must have the CRC it
         says; in the array layout, whose CRC costs more than its reading, once a process. Raises DamagedShard.
@@ -98,7 +94,7 @@ class ShardReader:
             ) from None
         except (pa.ArrowException, OSError, ValueError, IndexError, KeyError) as e:
             raise self.damaged(place, chunks[0], str(e)) from e
-        found: dict[str, list[list[NDArray[np.uint8]]]] = {stream: [] for stream in streams}
+        found: dict[str, list[Images]] = {stream: [] for stream in streams}
         for chunk, (batch, row) in zip(chunks, rows, strict=True):
             for stream in streams:
                 try:
@@ -118,9 +114,7 @@ class ShardReader:
     def _name(self, shard: str) -> str:
         return f"{self._store.uri}/{data_name(shard, self._layout)}"
 
-    def _checked_images(
-        self, place: Place, chunk: int, batch: pa.RecordBatch, row: int, stream: str
-    ) -> list[NDArray[np.uint8]]:
+    def _checked_images(self, place: Place, chunk: int, batch: pa.RecordBatch, row: int, stream: str) -> Images:
         said = [batch.column(name)[row].as_py() for name in ("clip_id", "chunk", "label")]
         if said != [place.clip_id, chunk, place.label]:
             raise CorruptRow(f"the row there is of clip {said[0]}, chunk {said[1]}, label {said[2]}")

@@ -21,6 +21,9 @@ from kinetics_pipeline.recipe import Layout, Recipe
 from kinetics_pipeline.shards import codec
 from kinetics_pipeline.shards.schema import row_schema
 
+Images = list[NDArray[np.uint8]] | NDArray[np.uint8]
+"""The images of a row, uint8 each."""
+
 
 class CorruptRow(ValueError):
     """A row whose images are not those that were written: its CRC, its sizes or its JPEGs do not agree."""
@@ -135,13 +138,15 @@ def rows_of(payload: bytes) -> pa.RecordBatch:
     return batches[0]
 
 
-def images_of(rows: pa.RecordBatch, row: int, stream: str, layout: Layout) -> list[NDArray[np.uint8]]:
-    """The stored images of one row, uint8, without copying: the bytes of JPEGs, or [H, W, 3] and [2, H, W].
+def images_of(rows: pa.RecordBatch, row: int, stream: str, layout: Layout) -> Images:
+    """The stored images of one row, without copying: the bytes of JPEGs, or one array [n, H, W, 3] or [n, 2, H, W].
 
     Raises CorruptRow when their number or size is not what the row says.
     """
     column = rows.column(rows.schema.get_field_index(stream))
     count, height, width = (rows.column(rows.schema.get_field_index(k))[row].as_py() for k in ("n", "height", "width"))
+    if None in (count, height, width):  # only in a file that another program wrote
+        raise CorruptRow("the row does not say how many images it has and of what size")
     if layout == "parquet":
         images = _list_of_images(column, row)
         if len(images) != count:
@@ -151,7 +156,7 @@ def images_of(rows: pa.RecordBatch, row: int, stream: str, layout: Layout) -> li
     shape = (count, height, width, 3) if stream == "rgb" else (count, 2, height, width)
     if len(raw) != int(np.prod(shape)):
         raise CorruptRow(f"{len(raw)} bytes of {stream} where the row says {list(shape)}")
-    return list(raw.reshape(shape))
+    return raw.reshape(shape)
 
 
 def _raw_bytes(column: pa.LargeBinaryArray, row: int) -> NDArray[np.uint8]:

@@ -27,7 +27,8 @@ from kinetics_pipeline.loading.decoding import Decoder, StoredStream
 from kinetics_pipeline.loading.snippets import Snippet, random_snippet
 
 SNIPPET, CROP = 64, 224
-Images = Mapping[StoredStream, Sequence[bytes]]
+Images = Mapping[StoredStream, list[Any]]
+"""Buffers of JPEGs."""
 STREAMS: dict[Stream, tuple[StoredStream, ...]] = {"rgb": ("rgb",), "flow": ("flow",), "both": ("rgb", "flow")}
 RGB_ONLY: tuple[Stream, ...] = ("rgb",)
 
@@ -100,10 +101,9 @@ class JpegSamples(Decoded):
             values = np.empty((SNIPPET, CROP, CROP, 3), np.uint8).transpose(3, 0, 1, 2)
         else:
             values = np.empty((2, SNIPPET, CROP, CROP), np.uint8)
-        _, height, width = self._size(held)
-        decoder = Decoder(stream, "parquet", height, width, snippet)
-        for time, frame in enumerate(snippet.frames.tolist()):
-            decoder.into(values[:, time], np.frombuffer(held[stream][frame], np.uint8))
+        _, *size = self._size(held)
+        decoder = Decoder(stream, np.empty([*size, 3] if stream == "rgb" else [2, *size], np.uint8), snippet)
+        decoder.fill(values, np.arange(SNIPPET), held[stream], snippet.frames)
         return values
 
 

@@ -79,7 +79,7 @@ def _mds(clips: Path, folder: Path, stream: Stream) -> TorchDataset[dict[str, An
         for name in STREAMS[stream]:
             data, ends = memoryview(sample[name]), [0, *sample[f"{name}_ends"].tolist()]
             images[name] = [data[begin:end] for begin, end in pairwise(ends)]
-        return sample["clip_id"], images  # type: ignore[return-value]
+        return sample["clip_id"], images
 
     return JpegSamples(stream, read)
 

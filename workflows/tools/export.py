@@ -120,7 +120,7 @@ def _kept(dataset: Dataset, given: str | None) -> Store | None:
 
 def _chunks(
     dataset: Dataset, reader: ShardReader, clip: _Clip, streams: Sequence[str]
-) -> Iterator[tuple[int, dict[str, list[Any]]]]:
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """(first frame, images of each stream) of one chunk after the other."""
     length = dataset.recipe.chunk_length
     for chunk, first in enumerate(range(0, clip.frames, length)):

@@ -89,6 +89,11 @@ class ActionScores:
         self._videos.append((values.max(axis=1), np.asarray(truth.any(axis=1))))
         self._frames.append((values[:, chosen].T, truth[:, chosen].T))
 
+    def extend(self, other: ActionScores) -> None:
+        """With the videos that another process looked at."""
+        self._videos += other._videos
+        self._frames += other._frames
+
     def result(self) -> dict[str, float]:
         """Raises InputError where no video was added."""
         if not self._videos:

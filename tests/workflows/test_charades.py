@@ -10,6 +10,7 @@ from videos import render
 
 from kinetics_pipeline.loading import ClipDataset
 from kinetics_pipeline.shards.catalogue import Dataset
+from models import read_checkpoint
 from workflows.cli import run
 
 ROWS = {
@@ -61,23 +62,28 @@ def test_a_sample_s_targets_are_the_actions_at_its_frames(charades, split):
 @pytest.mark.slow
 def test_actions_are_learned_by_heart_and_scored(charades, tmp_path):
     flags = {"stream": "rgb", "frames": 16, "batch_size": 4, "steps": 40, "dropout": 0.0, "flip": False}
-    flags["batch_norm_momentum"] = 0.3  # or the running statistics lag behind so short a run
+    flags |= {"batch_norm_momentum": 0.3, "val_split": "train"}  # else running statistics lag behind so short a run
+    flags["evaluate_every"] = 40
     settings = settings_of(charades, tmp_path / "run", learning_rate=0.05, scale_learning_rate=False, **flags)
     assert session(settings).reason == "finished"
     lines = [json.loads(line) for line in settings.run.metrics.read_text().splitlines()]
     losses = [line["loss"] for line in lines if line["kind"] == "step"]
     assert np.mean(losses[-5:]) < 0.6 * losses[0]
+    (evaluated,) = [line for line in lines if line["kind"] == "evaluation"]
     words = ["evaluate", charades.store.uri, "--rgb", str(tmp_path / "run"), "--loaders", "0"]
     assert run([*words, "--split", "train"]) == 0
     score = json.loads((tmp_path / "run" / "evaluation-train.json").read_text())["scores"]["rgb"]
     assert score["videos"] == 4
     assert score["classification_map"] > 0.7
     assert 0 < score["localisation_map"] <= 1
+    for name in ("classification_map", "localisation_map"):
+        assert evaluated[name] == pytest.approx(score[name], abs=1e-3)
+    assert read_checkpoint(settings.run.best).metadata["val"]["loss"] == pytest.approx(evaluated["loss"])
     assert torch.isfinite(torch.tensor(list(score.values()))).all()
 
 
 @pytest.mark.slow
 def test_what_cannot_learn_several_actions_is_refused(charades, tmp_path, capsys):
     words = ["train", charades.store.uri, "--run", str(tmp_path / "run"), "--frames", "16", "--crop", "32"]
-    assert run([*words, "--steps", "1"]) == 2
-    assert "--evaluate-every 0" in capsys.readouterr().err
+    assert run([*words, "--steps", "1", "--model", "convnet_lstm"]) == 2
+    assert "--model is convnet_lstm" in capsys.readouterr().err

@@ -38,6 +38,17 @@ def test_a_run_stopped_at_every_step_gives_the_numbers_and_weights_of_one_that_w
     assert a.training["position"] == b.training["position"] == {"epoch": 1, "consumed": 1}
 
 
+def test_a_run_without_evaluations_ends_with_precise_statistics_where_they_are_asked(dataset, tmp_path):
+    states = []
+    for batches in (0, 2):
+        settings = settings_of(dataset, tmp_path / f"precise{batches}", steps=1, precise_batch_norm=batches)
+        session(settings)
+        states.append(read_checkpoint(settings.run.last).state_dict)
+    plain, precise = states
+    differing = {name.rsplit(".", 1)[1] for name in plain if not torch.equal(plain[name], precise[name])}
+    assert differing == {"running_mean", "running_var", "num_batches_tracked"}
+
+
 def test_a_checkpoint_says_what_it_was_trained_on(dataset, tmp_path):
     settings = settings_of(dataset, tmp_path / "run", steps=1, stream="rgb", classes=("up,left",))
     session(settings)

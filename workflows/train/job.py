@@ -18,7 +18,7 @@ from workflows.cluster import addressed, connected, require_lasting
 from workflows.configs import as_record, comma_separated
 from workflows.model_configs import TrainConfig
 from workflows.progress import Meter, duration
-from workflows.train.metrics import MetricsFollower
+from workflows.train.metrics import SCORES, MetricsFollower, main_score
 from workflows.train.run_folder import Ending, RunFolder, write_json
 from workflows.train.settings import Settings
 
@@ -102,11 +102,8 @@ def _check(settings: Settings, *, begins: bool) -> None:
     if clips.actions:
         if len(settings.classes) != len(clips.classes):
             raise UserError("--classes chooses clips by their one label; those of this dataset have several actions")
-        if config.model != "i3d" or config.evaluate_every:
-            raise UserError(
-                f"--model is {config.model}, --evaluate-every {config.evaluate_every}; clips with several actions are "
-                "learned by i3d with --evaluate-every 0, and scored by `evaluate`"
-            )
+        if config.model != "i3d":
+            raise UserError(f"--model is {config.model}; clips with several actions are learned by i3d")
     if config.evaluate_every:
         validation_clips(settings)
     if begins:  # before the workers, whose news come late, and for each of them again
@@ -162,8 +159,10 @@ class _Show:
             if line["kind"] == "note":
                 self.meter.say(line["text"])
             elif line["kind"] == "evaluation":
-                scores = f"top-1 {line['top1']:.1%}, top-5 {line['top5']:.1%}, loss {line['loss']:.3f}"
-                self.meter.say(f"step {line['step']}: {self.settings.config.val_split} {scores}")
+                said = {name: line.get(key) for key, name in SCORES.items()}
+                scores = ", ".join(f"{name} {value:.1%}" for name, value in said.items() if value is not None)
+                loss = f"loss {line['loss']:.3f}"
+                self.meter.say(f"step {line['step']}: {self.settings.config.val_split} {scores}, {loss}")
         done = [line for line in lines if line["kind"] == "step"]
         if done:
             self._step(done[-1])
@@ -188,7 +187,8 @@ def _write_results(settings: Settings, dataset: Dataset) -> None:
     evaluations = [line for line in lines if line["kind"] == "evaluation"]
     if not steps:
         raise JobFailed(f"{run.metrics} has no step in it")
-    best = max(evaluations, key=lambda line: line["top1"], default=None)
+    known = [line for line in evaluations if line[main_score(line)] is not None]
+    best = max(known, key=lambda line: line[main_score(line)], default=None)
     rates = sorted(line["samples_per_second"] for line in steps)
     results = {
         "steps": steps[-1]["step"],
@@ -196,7 +196,7 @@ def _write_results(settings: Settings, dataset: Dataset) -> None:
         "samples_per_second": rates[len(rates) // 2],
         "bound": steps[-1]["bound"],
         "seconds": round(steps[-1]["time"] - lines[0]["time"], 1),
-        "best": None if best is None else {k: best[k] for k in ("step", "top1", "top5", "loss")},
+        "best": None if best is None else {k: best[k] for k in ("step", "loss", *SCORES) if k in best},
         "last": evaluations[-1] if evaluations else None,
         "dataset": {"uri": dataset.store.uri, "fingerprint": settings.fingerprint},
         "classes": len(settings.classes),
@@ -209,4 +209,7 @@ def _results_line(run: RunFolder) -> str:
     text = f"{results['steps']} steps, {results['samples_per_second']:.1f} clips/s ({results['bound']}-bound), "
     text += f"loss {results['loss']:.3f}, {duration(results['seconds'])}"
     best = results["best"]
-    return text if best is None else f"{text}; best top-1 {best['top1']:.1%} at step {best['step']}"
+    if best is None:
+        return text
+    score = main_score(best)
+    return f"{text}; best {SCORES[score]} {best[score]:.1%} at step {best['step']}"

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -16,8 +16,20 @@ from numpy.typing import NDArray
 
 from models.training.loop import StepMetrics
 
+SCORES = {
+    "top1": "top-1",
+    "top5": "top-5",
+    "classification_map": "classification mAP",
+    "localisation_map": "localisation mAP",
+}
+"""Of an evaluation, and what they are called; a run has the first two, or of several actions the last two."""
 BOUND_ABOVE = 0.1
 """Share of a step spent waiting for the loader above which the loader is what limits the run."""
+
+
+def main_score(scores: Mapping[str, Any]) -> str:
+    """Name of the score by which the best weights of a run are chosen."""
+    return next(name for name in SCORES if name in scores)
 
 
 @dataclass(frozen=True)
@@ -80,12 +92,13 @@ class MetricsLog:
             self._events.add_scalar(f"train/{name}", line[name], done.step)
         self._events.add_scalar("speed/samples_per_second", speed.samples, done.step)
 
-    def evaluation(self, step: int, scores: dict[str, float], confusion: NDArray[np.int64]) -> None:
+    def evaluation(self, step: int, scores: dict[str, float], confusion: NDArray[np.int64] | None) -> None:
         self._write({"kind": "evaluation", "step": step, **scores})
         for name, value in scores.items():
             self._events.add_scalar(f"val/{name}", value, step)
-        rows = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-        self._events.add_image("val/confusion", rows[None].astype(np.float32), step)
+        if confusion is not None:
+            rows = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+            self._events.add_image("val/confusion", rows[None].astype(np.float32), step)
 
     def picture(self, name: str, picture: NDArray[np.uint8], step: int) -> None:
         """uint8 RGB [H, W, 3]."""

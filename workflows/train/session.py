@@ -30,10 +30,10 @@ from models.training.recipes import explain_batch
 from models.training.state import TrainingState, restore_state, start_training, state_to_save
 from workflows.train.data import LOADING, EndlessBatches, Position, loader, only_labelled, plain_errors, training_clips
 from workflows.train.group import Group
-from workflows.train.metrics import MetricsLog, SpeedMeter
+from workflows.train.metrics import MetricsLog, SpeedMeter, main_score
 from workflows.train.run_folder import Ending, Reason
 from workflows.train.settings import Settings
-from workflows.train.validation import Stopped, validate, validation_clips
+from workflows.train.validation import Stopped, validate, validate_actions, validation_clips
 from workflows.train.weights import initial_weights
 from workflows.trained import said_to_the_user
 
@@ -180,6 +180,8 @@ class _Session:
                 if self._evaluation_due() and not asked:
                     self._evaluate_and_save()
                 elif asked or state.finished or state.step % config.checkpoint_every == 0:
+                    if state.finished and config.precise_batch_norm and not config.evaluate_every:
+                        self._precise_batch_norm()
                     self._save(self.settings.run.last)
                 if asked:
                     return "finished" if state.finished and not self._evaluation_due() else "stopped"
@@ -229,15 +231,21 @@ class _Session:
             self._precise_batch_norm()
         assert self.val is not None
         torch.backends.cudnn.benchmark = False  # clips of many lengths
-        found = validate(self.state, self.val, self.group, self._placed, self.config.loaders, self._stop_asked)
+        how = (self.state, self.val, self.group, self._placed, self.config.loaders, self._stop_asked)
+        table = None
+        if self.val.actions:
+            scores = validate_actions(*how)
+        else:
+            found = validate(*how)
+            scores = {"loss": cross_entropy(found), "top1": top_k(found, 1), "top5": top_k(found, 5)}
+            table = confusion(found)
         torch.backends.cudnn.benchmark = True
-        scores = {"loss": cross_entropy(found), "top1": top_k(found, 1), "top5": top_k(found, 5)}
         self.state.schedule.observe(scores["loss"])
         self.evaluated = self.state.step
         if self.log:
-            self.log.evaluation(self.state.step, scores, confusion(found))
-        if scores["top1"] > self.best:
-            self.best = scores["top1"]
+            self.log.evaluation(self.state.step, scores, table)
+        if (score := scores[main_score(scores)]) > self.best:
+            self.best = score
             self._save(self.settings.run.best, scores)
         self._save(self.settings.run.last)
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
 
 from kinetics_pipeline.loading.snippets import WHOLE_CLIP
 from models import Diverged
+from models.actions import ActionScores, action_loss
 from models.evaluation import Predictions, evaluate
+from models.training.loop import model_inputs
 from models.training.state import TrainingState
 from workflows.train.data import loader, only_labelled, plain_errors
 from workflows.train.group import Group
 from workflows.train.settings import Settings
 from workflows.whole_clips import SameLength, WholeClips
+
+Batch = Mapping[str, Any]
+Share = TypeVar("Share")
 
 
 class Stopped(Exception):
@@ -22,11 +28,14 @@ class Stopped(Exception):
 
 
 def validation_clips(settings: Settings) -> WholeClips:
-    """The labelled clips of the validation split. Raises UserError when there are none."""
+    """The labelled clips of the validation split, or its videos of several actions, from end to end. Raises UserError
+    when there are none."""
     config = settings.config
     split, classes = config.val_split, list(settings.classes)
     clips = WholeClips(settings.uri, split, settings.stream, config.crop, WHOLE_CLIP, classes=classes)
     only_labelled(clips)
+    if clips.actions:
+        clips.most = int(clips.index["frames"].to_numpy().max())
     return clips
 
 
@@ -34,7 +43,7 @@ def validate(
     state: TrainingState,
     clips: WholeClips,
     group: Group,
-    placed: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    placed: Callable[[Batch], Batch],
     loaders: int,
     stop_asked: Callable[[], bool],
 ) -> Predictions:
@@ -42,10 +51,67 @@ def validate(
 
     Raises Diverged for logits that are not finite, and Stopped when `stop_asked` says so in any rank; all ranks raise.
     """
+
+    def look(batches: Iterable[Batch]) -> Predictions:
+        return evaluate(state.model, batches, group.device, state.precision)
+
+    found = _of_all_ranks(look, state, clips, group, placed, loaders, stop_asked)
+    return Predictions(
+        tuple(clip_id for share in found for clip_id in share.clip_ids),
+        np.concatenate([share.logits for share in found]),
+        np.concatenate([share.labels for share in found]),
+    )
+
+
+def validate_actions(
+    state: TrainingState,
+    clips: WholeClips,
+    group: Group,
+    placed: Callable[[Batch], Batch],
+    loaders: int,
+    stop_asked: Callable[[], bool],
+) -> dict[str, float]:
+    """`loss`, `classification_map` and `localisation_map` of videos with several actions; otherwise as `validate`."""
+
+    @torch.no_grad()
+    def look(batches: Iterable[Batch]) -> tuple[ActionScores, list[float]]:
+        gathered, losses = ActionScores(), []
+        state.model.eval()
+        for batch in batches:
+            with state.precision.autocast(group.device):
+                inputs = [state.precision.place(x) for x in model_inputs(state.model, batch)]
+                logits = state.model(*inputs, every_frame=True).float()
+            targets = batch["targets"].to(group.device)
+            losses.append(float(action_loss(logits, targets)))
+            if not np.isfinite(losses[-1]):
+                raise Diverged(state.step, "a validation loss is not finite", None)
+            for of_video, truth in zip(logits, targets, strict=True):
+                gathered.add(of_video, truth)
+        return gathered, losses
+
+    scores, losses = ActionScores(), list[float]()
+    for share, some in _of_all_ranks(look, state, clips, group, placed, loaders, stop_asked):
+        scores.extend(share)
+        losses += some
+    result = scores.result()
+    del result["videos"]
+    return {"loss": float(np.mean(losses)), **result}
+
+
+def _of_all_ranks(
+    look: Callable[[Iterable[Batch]], Share],
+    state: TrainingState,
+    clips: WholeClips,
+    group: Group,
+    placed: Callable[[Batch], Batch],
+    loaders: int,
+    stop_asked: Callable[[], bool],
+) -> list[Share]:
+    """What each rank that has clips found in its share of them."""
     order = SameLength(clips, 1, group.rank, group.size)
     mine, why = None, ""
 
-    def batches() -> Iterator[Mapping[str, Any]]:
+    def batches() -> Iterator[Batch]:
         for raw in plain_errors(loader(clips, order, loaders, group.device)):
             if stop_asked():
                 raise Stopped
@@ -53,7 +119,7 @@ def validate(
 
     try:
         if len(order):
-            mine = evaluate(state.model, batches(), group.device, state.precision)
+            mine = look(batches())
     except Stopped:
         why = "stopped"
     except Diverged:
@@ -65,9 +131,4 @@ def validate(
         raise Diverged(state.step, "the validation's logits are not finite", state.last_checkpoint)
     if "stopped" in ends:
         raise Stopped
-    found = [share for share, _ in shares if share is not None]
-    return Predictions(
-        tuple(clip_id for share in found for clip_id in share.clip_ids),
-        np.concatenate([share.logits for share in found]),
-        np.concatenate([share.labels for share in found]),
-    )
+    return [share for share, _ in shares if share is not None]

@@ -56,7 +56,8 @@ class TrainConfig:
     batch_norm_momentum: float | None = None
     """Share of the running statistics that a step replaces. Default: 0.001, the released code's; more in short runs."""
     precise_batch_norm: int = 0
-    """Batches over which batch norm's statistics are computed anew before each evaluation; 0: running ones."""
+    """Batches over which batch norm's statistics are computed anew before an evaluation, or at the end of a run without;
+    0: running ones."""
     warmup: int = 0
     """Steps over which the learning rate rises to its value."""
     clip_gradients: float | None = None

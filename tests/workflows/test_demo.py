@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from rich.console import Console
 from kinetics_pipeline.errors import JobFailed, UserError
 from workflows.configs import DemoConfig
 from workflows.demo.commands import Commands
-from workflows.demo.job import demo
+from workflows.demo.job import Folder, _say_where, demo
+from workflows.demo.videos import CLASSES, Rendered
 
 
 def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path):
@@ -28,3 +30,12 @@ def test_a_command_that_fails_ends_the_demo_with_its_last_line(tmp_path: Path, c
 
 def test_a_command_that_ends_before_the_event_was_not_killed(tmp_path: Path):
     assert not Commands(Console(), tmp_path / "logs").kill_when("help", "--help", event=lambda: False)
+
+
+def test_the_command_to_try_next_can_be_copied_into_a_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    root = tmp_path / "my demo"
+    video = Rendered(number=len(CLASSES))
+    _say_where(Console(soft_wrap=True), Folder(root), [video], seconds=1.0)
+    words = next(shlex.split(line) for line in capsys.readouterr().out.splitlines() if " predict " in line)
+    assert words[words.index("predict") + 1] == str(root / "videos" / f"{video.video_id}.mp4")
+    assert words[words.index("--flow") + 1 :] == [str(Folder(root).run("flow"))]

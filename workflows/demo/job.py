@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -198,6 +199,8 @@ def _say_where(console: Console, folder: Folder, videos: list[Rendered], seconds
     first = next(v for v in videos if v.split == "val")
     beside = Path(sys.executable).with_name("kinetics-pipeline")
     program = "kinetics-pipeline" if shutil.which("kinetics-pipeline") else os.path.relpath(beside)
+    video = folder.videos / f"{first.video_id}.mp4"
+    words = [program, "predict", str(video), "--rgb", str(folder.run("rgb")), "--flow", str(folder.run("flow"))]
     _headline(console, f"Done in {seconds:.0f} s. Look at it, and go on")
     console.print(
         f"  {folder.picture}  frames and their flow\n"
@@ -205,8 +208,7 @@ def _say_where(console: Console, folder: Folder, videos: list[Rendered], seconds
         f"  {folder.root}/runs  checkpoints, metrics.jsonl, TensorBoard\n"
         f"  {folder.root}/server.log, {folder.root}/logs  who asked for what; what the commands said\n"
         "Try next:\n"
-        f"  {program} predict {folder.videos}/{first.video_id}.mp4 --rgb {folder.run('rgb')} "
-        f"--flow {folder.run('flow')}\n"
+        f"  {shlex.join(words)}\n"
         f"  {program} build ANNOTATIONS.csv --output OUT --limit 100    your own, from YouTube\n"
         f"  {program} --help",
         markup=False,

@@ -134,15 +134,15 @@ class Plan:
         return cls(read_columns(data))
 
 
-def read_columns(data: bytes, names: Sequence[str] | None = None) -> pa.Table:
+def read_columns(data: bytes | memoryview, names: Sequence[str] | None = None) -> pa.Table:
     """Columns of a plan, all by default, from the bytes of its file. Raises ValueError when they are no plan."""
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
-        schema = _with_joined(set(file.schema_arrow.names))
+        schema = plan_schema(set(file.schema_arrow.names))
         if names is not None:
             schema = pa.schema([schema.field(name) for name in names])
         return file.read(columns=schema.names).select(schema.names).cast(schema)
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise ValueError(f"no plan: {error}") from error
 
 
@@ -254,11 +254,12 @@ def _table(clips: pd.DataFrame, local: np.ndarray, packed: list[list[int]], next
         "source": np.where(local[order], "local", "network"),
         "shard": names,
     }
-    schema = _with_joined({name for name in JOINED.names if name in inner and inner[name].notna().any()})
+    schema = plan_schema({name for name in JOINED.names if name in inner and inner[name].notna().any()})
     columns |= {name: inner[name] for name in JOINED.names if name in schema.names}
     # from_pandas: a NaN time is a null.
     return pa.table([pa.array(columns[f.name], type=f.type, from_pandas=True) for f in schema], schema=schema)
 
 
-def _with_joined(there: set[str]) -> pa.Schema:
+def plan_schema(there: Collection[str]) -> pa.Schema:
+    """`SCHEMA`, and of `JOINED` what is `there`."""
     return pa.schema([*SCHEMA, *(field for field in JOINED if field.name in there)])

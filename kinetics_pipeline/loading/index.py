@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.shards.catalogue import TOMBSTONES, Dataset
+from kinetics_pipeline.shards.digest import append_digest, without_digest
 
 _CACHE = "state/loader-index-1.arrow"
 _KEY = b"markers"
@@ -47,6 +48,7 @@ def load_index(dataset: Dataset) -> pa.Table:
         path = Path(scratch) / "index.arrow"
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, index.schema) as stream:
             stream.write_table(index)
+        append_digest(path)
         with contextlib.suppress(UserError, FileNotFoundError):  # one that may only be read does without
             dataset.store.upload(path, _CACHE)
     return index
@@ -61,7 +63,10 @@ def _state(dataset: Dataset) -> str:
 
 def _cached(dataset: Dataset, key: str) -> pa.Table | None:
     try:
-        with pa.ipc.open_stream(pa.py_buffer(dataset.store.read(_CACHE))) as stream:
+        written = without_digest(dataset.store.read(_CACHE))
+        if written is None:
+            return None
+        with pa.ipc.open_stream(written) as stream:
             index = stream.read_all()
     except (FileNotFoundError, pa.ArrowInvalid, OSError, UserError):
         return None

@@ -26,15 +26,18 @@ from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.plan import Plan, read_columns
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Outcome, Record
+from kinetics_pipeline.shards.digest import with_digest, without_digest
 from kinetics_pipeline.shards.markers import SHARD_NAME, Marker, Tombstone, as_told, parse_marker, parse_tombstone
 from kinetics_pipeline.shards.schema import SCHEMA_VERSION, SUFFIX, require_readable
 from kinetics_pipeline.shards.storage import Store, open_store
 from kinetics_pipeline.shards.writer import marker_name, versions
 
 DATASET = "dataset.json"
-_PLAN = re.compile(r"plans/(\d{5,})\.parquet")
+PLAN = re.compile(r"plans/(\d{5,})\.parquet")
+PLAN_COPY = re.compile(r"state/plans/(\d{5,})")
 _MARKER = re.compile(rf"shards/{SHARD_NAME.pattern}\.json")
 TOMBSTONES = "state/withdrawn"
+_COPIES = "state/plans"
 _READERS, _LOCAL_READERS = 16, 4
 _AHEAD = 256
 _AT_ONCE = 16
@@ -61,6 +64,15 @@ class Counts:
 
 def plan_name(number: int) -> str:
     return f"{number:05d}"
+
+
+def plan_file(number: int) -> str:
+    return f"plans/{plan_name(number)}.parquet"
+
+
+def plan_copy(number: int) -> str:
+    """What `verify` holds a plan against and `repair` restores it from: what it says is nowhere else."""
+    return f"{_COPIES}/{plan_name(number)}"
 
 
 class Dataset:
@@ -117,6 +129,8 @@ class Dataset:
         }
         if not store.create_exclusive(DATASET, json.dumps(document, indent=1, ensure_ascii=False).encode()):
             raise UserError(f"{store.uri} is a dataset already: another build has just begun it")
+        for name, _ in store.list(_COPIES):
+            store.delete(name)  # of a dataset that was here before
         return cls(store, recipe, classes, annotations)
 
     @classmethod
@@ -147,14 +161,17 @@ class Dataset:
     # Plans
 
     def plan_numbers(self) -> list[int]:
-        return sorted(int(m[1]) for name, _ in self.store.list("plans") if (m := _PLAN.fullmatch(name)))
+        return sorted(int(m[1]) for name, _ in self.store.list("plans") if (m := PLAN.fullmatch(name)))
+
+    def plan_copies(self) -> list[int]:
+        return sorted(int(m[1]) for name, _ in self.store.list(_COPIES) if (m := PLAN_COPY.fullmatch(name)))
 
     def plan(self, number: int) -> Plan:
         """Raises JobFailed for a plan file that is damaged."""
         return Plan(self._plan_columns(number, None))
 
     def _plan_columns(self, number: int, names: Sequence[str] | None) -> pa.Table:
-        file = f"plans/{plan_name(number)}.parquet"
+        file = plan_file(number)
         try:
             return read_columns(self.store.read(file), names)
         except ValueError as e:
@@ -172,9 +189,27 @@ class Dataset:
     def add_plan(self, plan: Plan) -> int:
         """Freezes the plan of a run, before the run starts; its number. Only for who holds the lease."""
         number = max(self.plan_numbers(), default=-1) + 1
-        if not self.store.create_exclusive(f"plans/{plan_name(number)}.parquet", plan.to_parquet_bytes()):
+        data = plan.to_parquet_bytes()
+        if not self.store.create_exclusive(plan_file(number), data):
             raise JobFailed(f"{self.store.uri}: another build has just written plan {plan_name(number)}")
+        self.store.write(plan_copy(number), with_digest(data))
         return number
+
+    def plan_as_written(self, number: int) -> bytes | None:
+        """The bytes of a plan's file by its copy; None when there is none, as in older datasets. Raises JobFailed when
+        the copy is damaged."""
+        name = plan_copy(number)
+        try:
+            written = without_digest(self.store.read(name))
+        except FileNotFoundError:
+            return None
+        try:
+            if written is None:
+                raise ValueError("it was changed after it was written")
+            read_columns(written, ["clip_id"])
+        except ValueError as e:
+            raise JobFailed(f"{self.store.uri}/{name} is damaged: {' '.join(str(e).split())}") from None
+        return bytes(written)
 
     def next_shard_numbers(self) -> dict[str, int]:
         """The first free shard number of each split, over plans and markers; a split that is new has 0."""

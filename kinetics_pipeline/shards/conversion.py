@@ -6,6 +6,7 @@ copied as they are. What could not be had of the clips chosen is written down ag
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from kinetics_pipeline.errors import JobFailed, UserError
-from kinetics_pipeline.plan import SCHEMA, Plan
+from kinetics_pipeline.plan import JOINED, Plan, plan_schema
 from kinetics_pipeline.recipe import Layout, Recipe
 from kinetics_pipeline.records import Record
 from kinetics_pipeline.shards.catalogue import TOMBSTONES, Dataset, plan_name
@@ -73,18 +74,30 @@ def _planned(source: Dataset, choice: Choice, clips_per_shard: int) -> Plan:
     chosen = [place for place in ordered if _is_chosen(place, choice)]
     if not any(place.file for place in chosen):
         raise UserError(f"no clip of {source.store.uri} is left by this choice of split, classes and clips")
-    rows = []
+    rows: list[dict[str, Any]] = []
     counts: dict[str, int] = {}
-    for position, place in enumerate(chosen):
+    annotated = _annotated(source)
+    for place in chosen:
         number = counts.get(place.split, 0)
         counts[place.split] = number + 1
         named = {name: place.entry[name] for name in ("clip_id", "video_id", "time_start", "time_end", "label")}
         shard = f"{place.split}-{number // clips_per_shard:05d}"
-        rows.append({"position": position, **named, "split": place.split, "source": "local", "shard": shard})
-    rows.sort(key=lambda row: (row["shard"], row["position"]))
+        rows.append({**named, **annotated.get(place.entry["clip_id"], {}), "split": place.split, "shard": shard})
+    rows.sort(key=lambda row: row["shard"])
     for position, row in enumerate(rows):
-        row["position"] = position
-    return Plan(pa.Table.from_pylist(rows, schema=SCHEMA))
+        row |= {"position": position, "source": "local"}
+    return Plan(pa.Table.from_pylist(rows, schema=plan_schema({name for row in rows for name in row})))
+
+
+def _annotated(source: Dataset) -> dict[str, dict[str, Any]]:
+    """What the plans alone say of clips, by clip_id: the file named, lists, actions; the newest plan counts."""
+    found: dict[str, dict[str, Any]] = defaultdict(dict)
+    for _, plan in sorted(source.plans().items()):
+        for name in {"path", *JOINED.names} & set(plan.table.column_names):
+            for clip_id, value in zip(plan.clip_ids(), plan.table[name].to_pylist(), strict=True):
+                if value is not None:
+                    found[clip_id][name] = value
+    return found
 
 
 def _sources(source: Dataset) -> dict[str, _Source]:

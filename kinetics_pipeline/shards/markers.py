@@ -83,8 +83,13 @@ def parse_tombstone(name: str, data: bytes) -> Tombstone:
         document = orjson.loads(data)
         if not _is_sealed(data):
             raise ValueError("it was changed after it was written")
-        return Tombstone(**{field.name: document[field.name] for field in fields(Tombstone)})
-    except (KeyError, ValueError, TypeError) as e:
+        stone = Tombstone(**{field.name: document[field.name] for field in fields(Tombstone)})
+        texts = [stone.reason, stone.time, *stone.ids, *stone.fingerprint.values()]
+        texts += [clip[name] for clip in stone.held for name in ("clip_id", "split")]
+        if not all(isinstance(text, str) for text in texts) or not stone.reason or isinstance(stone.ids, str):
+            raise ValueError("it is no withdrawal")
+        return stone
+    except (KeyError, ValueError, TypeError, AttributeError) as e:
         raise JobFailed(f"{name} is damaged: {' '.join(str(e).split())}; restore it from a copy") from None
 
 

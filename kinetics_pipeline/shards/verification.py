@@ -18,8 +18,8 @@ from typing import Any
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.plan import Plan
 from kinetics_pipeline.recipe import Recipe
-from kinetics_pipeline.shards.catalogue import Dataset, plan_name
-from kinetics_pipeline.shards.markers import NEXT, Marker, parse_marker
+from kinetics_pipeline.shards.catalogue import TOMBSTONES, Dataset, plan_copy, plan_file, plan_name
+from kinetics_pipeline.shards.markers import NEXT, Marker, parse_marker, parse_tombstone
 from kinetics_pipeline.shards.payload import CorruptRow, check_rows, shape_of
 from kinetics_pipeline.shards.schema import recipe_of_footer, row_schema
 from kinetics_pipeline.shards.storage import at_hand
@@ -77,8 +77,9 @@ def verify(dataset: Dataset, *, quick: bool = False, on_shard: Callable[[int], N
     In as many processes as this one may use cores (in threads where there is little to read); `on_shard` hears how many
     shards are done.
     """
-    numbers = dataset.plan_numbers()
+    numbers = sorted({*dataset.plan_numbers(), *dataset.plan_copies()})
     plans, faults = _plans(dataset, numbers)
+    faults += _tombstones(dataset)
     missing: set[int] = set()
     sizes = dict(dataset.store.list("shards"))
     names = [name.removeprefix("shards/").removesuffix(".json") for name in dataset.marker_names()]
@@ -93,13 +94,9 @@ def verify(dataset: Dataset, *, quick: bool = False, on_shard: Callable[[int], N
         on_shard(done)
         if checked.plan is not None and checked.plan not in {*numbers, *missing}:
             missing.add(checked.plan)
-            faults.append(Fault(_plan_file(checked.plan), f"missing, though shard {jobs[done - 1].shard} is of it"))
+            faults.append(Fault(plan_file(checked.plan), f"missing, though shard {jobs[done - 1].shard} is of it"))
     known = set(names)
     return Findings(faults, len(names), clips, total, [shard for shard in plans if shard not in known])
-
-
-def _plan_file(number: int) -> str:
-    return f"plans/{plan_name(number)}.parquet"
 
 
 def _plans(dataset: Dataset, numbers: Sequence[int]) -> tuple[dict[str, Planned], list[Fault]]:
@@ -107,14 +104,38 @@ def _plans(dataset: Dataset, numbers: Sequence[int]) -> tuple[dict[str, Planned]
     planned: dict[str, Planned] = {}
     faults: list[Fault] = []
     for number in numbers:
+        written = None
+        try:
+            written = dataset.plan_as_written(number)
+        except JobFailed as error:
+            faults.append(Fault(plan_copy(number), _after_the_name(error)))
         try:
             plan = dataset.plan(number)
-        except JobFailed as error:
-            faults.append(Fault(_plan_file(number), _after_the_name(error)))
-            continue
+            if written is not None and dataset.store.read(plan_file(number)) != written:
+                raise JobFailed("it was changed after it was written")
+        except (JobFailed, FileNotFoundError) as error:
+            problem = _after_the_name(error) if isinstance(error, JobFailed) else "missing, though its copy is there"
+            faults.append(Fault(plan_file(number), problem))
+            if written is None:
+                continue
+            plan = Plan.from_parquet_bytes(written)
         for shard, ids in clips_of_shards(plan):
             planned[shard] = Planned(number, tuple(ids))
     return planned, faults
+
+
+def _tombstones(dataset: Dataset) -> list[Fault]:
+    names = [name for name, _ in dataset.store.list(TOMBSTONES)]
+    faults = []
+    for number, name in enumerate(names):
+        wanted = f"{TOMBSTONES}/{number:05d}.json"
+        if name != wanted and wanted not in names:
+            faults.append(Fault(wanted, "missing, though a later withdrawal is there"))
+        try:
+            parse_tombstone(name, dataset.store.read(name))
+        except JobFailed as error:
+            faults.append(Fault(name, _after_the_name(error)))
+    return faults
 
 
 def clips_of_shards(plan: Plan) -> Iterator[tuple[str, list[str]]]:
@@ -232,7 +253,10 @@ def _against_marker(
             Fault(file, f"its SHA-256 is {found[:16]}..., the marker says {str(marker.sha256)[:16]}...", shard)
         )
     try:
-        if problem := _footer_problem(path, dataset):
+        schema = read_footer(path, layout)
+        if not schema.equals(row_schema(layout)):  # whatever its rows are, they are none
+            return [*faults, Fault(file, "its columns are not those of a shard", shard)]
+        if problem := _footer_problem(schema.metadata or {}, path.name, dataset):
             faults.append(Fault(file, problem, shard))
         require_rows(path, layout, [entry["rows"] for entry in survivors])
         with opened(path, layout) as read:
@@ -248,14 +272,9 @@ def _against_marker(
     return faults
 
 
-def _footer_problem(path: Path, dataset: Dataset) -> str | None:
-    layout = dataset.recipe.layout
-    schema = read_footer(path, layout)
-    if not schema.equals(row_schema(layout)):
-        return "its columns are not those of a shard"
-    metadata = schema.metadata or {}
+def _footer_problem(metadata: Mapping[bytes, bytes], name: str, dataset: Dataset) -> str | None:
     try:
-        dataset.recipe.require_same(recipe_of_footer(metadata, path.name))
+        dataset.recipe.require_same(recipe_of_footer(metadata, name))
         if json.loads(metadata[b"classes"]) != dataset.classes:
             return "its footer has other classes than the dataset"
     except (UserError, KeyError, ValueError) as error:

@@ -194,6 +194,8 @@ def opened(path: Path, layout: Layout) -> Iterator[Callable[[int, int, int], pa.
                 with _said_as_corrupt(path):
                     batch = arrays.get_batch(position)
                     batch.validate(full=True)  # offsets that lead out of the file would end the process
+                    if any(batch[field.name].null_count for field in batch.schema if not field.nullable):
+                        raise CorruptRow(f"{path.name}: clip {position} has rows with nothing in them")
                 return batch
         else:
             parquet = stack.enter_context(pq.ParquetFile(path, page_checksum_verification=True))
@@ -214,7 +216,7 @@ def _said_as_corrupt(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
-    except (pa.ArrowException, OSError, IndexError, OverflowError) as e:
+    except (pa.ArrowException, OSError, IndexError, OverflowError, UnicodeDecodeError) as e:
         raise CorruptRow(f"{path.name}: {' '.join(str(e).split())}") from e
 
 

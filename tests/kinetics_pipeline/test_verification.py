@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from kinetics_pipeline.shards.catalogue import Dataset
 from kinetics_pipeline.shards.markers import sealed
 from kinetics_pipeline.shards.repair import require_nothing_left, take_out
 from kinetics_pipeline.shards.verification import verify
+from kinetics_pipeline.shards.withdrawal import entomb
 from tests.clips import asked_clips, built, commit
 
 SHARD = "train-00001"
@@ -108,14 +110,58 @@ def test_damage_is_named_and_taken_out_and_made_again(dataset: Dataset, name: st
     assert verify(dataset).faults == []
 
 
-def test_a_damaged_plan_is_written_anew_from_its_shards(dataset: Dataset) -> None:
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"none"), lambda path: flip(path, 300), Path.unlink])
+def test_a_damaged_plan_is_restored_with_all_that_it_said(dataset: Dataset, damage: Callable[[Path], None]) -> None:
+    path = Path(dataset.store.uri) / "plans" / "00000.parquet"
+    was = path.read_bytes()
+    damage(path)
+    findings = verify(dataset)
+    assert [fault.file for fault in findings.faults] == ["plans/00000.parquet"]
+    take_out(dataset, findings)
+    assert verify(dataset).faults == []
+    assert path.read_bytes() == was
+
+
+def test_a_damaged_plan_of_an_older_dataset_is_written_anew_from_its_shards(dataset: Dataset) -> None:
     was = dataset.plan(0).clip_ids()
+    dataset.store.delete("state/plans/00000")
     (Path(dataset.store.uri) / "plans" / "00000.parquet").write_bytes(b"none")
     findings = verify(dataset)
     assert [fault.file for fault in findings.faults] == ["plans/00000.parquet"]
     take_out(dataset, findings)
     assert verify(dataset).faults == []
     assert dataset.plan(0).clip_ids() == was
+
+
+def test_a_damaged_copy_of_a_plan_is_no_reason_to_touch_the_plan(dataset: Dataset) -> None:
+    copy, path = (Path(dataset.store.uri) / name for name in ("state/plans/00000", "plans/00000.parquet"))
+    was = copy.read_bytes(), path.read_bytes()
+    flip(copy, 300)
+    findings = verify(dataset)
+    assert [fault.file for fault in findings.faults] == ["state/plans/00000"]
+    take_out(dataset, findings)
+    assert (copy.read_bytes(), path.read_bytes()) == was
+
+
+def test_the_plans_of_a_dataset_that_was_here_before_are_not_restored(dataset: Dataset) -> None:
+    for name in ("dataset.json", "plans", "shards"):
+        path = Path(dataset.store.uri) / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert verify(Dataset.create(dataset.store.uri, dataset.recipe, dataset.classes, {})).faults == []
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: flip(path, 30)])
+def test_a_withdrawal_that_is_damaged_or_lost_is_named_and_not_repaired(
+    dataset: Dataset, damage: Callable[[Path], None]
+) -> None:
+    for clip in asked_clips(2):
+        entomb(dataset, [clip.clip_id], "asked for")
+    damage(Path(dataset.store.uri) / "state/withdrawn/00000.json")
+    findings = verify(dataset)
+    assert [fault.file for fault in findings.faults] == ["state/withdrawn/00000.json"]
+    assert take_out(dataset, findings) == []
+    with pytest.raises(JobFailed, match=r"restore state/withdrawn/00000\.json from a copy"):
+        require_nothing_left(findings, dataset.store.uri)
 
 
 def test_a_planned_shard_that_is_not_committed_is_no_fault(dataset: Dataset) -> None:

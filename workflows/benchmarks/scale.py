@@ -103,7 +103,12 @@ def _commit(folder: Path, shard: PlannedShard, plan: int, random: np.random.Gene
             entry |= {"outcome": "network", "detail": "youtube: timed out", "frames": 0}
             entry = {k: v for k, v in entry.items() if k not in ("rows", "height", "width", "content")}
         entries.append(entry)
-    marker: dict[str, object] = {"shard": shard.name, "plan": plan_name(plan), "bytes": DATA_BYTES, "sha256": random.bytes(32).hex()}
+    marker: dict[str, object] = {
+        "shard": shard.name,
+        "plan": plan_name(plan),
+        "bytes": DATA_BYTES,
+        "sha256": random.bytes(32).hex(),
+    }
     marker |= {"clips": entries, "created": "2026-01-01T00:00:00+00:00", "versions": versions()}
     (folder / marker_name(shard.name)).write_bytes(sealed(marker))
     with (folder / data_name(shard.name, "parquet")).open("wb") as data:

@@ -90,18 +90,19 @@ def _runs(folders: Sequence[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 def _trained(run: dict[str, Any], dataset: Dataset, stones: Sequence[Tombstone]) -> str:
     """What to say of a run; empty when it has nothing to do with what was withdrawn."""
+    split, classes = run["config"].get("train_split", "train"), {*run["classes"], None}
+    # Which clips were on a list of the annotations, as `train1`, and which actions they had, no tombstone says.
+    on_a_list = split not in {name.removeprefix("shards/").rpartition("-")[0] for name in dataset.marker_names()}
     told = []
     for stone in stones:
-        chosen = [
-            clip["clip_id"]
-            for clip in stone.held
-            if clip["label"] in run["classes"] and clip["split"] == run["config"].get("train_split", "train")
-        ]
+        chosen = [clip for clip in stone.held if clip["label"] in classes and (on_a_list or clip["split"] == split)]
         if not chosen:
             continue
         of_then = run["dataset"]["fingerprint"].get("content") == stone.fingerprint["content"]
-        if of_then and run["config"].get("examples_per_class") is None:
-            told.append(f"was trained on {len(chosen)} withdrawn clips, as {chosen[0]}")
+        doubtful = on_a_list or any(clip["label"] is None for clip in chosen)
+        clips = f"{len(chosen)} withdrawn clip{'s' if len(chosen) > 1 else ''}, as {chosen[0]['clip_id']}"
+        if of_then and not doubtful and run["config"].get("examples_per_class") is None:
+            told.append(f"was trained on {clips}")
         elif of_then or run["dataset"]["uri"] == dataset.store.uri:
-            told.append(f"may have been trained on {len(chosen)} withdrawn clips, as {chosen[0]}")
+            told.append(f"may have been trained on {clips}")
     return "; ".join(told)

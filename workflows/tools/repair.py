@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kinetics_pipeline.shards.catalogue import Dataset
-from kinetics_pipeline.shards.repair import take_out
+from kinetics_pipeline.shards.repair import require_withdrawals, take_out
 from workflows.build.job import RUN
 from workflows.build.lease import Lease
 from workflows.status import look as status_of
@@ -11,11 +11,14 @@ from workflows.verify import look
 
 
 def repair(uri: str, quick: bool) -> None:
-    """Prints what is bad and what was done. Raises UserError where there is no dataset, or while it is being built."""
+    """Prints what is bad and what was done. Raises UserError where there is no dataset, or while it is being built;
+    JobFailed for what cannot be repaired."""
     dataset = Dataset.open(uri)
     with Lease.acquire(dataset.store):
         findings = look(dataset, quick)
         done = take_out(dataset, findings)
-    print("\n".join(done) if done else f"{findings.shards} shards are as they were written: nothing to repair")
+    if done or not findings.faults:
+        print("\n".join(done) if done else f"{findings.shards} shards are as they were written: nothing to repair")
     if done and dataset.store.exists(RUN):
         print(f"next: {status_of(dataset)['next']}")
+    require_withdrawals(findings, dataset.store.uri)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -74,6 +76,29 @@ def test_an_index_that_is_damaged_or_cannot_be_kept_is_done_without(tmp_path: Pa
     (tmp_path / "data/state/loader-index-1.arrow").unlink()
     (tmp_path / "data/state/loader-index-1.arrow").mkdir()  # a folder where the file should be
     assert len(opened(tmp_path / "data")) == 4
+
+
+def test_a_dataset_that_may_only_be_read_is_read_without_a_cache() -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        os.chmod(temporary, 0o755)
+        folder = Path(temporary) / "data"
+        built(folder, 4)
+        for path in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+            path.chmod(0o555)
+        child = os.fork()
+        if child == 0:  # as somebody whom permissions bind, which they do not bind root
+            status = 1
+            try:
+                if os.geteuid() == 0:
+                    os.setuid(65534)
+                status = 0 if len(opened(folder)) == 4 else 1
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert list(folder.rglob("loader-index*")) == []
+        for path in folder.rglob("*"):
+            path.chmod(0o755)
+        folder.chmod(0o755)
 
 
 def test_classes_keep_their_numbers_when_some_are_chosen(tmp_path: Path) -> None:

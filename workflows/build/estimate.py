@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import ray
@@ -12,6 +14,7 @@ from kinetics_pipeline.flow import tvl1
 from kinetics_pipeline.plan import Plan
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.shards.catalogue import Dataset
+from kinetics_pipeline.shards.markers import Marker
 
 OTHER_THAN_FLOW = 1.0e-8
 """Seconds a pixel and frame of decoding, resizing and JPEG: 0.22 s a clip of 250 frames at 256 x 340."""
@@ -45,16 +48,22 @@ def expected(dataset: Dataset, plan: Plan, missing: set[str], *, rate: float | N
 
 
 def _seconds_a_frame(dataset: Dataset) -> tuple[float, str]:
-    done = [record for record in dataset.records().values() if record.outcome == "ok" and record.frames]
+    done = [taken for taken in dataset.newest(_frames_and_seconds).values() if taken is not None]
     if len(done) >= 8:
-        local = sum(sum(v for k, v in record.seconds.items() if k != "fetch") for record in done)
-        return local / sum(record.frames for record in done), f"as the {len(done)} clips before"
+        local = sum(seconds for _, seconds in done)
+        return local / sum(frames for frames, _ in done), f"as the {len(done)} clips before"
     recipe = dataset.recipe
     height, width = recipe.short_side, recipe.short_side * 4 // 3
     other = OTHER_THAN_FLOW * height * width
     if recipe.flow == "none":
         return other, "estimated"
     return other + _time_a_pair(recipe, height, width), "by one timed pair"
+
+
+def _frames_and_seconds(marker: Marker, entry: Mapping[str, Any]) -> tuple[int, float] | None:
+    if entry["outcome"] != "ok":
+        return None
+    return entry["frames"], sum(value for stage, value in entry["seconds"].items() if stage != "fetch")
 
 
 def _time_a_pair(recipe: Recipe, height: int, width: int) -> float:

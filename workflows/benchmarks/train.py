@@ -84,28 +84,29 @@ def measure(asked: argparse.Namespace) -> dict[str, float | str]:
     how = "fp32, contiguous" if asked.side == "port" else precision.reason
     if device.type == "cuda":
         memory = torch.cuda.max_memory_allocated(device)
-        how += _share_of_peak(asked, seconds, device)
     else:
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    how += _share_of_peak(asked, seconds, device, torch.bfloat16 if precision.bf16 else torch.float32)
     return {"seconds": seconds, "memory_gb": memory / 1e9, "how": how}
 
 
-def _share_of_peak(asked: argparse.Namespace, seconds: float, device: torch.device) -> str:
-    """Of what a large bf16 matrix product reaches here; only where the network's own work is known."""
+def _share_of_peak(asked: argparse.Namespace, seconds: float, device: torch.device, dtype: torch.dtype) -> str:
+    """Of what a large matrix product of that precision reaches here; only where the network's own work is known."""
     if asked.frames not in MULTIPLY_ADDS or asked.crop != 224:
         return ""
-    side = 8192
-    a = torch.randn(side, side, device=device, dtype=torch.bfloat16)
-    for _ in range(3):
+    side = 8192 if device.type == "cuda" else 2048
+    a = torch.randn(side, side, device=device, dtype=dtype)
+    times = []
+    for _ in range(12):  # of which the first ones warm up
+        begun = time.perf_counter()
         a @ a
-    torch.cuda.synchronize(device)
-    begun = time.perf_counter()
-    for _ in range(10):
-        a @ a
-    torch.cuda.synchronize(device)
-    peak = 10 * 2 * side**3 / (time.perf_counter() - begun)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - begun)
+    peak = 2 * side**3 / median(times[3:])
     reached = 3 * 2 * MULTIPLY_ADDS[asked.frames] * asked.batch_size / seconds
-    return f"; {reached / 1e12:.0f} of {peak / 1e12:.0f} TFLOP/s of a bf16 matrix product ({reached / peak:.0%})"
+    name = str(dtype).removeprefix("torch.")
+    return f"; {reached / 1e12:.3g} of {peak / 1e12:.3g} TFLOP/s of a {name} matrix product ({reached / peak:.0%})"
 
 
 if __name__ == "__main__":

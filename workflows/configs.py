@@ -129,8 +129,8 @@ class BuildConfig(Selection):
     """With cookies: also fetch `private`, `members_only` or `age_restricted` videos."""
     proxy: Annotated[tuple[str, ...], Repeated] = ()
     """A proxy to fetch through; each is an egress of its own under the one rate."""
-    egress: Literal["shared", "per-node"] = "shared"
-    """Whether all nodes share one address, or each has its own, and a --rate of its own."""
+    egress: Literal["shared", "per-node", "per-proxy"] = "shared"
+    """Who has a --rate of its own: all together, every node (each has an address of its own), or every --proxy."""
     ytdlp_option: Annotated[tuple[str, ...], Repeated] = ()
     """KEY=JSON, handed to yt-dlp as it is."""
     clip_time_limit: Duration = 1800.0
@@ -141,6 +141,8 @@ class BuildConfig(Selection):
     def __post_init__(self) -> None:
         super().__post_init__()
         require("--cpus", self.cpus, self.cpus is None or self.cpus >= 1, "1 or more")
+        if self.egress == "per-proxy" and not self.proxy:
+            raise UserError("--egress is per-proxy and no --proxy is given; allowed then: shared, per-node")
         for proxy in self.proxy:
             require("--proxy", _proxy(proxy), _is_proxy(proxy), f"HOST:PORT, or a URL of {', '.join(PROXY_SCHEMES)}")
         ytdlp_options(self.ytdlp_option)

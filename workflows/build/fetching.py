@@ -15,7 +15,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import ray
 
@@ -63,6 +63,8 @@ class Lane:
     """Downloads at a time."""
     node: str | None = None
     """The only node that has this way; None: any."""
+    budget: str = ""
+    """Lanes of one source and one budget share one interval."""
     waiting: OrderedDict[str, list[Clip]] = field(default_factory=OrderedDict)
     """The clips that are wanted, by video."""
     in_flight: int = 0
@@ -101,7 +103,7 @@ class Fetching:
         *,
         rate: float,
         proxies: Sequence[str] = (),
-        per_node: bool = False,
+        egress: Literal["shared", "per-node", "per-proxy"] = "shared",
         slots: int = 4,
         time_limit: float = 1800.0,
         cool_down: float = COOL_DOWN["bot_check"],
@@ -125,7 +127,8 @@ class Fetching:
         for key, source in sources.items():
             if not is_network(source):
                 continue
-            self.lanes[key] = list(_lanes(source, rate, proxies, named_nodes() if per_node else {}, slots))
+            own = named_nodes() if egress == "per-node" else {}
+            self.lanes[key] = list(lanes_of(source, rate, proxies, own, slots, egress == "per-proxy"))
             for lane in self.lanes[key]:
                 lane.recall(self._known.get(lane.name, {}))
 
@@ -151,7 +154,7 @@ class Fetching:
                     if following is None:
                         break
                     for other in lanes:
-                        if other.interval and other.node == lane.node:  # the lanes of one budget
+                        if other.interval and other.budget == lane.budget:
                             other.egress = replace(other.egress, next_allowed_at=following.next_allowed_at)
                     self._start(key, lane, allowed)
                     most -= 1
@@ -265,10 +268,16 @@ def look_at_lanes(store: Store) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _lanes(
-    source: NetworkSource, rate: float, proxies: Sequence[str], own: Mapping[str, str], slots: int
+def lanes_of(
+    source: NetworkSource,
+    rate: float,
+    proxies: Sequence[str],
+    own: Mapping[str, str],
+    slots: int,
+    each_its_own: bool = False,
 ) -> Iterator[Lane]:
-    """`own`: the nodes that have addresses of their own, with their names."""
+    """`own`: the nodes that have addresses of their own, with their names: each has a budget, which its proxies share.
+    `each_its_own`: every proxy has a budget instead."""
     if not isinstance(source, YouTube):
         yield Lane(source.name, source, interval=0.0, at_once=slots)
         return
@@ -277,4 +286,5 @@ def _lanes(
         for number, proxy in enumerate(proxies or [None]):
             name = f"youtube{f' proxy {number + 1}' if proxy else ''}{suffix}"
             through = replace(source, options=replace(source.options, proxy=proxy)) if proxy else source
-            yield Lane(name, through, interval=3600 / rate, at_once=1, node=node)
+            budget = name if each_its_own else suffix
+            yield Lane(name, through, interval=3600 / rate, at_once=1, node=node, budget=budget)

@@ -156,7 +156,7 @@ class _Build:
             disk,
             rate=config.rate,
             proxies=config.proxy,
-            per_node=config.egress == "per-node",
+            egress=config.egress,
             time_limit=config.clip_time_limit,
             cool_down=config.cool_down,
             familiar=familiar,
@@ -168,7 +168,8 @@ class _Build:
                 meter.say(f"{len(found)} clips were finished by an earlier run")
             found |= withdrawn_clips(self.dataset, shards)
             paced = any(isinstance(source, YouTube) for source in self.asked.sources)
-            rate = config.rate * (len(nodes()) if config.egress == "per-node" else 1)
+            budgets = {"shared": 1, "per-node": len(nodes()), "per-proxy": len(config.proxy)}
+            rate = config.rate * budgets[config.egress]
             time_needed = expected(self.dataset, plan, set(missing), rate=rate if paced else None)
             meter.say(f"expected: {duration(time_needed.seconds)} ({time_needed.why})")
 

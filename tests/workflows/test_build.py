@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from building import CLIPS, Build, Pile, asked_videos, wait_for
+from building import CLIPS, FLAGS, Build, Pile, asked_videos, wait_for
 from fake_youtube import FileServer
 
 from kinetics_pipeline.shards.catalogue import Dataset
@@ -53,8 +53,10 @@ def test_the_same_command_again_plans_nothing_and_asks_nobody(pile: Pile, server
     assert len(list((build.output / "plans").iterdir())) == plans
 
 
-def test_a_killed_driver_goes_on_where_it_was(pile: Pile, server: FileServer, undisturbed: Build, tmp_path: Path):
-    build = Build(pile, tmp_path, [server.template])
+def test_a_killed_driver_goes_on_where_it_was_with_other_workers_to_the_same_bytes(
+    pile: Pile, server: FileServer, undisturbed: Build, tmp_path: Path
+):
+    build = Build(pile, tmp_path, [server.template], (*FLAGS, "--cpus", "3"))
     process = build.start()
     wait_for(lambda: bool(build.markers()) and len(build.spooled()) >= 1, process)
     below = psutil.Process(process.pid).children(recursive=True)
@@ -66,7 +68,7 @@ def test_a_killed_driver_goes_on_where_it_was(pile: Pile, server: FileServer, un
     seconds = {clip: found[0].seconds for clip, found in finished.items() if found}
     committed = set(build.entries())
     asked_before = len(server.log)
-    build.run()
+    Build(pile, tmp_path, [server.template], (*FLAGS, "--cpus", "1")).run()
     build.require_finished(undisturbed)
     again = set(asked_videos(server)[asked_before:])
     assert again.isdisjoint(clip[:11] for clip in set(seconds) | committed - {"absent_0000_000000_000001"})

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kinetics_pipeline.records import FINAL, NEEDS_ACCESS, RETRYABLE
-from kinetics_pipeline.shards.catalogue import Dataset
+from kinetics_pipeline.shards.catalogue import Counts, Dataset
 from workflows.build.fetching import look_at_lanes
 from workflows.build.job import PROGRESS, RUN, traffic
 from workflows.build.lease import holder
@@ -53,7 +53,7 @@ def look(dataset: Dataset) -> dict[str, Any]:
         "shards": counts.shards,
         "bytes": counts.bytes,
         "egress": [{"name": name, **state} for name, state in sorted(look_at_lanes(store).items())],
-        "next": _next(dataset, counts.pending, building is not None),
+        "next": _next(dataset, counts, building is not None),
         "building": building,
     }
 
@@ -66,13 +66,19 @@ def _read(dataset: Dataset, name: str) -> dict[str, Any] | None:
     return document
 
 
-def _next(dataset: Dataset, pending: int, building: bool) -> str:
+def _next(dataset: Dataset, counts: Counts, building: bool) -> str:
+    place = shlex.quote(dataset.store.uri)
     run = _read(dataset, RUN)
     if building:
-        return f"kinetics-pipeline status {shlex.quote(dataset.store.uri)}"
-    if (pending or dataset.unfinished() is not None) and run is not None:
+        return f"kinetics-pipeline status {place}"
+    if (counts.pending or dataset.unfinished() is not None) and run is not None:
         return str(run["command"])
-    return f"kinetics-pipeline train {shlex.quote(dataset.store.uri)} --model i3d --stream rgb --run runs/rgb"
+    if counts.ok:
+        return f"kinetics-pipeline train {place} --model i3d --stream rgb --run runs/rgb"
+    again = sorted(RETRYABLE & counts.failed.keys())
+    if again and run is not None:
+        return f"{run['command']} --retry {','.join(again)}"
+    return f"kinetics-pipeline report {place}"
 
 
 def _show(dataset: Dataset, document: dict[str, Any]) -> None:

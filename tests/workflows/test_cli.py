@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from clips import asked_clips, built
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.recipe import Recipe
-from kinetics_pipeline.shards.catalogue import Dataset
 from kinetics_pipeline.sources.template import UrlTemplate
 from workflows.cli import run
 from workflows.configs import BuildConfig, as_record, command_line, ytdlp_options
@@ -110,10 +110,16 @@ def test_a_run_that_would_go_with_a_jobs_working_folder_is_refused(tmp_path, mon
     assert "--run is here" in capsys.readouterr().err
 
 
-def test_the_next_command_can_be_copied_into_a_shell(tmp_path):
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [("ok", "kinetics-pipeline train 'PLACE'"), ("network", "build x --retry network"), ("gone", "report 'PLACE'")],
+)
+def test_the_next_command_can_be_copied_into_a_shell_and_helps(outcome, expected, tmp_path):
     place = tmp_path / "my data"
-    dataset = Dataset.create(place, Recipe(flow="none", flow_backend="cpu"), ["a", "b"], {})
-    assert shlex.split(look(dataset)["next"])[:3] == ["kinetics-pipeline", "train", str(place)]
+    outcomes = {clip.clip_id: outcome for clip in asked_clips(2)}
+    dataset = built(place, 2, recipe=Recipe(short_side=48, flow="none"), outcomes=outcomes)
+    dataset.store.write("state/run.json", json.dumps({"command": "kinetics-pipeline build x"}).encode())
+    assert expected.replace("PLACE", str(place)) in look(dataset)["next"]
 
 
 SECRETS = BuildConfig(

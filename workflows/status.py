@@ -13,8 +13,9 @@ from rich.table import Table
 from kinetics_pipeline.records import FINAL, NEEDS_ACCESS, RETRYABLE
 from kinetics_pipeline.shards.catalogue import Counts, Dataset
 from workflows.build.fetching import look_at_lanes
-from workflows.build.job import PROGRESS, RUN, traffic
+from workflows.build.job import PROGRESS, traffic
 from workflows.build.lease import holder
+from workflows.build.state import RUN, read_state
 from workflows.progress import duration, size
 
 PAUSES = {
@@ -41,7 +42,7 @@ def look(dataset: Dataset) -> dict[str, Any]:
     counts = dataset.counts()
     store = dataset.store
     lease = holder(store)
-    progress = _read(dataset, PROGRESS)
+    progress = read_state(dataset.store, PROGRESS)
     building = None
     if lease is not None:
         building = {"host": lease["host"], "pid": lease["pid"], "since": lease["since"], **(progress or {})}
@@ -58,17 +59,9 @@ def look(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _read(dataset: Dataset, name: str) -> dict[str, Any] | None:
-    try:
-        document: dict[str, Any] = json.loads(dataset.store.read(name))
-    except FileNotFoundError:
-        return None
-    return document
-
-
 def _next(dataset: Dataset, counts: Counts, building: bool) -> str:
     place = shlex.quote(dataset.store.uri)
-    run = _read(dataset, RUN)
+    run = read_state(dataset.store, RUN)
     if building:
         return f"kinetics-pipeline status {place}"
     if (counts.pending or dataset.unfinished() is not None) and run is not None:

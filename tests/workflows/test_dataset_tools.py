@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +137,24 @@ def test_inspect_draws_frames_and_flow_and_prints_the_record(
     assert picture is not None
     assert picture.shape[0] > 2 * 120  # a row of frames and one of flow
     assert cli(["tools", "inspect", dataset.store.uri, "--clip", "nobody"]) == 2
+
+
+def test_what_a_conversion_still_lacks_is_made_by_the_same_command(
+    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "arrays"
+    command = ["tools", "convert", dataset.store.uri, "--output", str(output), "--layout", "array"]
+    assert cli([*command, "--clips-per-shard", "4"]) == 0
+    Dataset.open(output).store.delete("shards/val-00000.json")
+    capsys.readouterr()
+    assert cli(["status", str(output), "--json"]) == 0
+    following = json.loads(capsys.readouterr().out)["next"]
+    assert cli(shlex.split(following)[1:]) == 0
+    assert Dataset.open(output).counts().pending == 0
+
+
+@pytest.mark.parametrize("name", ["run", "egress"])
+def test_a_damaged_state_is_one_line(dataset: Dataset, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    dataset.store.write(f"state/{name}.json", b"[")
+    assert cli(["status", dataset.store.uri]) == 1
+    assert re.fullmatch(rf"kinetics-pipeline: .*/state/{name}\.json is damaged.*\n", capsys.readouterr().err)

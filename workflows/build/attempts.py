@@ -10,6 +10,7 @@ from dataclasses import asdict
 from kinetics_pipeline.breaker import is_doubtful
 from kinetics_pipeline.policy import Event
 from kinetics_pipeline.shards.storage import Store
+from workflows.build.state import read_state
 
 NAME = "state/attempts.json"
 SAVE_EVERY = 2.0
@@ -22,7 +23,7 @@ class Attempts:
         self._store = store
         self._changed = False
         self._saved = 0.0
-        document = json.loads(store.read(NAME)) if store.exists(NAME) else {}
+        document = read_state(store, NAME) or {}
         self._events = {clip: [Event(**event) for event in events] for clip, events in document.items()}
 
     def of(self, clip_id: str) -> list[Event]:

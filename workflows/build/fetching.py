@@ -27,6 +27,7 @@ from kinetics_pipeline.sources.base import Download, EgressSignal, LocalSource, 
 from kinetics_pipeline.sources.youtube import YouTube
 from workflows.build.disk import Disk
 from workflows.build.stages import Fetched, Fetcher
+from workflows.build.state import read_state
 from workflows.build.workplace import LOST, Workplace, named_nodes, nodes, on
 
 STATE = "state/egress.json"
@@ -261,11 +262,7 @@ class Fetching:
 
 def look_at_lanes(store: Store) -> dict[str, dict[str, Any]]:
     """What is kept of the lanes, by name: the state of the egress (`Egress`), and its `Traffic` over all runs."""
-    try:
-        found: dict[str, dict[str, Any]] = json.loads(store.read(STATE))
-    except FileNotFoundError:
-        return {}
-    return found
+    return read_state(store, STATE) or {}
 
 
 def lanes_of(

@@ -34,12 +34,12 @@ from workflows.build.lease import Lease, is_current
 from workflows.build.processing import Processing
 from workflows.build.signals import stop_requested
 from workflows.build.stages import clear, spooled
+from workflows.build.state import RUN
 from workflows.build.workplace import Workplace, nodes, on_every_node
 from workflows.cluster import connected, require_lasting
 from workflows.configs import BuildConfig, as_record, command_line
 from workflows.progress import Meter, duration, size
 
-RUN = "state/run.json"
 PROGRESS = "state/progress.json"
 SAY_EVERY = 5.0
 """Seconds between two notes of the progress for `status` in another terminal."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +12,13 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.loading.index import load_index
 from kinetics_pipeline.loading.selection import select
 from kinetics_pipeline.recipe import Layout
+from kinetics_pipeline.redaction import without_secrets
 from kinetics_pipeline.shards.catalogue import Dataset
 from kinetics_pipeline.shards.conversion import Choice, begin
 from kinetics_pipeline.shards.conversion import convert as convert_shards
 from kinetics_pipeline.shards.storage import open_store
 from workflows.build.lease import Lease, is_current
+from workflows.build.state import RUN
 from workflows.configs import comma_separated
 from workflows.progress import Meter, size
 
@@ -44,9 +48,19 @@ def convert(
             for split in comma_separated(splits) or sorted(set(index["split"].to_pylist()))
         ]
         chosen = {clip for part in parts for clip in part["clip_id"].to_pylist()}
+    command = ["kinetics-pipeline", "tools", "convert", uri, "--output", output, "--layout", layout]
+    for flag, values in (
+        ("--classes", classes),
+        ("--split", splits),
+        ("--clips", [] if clips is None else [clips]),
+        ("--examples-per-class", [] if examples_per_class is None else [examples_per_class]),
+        ("--clips-per-shard", [clips_per_shard]),
+    ):
+        command += [word for value in values for word in (flag, str(value))]
     choice = Choice(comma_separated(classes) or None, comma_separated(splits) or None, chosen)
     with Lease.acquire(store) as lease, tempfile.TemporaryDirectory() as scratch:
         dataset = begin(source, output, layout, choice, clips_per_shard)
+        store.write(RUN, json.dumps({"command": shlex.join(map(without_secrets, command)), "config": {}}).encode())
         unfinished = dataset.unfinished()
         with Meter(len(unfinished[2]) if unfinished else 0, "shards") as meter:
             convert_shards(source, dataset, Path(scratch), lambda: is_current(store, lease.generation), meter.at)

@@ -15,8 +15,8 @@ from kinetics_pipeline.shards.catalogue import Dataset
 from kinetics_pipeline.shards.markers import Tombstone
 from kinetics_pipeline.shards.storage import Store, open_store
 from kinetics_pipeline.shards.withdrawal import entomb, finish, remove_kept
-from workflows.build.job import RUN
 from workflows.build.lease import Lease, is_current
+from workflows.build.state import RUN, read_state
 
 _ID = re.compile(VIDEO_ID.pattern + r"(_\d{6,}(\.\d{3})?_\d{6,}(\.\d{3})?)?")
 
@@ -66,7 +66,8 @@ def _ids(file: Path) -> list[str]:
 def _kept(dataset: Dataset, given: Sequence[str]) -> list[Store]:
     """Where segments are kept: what is given, and what the last build said."""
     places = list(given)
-    if dataset.store.exists(RUN) and (last := json.loads(dataset.store.read(RUN))["config"].get("keep_clips")):
+    run = read_state(dataset.store, RUN)
+    if run is not None and (last := run["config"].get("keep_clips")):
         places.append(last)
     return [open_store(place) for place in dict.fromkeys(places)]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from kinetics_pipeline.shards.catalogue import Dataset
 from kinetics_pipeline.shards.repair import require_withdrawals, take_out
-from workflows.build.job import RUN
 from workflows.build.lease import Lease
+from workflows.build.state import RUN
 from workflows.status import look as status_of
 from workflows.verify import look
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -28,6 +28,10 @@ from kinetics_pipeline.loading.transforms import mirror, normalise
 from kinetics_pipeline.shards.catalogue import Dataset
 
 Stream = Literal["rgb", "flow", "both"]
+
+
+_OF_PLACE = tuple(field.name for field in fields(Place))
+_OF_CLIP = tuple("class" if name == "label" else name for name in _OF_PLACE)
 
 
 class EpochIndex(int):
@@ -114,7 +118,7 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
         remote = dataset.store.local_path("") is None
         self.copies = CopyAhead.of(cache, copy_ahead) if remote and copy_ahead > 0 else None
         """Where shards that the sampler announces are copied to; None for a local dataset."""
-        self._reader = ShardReader(dataset.store, dataset.recipe.layout, self.copies)
+        self._reader = ShardReader(dataset.store, dataset.recipe, self.copies)
         self._blocks = Blocks()
         # In shared memory, so that workers which outlive an epoch see the next one.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
@@ -146,12 +150,15 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
     def _shards(self) -> pa.DictionaryArray:
         return self.index["shard"].combine_chunks().dictionary_encode()
 
+    def _clip(self, row: int) -> dict[str, Any]:
+        return {name: self.index[name][row].as_py() for name in _OF_CLIP}
+
     def frames_of(self, row: int, numbers: NDArray[np.int64]) -> tuple[NDArray[np.uint8], int]:
         """The stored values, uint8 [C, T, H, W], of some frames of the clip in a row of `index`, and its class number.
 
         Of the stream `rgb` or `flow`, whole frames.
         """
-        clip = self.index.slice(row, 1).to_pylist()[0]
+        clip = self._clip(row)
         snippet = Snippet(numbers, 0, 0, clip["height"], clip["width"], False)
         stream = self._streams[0]
         stored = {stream: self._block(stream, snippet, 1).values[0].numpy()}
@@ -205,7 +212,7 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
         if not -len(self) <= position < len(self):
             raise IndexError(f"sample {position} of {len(self)}")
         row, number = self.clip_of(position % len(self))
-        clip = self.index.slice(row, 1).to_pylist()[0]
+        clip = self._clip(row)
         size = (clip["frames"], clip["height"], clip["width"], self.frames, self.stride, self.crop)
         if self.train:
             epoch = index.epoch if isinstance(index, EpochIndex) else int(self._epoch)
@@ -243,9 +250,11 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
         """Fills `out`, uint8 [C, T, H, W] of each stream, with the snippet's crop."""
         length = self.recipe.chunk_length
         chunks = np.unique(snippet.frames // length).tolist()
-        place = Place(clip["shard"], clip["clip_id"], clip["class"], clip["first_row"], clip["position"])
+        place = _place(clip)
         images = self._reader.images(place, chunks, self._streams)
-        frames, first, again = np.unique(snippet.frames, return_index=True, return_inverse=True)
+        frames, first, again = snippet.frames, np.arange(len(snippet.frames)), None
+        if (np.diff(frames) < 1).any():  # looped
+            frames, first, again = np.unique(frames, return_index=True, return_inverse=True)
         for stream, values in out.items():
             size = [clip["height"], clip["width"]]
             whole = self._blocks.empty([*size, 3] if stream == "rgb" else [2, *size]).values.numpy()
@@ -256,8 +265,12 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
                     decoder.fill(values, first[here], stored, frames[here] - chunk * length)
                 except (IndexError, ValueError) as e:
                     raise self._reader.damaged(place, chunk, f"{stream}: {e}") from e
-            if len(frames) < len(snippet.frames):  # looped
+            if again is not None:
                 values[:] = values[:, first[again]]
+
+
+def _place(clip: Mapping[str, Any]) -> Place:
+    return Place(**{name: clip["class" if name == "label" else name] for name in _OF_PLACE})
 
 
 def _require_arguments(

@@ -14,15 +14,20 @@ import pyarrow.parquet as pq
 
 from kinetics_pipeline.errors import JobFailed
 from kinetics_pipeline.loading.copies import Copies, CopyAhead
-from kinetics_pipeline.recipe import Layout
+from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.shards import codec
-from kinetics_pipeline.shards.payload import CorruptRow, Images, images_of
+from kinetics_pipeline.shards.payload import CorruptRow, Images, stored_images
 from kinetics_pipeline.shards.schema import row_schema
 from kinetics_pipeline.shards.storage import Store
 from kinetics_pipeline.shards.writer import data_name
 
 _OPEN = 32
 """More than the shards of a sampler's window, so that a window is opened once."""
+
+
+_SAID = ("clip_id", "chunk", "label")
+_Row = tuple[pa.RecordBatch, int, tuple[Any, ...]]
+"""A row of a batch, and what it says of itself."""
 
 
 class DamagedShard(JobFailed):
@@ -39,17 +44,22 @@ class Place:
     first_row: int
     position: int
     """Among the clips of the shard that are ok."""
+    frames: int
+    height: int
+    width: int
 
 
 class ShardReader:
     """The open shards of one process. Pickled or forked it starts with none: no handle crosses a process border."""
 
-    def __init__(self, store: Store, layout: Layout, copy_ahead: CopyAhead | None = None) -> None:
-        self._store, self._layout, self._copy_ahead = store, layout, copy_ahead
+    def __init__(self, store: Store, recipe: Recipe, copy_ahead: CopyAhead | None = None) -> None:
+        self._store, self._recipe, self._copy_ahead = store, recipe, copy_ahead
+        self._layout = recipe.layout
         self._reset()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_store": self._store, "_layout": self._layout, "_copy_ahead": self._copy_ahead}
+        kept = ("_store", "_recipe", "_copy_ahead", "_layout")
+        return {name: self.__dict__[name] for name in kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -95,9 +105,11 @@ class ShardReader:
         except (pa.ArrowException, OSError, ValueError, IndexError, KeyError) as e:
             raise self.damaged(place, chunks[0], str(e)) from e
         found: dict[str, list[Images]] = {stream: [] for stream in streams}
-        for chunk, (batch, row) in zip(chunks, rows, strict=True):
+        for chunk, (batch, row, said) in zip(chunks, rows, strict=True):
             for stream in streams:
                 try:
+                    if said != (place.clip_id, chunk, place.label):
+                        raise CorruptRow(f"the row there is of clip {said[0]}, chunk {said[1]}, label {said[2]}")
                     found[stream].append(self._checked_images(place, chunk, batch, row, stream))
                 except (pa.ArrowException, ValueError) as e:
                     raise self.damaged(place, chunk, f"{stream}: {e}") from e
@@ -115,10 +127,9 @@ class ShardReader:
         return f"{self._store.uri}/{data_name(shard, self._layout)}"
 
     def _checked_images(self, place: Place, chunk: int, batch: pa.RecordBatch, row: int, stream: str) -> Images:
-        said = [batch.column(name)[row].as_py() for name in ("clip_id", "chunk", "label")]
-        if said != [place.clip_id, chunk, place.label]:
-            raise CorruptRow(f"the row there is of clip {said[0]}, chunk {said[1]}, label {said[2]}")
-        images = images_of(batch, row, stream, self._layout)
+        length = self._recipe.chunk_length
+        size = (min(length, place.frames - chunk * length), place.height, place.width)
+        images = stored_images(batch.column(stream), row, stream, self._layout, size)
         key = (place.shard, place.position, chunk, stream)
         if key not in self._checked:
             wanted, crc = batch.column(f"crc_{stream}")[row].as_py(), codec.crc_of_images(images)
@@ -130,19 +141,20 @@ class ShardReader:
                 self._checked.add(key)
         return images
 
-    def _rows(self, place: Place, chunks: Sequence[int], streams: Sequence[str]) -> list[tuple[pa.RecordBatch, int]]:
+    def _rows(self, place: Place, chunks: Sequence[int], streams: Sequence[str]) -> list[_Row]:
         handle = self._handle(place.shard)
         if self._layout == "array":
             clip = handle.get_batch(place.position)
             clip.validate(full=True)  # offsets that lead out of the file would end the process
-            return [(clip, chunk) for chunk in chunks if chunk < clip.num_rows]
-        columns = ["clip_id", "chunk", "n", "height", "width", "label"]
+            said = _said(clip)
+            return [(clip, chunk, said[chunk]) for chunk in chunks if chunk < clip.num_rows]
+        columns = [*_SAID]
         for stream in streams:
             columns += [f"{stream}.list.element", f"crc_{stream}"]
         table = handle.read_row_groups(
             [place.first_row + chunk for chunk in chunks], columns=columns, use_threads=False
         )
-        return [(batch, row) for batch in table.to_batches() for row in range(batch.num_rows)]
+        return [(batch, row, said) for batch in table.to_batches() for row, said in enumerate(_said(batch))]
 
     def _handle(self, shard: str) -> Any:
         if shard in self._open:
@@ -163,3 +175,7 @@ class ShardReader:
         if len(self._open) > _OPEN:
             self._open.popitem(last=False)
         return handle
+
+
+def _said(batch: pa.RecordBatch) -> list[tuple[Any, ...]]:
+    return list(zip(*(batch.column(name).to_pylist() for name in _SAID), strict=True))

@@ -143,10 +143,15 @@ def images_of(rows: pa.RecordBatch, row: int, stream: str, layout: Layout) -> Im
 
     Raises CorruptRow when their number or size is not what the row says.
     """
-    column = rows.column(rows.schema.get_field_index(stream))
     count, height, width = (rows.column(rows.schema.get_field_index(k))[row].as_py() for k in ("n", "height", "width"))
     if None in (count, height, width):  # only in a file that another program wrote
         raise CorruptRow("the row does not say how many images it has and of what size")
+    return stored_images(rows.column(rows.schema.get_field_index(stream)), row, stream, layout, (count, height, width))
+
+
+def stored_images(column: pa.Array, row: int, stream: str, layout: Layout, size: tuple[int, int, int]) -> Images:
+    """`images_of` a column of images, [n, H, W] of which are known. Raises CorruptRow when they are not so many."""
+    count, height, width = size
     if layout == "parquet":
         images = _list_of_images(column, row)
         if len(images) != count:

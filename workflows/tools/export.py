@@ -60,7 +60,7 @@ def export(uri: str, form: Literal["mp4", "frames"], to: Path, split: str | None
     if to.exists() and not to.is_dir():
         raise UserError(f"--to is {to}, which is a file; allowed: a folder")
     clips = list(_clips(dataset, split))
-    reader = ShardReader(dataset.store, dataset.recipe.layout)
+    reader = ShardReader(dataset.store, dataset.recipe)
     kept = _kept(dataset, kept_at) if form == "mp4" else None
     names = frozenset(name for name, _ in kept.list()) if kept is not None else frozenset()
     copied = encoded = 0
@@ -92,7 +92,16 @@ def _clips(dataset: Dataset, split: str | None) -> Iterator[_Clip]:
     """In the order of the shards."""
     folders = _folders(dataset.classes)
     for row in select(load_index(dataset), dataset, split, None, None, None).to_pylist():
-        place = Place(row["shard"], row["clip_id"], row["class"], row["first_row"], row["position"])
+        place = Place(
+            row["shard"],
+            row["clip_id"],
+            row["class"],
+            row["first_row"],
+            row["position"],
+            row["frames"],
+            row["height"],
+            row["width"],
+        )
         relative = f"{row['split']}/{folders[row['class']]}/{row['clip_id']}"
         yield _Clip(place, row["split"], row["frames"], row["height"], row["width"], relative)
 

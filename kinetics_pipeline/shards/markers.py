@@ -22,8 +22,11 @@ from kinetics_pipeline.records import OUTCOMES, SPLIT
 SHARD_NAME = re.compile(rf"({SPLIT.pattern})-(\d{{5,}})")
 NEXT = ".next"
 """What the name of a data file gets that is to take the place of the shard's own."""
-_SEAL = re.compile(rb', "digest": "([0-9a-f]{64})"}\Z')
+_SEAL = re.compile(rb', "digest": "([0-9a-f]{64})"}')
+_SEAL_LENGTH = len(', "digest": ""}') + 64
 _INT16, _INT32 = 2**15 - 1, 2**31 - 1
+_MOST = {"rows": _INT16, "frames": _INT32, "height": _INT16, "width": _INT16}
+"""What a shard's columns can say."""
 _NUMBER, _NONE = (int, float), type(None)
 _TYPES: dict[str, tuple[type, ...]] = {
     "clip_id": (str,),
@@ -149,23 +152,24 @@ def parse_marker(name: str, data: bytes) -> Marker:
 
 
 def _is_sealed(data: bytes) -> bool:
-    seal = _SEAL.search(data)
+    seal = _SEAL.fullmatch(data, max(len(data) - _SEAL_LENGTH, 0))
     return seal is not None and hashlib.sha256(memoryview(data)[: seal.start()]).hexdigest() == seal[1].decode()
 
 
 def _with_rows(clips: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The entries whose clips are `ok`. Raises ValueError, TypeError or KeyError when an entry is not as it must be."""
     _require_types(clips, _TYPES)
-    for entry in clips:
-        if entry["outcome"] not in OUTCOMES:
-            raise ValueError(f"clip {entry['clip_id']!r} has outcome {entry['outcome']!r}")
+    if not OUTCOMES.issuperset([entry["outcome"] for entry in clips]):
+        wrong = next(entry for entry in clips if entry["outcome"] not in OUTCOMES)
+        raise ValueError(f"clip {wrong['clip_id']!r} has outcome {wrong['outcome']!r}")
     survivors = [entry for entry in clips if entry["outcome"] == "ok"]
     _require_types(survivors, _OF_A_FILE)
-    for entry in survivors:
-        if min(entry["rows"], entry["frames"], entry["height"], entry["width"]) < 1:
-            raise ValueError(f"clip {entry['clip_id']} is ok and holds nothing")
-        if max(entry["rows"], entry["height"], entry["width"]) > _INT16 or entry["frames"] > _INT32:
-            raise ValueError(f"clip {entry['clip_id']} is larger than a shard's columns can say")
+    for name, most in _MOST.items() if survivors else ():
+        values = [entry[name] for entry in survivors]
+        if min(values) < 1:
+            raise ValueError(f"clip {survivors[values.index(min(values))]['clip_id']} is ok and holds nothing")
+        if max(values) > most:
+            raise ValueError(f"clip {survivors[values.index(max(values))]['clip_id']} has {name} {max(values)}")
     return survivors
 
 

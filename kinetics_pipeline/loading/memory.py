@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
+import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ class Blocks:
     """The memory of one process. Pickled or forked it starts with none."""
 
     def __init__(self) -> None:
-        self._process, self._slots = os.getpid(), list[_Slot]()
+        self._process, self._slots, self._lock = os.getpid(), list[_Slot](), threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Blocks, ()
@@ -90,13 +91,14 @@ class Blocks:
             self.__init__()  # type: ignore[misc]
         shared = to_send and get_worker_info() is not None and hasattr(os, "memfd_create")
         size = math.prod(shape)
-        free = sorted((slot for slot in self._slots if slot.is_free()), key=lambda slot: slot.size)
-        slot = next((slot for slot in free if slot.size >= size and slot.shared == shared), None)
-        taken = [other for other in self._slots if other not in free]
-        spare = [other for other in free if other is not slot][-_SPARE:]
-        slot = slot or _Slot(size, shared)
-        self._slots = [*taken, *spare, slot]
-        return Block(slot.take(shape), slot if shared else None)
+        with self._lock:
+            free = sorted((slot for slot in self._slots if slot.is_free()), key=lambda slot: slot.size)
+            slot = next((slot for slot in free if slot.size >= size and slot.shared == shared), None)
+            taken = [other for other in self._slots if other not in free]
+            spare = [other for other in free if other is not slot][-_SPARE:]
+            slot = slot or _Slot(size, shared)
+            self._slots = [*taken, *spare, slot]
+            return Block(slot.take(shape), slot if shared else None)
 
 
 class Leaving(dict[str, Any]):

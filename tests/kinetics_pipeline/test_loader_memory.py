@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,17 @@ def test_little_free_memory_is_kept() -> None:
     held.clear()
     blocks.empty([1000])
     assert len(blocks._slots) <= 5
+
+
+def test_threads_get_memory_of_their_own() -> None:
+    blocks = Blocks()
+
+    def mine(number: int) -> bool:
+        values = blocks.empty([1000]).values.fill_(number % 256)
+        return bool((values == number % 256).all())
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(mine, range(5000)))
 
 
 def test_samples_that_are_held_keep_their_values(clips: ClipDataset) -> None:

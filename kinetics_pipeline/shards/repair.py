@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import suppress
 
 import pyarrow as pa
@@ -81,7 +82,7 @@ def require_nothing_left(findings: Findings, uri: str) -> None:
     what += [f"{len(plans)} plans are bad"] if plans else []
     if what:
         raise JobFailed(
-            f"{uri}: {', '.join(what)}; `kinetics-pipeline tools repair {uri}` takes them out, "
+            f"{uri}: {', '.join(what)}; `kinetics-pipeline tools repair {shlex.quote(uri)}` takes them out, "
             "and the next build makes them again"
         )
     require_withdrawals(findings, uri)

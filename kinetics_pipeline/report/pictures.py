@@ -107,11 +107,11 @@ def contact_sheet(
 
 
 def written(lines: Sequence[str], width: int, size: float = 0.5) -> Picture:
-    """Lines of text on white, made smaller where they are wider than `width`. OpenCV's font knows ASCII alone."""
+    """Lines of text on white, made smaller where they are wider than `width`. OpenCV 5 brings a font of most scripts."""
     line_height = round(40 * size)
     picture = np.full((line_height * len(lines), width, 3), 255, np.uint8)
     for number, line in enumerate(lines):
-        text = _ascii(line)
+        text = line.encode("utf-8", "replace").decode()  # names of files need not be text
         (wide, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
         fitting = size * min(1.0, (width - 8) / max(wide, 1))
         base = (4, line_height * number + round(line_height * 0.7))
@@ -146,10 +146,6 @@ def _bar(name: str, value: float, width: int, height: int = 24) -> Picture:
     number = written([f"{value:.1%}"], 66)
     picture[: min(height, number.shape[0]), width - 66 :] = number[:height]
     return picture
-
-
-def _ascii(text: str) -> str:
-    return text.encode("ascii", "replace").decode()
 
 
 def write_picture(path: Path, picture: Picture) -> None:

@@ -15,6 +15,7 @@ from kinetics_pipeline.report.pictures import (
     flow_colours,
     strip,
     write_picture,
+    written,
 )
 
 
@@ -99,3 +100,9 @@ def test_a_picture_is_written_with_red_as_red(tmp_path):
 def test_a_picture_that_cannot_be_written_is_named(tmp_path, name):
     with pytest.raises(UserError, match=name.replace(".", r"\.")):
         write_picture(tmp_path / name, np.zeros((4, 4, 3), np.uint8))
+
+
+def test_labels_of_other_scripts_are_written_as_they_are():
+    plain, *others = (written([text], 200) for text in ("? ?", "日 本", "ž ї", "\udcff ?"))
+    assert not any(np.array_equal(plain, other) for other in others[:2])
+    assert np.array_equal(plain, others[2])

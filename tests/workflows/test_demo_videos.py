@@ -11,7 +11,16 @@ import numpy as np
 import pytest
 
 from kinetics_pipeline.annotations import load_annotations
-from workflows.demo.videos import CLASSES, FORMATS, MISSING_ID, Rendered, frames_of, render_videos, write_annotations
+from workflows.demo.videos import (
+    CLASSES,
+    FORMATS,
+    MISSING_ID,
+    Rendered,
+    _pose,
+    frames_of,
+    render_videos,
+    write_annotations,
+)
 
 COUNT = 40
 
@@ -39,6 +48,19 @@ def test_a_video_moves_as_its_label_says(number: int):
     opposites["turning left"] = "turning right"
     measures |= {name: -measures[opposite] for name, opposite in opposites.items()}
     assert max(measures, key=lambda name: measures[name]) == video.label
+
+
+def test_places_and_sizes_at_a_moment_are_spread_alike_in_every_class():
+    """Else a single frame would give the class away."""
+    random = np.random.default_rng(0)
+    spread = {}
+    for label in CLASSES:
+        drawn = [_pose(label, random.uniform(-1, 1), random.uniform(-1, 1, 3).tolist()) for _ in range(4000)]
+        values = np.array([(*place, np.log(scale)) for place, scale, _ in drawn])
+        spread[label] = np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95], axis=0)
+    for label in CLASSES:
+        np.testing.assert_allclose(spread[label], spread[CLASSES[0]], atol=0.06)
+    assert np.ptp(spread[CLASSES[0]], axis=0).min() > 0.5
 
 
 def test_every_class_is_in_both_splits_and_in_every_format():

@@ -19,7 +19,7 @@ SCALE = 2
 LABEL_WIDTH, GAP = 120, 8
 EDGE = 210
 """Grey of the line around flow, which is white where nothing moves."""
-FASTEST = 1.3
+FASTEST = 1.0
 """Pixels a frame at which a colour is full."""
 
 

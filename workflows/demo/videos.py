@@ -1,7 +1,8 @@
 """Small labelled videos whose classes differ in motion alone.
 
-A textured disc lies on a textured background, and moves, grows or turns. Textures, sizes and places are drawn anew for
-each clip and paths are centred, so that a single frame says next to nothing of the class.
+A bright textured disc lies on a dark mottled ground, and moves, grows or turns. Textures, colours, sizes and places are
+drawn anew for each clip. Of the motions that a clip does not make it shows one moment, drawn at random: discs of every
+class lie in the same places and have the same sizes, so that a single frame says nothing of the class.
 """
 
 from __future__ import annotations
@@ -113,17 +114,18 @@ def frames_of(video: Rendered) -> Iterator[Frame]:
     width, height, rate = video.format
     fps = _per_second(rate)
     side = min(width, height)
-    background = _texture(random, height, width, side / 16)
-    pattern = _texture(random, 2 * side, 2 * side, side / 20)
+    ground = _texture(random, height, width, side / 8, light=60, contrast=14)
+    pattern = _texture(random, 2 * side, 2 * side, side / 6, light=175, contrast=32)
     radius = side * random.uniform(0.26, 0.34)
-    centre = np.array([width, height]) / 2 + random.uniform(-0.08, 0.08, 2) * side
+    centre = np.array([width, height]) / 2 + random.uniform(-0.05, 0.05, 2) * side
     speed = random.uniform(0.85, 1.15)
     angle = random.uniform(0, 2 * math.pi)
+    moment = random.uniform(-1, 1, 3) * speed
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     for k in range(round(VIDEO_SECONDS * fps)):
         # Time zero is the middle of the clip: paths are as long before it as after it.
         seconds = (k / fps - video.start - CLIP_SECONDS / 2) * speed
-        place, scale, turned = _pose(video.label, seconds)
+        place, scale, turned = _pose(video.label, seconds, moment.tolist())
         dx, dy = x - (centre[0] + place[0] * side), y - (centre[1] + place[1] * side)
         cos, sin = math.cos(angle + turned) / scale, math.sin(angle + turned) / scale
         seen = cv2.remap(
@@ -135,44 +137,50 @@ def frames_of(video: Rendered) -> Iterator[Frame]:
         )
         inside = np.clip(radius * scale - np.hypot(dx, dy) + 0.5, 0, 1)[..., None]
         grain = random.normal(0, 2, (height, width, 1)).astype(np.float32)
-        yield np.clip(background + inside * (seen - background) + grain, 0, 255).astype(np.uint8)
+        yield np.clip(ground + inside * (seen - ground) + grain, 0, 255).astype(np.uint8)
 
 
-def _pose(label: str, seconds: float) -> tuple[tuple[float, float], float, float]:
-    """Where the disc is (in short sides from its centre), its scale and its angle (radians, clockwise)."""
-    shift, growth, turn = 0.4 * seconds, math.exp(0.55 * seconds), 1.5 * seconds
+def _pose(label: str, seconds: float, moment: Sequence[float]) -> tuple[tuple[float, float], float, float]:
+    """Where the disc is (in short sides from its centre), its scale and its angle (radians, clockwise).
+
+    `moment`: the seconds at which a disc that does not move to the side, up or down, or grow is shown.
+    """
+    right, down, growing = moment
+    turning = 0.0
     match label:
         case "moving left":
-            return (-shift, 0.0), 1.0, 0.0
+            right = -seconds
         case "moving right":
-            return (shift, 0.0), 1.0, 0.0
+            right = seconds
         case "moving up":
-            return (0.0, -shift), 1.0, 0.0
+            down = -seconds
         case "moving down":
-            return (0.0, shift), 1.0, 0.0
+            down = seconds
         case "growing":
-            return (0.0, 0.0), growth, 0.0
+            growing = seconds
         case "shrinking":
-            return (0.0, 0.0), 1 / growth, 0.0
+            growing = -seconds
         case "turning left":
-            return (0.0, 0.0), 1.0, -turn
+            turning = -seconds
         case "turning right":
-            return (0.0, 0.0), 1.0, turn
-    raise ValueError(label)
+            turning = seconds
+    return (0.3 * right, 0.3 * down), math.exp(0.5 * growing), 1.5 * turning
 
 
-def _texture(random: np.random.Generator, height: int, width: int, grain: float) -> Numbers:
-    """Blobs about `grain` pixels wide in shades of one drawn colour, float32 [height, width, 3]."""
+def _texture(
+    random: np.random.Generator, height: int, width: int, grain: float, light: float, contrast: float
+) -> Numbers:
+    """Blobs about `grain` pixels wide, and finer ones that flow can hold on to, in shades of one drawn colour of that
+    lightness; float32 [height, width, 3]."""
 
     def blobs(channels: int, size: float) -> Any:
         noise: Any = random.normal(size=(height, width, channels)).astype(np.float32)
         smooth = cv2.GaussianBlur(noise, (0, 0), size / 2).reshape(noise.shape)
-        return smooth / smooth.std()
+        return np.clip(smooth / smooth.std(), -1.6, 1.6)
 
-    colour = random.uniform(70, 185, 3)
-    return np.asarray(
-        np.clip(colour + 34 * blobs(1, grain) + 18 * blobs(1, grain / 2) + 12 * blobs(3, grain), 0, 255), np.float32
-    )
+    colour = light + random.uniform(-15, 15) + random.uniform(-20, 20, 3)
+    shades = 0.8 * blobs(1, grain) + 0.5 * blobs(1, grain / 3) + 0.3 * blobs(3, grain)
+    return np.asarray(np.clip(colour + contrast * shades, 0, 255), np.float32)
 
 
 def _encode(path: Path, video: Rendered) -> None:

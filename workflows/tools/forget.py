@@ -36,7 +36,7 @@ def forget(uri: str, ids: Path, reason: str, kept: Sequence[str], runs: Sequence
         else:
             print(f"{len(stone.ids)} ids are withdrawn from now on; the dataset held {len(stone.held)} clips of them")
         rewritten = finish(dataset, Path(scratch), lambda: is_current(dataset.store, lease.generation))
-        print(f"{rewritten} shards were rewritten")
+        print(f"shards rewritten: {rewritten}")
         withdrawn = dataset.withdrawn()
         stones = [s for s in dataset.tombstones() if not set(s.ids).isdisjoint(asked)]
         held = {clip["clip_id"] for s in stones for clip in s.held}

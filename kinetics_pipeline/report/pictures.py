@@ -107,7 +107,7 @@ def contact_sheet(
 
 
 def written(lines: Sequence[str], width: int, size: float = 0.5) -> Picture:
-    """Lines of text on white, made smaller where they are wider than `width`. OpenCV 5 brings a font of most scripts."""
+    """Lines of text on white, made smaller where they are wider than `width`. OpenCV 5 has letters of most scripts."""
     line_height = round(40 * size)
     picture = np.full((line_height * len(lines), width, 3), 255, np.uint8)
     for number, line in enumerate(lines):

@@ -284,7 +284,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=Path, help="a folder of videos to cut clips from; default: drawn ones")
     parser.add_argument("--peers", type=Path, help="a folder that peers are installed in")
-    parser.add_argument("--count", type=int, default=8, help="how many clips")
+    parser.add_argument("--count", type=int, default=6, help="how many clips")
     parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
     console = Console(width=120)

@@ -164,7 +164,7 @@ def _pose(label: str, seconds: float, moment: Sequence[float]) -> tuple[tuple[fl
             turning = -seconds
         case "turning right":
             turning = seconds
-    return (0.3 * right, 0.3 * down), math.exp(0.5 * growing), 1.5 * turning
+    return (0.3 * right, 0.3 * down), math.exp(0.5 * growing), 2.2 * turning
 
 
 def _texture(

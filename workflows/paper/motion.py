@@ -48,9 +48,9 @@ class Row:
 
 
 ROWS = (
-    Row("I3D, RGB", "i3d", "rgb", 500),
-    Row("I3D, flow", "i3d", "flow", 150),
-    Row("Inception-V1 on single frames", "inception2d", "rgb", 500),
+    Row("I3D, RGB", "i3d", "rgb", 800),
+    Row("I3D, flow", "i3d", "flow", 250),
+    Row("Inception-V1 on single frames", "inception2d", "rgb", 800),
 )
 
 

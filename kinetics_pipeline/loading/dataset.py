@@ -178,7 +178,7 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
         for name, stream in self._names():
             values = torch.from_numpy(stored[stream])
             if not self.raw:
-                values = normalise(mirror(values) if snippet.flip else values).contiguous()
+                values = normalise(mirror(values) if snippet.flip else values)
             sample[name] = values
         return sample
 

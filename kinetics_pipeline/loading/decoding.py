@@ -26,6 +26,7 @@ class Decoder:
         self._channels = -1 if stream == "rgb" else -3
         self._rows = slice(snippet.top, snippet.top + snippet.height)
         self._columns = slice(snippet.left, snippet.left + snippet.width)
+        self._crop_of_whole = self._cropped(whole)
 
     def fill(
         self, out: NDArray[np.uint8], times: NDArray[np.int64], images: Images, numbers: NDArray[np.int64]
@@ -43,7 +44,7 @@ class Decoder:
             return
         for time, number in zip(times.tolist(), numbers.tolist(), strict=True):
             self._decode(images[number], self._whole)
-            out[:, time] = self._cropped(self._whole)
+            out[:, time] = self._crop_of_whole
 
     def _cropped(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return np.moveaxis(images, self._channels, 0)[..., self._rows, self._columns]

@@ -93,11 +93,11 @@ def _beside(given: Path, config: EvaluateConfig) -> Path:
 
 def _require_comparable(streams: Sequence[Trained], dataset: Dataset, config: EvaluateConfig) -> None:
     for one in streams:
+        if one.stream != "rgb" and dataset.recipe.flow == "none":
+            raise UserError(f"--{one.stream} is given, but {dataset.store.uri} was built without flow")
         if not config.any_recipe:
             one.require_recipe(dataset.recipe, dataset.store.uri)
         one.require_classes(dataset.classes, dataset.store.uri)
-        if one.stream != "rgb" and dataset.recipe.flow == "none":
-            raise UserError(f"--{one.stream} is given, but {dataset.store.uri} was built without flow")
     for one in streams[1:]:
         if one.classes != streams[0].classes:
             raise UserError(

@@ -56,7 +56,7 @@ class TrainConfig:
     batch_norm_momentum: float | None = None
     """Share of the running statistics that a step replaces. Default: 0.001, the released code's; more in short runs."""
     precise_batch_norm: int = 0
-    """Batches over which batch norm's statistics are computed anew before evaluations and at the end; 0: running ones."""
+    """Batches from which batch norm's statistics are computed anew before evaluations and at the end; 0: never."""
     warmup: int = 0
     """Steps over which the learning rate rises to its value."""
     clip_gradients: float | None = None

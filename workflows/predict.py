@@ -17,7 +17,7 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.flow import tvl1
 from kinetics_pipeline.loading import normalise
 from kinetics_pipeline.recipe import Recipe
-from kinetics_pipeline.report.pictures import annotated, write_picture
+from kinetics_pipeline.report.pictures import annotated, require_picture_file, write_picture
 from kinetics_pipeline.shards import codec
 from kinetics_pipeline.shards.catalogue import Dataset
 from kinetics_pipeline.sources.base import Media
@@ -57,6 +57,8 @@ def predict(video: str, config: PredictConfig) -> list[tuple[str, float]]:
     Raises UserError for a file, a run or a clip that cannot be used.
     """
     given = {"rgb": config.rgb, "flow": config.flow, "both": config.both}
+    if config.picture is not None:
+        require_picture_file(config.picture)
     streams = [open_trained(path, name) for name, path in given.items() if path]
     if any(one.classes != streams[0].classes for one in streams):
         raise UserError("--rgb and --flow were trained on other classes; streams that are fused share a class list")

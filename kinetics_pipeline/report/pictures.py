@@ -148,10 +148,17 @@ def _bar(name: str, value: float, width: int, height: int = 24) -> Picture:
     return picture
 
 
-def write_picture(path: Path, picture: Picture) -> None:
-    """Writes a PNG or JPEG, by its suffix. Raises UserError where that cannot be."""
+def require_picture_file(path: Path) -> None:
+    """Raises UserError for a path that no picture can be written to: to be asked before the work that it shows."""
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise UserError(f"a picture is to go to {path}; allowed: a .png or .jpg file")
+    if not path.parent.is_dir():
+        raise UserError(f"a picture cannot be written to {path}: there is no folder {path.parent}")
+
+
+def write_picture(path: Path, picture: Picture) -> None:
+    """Writes a PNG or JPEG, by its suffix. Raises UserError where that cannot be."""
+    require_picture_file(path)
     encoded = cv2.imencode(path.suffix.lower(), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
     try:
         path.write_bytes(encoded.tobytes())

@@ -29,10 +29,14 @@ class YouTube:
     options: SourceOptions = field(default_factory=SourceOptions)
     name: ClassVar[str] = "youtube"
 
+    def could_have(self, video_id: str) -> bool:
+        """Whether it is an id as YouTube gives them; for another nobody is asked."""
+        return re.fullmatch(r"[A-Za-z0-9_-]{11}", video_id) is not None
+
     def download(self, video_id: str, clips: Sequence[Clip], folder: Path) -> Download:
         from kinetics_pipeline.sources.opener import shared_opener
 
-        if not re.fullmatch(r"[A-Za-z0-9_-]{11}", video_id):
+        if not self.could_have(video_id):
             return Download(failure=Failure("not_found", "not a YouTube id"))
         try:
             with locked(folder, video_id):

@@ -148,9 +148,14 @@ class Fetching:
         for key, lanes in self.lanes.items():
             for lane in lanes:
                 while lane.waiting and most > 0 and lane.in_flight < lane.at_once:
-                    allowed = allowance(next(iter(lane.waiting)))
+                    video_id = next(iter(lane.waiting))
+                    allowed = allowance(video_id)
                     if allowed is None:
                         return
+                    if isinstance(lane.source, YouTube) and not lane.source.could_have(video_id):
+                        self._start(key, lane, allowed)  # asks nobody: neither a pause nor the rate concerns it
+                        most -= 1
+                        continue
                     following = granted(lane.egress, now, lane.interval, self._random.random())
                     if following is None:
                         break

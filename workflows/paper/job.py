@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
-import sys
 
 from rich.console import Console
 from rich.table import Table
 
-from kinetics_pipeline.errors import JobFailed, UserError
+from kinetics_pipeline.errors import UserError
 from workflows.model_configs import PaperConfig
+from workflows.paper.commands import command
 from workflows.paper.experiments import Setting, in_order
 from workflows.paper.tables import TABLES, Cell, PaperTable
 
@@ -76,15 +75,6 @@ def _do(console: Console, commands: list[list[str]], run: bool) -> None:
         console.print(f"[{number}/{len(commands)}] kinetics-pipeline {shlex.join(words)}", markup=False)
         if run:
             command(words)
-
-
-def command(words: list[str]) -> None:
-    """Runs one of our commands to its end, in a process of its own. Raises JobFailed when it fails."""
-    code = subprocess.run([sys.executable, "-m", "workflows", *words], check=False).returncode
-    if code in (130, -2):
-        raise KeyboardInterrupt
-    if code:
-        raise JobFailed(f"{words[0]} ended with {code}; the same command goes on from there")
 
 
 def _figure_4(console: Console, setting: Setting, config: PaperConfig) -> None:

@@ -17,6 +17,7 @@ from rich.table import Table
 from kinetics_pipeline.errors import JobFailed
 from workflows.demo.videos import CLASSES, render_videos, write_annotations
 from workflows.model_configs import PaperConfig
+from workflows.paper.commands import command
 
 CLIPS = 480
 """36 a class to train on, 24 to be scored on."""
@@ -56,8 +57,6 @@ ROWS = (
 
 def motion(console: Console, config: PaperConfig) -> None:
     """Runs what is missing, then prints the table. Raises JobFailed when a network that sees motion does not learn."""
-    from workflows.paper.job import command
-
     root = config.runs / "motion"
     for words in _commands(root, config):
         console.print(f"kinetics-pipeline {shlex.join(words)}", markup=False)

@@ -22,9 +22,10 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## the whole story on small rendered videos, without internet
 	$(BIN)/python -m workflows demo
 
-# Most of the time goes into waiting for clusters and encoders, so the tests of different files share the cores.
+# Most of the time goes into waiting for clusters and encoders, so that three processes, each with tests of
+# other files, keep two cores busy.
 test: $(READY) ## all tests
-	$(BIN)/python -m pytest -q --numprocesses logical --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -q --numprocesses 3 --dist loadfile
 
 test-fast: $(READY) ## the tests that start no cluster and train nothing
 	$(BIN)/python -m pytest -q -m 'not slow'

@@ -21,7 +21,7 @@ from workflows.cli import app
 TINY = {
     "plan": "--short-side 32",
     "build": "--short-side 32 --clips-per-shard 4 --cache cache",
-    "train": "--steps 2 --batch-size 2 --frames 16 --crop 32 --evaluate-every 0",
+    "train": "--steps 2 --batch-size 2 --frames 16 --crop 32 --evaluate-every 0 --loaders 0 --precision fp32",
     "evaluate": "--crop 32",
 }
 """What makes each command small; nothing else is changed but where videos come from."""

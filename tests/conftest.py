@@ -16,3 +16,8 @@ from videos import Videos
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Videos:
     """Tiny videos, each rendered once a session; tests read them and never write to them."""
     return Videos(tmp_path_factory.mktemp("videos"))
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes are named by their argument: what is packed holds the time, and every process must give a test one name."""
+    return argname if isinstance(val, bytes) else None

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal, TextIO
+from typing import Annotated, Any, TextIO
 
 import cyclopts
 from cyclopts import App, CycloptsError, Parameter
 
 from kinetics_pipeline.errors import UserError
-from workflows import dataset_commands
+from workflows import dataset_commands, model_commands
 from workflows.cluster import prepare
 from workflows.configs import BuildConfig, DemoConfig, PlanConfig
 from workflows.model_configs import EvaluateConfig, PaperConfig, PredictConfig, TrainConfig
@@ -172,104 +172,7 @@ def predict(video: str, /, *, config: PredictConfig | None = None) -> None:
 tools = App(name="tools", help="What is done with datasets and checkpoints that exist.", help_format="plaintext")
 app.command(tools)
 dataset_commands.register(app, tools)
-
-
-@tools.command(name="convert-checkpoint")
-def convert_checkpoint(source: Path, target: Path, /, *, labels: Path | None = None) -> None:
-    """Turn weights of any origin into a checkpoint of ours, or into safetensors.
-
-    Parameters
-    ----------
-    source
-        A checkpoint of ours, a public PyTorch port's, safetensors, or DeepMind's TensorFlow files.
-    target
-        A file to write: NAME.pt or NAME.safetensors.
-    labels
-        The classes of foreign weights, one a line, in their order; `evaluate` and `predict` need them.
-    """
-    from workflows.tools.convert_checkpoint import convert_checkpoint as job
-
-    job(source, target, labels)
-
-
-@tools.command
-def export(
-    output: str, /, *, format: Literal["mp4", "frames"], to: Path, split: str | None = None, kept: str | None = None
-) -> None:
-    """Write the clips as files that other programs train from, with mmaction2's and SlowFast's lists.
-
-    Parameters
-    ----------
-    output
-        The dataset.
-    format
-        mp4: a video for each clip; frames: a folder of JPEGs for each clip, as denseflow makes.
-    to
-        The folder to write to; what is there already is not made again.
-    split
-        Only this split.
-    kept
-        For mp4: what --keep-clips filled. Default: that of the last build, if it had one.
-    """
-    from workflows.tools.export import export as job
-
-    job(output, format, to, split, kept)
-
-
-@tools.command
-def features(
-    output: str,
-    /,
-    *,
-    to: Path,
-    rgb: Path | None = None,
-    flow: Path | None = None,
-    per: Literal["clip", "step"] = "clip",
-    split: str | None = None,
-    loaders: int = 1,
-) -> None:
-    """Write what the last layer of a trained I3D sees of each clip, as Parquet.
-
-    Parameters
-    ----------
-    output
-        The dataset.
-    to
-        The Parquet file to write.
-    rgb
-        A run folder or checkpoint of the RGB stream.
-    flow
-        A run folder or checkpoint of the flow stream.
-    per
-        A row a clip (the mean over time), or a row a step (eight frames).
-    split
-        Only this split.
-    loaders
-        Loading processes.
-    """
-    from workflows.tools.features import features as job
-
-    job(output, to, rgb, flow, per, split, loaders)
-
-
-@tools.command
-def filters(picture: Path, /, *, rgb: Path | None = None, flow: Path | None = None, flat: Path | None = None) -> None:
-    """Draw the first layer's filters over time, as Figure 4 of the paper does.
-
-    Parameters
-    ----------
-    picture
-        The PNG to write.
-    rgb
-        A run folder or weights of an RGB I3D.
-    flow
-        A run folder or weights of a flow I3D.
-    flat
-        Weights of a 2D Inception-V1 or torchvision's GoogLeNet.
-    """
-    from workflows.tools.filters import filters as job
-
-    job(picture, rgb, flow, flat)
+model_commands.register(tools)
 
 
 paper = App(name="paper", help="The tables of the I3D paper as commands.", help_format="plaintext")

@@ -1,9 +1,12 @@
-"""The commands about datasets that exist: verified, compared, mended, shown, cut down. Each imports its work late."""
+"""The commands about datasets that exist: verified, compared, mended, shown, cut down, handed on.
+
+Each imports its work late.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -169,6 +172,29 @@ def convert(
     job(source, output, layout, classes, split, clips, examples_per_class, clips_per_shard)
 
 
+def export(
+    output: str, /, *, format: Literal["mp4", "frames"], to: Path, split: str | None = None, kept: str | None = None
+) -> None:
+    """Write the clips as files that other programs train from, with mmaction2's and SlowFast's lists.
+
+    Parameters
+    ----------
+    output
+        The dataset.
+    format
+        mp4: a video for each clip; frames: a folder of JPEGs for each clip, as denseflow makes.
+    to
+        The folder to write to; what is there already is not made again.
+    split
+        Only this split.
+    kept
+        For mp4: what --keep-clips filled. Default: that of the last build, if it had one.
+    """
+    from workflows.tools.export import export as job
+
+    job(output, format, to, split, kept)
+
+
 def register(app: App, tools: App) -> None:
     """Adds the commands to the command line and to its `tools`."""
     app.command(verify)
@@ -178,3 +204,4 @@ def register(app: App, tools: App) -> None:
     tools.command(repair)
     tools.command(forget)
     tools.command(convert)
+    tools.command(export)

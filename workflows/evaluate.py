@@ -215,7 +215,6 @@ def _scores(predictions: Predictions, classes: Sequence[str], groups: dict[str, 
 
 def _write(file: Path, results: dict[str, Any]) -> None:
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, results)
     except OSError as error:
         raise UserError(f"--output is {file}, which cannot be written: {error.strerror}") from error

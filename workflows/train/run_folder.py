@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kinetics_pipeline.errors import JobFailed, UserError
+from models.weights.torch_files import write_whole
 
 GROWS = frozenset({"steps", "workers", "accumulate", "loaders", "checkpoint_every", "evaluate_every", "device", "run"})
 """Flags that may differ when a run goes on; workers x accumulate may not, for it makes the batch of a step."""
@@ -157,14 +156,5 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def write_json(path: Path, document: Any) -> None:
     """Writes whole or not at all: who reads meanwhile sees the old file."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(document, file, indent=1, ensure_ascii=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    text = json.dumps(document, indent=1, ensure_ascii=False)
+    write_whole(path, lambda file: file.write(text.encode()))

@@ -33,7 +33,7 @@ from workflows.train.group import Group
 from workflows.train.metrics import MetricsLog, SpeedMeter, main_score
 from workflows.train.run_folder import Ending, Reason
 from workflows.train.settings import Settings
-from workflows.train.validation import Stopped, validate, validate_actions, validation_clips
+from workflows.train.validation import Stopped, Validation, validation_clips
 from workflows.train.weights import initial_weights
 from workflows.trained import said_to_the_user
 
@@ -231,12 +231,12 @@ class _Session:
             self._precise_batch_norm()
         assert self.val is not None
         torch.backends.cudnn.benchmark = False  # clips of many lengths
-        how = (self.state, self.val, self.group, self._placed, self.config.loaders, self._stop_asked)
+        validation = Validation(self.state, self.val, self.group, self._placed, self.config.loaders, self._stop_asked)
         table = None
         if self.val.actions:
-            scores = validate_actions(*how)
+            scores = validation.action_scores()
         else:
-            found = validate(*how)
+            found = validation.predictions()
             scores = {"loss": cross_entropy(found), "top1": top_k(found, 1), "top5": top_k(found, 5)}
             table = confusion(found)
         torch.backends.cudnn.benchmark = True

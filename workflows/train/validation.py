@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -39,96 +40,87 @@ def validation_clips(settings: Settings) -> WholeClips:
     return clips
 
 
-def validate(
-    state: TrainingState,
-    clips: WholeClips,
-    group: Group,
-    placed: Callable[[Batch], Batch],
-    loaders: int,
-    stop_asked: Callable[[], bool],
-) -> Predictions:
-    """Predictions for all `clips`, the same in all ranks; `placed` makes a model's batch of a raw one.
+@dataclass(frozen=True)
+class Validation:
+    """Clips, and how the ranks look at them together.
 
-    Raises Diverged for logits that are not finite, and Stopped when `stop_asked` says so in any rank; all ranks raise.
+    What it finds is the same in all ranks. Raises Diverged for what is not finite, and Stopped when `stop_asked` says
+    so in any rank; all ranks raise.
     """
 
-    def look(batches: Iterable[Batch]) -> Predictions:
-        return evaluate(state.model, batches, group.device, state.precision)
+    state: TrainingState
+    clips: WholeClips
+    group: Group
+    placed: Callable[[Batch], Batch]
+    """Makes a model's batch of a raw one."""
+    loaders: int
+    stop_asked: Callable[[], bool]
 
-    found = _of_all_ranks(look, state, clips, group, placed, loaders, stop_asked)
-    return Predictions(
-        tuple(clip_id for share in found for clip_id in share.clip_ids),
-        np.concatenate([share.logits for share in found]),
-        np.concatenate([share.labels for share in found]),
-    )
+    def predictions(self) -> Predictions:
+        """For all clips."""
 
+        def look(batches: Iterable[Batch]) -> Predictions:
+            return evaluate(self.state.model, batches, self.group.device, self.state.precision)
 
-def validate_actions(
-    state: TrainingState,
-    clips: WholeClips,
-    group: Group,
-    placed: Callable[[Batch], Batch],
-    loaders: int,
-    stop_asked: Callable[[], bool],
-) -> dict[str, float]:
-    """`loss`, `classification_map` and `localisation_map` of videos with several actions; otherwise as `validate`."""
+        found = self._of_all_ranks(look)
+        return Predictions(
+            tuple(clip_id for share in found for clip_id in share.clip_ids),
+            np.concatenate([share.logits for share in found]),
+            np.concatenate([share.labels for share in found]),
+        )
 
-    @torch.no_grad()
-    def look(batches: Iterable[Batch]) -> tuple[ActionScores, list[float]]:
-        gathered, losses = ActionScores(), []
-        state.model.eval()
-        for batch in batches:
-            with state.precision.autocast(group.device):
-                inputs = [state.precision.place(x) for x in model_inputs(state.model, batch)]
-                logits = state.model(*inputs, every_frame=True).float()
-            targets = batch["targets"].to(group.device)
-            losses.append(float(action_loss(logits, targets)))
-            if not np.isfinite(losses[-1]):
-                raise Diverged(state.step, "a validation loss is not finite", None)
-            for of_video, truth in zip(logits, targets, strict=True):
-                gathered.add(of_video, truth)
-        return gathered, losses
+    def action_scores(self) -> dict[str, float]:
+        """`loss`, `classification_map` and `localisation_map` of videos with several actions."""
+        model, precision, device = self.state.model, self.state.precision, self.group.device
 
-    scores, losses = ActionScores(), list[float]()
-    for share, some in _of_all_ranks(look, state, clips, group, placed, loaders, stop_asked):
-        scores.extend(share)
-        losses += some
-    result = scores.result()
-    del result["videos"]
-    return {"loss": float(np.mean(losses)), **result}
+        @torch.no_grad()
+        def look(batches: Iterable[Batch]) -> tuple[ActionScores, list[float]]:
+            gathered, losses = ActionScores(), []
+            model.eval()
+            for batch in batches:
+                with precision.autocast(device):
+                    inputs = [precision.place(x) for x in model_inputs(model, batch)]
+                    logits = model(*inputs, every_frame=True).float()
+                targets = batch["targets"].to(device)
+                losses.append(float(action_loss(logits, targets)))
+                if not np.isfinite(losses[-1]):
+                    raise Diverged(self.state.step, "a validation loss is not finite", None)
+                for of_video, truth in zip(logits, targets, strict=True):
+                    gathered.add(of_video, truth)
+            return gathered, losses
 
+        scores, losses = ActionScores(), list[float]()
+        for share, some in self._of_all_ranks(look):
+            scores.extend(share)
+            losses += some
+        result = scores.result()
+        del result["videos"]
+        return {"loss": float(np.mean(losses)), **result}
 
-def _of_all_ranks(
-    look: Callable[[Iterable[Batch]], Share],
-    state: TrainingState,
-    clips: WholeClips,
-    group: Group,
-    placed: Callable[[Batch], Batch],
-    loaders: int,
-    stop_asked: Callable[[], bool],
-) -> list[Share]:
-    """What each rank that has clips found in its share of them."""
-    order = SameLength(clips, 1, group.rank, group.size)
-    mine, why = None, ""
+    def _of_all_ranks(self, look: Callable[[Iterable[Batch]], Share]) -> list[Share]:
+        """What each rank that has clips found in its share of them."""
+        group = self.group
+        order = SameLength(self.clips, 1, group.rank, group.size)
+        mine, why = None, ""
 
-    def batches() -> Iterator[Batch]:
-        for raw in plain_errors(loader(clips, order, loaders, group.device)):
-            if stop_asked():
-                raise Stopped
-            yield placed(raw)
+        def batches() -> Iterator[Batch]:
+            for raw in plain_errors(loader(self.clips, order, self.loaders, group.device)):
+                if self.stop_asked():
+                    raise Stopped
+                yield self.placed(raw)
 
-    try:
-        if len(order):
-            mine = look(batches())
-    except Stopped:
-        why = "stopped"
-    except Diverged:
-        why = "diverged"
-    # Ranks that end early say so here: nobody waits for one that is gone.
-    shares = group.all((mine, why))
-    ends = {why for _, why in shares}
-    if "diverged" in ends:
-        raise Diverged(state.step, "the validation's logits are not finite", state.last_checkpoint)
-    if "stopped" in ends:
-        raise Stopped
-    return [share for share, _ in shares if share is not None]
+        try:
+            if len(order):
+                mine = look(batches())
+        except Stopped:
+            why = "stopped"
+        except Diverged:
+            why = "diverged"
+        # Ranks that end early say so here: nobody waits for one that is gone.
+        shares = group.all((mine, why))
+        ends = {why for _, why in shares}
+        if "diverged" in ends:
+            raise Diverged(self.state.step, "the validation's logits are not finite", self.state.last_checkpoint)
+        if "stopped" in ends:
+            raise Stopped
+        return [share for share, _ in shares if share is not None]

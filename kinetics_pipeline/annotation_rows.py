@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from kinetics_pipeline import charades
 from kinetics_pipeline.annotation_files import Document
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.records import YOUTUBE_ID
 
 Line = int | str
 """A row's line in its file, from 1; of a JSON object the key; of a JSON list the number of the item, from 1."""
@@ -44,7 +45,6 @@ JSON_FIELDS = {"annotations", "segment"}.union(*COLUMNS.values())
 """An object with none of these names is none of a clip."""
 SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "bars"}
 """What other files have where these have commas."""
-YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 

@@ -41,6 +41,7 @@ HOPE: tuple[Outcome, ...] = (
 """
 
 VIDEO_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 SPLIT = re.compile(r"[a-z0-9_]+")
 
 

@@ -128,7 +128,7 @@ class BuildConfig(Selection):
     allow_access: Annotated[tuple[str, ...], Repeated] = ()
     """With cookies: also fetch `private`, `members_only` or `age_restricted` videos."""
     proxy: Annotated[tuple[str, ...], Repeated] = ()
-    """A proxy to fetch through; each is an egress of its own under the one rate."""
+    """A proxy to fetch through; each is an egress of its own, all under one --rate unless --egress says otherwise."""
     egress: Literal["shared", "per-node", "per-proxy"] = "shared"
     """Who has a --rate of its own: all together, every node (each has an address of its own), or every --proxy."""
     ytdlp_option: Annotated[tuple[str, ...], Repeated] = ()

@@ -170,10 +170,11 @@ def sing(video_id: str, options: SourceOptions) -> Finding:
     from kinetics_pipeline.sources.opener import Opener
     from kinetics_pipeline.sources.youtube import YouTube
 
-    if not re.fullmatch(r"[A-Za-z0-9_-]{11}", video_id):
+    youtube = YouTube(options)
+    if not youtube.could_have(video_id):
         raise UserError(f'--canary is "{video_id}"; allowed: a YouTube id, 11 of A-Z a-z 0-9 _ -')
     with Opener(options) as opener:
-        found = YouTube(options).extract(opener, video_id)
+        found = youtube.extract(opener, video_id)
     if not isinstance(found, Failure):
         side = min(found.get("width") or 0, found.get("height") or 0)
         return Finding("canary", "ok", f"YouTube gives {video_id} in {found['ext']}, short side {side}")

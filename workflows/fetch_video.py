@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from kinetics_pipeline.errors import JobFailed, UserError
-from kinetics_pipeline.records import Clip, clip_id
+from kinetics_pipeline.records import YOUTUBE_ID, Clip, clip_id
 from kinetics_pipeline.sources import parse_source
 from kinetics_pipeline.sources.base import Media, is_network
 from kinetics_pipeline.sources.child import KillableChild
 from kinetics_pipeline.sources.options import SourceOptions
 
 YOUTUBE_HOSTS = frozenset({"youtube.com", "www.youtube.com", "m.youtube.com", "music.youtube.com", "youtu.be"})
-YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 TIME_LIMIT = 900.0
 """Seconds of a download."""
 

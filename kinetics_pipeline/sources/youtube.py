@@ -4,13 +4,12 @@ need (`one_format`). The pictures come alone; the sound (`sound`) is fetched whe
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from kinetics_pipeline.records import Clip
+from kinetics_pipeline.records import YOUTUBE_ID, Clip
 from kinetics_pipeline.sources import sound
 from kinetics_pipeline.sources.base import Download, Failure, Media, is_signal
 from kinetics_pipeline.sources.one_format import OneFormat
@@ -31,7 +30,7 @@ class YouTube:
 
     def could_have(self, video_id: str) -> bool:
         """Whether it is an id as YouTube gives them; for another nobody is asked."""
-        return re.fullmatch(r"[A-Za-z0-9_-]{11}", video_id) is not None
+        return YOUTUBE_ID.fullmatch(video_id) is not None
 
     def download(self, video_id: str, clips: Sequence[Clip], folder: Path) -> Download:
         from kinetics_pipeline.sources.opener import shared_opener

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import glob
 import json
 import os
 import subprocess
@@ -89,7 +91,8 @@ class Build:
 
     def spooled(self) -> dict[str, Path]:
         """The clips that are finished and not committed, by clip_id."""
-        return {path.name[: -len(".00000000.clip")]: path for path in self.cache.glob("*/spool/*.clip")}
+        found = map(Path, glob.glob(f"{self.cache}/*/spool/*.clip"))  # unlike pathlib's, lets folders vanish meanwhile
+        return {path.name[: -len(".00000000.clip")]: path for path in found}
 
     def markers(self) -> list[Path]:
         return sorted((self.output / "shards").glob("*.json"))
@@ -148,3 +151,13 @@ def wait_for(event: Callable[[], bool], process: subprocess.Popen[str], seconds:
 def asked_videos(server: FileServer) -> list[str]:
     """The videos whose files were asked for, once for each request."""
     return [request.video_id for request in server.media() if request.video_id]
+
+
+def texts_in(*folders: Path) -> str:
+    """Names and bytes of every file below `folders`. Files and folders may come and go meanwhile (`rglob` may not)."""
+    found = ""
+    for folder, _, names in (step for top in folders for step in os.walk(top)):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                found += f"{name}\n{(Path(folder) / name).read_bytes().decode('latin1')}"
+    return found

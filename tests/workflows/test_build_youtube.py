@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from building import Build, Pile, wait_for
+from building import Build, Pile, texts_in, wait_for
 from fake_youtube import FakeYouTube, Faults, Rendition, Video
 from fake_youtube.media import render_indexed
 from youtube_builds import SMALL, asked_for, ended, ids, outcomes, players, through
@@ -48,12 +48,6 @@ def status_of(build: Build, capsys: pytest.CaptureFixture[str]) -> tuple[dict, s
     document = json.loads(capsys.readouterr().out)
     assert cli(["status", str(build.output)]) == 0
     return document, capsys.readouterr().out
-
-
-def texts_in(*folders: Path) -> str:
-    return "".join(
-        path.read_bytes().decode("latin1") for folder in folders for path in folder.rglob("*") if path.is_file()
-    )
 
 
 def let_go_on(build: Build) -> None:

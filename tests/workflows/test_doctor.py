@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import socket
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from fake_youtube.media import render_indexed
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.sources.options import SourceOptions
 from workflows.cli import run
-from workflows.doctor import OLD, how_old, sing
+from workflows.doctor import FLOOR, OLD, how_old, sing
 
 ID = "canarybird1"
 
@@ -133,3 +134,8 @@ def test_a_canary_without_a_network_is_one_line(
 def test_what_is_no_id_is_no_canary() -> None:
     with pytest.raises(UserError, match=r'--canary is "\.\./etc"'):
         sing("../etc", SourceOptions())
+
+
+def test_the_oldest_yt_dlp_that_is_not_warned_of_is_the_oldest_that_is_installed():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    assert f"yt-dlp>={'.'.join(map(str, FLOOR))}" in project["project"]["dependencies"]

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from building import Build, Pile
+from building import Build, Pile, texts_in
 from fake_youtube import FakeYouTube, Faults, FileServer, Rendition, Video
 from fake_youtube.media import render_indexed
 
@@ -17,17 +17,6 @@ pytestmark = pytest.mark.slow
 
 SECRET = "Sesame0pen"
 NAMES = ("okokokok001", "okokokok002", "badbadbad01")
-
-
-def texts_in(*folders: Path) -> str:
-    found = ""
-    for folder in folders:
-        for path in folder.rglob("*"):
-            try:
-                found += f"{path.name}\n{path.read_bytes().decode('latin1')}" if path.is_file() else ""
-            except FileNotFoundError:
-                continue
-    return found
 
 
 def test_no_secret_is_found_again_while_building_after_a_refusal_and_when_done(

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from kinetics_pipeline.errors import JobFailed
 from kinetics_pipeline.loading.copies import Copies, CopyAhead
+from kinetics_pipeline.loading.plain_rows import PlainRows
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.shards import codec
 from kinetics_pipeline.shards.payload import CorruptRow, Images, stored_images
@@ -67,7 +68,7 @@ class ShardReader:
 
     def _reset(self) -> None:
         self._process = os.getpid()
-        self._open: OrderedDict[str, Any] = OrderedDict()
+        self._open: OrderedDict[str, tuple[Any, PlainRows | None]] = OrderedDict()
         self._checked: set[tuple[str, int, int, str]] = set()
         self._copies: Copies | None = None
         self._ahead: tuple[str, ...] = ()
@@ -95,7 +96,12 @@ class ShardReader:
         if self._process != os.getpid():
             self._reset()  # forked: a handle's file position is shared with the parent
         try:
-            rows = self._rows(place, chunks, streams)
+            handle, plain = self._handle(place.shard)
+            if plain is not None:
+                images = self._plain_images(plain, place, chunks, streams)
+                if images is not None:
+                    return images
+            rows = self._rows(handle, place, chunks, streams)
             if len(rows) != len(chunks):
                 raise CorruptRow(f"{len(rows)} rows where {len(chunks)} were asked")
         except FileNotFoundError:
@@ -126,9 +132,27 @@ class ShardReader:
     def _name(self, shard: str) -> str:
         return f"{self._store.uri}/{data_name(shard, self._layout)}"
 
-    def _checked_images(self, place: Place, chunk: int, batch: pa.RecordBatch, row: int, stream: str) -> Images:
+    def _count(self, place: Place, chunk: int) -> int:
+        """Images of a chunk."""
         length = self._recipe.chunk_length
-        size = (min(length, place.frames - chunk * length), place.height, place.width)
+        return min(length, place.frames - chunk * length)
+
+    def _plain_images(
+        self, plain: PlainRows, place: Place, chunks: Sequence[int], streams: Sequence[str]
+    ) -> dict[str, list[Images]] | None:
+        """What `images` gives; None where a row is not plain, or not as it should be: Arrow tells how."""
+        found: dict[str, list[Images]] = {stream: [] for stream in streams}
+        for chunk in chunks:
+            said = (place.clip_id, chunk, place.label)
+            images = plain.images(place.first_row + chunk, said, self._count(place, chunk), streams)
+            if images is None:
+                return None
+            for stream in streams:
+                found[stream].append(images[stream])
+        return found
+
+    def _checked_images(self, place: Place, chunk: int, batch: pa.RecordBatch, row: int, stream: str) -> Images:
+        size = (self._count(place, chunk), place.height, place.width)
         images = stored_images(batch.column(stream), row, stream, self._layout, size)
         key = (place.shard, place.position, chunk, stream)
         if key not in self._checked:
@@ -141,8 +165,7 @@ class ShardReader:
                 self._checked.add(key)
         return images
 
-    def _rows(self, place: Place, chunks: Sequence[int], streams: Sequence[str]) -> list[_Row]:
-        handle = self._handle(place.shard)
+    def _rows(self, handle: Any, place: Place, chunks: Sequence[int], streams: Sequence[str]) -> list[_Row]:
         if self._layout == "array":
             clip = handle.get_batch(place.position)
             clip.validate(full=True)  # offsets that lead out of the file would end the process
@@ -156,7 +179,8 @@ class ShardReader:
         )
         return [(batch, row, said) for batch in table.to_batches() for row, said in enumerate(_said(batch))]
 
-    def _handle(self, shard: str) -> Any:
+    def _handle(self, shard: str) -> tuple[Any, PlainRows | None]:
+        """The open shard, and the same for its plain rows where it has them."""
         if shard in self._open:
             self._open.move_to_end(shard)
             return self._open[shard]
@@ -171,10 +195,13 @@ class ShardReader:
             schema = handle.schema_arrow
         if not schema.equals(row_schema(self._layout)):
             raise CorruptRow("its columns are not those of a shard")
-        self._open[shard] = handle
+        plain = None
+        if local is not None and self._layout == "parquet":
+            plain = PlainRows(local, handle.metadata, schema)
+        self._open[shard] = handle, plain
         if len(self._open) > _OPEN:
             self._open.popitem(last=False)
-        return handle
+        return self._open[shard]
 
 
 def _said(batch: pa.RecordBatch) -> list[tuple[Any, ...]]:

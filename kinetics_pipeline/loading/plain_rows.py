@@ -1,0 +1,85 @@
+"""Rows of a local Parquet shard, read where they lie: Arrow copies the images more than once, and takes as long again
+to find them.
+
+Only what is just as `shards.writer` leaves it is read here: a row group of one row, each of its columns one page of
+plain values (Parquet's specification, "Encodings"), nothing compressed, the images as long and as many as the row's
+CRC says. Whatever is not is Arrow's to read, and to complain of.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from kinetics_pipeline.shards import codec
+
+_MOST_HEADER = 256
+"""Bytes of a page before its values: its header, and the levels of as many images as a row may hold."""
+
+
+class PlainRows:
+    """An open shard. `footer` is its own, and `schema` a shard's (`schema.row_schema`)."""
+
+    def __init__(self, path: Path, footer: pq.FileMetaData, schema: pa.Schema) -> None:
+        self._footer, self._number = footer, {name: number for number, name in enumerate(schema.names)}
+        self._file = os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._file)
+        self._size = os.fstat(self._file).st_size
+        self._header = 0
+
+    def images(
+        self, row: int, said: tuple[str, int, int], count: int, streams: Sequence[str]
+    ) -> dict[str, list[NDArray[np.uint8]]] | None:
+        """The `count` images of each stream in a row that says of itself `said` (clip_id, chunk, label); None when
+        anything in it is not as expected."""
+        if row >= self._footer.num_row_groups:
+            return None
+        columns = self._footer.row_group(row)
+        clip_id, chunk, label = said
+        name = clip_id.encode()
+        expected = {"clip_id": _integer(len(name)) + name, "chunk": _integer(chunk), "label": _integer(label)}
+        if not all(self._page(columns, column).endswith(value) for column, value in expected.items()):
+            return None
+        found = {}
+        for stream in streams:
+            images = self._list(self._page(columns, stream), count)
+            if images is None:
+                return None
+            crc = codec.crc_of_images(images).to_bytes(4, "little")
+            if not self._page(columns, f"crc_{stream}").endswith(crc):
+                return None
+            found[stream] = images
+        return found
+
+    def _page(self, columns: pq.RowGroupMetaData, name: str) -> bytes:
+        about = columns.column(self._number[name])
+        begin, size = about.data_page_offset, about.total_compressed_size
+        return os.pread(self._file, size, begin) if 0 <= begin <= begin + size <= self._size else b""
+
+    def _list(self, page: bytes, count: int) -> list[NDArray[np.uint8]] | None:
+        """The `count` values at the end of a page. How long its header is, is known when they end where it ends."""
+        for first in (self._header, *range(min(_MOST_HEADER, len(page)))):
+            at, ends = first, []
+            for _ in range(count):
+                at += 4 + int.from_bytes(page[at : at + 4], "little")
+                if at > len(page):
+                    break
+                ends.append(at)
+            if len(ends) == count and at == len(page):
+                self._header = first
+                values = np.frombuffer(page, np.uint8)
+                return [values[begin + 4 : end] for begin, end in itertools.pairwise((first, *ends))]
+        return None
+
+
+def _integer(value: int) -> bytes:
+    """As Parquet has an INT32."""
+    return value.to_bytes(4, "little", signed=True)

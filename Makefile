@@ -25,7 +25,7 @@ demo: $(READY) ## the whole story on small rendered videos, without internet
 # Most of the time goes into waiting for clusters and encoders, so that three processes, each with tests of
 # other files, keep two cores busy.
 test: $(READY) ## all tests
-	$(BIN)/python -m pytest -q --numprocesses 3 --dist loadfile
+	$(BIN)/python -m pytest -q --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(READY) ## the tests that start no cluster and train nothing
 	$(BIN)/python -m pytest -q -m 'not slow'

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
+
+# Several processes test side by side: threads of their own beside them would only spin. Before torch is loaded.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 sys.path.insert(0, str(Path(__file__).parent))  # so that tests import their own helpers: `from videos import render`
 
@@ -16,6 +21,21 @@ from videos import Videos
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Videos:
     """Tiny videos, each rendered once a session; tests read them and never write to them."""
     return Videos(tmp_path_factory.mktemp("videos"))
+
+
+LONGEST_FIRST = (
+    *("test_readme.py", "test_build_youtube.py", "test_train_ray.py", "test_build.py", "test_cluster.py"),
+    *("test_campaign.py", "test_campaign_refusal.py", "test_five_models.py", "test_paper.py", "test_build_disk.py"),
+    *("test_keep_and_export.py", "test_acquire_benchmark.py", "test_charades.py", "test_secrets.py"),
+    *("test_checkpoint_tools.py", "test_transfer.py", "test_per_node.py", "test_build_tars.py"),
+)
+"""Files that take longest, so that no process is left with one of them when the others have nothing more to do. The
+first three compute no flow: its kernels are then compiled once, while a single process needs them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

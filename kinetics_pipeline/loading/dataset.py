@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, replace
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -150,8 +152,16 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
     def _shards(self) -> pa.DictionaryArray:
         return self.index["shard"].combine_chunks().dictionary_encode()
 
+    @cached_property
+    def _columns(self) -> dict[str, pa.Array]:
+        """Of `index`, for `_clip`: a table goes to a value by way of three objects."""
+        return {name: self.index[name].combine_chunks() for name in _OF_CLIP}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_columns"}
+
     def _clip(self, row: int) -> dict[str, Any]:
-        return {name: self.index[name][row].as_py() for name in _OF_CLIP}
+        return {name: column[row].as_py() for name, column in self._columns.items()}
 
     def frames_of(self, row: int, numbers: NDArray[np.int64]) -> tuple[NDArray[np.uint8], int]:
         """The stored values, uint8 [C, T, H, W], of some frames of the clip in a row of `index`, and its class number.
@@ -249,20 +259,22 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
     def _read(self, clip: dict[str, Any], snippet: Snippet, out: dict[StoredStream, NDArray[np.uint8]]) -> None:
         """Fills `out`, uint8 [C, T, H, W] of each stream, with the snippet's crop."""
         length = self.recipe.chunk_length
-        chunks = np.unique(snippet.frames // length).tolist()
+        frames, first, again = snippet.frames, np.arange(len(snippet.frames)), None
+        if (frames[1:] <= frames[:-1]).any():  # looped
+            frames, first, again = np.unique(frames, return_index=True, return_inverse=True)
+        chunk_of = frames // length
+        begins = [0, *(np.flatnonzero(chunk_of[1:] != chunk_of[:-1]) + 1).tolist()]
+        chunks = chunk_of[begins].tolist()
+        parts = [slice(begin, end) for begin, end in pairwise([*begins, len(frames)])]
         place = _place(clip)
         images = self._reader.images(place, chunks, self._streams)
-        frames, first, again = snippet.frames, np.arange(len(snippet.frames)), None
-        if (np.diff(frames) < 1).any():  # looped
-            frames, first, again = np.unique(frames, return_index=True, return_inverse=True)
         for stream, values in out.items():
             size = [clip["height"], clip["width"]]
             whole = self._blocks.empty([*size, 3] if stream == "rgb" else [2, *size]).values.numpy()
             decoder = Decoder(stream, whole, snippet)
-            for chunk, stored in zip(chunks, images[stream], strict=True):
-                here = frames // length == chunk
+            for chunk, stored, part in zip(chunks, images[stream], parts, strict=True):
                 try:
-                    decoder.fill(values, first[here], stored, frames[here] - chunk * length)
+                    decoder.fill(values, first[part], stored, frames[part] - chunk * length)
                 except (IndexError, ValueError) as e:
                     raise self._reader.damaged(place, chunk, f"{stream}: {e}") from e
             if again is not None:

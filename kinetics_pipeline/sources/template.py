@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.records import Clip
 from kinetics_pipeline.redaction import without_secrets
-from kinetics_pipeline.sources.addresses import PrivateAddress, is_public, literal_address, public_addresses_only
+from kinetics_pipeline.sources.addresses import is_public, literal_address, public_addresses_only
 from kinetics_pipeline.sources.base import Download, Failure, Media
 from kinetics_pipeline.sources.options import SourceOptions
 from kinetics_pipeline.sources.pieces import Piece, at_hand, locked, pieces
-from kinetics_pipeline.sources.refusals import from_status
 
 if TYPE_CHECKING:
     from kinetics_pipeline.sources.opener import Opener
@@ -118,23 +117,12 @@ class UrlTemplate:
         )
 
     def _fetch(self, opener: Opener, remote: Remote, piece: Piece) -> Media | Failure:
-        from yt_dlp.networking.exceptions import RequestError
-
         from kinetics_pipeline.sources import transfer
 
         try:
             return transfer.fetch(opener, remote, piece).media()
-        except transfer.Refused as refused:
-            return from_status(refused.status, refused.wait, "mirror")
-        except transfer.NotMedia:
-            # Not `not_found`: a page for maintenance or a portal's login looks the same, and that is not final.
-            return Failure("network", "the server sent a web page instead of a video")
-        except transfer.TooLarge as error:
-            return Failure("no_format", str(error))
-        except (transfer.Broken, PrivateAddress) as error:
-            return Failure("network", str(error))
-        except RequestError as error:
-            return Failure("network", f"the request failed ({type(error).__name__})")
+        except transfer.FAILURES as error:
+            return transfer.failure(error, "mirror")
 
     @contextmanager
     def _guarded(self, opener: Opener) -> Iterator[None]:

@@ -15,10 +15,13 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 from yt_dlp.networking.common import Request, Response
-from yt_dlp.networking.exceptions import HTTPError, TransportError
+from yt_dlp.networking.exceptions import HTTPError, RequestError, TransportError
 
+from kinetics_pipeline.sources.addresses import PrivateAddress
+from kinetics_pipeline.sources.base import Failure
 from kinetics_pipeline.sources.opener import BLOCK, Opener
 from kinetics_pipeline.sources.pieces import Piece
+from kinetics_pipeline.sources.refusals import from_status
 from kinetics_pipeline.sources.room import take
 
 
@@ -48,6 +51,24 @@ class RangesRefused(Exception):
 
 class Changed(Exception):
     """The remote file is another than the one whose first bytes are at hand."""
+
+
+FAILURES = (Refused, NotMedia, TooLarge, Broken, PrivateAddress, RequestError)
+"""What `fetch` raises that is a `failure`; RangesRefused and Changed say how to go on."""
+
+
+def failure(error: Exception, whose: str) -> Failure:
+    """What one of `FAILURES` means. `whose`: the server, as of `from_status`."""
+    server = "the media server" if whose == "youtube" else "the server"
+    if isinstance(error, Refused):
+        return from_status(error.status, error.wait, whose)
+    if isinstance(error, NotMedia):
+        # Not `not_found`: a page for maintenance or a portal's login looks the same, and that is not final.
+        return Failure("network", f"{server} sent a web page instead of a video")
+    if isinstance(error, TooLarge):
+        return Failure("no_format", str(error))
+    said = f"the request failed ({type(error).__name__})" if isinstance(error, RequestError) else str(error)
+    return Failure("network", f"media: {said}" if whose == "youtube" else said)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from kinetics_pipeline.records import Clip
 from kinetics_pipeline.sources.base import Failure, Media
 from kinetics_pipeline.sources.pieces import MARGIN, Piece, pieces
-from kinetics_pipeline.sources.refusals import from_extraction, from_status
+from kinetics_pipeline.sources.refusals import from_extraction
 from kinetics_pipeline.sources.sections import HEAD, Index, Span, read_index, spans
 
 if TYPE_CHECKING:
@@ -56,7 +56,6 @@ class OneFormat:
 
     def run(self) -> Failure | None:
         """Fills `media`; says why clips are missing."""
-        from yt_dlp.networking.exceptions import RequestError
         from yt_dlp.utils import YoutubeDLError
 
         from kinetics_pipeline.sources import transfer
@@ -79,16 +78,8 @@ class OneFormat:
             except (transfer.RangesRefused, transfer.Changed):
                 self._discard()
                 return self._fetch_whole(remote)
-        except transfer.Refused as refused:
-            return from_status(refused.status, refused.wait, "youtube")
-        except transfer.NotMedia:
-            return Failure("network", "the media server sent a web page instead of a video")
-        except transfer.TooLarge as error:
-            return Failure("no_format", str(error))
-        except transfer.Broken as error:
-            return Failure("network", f"media: {error}")
-        except RequestError as error:
-            return Failure("network", f"media: the request failed ({type(error).__name__})")
+        except transfer.FAILURES as error:
+            return transfer.failure(error, "youtube")
         except YoutubeDLError as error:
             return from_extraction(error, self.opener.warnings)
 
@@ -117,7 +108,7 @@ class OneFormat:
             self.whole = self._bring(remote, self.whole, until)
             if self.whole.is_whole:
                 return None
-            found = read_index(self.whole.part.read_bytes()[: max(until, HEAD)])
+            found = read_index(_beginning(self.whole.part, max(until, HEAD)))
             if not isinstance(found, int):
                 break
             if found <= until:
@@ -130,7 +121,7 @@ class OneFormat:
         return found if covers and found.stop <= (self.whole.total or found.stop) else None
 
     def _fetch_sections(self, remote: Remote, index: Index, wanted: Sequence[Span]) -> Failure | None:
-        head = self.whole.part.read_bytes()[: index.head]
+        head = _beginning(self.whole.part, index.head)
         for span in wanted:
             piece = self._section(index, span)
             if piece.have < len(head):
@@ -218,6 +209,12 @@ class OneFormat:
                 piece.discard()
         self.media = {}
         self.whole = replace(self.whole, total=None, validator=None)
+
+
+def _beginning(path: Path, count: int) -> bytes:
+    """The first bytes of a file that may have gigabytes."""
+    with path.open("rb") as file:
+        return file.read(count)
 
 
 def _plain(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from kinetics_pipeline.sources.base import EgressSignal
 
@@ -13,8 +13,14 @@ COOL_DOWN: Mapping[str, float] = MappingProxyType({"throttled": 3600.0, "bot_che
 """Seconds an egress rests after a refusal that means the address. YouTube's session limits end after about an hour
 (yt-dlp's wiki, "Extractors"). Each further refusal in a row doubles it."""
 LONGEST_COOL_DOWN = 86400.0
+MOST_DOUBLINGS = 32
+"""Beyond the longest rest from any cool-down; a row of refusals may be longer than a float is large."""
 JITTER = 0.2
 """Largest share by which the time between two requests is lengthened; it is never shortened."""
+
+
+Sharing = Literal["shared", "per-node", "per-proxy"]
+"""Who has a rate of its own: all egresses together, every node, or every proxy."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ def paused(
     """
     if now < egress.paused_until:
         return egress
-    rest = wait if wait is not None else min(LONGEST_COOL_DOWN, cool_down[signal] * 2**egress.refusals)
+    rest = wait if wait is not None else cool_down[signal] * 2 ** min(egress.refusals, MOST_DOUBLINGS)
     until = now + min(LONGEST_COOL_DOWN, max(1.0, rest))
     return replace(egress, paused_until=until, reason=signal, refusals=egress.refusals + 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -13,8 +14,9 @@ from urllib.parse import urlsplit
 
 from cyclopts import Parameter
 
+from kinetics_pipeline.egress import Sharing
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.recipe import Interpolation, Layout
+from kinetics_pipeline.recipe import FlowMethod, Interpolation, Layout
 from kinetics_pipeline.redaction import WITHHELD, without_secrets
 from kinetics_pipeline.sources.options import PASSED_OPTIONS, SECRET_OPTIONS
 
@@ -38,6 +40,8 @@ def positive_duration(type_: Any, tokens: Sequence[Any]) -> float:
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[(match[2] or "s").lower()]
 
 
+MOST_A_CORE = 8
+"""Processes. More of them only wait for each other, each with its gigabyte of memory."""
 Repeated = Parameter(negative=(), show_default=lambda values: ", ".join(values) or None)
 """A flag that may be given several times; its values are never cut at commas."""
 Size = Annotated[int, Parameter(converter=positive_size)]
@@ -75,7 +79,7 @@ class Selection:
     """Pixels of the shorter side."""
     interpolation: Interpolation = "bilinear"
     """How frames are resized."""
-    flow: Literal["tvl1", "none"] = "tvl1"
+    flow: FlowMethod = "tvl1"
     """Optical flow."""
     flow_backend: Literal["auto", "cpu", "cuda", "torch", "opencv"] = "auto"
     """What computes it; resolved once a dataset."""
@@ -129,7 +133,7 @@ class BuildConfig(Selection):
     """With cookies: also fetch `private`, `members_only` or `age_restricted` videos."""
     proxy: Annotated[tuple[str, ...], Repeated] = ()
     """A proxy to fetch through; each is an egress of its own, all under one --rate unless --egress says otherwise."""
-    egress: Literal["shared", "per-node", "per-proxy"] = "shared"
+    egress: Sharing = "shared"
     """Who has a --rate of its own: all together, every node (each has an address of its own), or every --proxy."""
     ytdlp_option: Annotated[tuple[str, ...], Repeated] = ()
     """KEY=JSON, handed to yt-dlp as it is."""
@@ -140,7 +144,8 @@ class BuildConfig(Selection):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require("--cpus", self.cpus, self.cpus is None or self.cpus >= 1, "1 or more")
+        most = most_processes()
+        require("--cpus", self.cpus, self.cpus is None or 1 <= self.cpus <= most, f"1 to {most} on this machine")
         if self.egress == "per-proxy" and not self.proxy:
             raise UserError("--egress is per-proxy and no --proxy is given; allowed then: shared, per-node")
         for proxy in self.proxy:
@@ -181,6 +186,16 @@ def require(flag: str, value: Any, right: bool, allowed: str) -> None:
     """Raises UserError that names flag, value and what is allowed."""
     if not right:
         raise UserError(f'{flag} is "{value}"; allowed: {allowed}')
+
+
+def most_processes() -> int:
+    """On this machine."""
+    return MOST_A_CORE * (os.cpu_count() or 1)
+
+
+def require_loaders(loaders: int) -> None:
+    """Raises UserError for fewer loading processes than none, and for more than this machine can feed."""
+    require("--loaders", loaders, 0 <= loaders <= most_processes(), f"0 to {most_processes()} on this machine")
 
 
 def comma_separated(values: Sequence[str]) -> tuple[str, ...]:

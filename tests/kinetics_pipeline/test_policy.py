@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kinetics_pipeline.breaker import VIDEOS, burst
-from kinetics_pipeline.egress import COOL_DOWN, JITTER, Egress, answered, cool_downs, granted, paused
+from kinetics_pipeline.egress import COOL_DOWN, JITTER, LONGEST_COOL_DOWN, Egress, answered, cool_downs, granted, paused
 from kinetics_pipeline.policy import POLICY, Done, Event, Try, decide
 from kinetics_pipeline.records import NEEDS_ACCESS, OUTCOMES, RETRYABLE, most_hopeful
 from kinetics_pipeline.sources.refusals import EXTRACTION, MEDIA_REFUSED, NOT_YET
@@ -131,6 +131,14 @@ def test_refusals_of_requests_that_were_under_way_count_once() -> None:
     once = paused(Egress(), 0.0, "bot_check")
     assert paused(paused(once, 1.0, "bot_check"), 2.0, "throttled") == once
     assert once.paused_until == COOL_DOWN["bot_check"]
+
+
+def test_no_row_of_refusals_is_too_long() -> None:
+    egress, now = Egress(), 0.0
+    for _ in range(1100):  # as a server makes of one Retry-After a second
+        egress = paused(egress, now, "throttled", 1.0)
+        now = egress.paused_until
+    assert paused(egress, now, "throttled").paused_until == now + LONGEST_COOL_DOWN
 
 
 def test_an_answer_ends_a_row_of_refusals() -> None:

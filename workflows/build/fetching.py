@@ -15,12 +15,12 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import ray
 
 from kinetics_pipeline.breaker import VIDEOS, burst, is_doubtful, tail
-from kinetics_pipeline.egress import COOL_DOWN, Egress, answered, cool_downs, granted, paused
+from kinetics_pipeline.egress import COOL_DOWN, Egress, Sharing, answered, cool_downs, granted, paused
 from kinetics_pipeline.records import Clip, Outcome
 from kinetics_pipeline.shards.storage import Store
 from kinetics_pipeline.sources.base import Download, EgressSignal, LocalSource, NetworkSource, is_network, is_signal
@@ -104,7 +104,7 @@ class Fetching:
         *,
         rate: float,
         proxies: Sequence[str] = (),
-        egress: Literal["shared", "per-node", "per-proxy"] = "shared",
+        egress: Sharing = "shared",
         slots: int = 4,
         time_limit: float = 1800.0,
         cool_down: float = COOL_DOWN["bot_check"],

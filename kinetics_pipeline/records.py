@@ -42,6 +42,9 @@ HOPE: tuple[Outcome, ...] = (
 
 VIDEO_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
+_TIME = r"\d{6,}(?:\.\d{3})?"
+CLIP_ID = re.compile(rf"(?P<video>{VIDEO_ID.pattern}?)(?:_{_TIME}_{_TIME})?")
+"""As `clip_id` makes it; a video's own id may end as if it had times, and then it is taken for a clip of another."""
 SPLIT = re.compile(r"[a-z0-9_]+")
 
 

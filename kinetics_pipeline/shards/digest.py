@@ -1,4 +1,4 @@
-"""Files of the project's own that end with the SHA-256 of what comes before: a changed bit is never read."""
+"""SHA-256 of files, and files of the project's own that end with it: a changed bit is never read."""
 
 from __future__ import annotations
 
@@ -18,6 +18,12 @@ def append_digest(path: Path) -> None:
     with path.open("r+b") as file:
         digest = hashlib.file_digest(file, "sha256").digest()
         file.write(digest)
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a local file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def without_digest(data: bytes) -> memoryview | None:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import struct
 import uuid
 import zlib
 from pathlib import Path
 
-from kinetics_pipeline.records import VIDEO_ID, Record
+from kinetics_pipeline.records import CLIP_ID, Record
 from kinetics_pipeline.shards.storage import sync_folder
 
 _MAGIC = b"kpspool1"
 _HEADER = struct.Struct("<8sII")
 """Magic, CRC-32 of all that follows, bytes of the record; then the record as JSON, then the payload."""
-_CLIP_ID = re.compile(VIDEO_ID.pattern + r"(_\d{6,}(\.\d{3})?_\d{6,}(\.\d{3})?)?")
 
 
 class Spool:
@@ -75,7 +73,7 @@ class Spool:
 
     def path(self, clip_id: str) -> Path:
         """Where the file of a clip lies, whether it is there or not. Raises ValueError for what is no clip id."""
-        if not _CLIP_ID.fullmatch(clip_id):
+        if not CLIP_ID.fullmatch(clip_id):
             raise ValueError(f"{clip_id!r} is no clip id")
         # YouTube's ids differ by case alone, and some file systems do not: the CRC keeps their files apart.
         return self.folder / f"{clip_id}.{zlib.crc32(clip_id.encode()):08x}.clip"

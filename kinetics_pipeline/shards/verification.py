@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import multiprocessing
 import os
@@ -19,13 +18,13 @@ from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.plan import Plan
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.shards.catalogue import TOMBSTONES, Dataset, plan_copy, plan_file, plan_name
+from kinetics_pipeline.shards.digest import sha256_of
 from kinetics_pipeline.shards.markers import NEXT, Marker, parse_marker, parse_tombstone
 from kinetics_pipeline.shards.payload import CorruptRow, check_rows, shape_of
 from kinetics_pipeline.shards.schema import recipe_of_footer, row_schema
 from kinetics_pipeline.shards.storage import at_hand
 from kinetics_pipeline.shards.writer import data_name, marker_name, opened, read_footer, require_rows
 
-_BLOCK = 1 << 20
 _PORTION = 64
 """Shards handed out for each process at a time: few answers pile up, and one that dies takes few along."""
 _WORTH_PROCESSES = 256 << 20
@@ -248,7 +247,7 @@ def _against_marker(
 ) -> list[Fault]:
     layout, shard = dataset.recipe.layout, marker.shard
     faults = []
-    if (found := _sha256(path)) != marker.sha256:
+    if (found := sha256_of(path)) != marker.sha256:
         faults.append(
             Fault(file, f"its SHA-256 is {found[:16]}..., the marker says {str(marker.sha256)[:16]}...", shard)
         )
@@ -293,14 +292,6 @@ def _require_shape(rows: Any, entry: Mapping[str, Any], dataset: Dataset) -> Non
     for name, value in said.items():
         if getattr(shape, name) != value:
             raise CorruptRow(f"its rows say {name} {getattr(shape, name)}, the marker {value}")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as data:
-        while block := data.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _without(text: str, file: str, entry: Mapping[str, Any] | None) -> str:

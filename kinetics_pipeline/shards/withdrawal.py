@@ -8,7 +8,6 @@ the new file takes the old one's name, the marker turns back. Whoever is killed 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -17,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from kinetics_pipeline.errors import JobFailed, UserError
+from kinetics_pipeline.records import CLIP_ID
 from kinetics_pipeline.shards.catalogue import TOMBSTONES, Dataset
+from kinetics_pipeline.shards.digest import sha256_of
 from kinetics_pipeline.shards.fingerprint import fingerprint
 from kinetics_pipeline.shards.markers import NEXT, Marker, Tombstone, as_told, reason_of, sealed
 from kinetics_pipeline.shards.payload import CorruptRow
@@ -93,8 +94,9 @@ def remove_kept(kept: Store, withdrawn: Mapping[str, str], clips: Collection[str
     removed = 0
     for name, _ in kept.list():
         stem = name.rpartition("/")[2].removesuffix(".mp4")
-        video = stem.rsplit("_", 2)[0] if stem.count("_") >= 2 else stem
-        if name.endswith(".mp4") and (stem in withdrawn or video in withdrawn or stem in clips):
+        if not name.endswith(".mp4") or (clip := CLIP_ID.fullmatch(stem)) is None:
+            continue
+        if stem in withdrawn or clip["video"] in withdrawn or stem in clips:
             kept.delete(name)
             removed += 1
     return removed
@@ -127,8 +129,7 @@ def _rewrite(dataset: Dataset, marker: Marker, withdrawn: Mapping[str, str], scr
             try:
                 with at_hand(store, own, scratch) as path:
                     _write(unfinished, path, survivors, dataset)
-                with unfinished.open("rb") as data:
-                    document["sha256"] = hashlib.file_digest(data, "sha256").hexdigest()
+                document["sha256"] = sha256_of(unfinished)
                 document["bytes"] = unfinished.stat().st_size
                 store.upload(unfinished, following)
                 store.write(marker_name(shard), sealed({**document, "file": shard + NEXT}))

@@ -6,7 +6,6 @@ interruption, writes the same bytes; two writers of one shard are therefore harm
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import uuid
@@ -24,6 +23,7 @@ import pyarrow.parquet as pq
 from kinetics_pipeline.errors import JobFailed
 from kinetics_pipeline.recipe import Layout, Recipe
 from kinetics_pipeline.records import Record
+from kinetics_pipeline.shards.digest import sha256_of
 from kinetics_pipeline.shards.markers import SHARD_NAME, sealed
 from kinetics_pipeline.shards.payload import CorruptRow, Shape, check_rows, rows_of, shape_of
 from kinetics_pipeline.shards.schema import ROW_FIELDS, SUFFIX, footer_schema
@@ -87,8 +87,7 @@ def write_shard(
         marker: dict[str, Any] = {"shard": name, "plan": plan, "bytes": 0, "sha256": None, "clips": entries}
         if shapes:
             _verify(unfinished, shapes, recipe, classes)
-            with unfinished.open("rb") as data:
-                marker["sha256"] = hashlib.file_digest(data, "sha256").hexdigest()
+            marker["sha256"] = sha256_of(unfinished)
             marker["bytes"] = unfinished.stat().st_size
             _require_current(still_current, name)
             store.upload(unfinished, data_name(name, recipe.layout))

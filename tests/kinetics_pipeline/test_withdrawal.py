@@ -104,6 +104,14 @@ def test_kept_segments_go_too(dataset: Dataset, tmp_path: Path) -> None:
     assert [name for name, _ in kept.list()] == sorted(f"train/{clip}.mp4" for clip in IDS[2:])
 
 
+def test_a_kept_video_whose_id_begins_with_a_withdrawn_one_stays(dataset: Dataset, tmp_path: Path) -> None:
+    kept = open_store(tmp_path / "kept")
+    for clip in ("holiday_2_1", "holiday_000001_000011"):
+        kept.write(f"train/{clip}.mp4", b"")
+    assert remove_kept(kept, {"holiday": "asked for"}, ()) == 1
+    assert kept.exists("train/holiday_2_1.mp4")
+
+
 @pytest.mark.parametrize("reason", ["", " ", "two\nlines", "x" * 501])
 def test_a_reason_is_a_line(dataset: Dataset, reason: str) -> None:
     with pytest.raises(UserError, match="reason"):

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.records import VIDEO_ID
+from kinetics_pipeline.records import CLIP_ID
 from kinetics_pipeline.shards.catalogue import Dataset
 from kinetics_pipeline.shards.markers import Tombstone
 from kinetics_pipeline.shards.storage import Store, open_store
 from kinetics_pipeline.shards.withdrawal import entomb, finish, remove_kept
 from workflows.build.lease import Lease, is_current
 from workflows.build.state import RUN, read_state
-
-_ID = re.compile(VIDEO_ID.pattern + r"(_\d{6,}(\.\d{3})?_\d{6,}(\.\d{3})?)?")
 
 
 def forget(uri: str, ids: Path, reason: str, kept: Sequence[str], runs: Sequence[Path]) -> None:
@@ -55,7 +52,7 @@ def _ids(file: Path) -> list[str]:
     ids = []
     for number, line in enumerate(lines, start=1):
         if id_ := line.strip():
-            if not _ID.fullmatch(id_):
+            if not CLIP_ID.fullmatch(id_):
                 raise UserError(f"--ids is {file}, whose line {number} is {id_[:60]!r}; allowed: a clip_id or video id")
             ids.append(id_)
     if not ids:

@@ -15,7 +15,7 @@ from typing import Any
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.shards.catalogue import DATASET, Dataset
-from kinetics_pipeline.shards.fingerprint import Fingerprint, asked_line, content_line, fingerprint_of
+from kinetics_pipeline.shards.fingerprint import Fingerprint, asked_line, fingerprint_of
 from kinetics_pipeline.shards.storage import open_store
 
 KIND = "kinetics-pipeline certificate"
@@ -55,13 +55,7 @@ def certificate_of(dataset: Dataset) -> Certificate:
 
 def _made(name: str, recipe: dict[str, Any], clips: Mapping[str, Asked]) -> Certificate:
     survivors = {clip_id: clip.content or "" for clip_id, clip in clips.items() if clip.outcome == "ok"}
-    hashes = fingerprint_of(
-        asked=[clip.asked for clip in clips.values()],
-        recipe=recipe,
-        survivors=survivors,
-        content=[content_line(clip_id, content) for clip_id, content in survivors.items()],
-    )
-    return Certificate(name, hashes, recipe, dict(clips))
+    return Certificate(name, fingerprint_of([c.asked for c in clips.values()], recipe, survivors), recipe, dict(clips))
 
 
 def write_certificate(certificate: Certificate, path: Path) -> None:
@@ -94,12 +88,12 @@ def read_certificate(path: Path) -> Certificate:
         if document["version"] != VERSION:
             raise ValueError(f"its version is {document['version']}; allowed: {VERSION}")
         clips = {clip_id: Asked(*rest) for clip_id, *rest in document["clips"]}
-        said, recipe = Fingerprint(**document["fingerprint"]), dict(document["recipe"])
+        said = Fingerprint(**document["fingerprint"])
+        certificate = _made(str(path), dict(document["recipe"]), clips)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path} is no certificate: {' '.join(str(error).split())}") from None
-    certificate = _made(str(path), recipe, clips)
     if certificate.fingerprint != said:
         raise UserError(f"{path} was changed after it was written: its fingerprint is not that of its clips")
     return certificate

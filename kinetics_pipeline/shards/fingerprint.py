@@ -41,12 +41,7 @@ def fingerprint(dataset: Dataset) -> Fingerprint:
 
     newest = dataset.newest(lines)
     survivors = {clip_id: content for clip_id, (_, content) in newest.items() if content is not None}
-    return fingerprint_of(
-        asked=[asked for asked, _ in newest.values()],
-        recipe=dataset.recipe.to_json(),
-        survivors=survivors,
-        content=[content_line(clip_id, content) for clip_id, content in survivors.items()],
-    )
+    return fingerprint_of([asked for asked, _ in newest.values()], dataset.recipe.to_json(), survivors)
 
 
 def asked_line(marker: Marker, entry: Mapping[str, Any]) -> str:
@@ -57,15 +52,9 @@ def asked_line(marker: Marker, entry: Mapping[str, Any]) -> str:
     return _json([clip_id, video_id, _number(start), _number(end), label, marker.split])
 
 
-def content_line(clip_id: str, content: str) -> str:
-    """A clip and the digest of its rows."""
-    return f"{clip_id} {content}"
-
-
-def fingerprint_of(
-    *, asked: Iterable[str], recipe: Mapping[str, Any], survivors: Iterable[str], content: Iterable[str]
-) -> Fingerprint:
-    """The hashes of lines, in whatever order they come."""
+def fingerprint_of(asked: Iterable[str], recipe: Mapping[str, Any], survivors: Mapping[str, str]) -> Fingerprint:
+    """Of what was asked (`asked_line`) and the digests of survivors' rows by clip_id, in whatever order they come."""
+    content = (f"{clip_id} {digest}" for clip_id, digest in survivors.items())
     return Fingerprint(_hash(asked), _hash([_json(recipe)]), _hash(survivors), _hash(content))
 
 

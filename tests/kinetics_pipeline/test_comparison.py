@@ -67,13 +67,16 @@ def test_the_common_subset_is_what_a_loader_takes_from_a_certificate(tmp_path: P
     )
 
 
-@pytest.mark.parametrize("damage", ["{", '{"kind": "other"}', None])
+@pytest.mark.parametrize("damage", ["{", '{"kind": "other"}', "a number for a text", None])
 def test_a_file_that_is_no_certificate_or_was_changed_is_refused(tmp_path: Path, damage: str | None) -> None:
     file = tmp_path / "a.json"
     write_certificate(certificate_of(made(tmp_path / "a")), file)
     document = json.loads(file.read_bytes())
-    document["clips"].pop()
-    file.write_text(json.dumps(document) if damage is None else damage)
+    if damage is None:
+        document["clips"].pop()
+    elif not damage.startswith("{"):
+        document["clips"][0][1] = 7
+    file.write_text(damage if damage is not None and damage.startswith("{") else json.dumps(document))
     with pytest.raises(UserError, match=str(file)):
         open_certificate(file)
 

@@ -52,7 +52,7 @@ def begin(source: Dataset, target: str, layout: Layout, choice: Choice, clips_pe
     dataset.
     """
     if choice.classes is not None:
-        source.require_classes(choice.classes)
+        source.require_among_classes(choice.classes)
     dataset = Dataset.open_or_create(target, replace(source.recipe, layout=layout), source.classes, source.annotations)
     for name, _ in source.store.list(TOMBSTONES):
         dataset.store.create_exclusive(name, source.store.read(name))
@@ -132,13 +132,14 @@ def convert(
     if unfinished is None:
         return 0
     number, plan, missing = unfinished
-    for done, shard in enumerate(missing, start=1):
-        clips = next(planned.clips for planned in plan.shards() if planned.name == shard)
+    wanted = set(missing)
+    for done, shard in enumerate((shard for shard in plan.shards() if shard.name in wanted), start=1):
+        places = [found[clip.clip_id] for clip in shard.clips]
         with _Reader(source, scratch) as reader:
-            items = ((_record(found[c.clip_id]), reader.payload(found[c.clip_id], dataset.recipe)) for c in clips)
+            items = ((Record.from_json(place.entry), reader.payload(place, dataset.recipe)) for place in places)
             write_shard(
                 dataset.store,
-                name=shard,
+                name=shard.name,
                 plan=plan_name(number),
                 clips=items,
                 recipe=dataset.recipe,
@@ -148,10 +149,6 @@ def convert(
             )
         on_shard(done)
     return len(missing)
-
-
-def _record(place: _Source) -> Record:
-    return Record.from_json(place.entry)
 
 
 class _Reader:

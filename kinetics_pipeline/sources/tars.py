@@ -192,7 +192,7 @@ def _archive(path: Path, key: Path) -> Archive:
             return Archive(
                 path, found["size"], members, found["damage"], found["zipped"], points if found["points"] else None
             )
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):  # what cannot be read may not be writable either: said below
         pass
     try:
         key.parent.mkdir(parents=True, exist_ok=True)

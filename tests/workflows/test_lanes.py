@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +12,7 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.records import Clip
 from kinetics_pipeline.shards.storage import open_store
 from kinetics_pipeline.sources.youtube import YouTube
+from workflows.build import fetching
 from workflows.build.fetching import Fetching, Lane, lanes_of
 from workflows.configs import BuildConfig
 
@@ -37,11 +40,41 @@ class Started(Fetching):
 
 
 def test_what_cannot_be_a_youtube_id_takes_nothing_of_the_rate(tmp_path):
-    fetching = Started(None, open_store(str(tmp_path)), {"youtube": YouTube()}, None, rate=300)
+    lanes = Started(None, open_store(str(tmp_path)), {"youtube": YouTube()}, None, rate=300)
     for video_id in ("not-an-id", "tooshort", "abcdefghijk", "lmnopqrstuv"):
-        fetching.want("youtube", Clip(f"{video_id}_000000_000010", video_id, 0.0, 10.0, "a", "train"))
-    fetching.dispatch(9, lambda video_id: 1)
-    assert fetching.started == ["not-an-id", "tooshort", "abcdefghijk"]  # the fourth waits its twelve seconds
+        lanes.want("youtube", Clip(f"{video_id}_000000_000010", video_id, 0.0, 10.0, "a", "train"))
+    lanes.dispatch(9, lambda video_id: 1)
+    assert lanes.started == ["not-an-id", "tooshort", "abcdefghijk"]  # the fourth waits its twelve seconds
+
+
+def test_lanes_follow_the_nodes_that_come_and_go(tmp_path, monkeypatch):
+    nodes = {"ab12": "first"}
+    monkeypatch.setattr(fetching, "named_nodes", lambda: dict(nodes))
+    lanes = Started(None, open_store(str(tmp_path)), {"youtube": YouTube()}, None, rate=300, egress="per-node")
+    videos = [f"abcdefgh{number:03d}" for number in range(40)]
+    for video_id in videos:
+        lanes.want("youtube", Clip(f"{video_id}_000000_000010", video_id, 0.0, 10.0, "a", "train"))
+
+    def waiting() -> dict[str | None, int]:
+        return {lane.node: len(lane.waiting) for lane in lanes.lanes["youtube"]}
+
+    assert waiting() == {"ab12": 40}
+    [first] = lanes.lanes["youtube"]
+    first.egress = replace(first.egress, paused_until=time.time() + 600)
+    nodes["cd34"] = "second"
+    monkeypatch.setattr(fetching.time, "time", lambda: first.egress.paused_until - 500)
+    lanes.dispatch(9, lambda video_id: 1)
+    assert len(lanes.started) == 1  # by the second: the first goes on resting
+    assert waiting().keys() == {"ab12", "cd34"}
+    assert sum(waiting().values()) == 39
+    assert min(waiting().values()) > 5
+    lanes.save()
+    del nodes["ab12"]
+    lanes._follow_nodes()
+    assert waiting() == {"cd34": 39}
+    nodes["ef56"] = nodes.pop("cd34")  # the machine came back as another node
+    lanes._follow_nodes()
+    assert waiting() == {"ef56": 39}
 
 
 def test_a_budget_for_each_proxy_needs_proxies():

@@ -31,6 +31,8 @@ from workflows.build.state import read_state
 from workflows.build.workplace import LOST, Workplace, named_nodes, nodes, on
 
 STATE = "state/egress.json"
+FOLLOW_EVERY = 15.0
+"""Seconds after which nodes that came are looked for."""
 Answer = tuple[str, Outcome | EgressSignal, str]
 """Video, outcome, detail."""
 
@@ -124,14 +126,18 @@ class Fetching:
         self._familiar = set(familiar)
         self._random = random.Random()  # noqa: S311 - spreads requests, guards nothing
         self._known = look_at_lanes(store)
-        self.lanes: dict[str, list[Lane]] = {}
-        for key, source in sources.items():
-            if not is_network(source):
-                continue
-            own = named_nodes() if egress == "per-node" else {}
-            self.lanes[key] = list(lanes_of(source, rate, proxies, own, slots, egress == "per-proxy"))
-            for lane in self.lanes[key]:
-                lane.recall(self._known.get(lane.name, {}))
+        self._rate, self._proxies, self._sharing = rate, proxies, egress
+        self._sources = {key: source for key, source in sources.items() if is_network(source)}
+        own = named_nodes() if egress == "per-node" else {}
+        self.lanes = {key: self._opened(source, own) for key, source in self._sources.items()}
+        self._follow_at = time.time() + FOLLOW_EVERY
+
+    def _opened(self, source: NetworkSource, own: Mapping[str, str]) -> list[Lane]:
+        """Lanes as `lanes_of` gives them, as earlier drivers left them."""
+        lanes = list(lanes_of(source, self._rate, self._proxies, own, self.slots, self._sharing == "per-proxy"))
+        for lane in lanes:
+            lane.recall(self._known.get(lane.name, {}))
+        return lanes
 
     def want(self, source: str, clip: Clip) -> None:
         """Puts a clip to the others that are wanted of its video. A video keeps its lane (sticky)."""
@@ -145,6 +151,8 @@ class Fetching:
         """Starts what the lanes grant now, at most `most` videos, so that downloads do not pile up. `allowance`: the
         bytes that a video may write to the cache; None when it has to wait for room."""
         now = time.time()
+        if now >= self._follow_at:
+            self._follow_nodes()
         for key, lanes in self.lanes.items():
             for lane in lanes:
                 while lane.waiting and most > 0 and lane.in_flight < lane.at_once:
@@ -198,7 +206,7 @@ class Fetching:
         except LOST:
             if self.fetchers.get(node) is fetcher:
                 del self.fetchers[node]
-            self._close_if_gone(lane, job.source)
+            self._follow_nodes()
             return job, None
         if fetched.download.no_room:
             self.disk.was_too_small(job.video_id, allowed)
@@ -232,16 +240,26 @@ class Fetching:
             for video in tail(lane.answers)
         )
 
-    def _close_if_gone(self, lane: Lane, source: str) -> None:
-        """Deals what waits in the lane of a node that is gone to the lanes that are left."""
-        if lane.node is None or lane.node in nodes() or len(self.lanes[source]) == 1:
+    def _follow_nodes(self) -> None:
+        """Where each node has addresses of its own: opens lanes for nodes that came, closes those of nodes that went,
+        and deals what waits anew."""
+        self._follow_at = time.time() + FOLLOW_EVERY
+        if self._sharing != "per-node":
             return
-        if lane in self.lanes[source]:
-            self.lanes[source].remove(lane)
-        while lane.waiting:
-            _, clips = lane.waiting.popitem(last=False)
-            for clip in clips:
-                self.want(source, clip)
+        own = named_nodes()
+        for key, source in self._sources.items():
+            before = self.lanes[key]
+            there = {lane.node for lane in before}
+            if there in ({None}, set(own)):
+                continue
+            came = {node: name for node, name in own.items() if node not in there}
+            lanes = [lane for lane in before if lane.node in own] + (self._opened(source, came) if came else [])
+            self.lanes[key] = sorted(lanes, key=lambda lane: list(own).index(lane.node or ""))
+            waiting = [clip for lane in before for clips in lane.waiting.values() for clip in clips]
+            for lane in before:
+                lane.waiting.clear()
+            for clip in waiting:
+                self.want(key, clip)
 
     def save(self) -> None:
         """Keeps the lanes' state with the dataset: a cool-down outlives the driver, and `status` shows it."""

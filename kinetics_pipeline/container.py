@@ -15,6 +15,7 @@ from kinetics_pipeline.ffmpeg import Message, command, running, untrusted_input
 _FORMAT = re.compile(r"^Input #0, (\S+), from 'file:")
 _DURATION = re.compile(r"^  Duration: (?:N/A|(\d+):(\d\d):(\d\d\.\d+))(?:, start: (-?\d+\.\d+))?")
 _STREAM = re.compile(r"^  Stream #0:\d+\S*: (Video|Audio|Subtitle): (.*)$")
+_PIXELS = re.compile(r", (?:yuvj?4\d\dp|nv12|p010)\w*(?:\(|, ).*?, (\d+)x(\d+)(?:,| \[SAR 1:1 |$)")
 _STREAM_START = re.compile(r", start (-?\d+\.\d+)")
 
 
@@ -39,6 +40,9 @@ class Container:
     other_codecs: tuple[str, ...]
     """Of sound and subtitles, whose damage does not matter here."""
     has_sound: bool = False
+    size: tuple[int, int] | None = None
+    """Width and height of the pictures, where they are YUV of square pixels; None where not, or where nothing is said.
+    They may be meant to be turned."""
 
     @property
     def indexed(self) -> bool:
@@ -82,6 +86,7 @@ def parse_header(log: list[Message]) -> Container:
         raise BrokenVideo("there is no video stream in the file")
     video = videos[0]
     own_start = _STREAM_START.search(video)
+    pixels = _PIXELS.search(video)
     return Container(
         format=format_,
         start=start,
@@ -90,6 +95,7 @@ def parse_header(log: list[Message]) -> Container:
         interlaced=bool(re.search(r"\b(?:top|bottom) (?:first|coded first)", video)),
         has_sound=any(kind == "Audio" for kind, _ in streams),
         other_codecs=tuple(sorted({s.split(maxsplit=1)[0].rstrip(",") for kind, s in streams if kind != "Video"})),
+        size=(int(pixels[1]), int(pixels[2])) if pixels else None,
     )
 
 

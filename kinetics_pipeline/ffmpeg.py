@@ -32,6 +32,9 @@ MAX_PIXELS = 1 << 26
 MAX_LOG = 64 * 1024
 """Bytes of ffmpeg's messages that are kept; a damaged file can cause megabytes of them."""
 
+_BUFFER = 1 << 16
+"""Bytes of the reader's buffer, what a pipe holds: pictures, which are larger, are read past it, without a copy."""
+
 _LINE = re.compile(r"^(?:\[(?P<context>[^\]@]+) @ [^\]]*\] )*\[(?P<level>[a-z]+)\] (?P<text>.*)$")
 
 
@@ -98,7 +101,7 @@ def running(arguments: Sequence[str], timeout: float) -> Iterator[Run]:
     limit = math.ceil(timeout) * (os.cpu_count() or 1) + 1
     arguments = [arguments[0], "-timelimit", str(limit), *arguments[1:]]
     with subprocess.Popen(
-        arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=1 << 20
+        arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=_BUFFER
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None

@@ -18,7 +18,9 @@ from __future__ import annotations
 
 import math
 import re
+import threading
 import time
+import weakref
 from dataclasses import dataclass
 from fractions import Fraction
 from os import PathLike
@@ -46,8 +48,11 @@ MAX_ASPECT = 16
 """Long side over short side. A header that claims more is damage, or an attempt to fill the memory."""
 MAX_BYTES = 4 << 30
 """Frames of one clip in memory: 10 minutes at 340x256, 25 fps."""
-THREADS = 2
-"""Of ffmpeg's decoder. The frames are the same for any number; clips run side by side, so more gains nothing."""
+KEPT_BYTES = 256 << 20
+"""Of memory for frames that a thread keeps from clip to clip at most."""
+THREADS = 1
+"""Of ffmpeg's decoder, and of its scaler. The frames are the same for any number; clips run side by side, and each
+thread more costs a tenth."""
 
 HEALTHY = (
     "co located POCs unavailable",  # H.264: B-frames before the first key frame
@@ -207,10 +212,24 @@ def _graph(path: Path, container: Container, cut: Cut, look: _Look, *, seek: boo
             flags=f"{look.interpolation}+accurate_rnd+full_chroma_int+bitexact",
         )
         .filter("setsar", "1")
-        .filter("format", "rgb24")
     )
+    if _same_in_planes(container, look):
+        frames = frames.filter("format", "gbrp")
+    frames = frames.filter("format", "rgb24")
     limit = {} if cut.most is None else {"frames:v": cut.most}
-    return frames.output("-", format="image2pipe", vcodec="ppm", fps_mode="passthrough", **limit)
+    return frames.output(
+        "-", format="image2pipe", vcodec="ppm", fps_mode="passthrough", filter_complex_threads=THREADS, **limit
+    )
+
+
+def _same_in_planes(container: Container, look: _Look) -> bool:
+    """Whether the scaler makes the same colours when it writes them as planes, which are interleaved then: that takes
+    vector instructions where packed colours take none, a third of all that reading a clip costs.
+
+    It weights rows of YUV one way for planes, and for packed colours too, except where one or two rows make one
+    (libswscale, `yuv2packed1`, `yuv2packed2`). From 1.1 rows for one on, each filter but `area` spans three or more.
+    """
+    return container.size is not None and look.interpolation != "area" and min(container.size) >= 1.1 * look.short_side
 
 
 def _read_ppm(run: Run, most: int | None) -> NDArray[np.uint8]:
@@ -226,7 +245,7 @@ def _read_ppm(run: Run, most: int | None) -> NDArray[np.uint8]:
         if count == 0:
             if max(width, height) > MAX_ASPECT * min(width, height):
                 raise BrokenVideo(f"pictures more than {MAX_ASPECT} times as long as wide")
-            frames = np.empty((min(most or 64, 1024), height, width, 3), np.uint8)
+            frames = _room((min(most or 64, 1024), height, width, 3), grows=most is None or most > 1024)
         elif frames.shape[1:3] != (height, width):
             raise BrokenVideo(f"the shape of the picture changes, from {frames.shape[2]}x{frames.shape[1]}")
         if count == len(frames):
@@ -237,8 +256,24 @@ def _read_ppm(run: Run, most: int | None) -> NDArray[np.uint8]:
         if run.stdout.readinto(memoryview(picture)) != picture.nbytes:  # type: ignore[attr-defined]
             break
         count += 1
-    frames.resize((count, *frames.shape[1:]), refcheck=False)
-    return frames
+    return frames[:count]
+
+
+_of_thread = threading.local()
+
+
+def _room(shape: tuple[int, int, int, int], *, grows: bool) -> NDArray[np.uint8]:
+    """Memory for frames: this thread's last, when it is large enough and nobody holds those frames any more. Fresh
+    memory is paid for page by page, which takes longer than filling it. What `grows` has to be its own."""
+    size = math.prod(shape)
+    if grows or size > KEPT_BYTES:
+        return np.empty(shape, np.uint8)
+    block, lent = getattr(_of_thread, "block", None), getattr(_of_thread, "lent", None)
+    if block is None or len(block) < size or (lent is not None and lent() is not None):
+        block = np.empty(size, np.uint8).data
+    room = np.frombuffer(block, np.uint8, size)  # of no array, so that whatever is a view of it keeps it alive
+    _of_thread.block, _of_thread.lent = block, weakref.ref(room)
+    return room.reshape(shape)
 
 
 def _is_damage(message: Message, container: Container) -> bool:

@@ -69,6 +69,31 @@ def test_pixels_that_are_not_square_are_stretched_also_when_the_picture_is_turne
     assert read_clip(tmp_path / "turned.mp4", 0, 1, short_side=120).shape[1:3] == expected
 
 
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuvj420p", "yuv422p10le", "yuv444p", "gray", "bgr0"])
+@pytest.mark.parametrize(("width", "height"), [(170, 128), (128, 130), (128, 142), (360, 240)])
+@pytest.mark.parametrize("interpolation", ["bilinear", "area"])
+def test_the_pixels_are_those_of_a_scaler_that_makes_packed_colours_at_once(
+    tmp_path: Path, width: int, height: int, pixels: str, interpolation: str
+) -> None:
+    source = f"testsrc2=size={width}x{height}:rate=25:duration=0.2,noise=alls=60:allf=t,format={pixels}"
+    codec = ("libx264rgb", "-crf", 0) if pixels == "bgr0" else ("libx264", "-crf", 0)
+    ffmpeg("-f", "lavfi", "-i", source, "-c:v", *codec, tmp_path / "noise.mp4")
+    size = f"128:{round(128 * height / width)}" if height > width else f"{round(128 * width / height)}:128"
+    scale = f"scale={size}:flags={interpolation}+accurate_rnd+full_chroma_int+bitexact,format=rgb24"
+    ffmpeg("-i", tmp_path / "noise.mp4", "-vf", scale, "-f", "rawvideo", tmp_path / "packed")
+    frames = read_clip(tmp_path / "noise.mp4", 0, 0.2, short_side=128, interpolation=interpolation)
+    assert frames.tobytes() == (tmp_path / "packed").read_bytes()
+
+
+def test_memory_is_used_again_only_when_nobody_holds_the_frames(videos: Videos) -> None:
+    piece = read_clip(videos(), 0, 1, short_side=64)[3:5]
+    kept, other = piece.copy(), read_clip(videos(), 1, 2, short_side=64)
+    assert np.array_equal(piece, kept)
+    place = other.ctypes.data
+    del other
+    assert read_clip(videos(), 0, 0.6, short_side=64).ctypes.data == place
+
+
 COLOURS = np.array([(200, 30, 30), (30, 160, 30), (40, 40, 200), (230, 230, 230), (20, 20, 20), (180, 160, 30)])
 
 

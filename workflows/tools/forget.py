@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from kinetics_pipeline.cache import cache_folder
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.records import CLIP_ID
 from kinetics_pipeline.shards.catalogue import Dataset
@@ -34,6 +35,8 @@ def forget(uri: str, ids: Path, reason: str, kept: Sequence[str], runs: Sequence
             print(f"{len(stone.ids)} ids are withdrawn from now on; the dataset held {len(stone.held)} clips of them")
         rewritten = finish(dataset, Path(scratch), lambda: is_current(dataset.store, lease.generation))
         print(f"shards rewritten: {rewritten}")
+        if rewritten and dataset.store.local_path("") is None:
+            print(f"machines that trained on it may hold copies of the old shards in {cache_folder(None) / 'shards'}")
         withdrawn = dataset.withdrawn()
         stones = [s for s in dataset.tombstones() if not set(s.ids).isdisjoint(asked)]
         held = {clip["clip_id"] for s in stones for clip in s.held}

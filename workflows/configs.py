@@ -73,6 +73,14 @@ class Selection:
     """At most this many clips a shard."""
     rate: float = 300.0
     """Extractions an hour from YouTube, for the whole run."""
+    proxy: Annotated[tuple[str, ...], Repeated] = ()
+    """A proxy to fetch through; each is an egress of its own, all under one --rate unless --egress says otherwise."""
+    egress: Sharing = "shared"
+    """Who has a --rate of its own: all together, every node (each has an address of its own), or every --proxy."""
+    cache: Path | None = None
+    """Where downloads and finished clips wait for their shard. Default: ~/.cache/kinetics-pipeline."""
+    keep_clips: str | None = None
+    """Also keep the cut segments as mp4 in this folder or URI."""
     fps: float = 25.0
     """Frames a second."""
     short_side: int = 256
@@ -99,6 +107,10 @@ class Selection:
         require(
             "--source", "", bool(self.source) and all(self.source), "youtube, a URL template, a folder or tar files"
         )
+        if self.egress == "per-proxy" and not self.proxy:
+            raise UserError("--egress is per-proxy and no --proxy is given; allowed then: shared, per-node")
+        for proxy in self.proxy:
+            require("--proxy", _proxy(proxy), _is_proxy(proxy), f"HOST:PORT, or a URL of {', '.join(PROXY_SCHEMES)}")
 
 
 @Parameter(name="*")
@@ -117,12 +129,8 @@ class BuildConfig(Selection):
 
     output: str
     """The dataset: a folder or a URI (s3://, gs://)."""
-    cache: Path | None = None
-    """Where downloads and finished clips wait for their shard. Default: ~/.cache/kinetics-pipeline."""
     max_disk: Size | None = None
     """The most that the cache may hold, as 200GB."""
-    keep_clips: str | None = None
-    """Also keep the cut segments as mp4 in this folder or URI."""
     max_wait: Duration = 5400.0
     """End with work left when only paused egresses are left to wait for, longer than this."""
     cool_down: Duration = 3600.0
@@ -131,10 +139,6 @@ class BuildConfig(Selection):
     """A Netscape cookie file for YouTube."""
     allow_access: Annotated[tuple[str, ...], Repeated] = ()
     """With cookies: also fetch `private`, `members_only` or `age_restricted` videos."""
-    proxy: Annotated[tuple[str, ...], Repeated] = ()
-    """A proxy to fetch through; each is an egress of its own, all under one --rate unless --egress says otherwise."""
-    egress: Sharing = "shared"
-    """Who has a --rate of its own: all together, every node (each has an address of its own), or every --proxy."""
     ytdlp_option: Annotated[tuple[str, ...], Repeated] = ()
     """KEY=JSON, handed to yt-dlp as it is."""
     clip_time_limit: Duration = 1800.0
@@ -146,10 +150,6 @@ class BuildConfig(Selection):
         super().__post_init__()
         most = most_processes()
         require("--cpus", self.cpus, self.cpus is None or 1 <= self.cpus <= most, f"1 to {most} on this machine")
-        if self.egress == "per-proxy" and not self.proxy:
-            raise UserError("--egress is per-proxy and no --proxy is given; allowed then: shared, per-node")
-        for proxy in self.proxy:
-            require("--proxy", _proxy(proxy), _is_proxy(proxy), f"HOST:PORT, or a URL of {', '.join(PROXY_SCHEMES)}")
         ytdlp_options(self.ytdlp_option)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from kinetics_pipeline.errors import UserError
-from workflows.configs import Repeated, require
+from workflows.configs import Repeated, require, require_loaders
 
 Stream = Literal["rgb", "flow"]
 ModelName = Literal["i3d", "c3d", "convnet_lstm", "two_stream", "fused_two_stream", "inception2d"]
@@ -152,9 +152,11 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         given = [stream for stream in (self.rgb, self.flow, self.both) if stream is not None]
-        require("--rgb, --flow and --both", "", bool(given), "a run folder for one of them, or for RGB and flow")
+        if not given:
+            raise UserError("none of --rgb, --flow and --both is given; allowed: one of them, or --rgb and --flow")
         require("--both", self.both, self.both is None or len(given) == 1, "a network of both streams, alone")
-        for flag, least in (("batch_size", 1), ("frames", 1), ("loaders", 0), ("window", 1), ("top", 1)):
+        require_loaders(self.loaders)
+        for flag, least in (("batch_size", 1), ("frames", 1), ("window", 1), ("top", 1)):
             value = getattr(self, flag)
             require("--" + flag.replace("_", "-"), value, value is None or value >= least, f"{least} or more")
         require("--crop", self.crop, self.crop is None or self.crop >= 1, "1 or more")
@@ -186,7 +188,8 @@ class PredictConfig:
 
     def __post_init__(self) -> None:
         given = [stream for stream in (self.rgb, self.flow, self.both) if stream is not None]
-        require("--rgb, --flow and --both", "", bool(given), "a run folder for one of them, or for RGB and flow")
+        if not given:
+            raise UserError("none of --rgb, --flow and --both is given; allowed: one of them, or --rgb and --flow")
         require("--both", self.both, self.both is None or len(given) == 1, "a network of both streams, alone")
         require("--top", self.top, self.top >= 1, "1 or more")
         require("--start", self.start, self.start is None or 0 <= self.start < 1e7, "0 or more")

@@ -15,6 +15,14 @@ from kinetics_pipeline.shards.catalogue import Dataset
 from kinetics_pipeline.shards.certificate import read_certificate
 
 
+class NoSuchSplit(UserError):
+    """`holds`: what could have been asked, in words."""
+
+    def __init__(self, split: str, holds: str) -> None:
+        super().__init__(f"split is {split!r}; {holds}")
+        self.holds = holds
+
+
 def select(
     index: pa.Table,
     dataset: Dataset,
@@ -25,9 +33,9 @@ def select(
 ) -> pa.Table:
     """The rows of `index` (`load_index`'s) that are asked for, in its order, with a column `class`, int32.
 
-    Raises UserError for a split or class that there is not, and when no clip is left; JobFailed when a clip has a label
-    that is none of the dataset's. Ids of `clips` that the dataset
-    does not hold are passed over: what is taken is what both have.
+    Raises NoSuchSplit, UserError for a class that there is not and when no clip is left, JobFailed when a clip has a
+    label that is none of the dataset's. Ids of `clips` that the dataset does not hold are passed over: what is taken is
+    what both have.
     """
     numbers = pc.index_in(index["label"], pa.array(dataset.classes, pa.string()))
     unknown = index.filter(pc.and_(pc.is_null(numbers), pc.is_valid(index["label"])))
@@ -44,8 +52,7 @@ def select(
         else:
             index = _on_list(index, dataset, split, there)
     if classes is not None:
-        if unknown := sorted(set(classes) - set(dataset.classes)):
-            raise UserError(f"class {unknown[0]!r} is none of the {len(dataset.classes)} of {dataset.store.uri}")
+        dataset.require_among_classes(sorted(classes))
         asked = pc.is_in(index["label"], pa.array(sorted(classes), pa.string()))
         several = actions_of(index, dataset)  # such clips have no one class to be chosen by
         index = index.filter(pc.or_(asked, pc.is_in(index["clip_id"], pa.array(sorted(several), pa.string()))))
@@ -73,7 +80,7 @@ def _on_list(index: pa.Table, dataset: Dataset, name: str, splits: list[str]) ->
     on = {clip: set(names.split()) for clip, names in lists.items()}
     if not any(name in names for names in on.values()):
         allowed = splits + sorted(set().union(*on.values()))
-        raise UserError(f"split is {name!r}; {dataset.store.uri} holds {', '.join(allowed)}")
+        raise NoSuchSplit(name, f"{dataset.store.uri} holds {', '.join(allowed)}")
     chosen = [name in on.get(clip, ()) for clip in index["clip_id"].to_pylist()]
     return index.filter(pa.array(chosen, pa.bool_()))
 

@@ -32,6 +32,7 @@ class Choice:
 
     classes: Collection[str] | None = None
     splits: Collection[str] | None = None
+    """Of clips, or lists that they are on (UCF-101's `train1`)."""
     clips: Collection[str] | None = None
 
 
@@ -66,17 +67,20 @@ def begin(source: Dataset, target: str, layout: Layout, choice: Choice, clips_pe
 
 def _planned(source: Dataset, choice: Choice, clips_per_shard: int) -> Plan:
     found = _sources(source)
-    splits = {place.split for place in found.values()}
+    annotated = _annotated(source)
+    splits_of = {
+        clip_id: {place.split, *annotated.get(clip_id, {}).get("lists", "").split()} for clip_id, place in found.items()
+    }
+    splits = set[str]().union(*splits_of.values())
     for split in sorted(set(choice.splits or ()) - splits):
         raise UserError(f"split is {split!r}; {source.store.uri} holds {', '.join(sorted(splits))}")
     # In the order of the source's shards, so that each is read once, from its beginning to its end.
     ordered = sorted(found.values(), key=lambda place: (place.entry["shard"], place.entry.get("first_row", -1)))
-    chosen = [place for place in ordered if _is_chosen(place, choice)]
+    chosen = [place for place in ordered if _is_chosen(place, splits_of[place.entry["clip_id"]], choice)]
     if not any(place.file for place in chosen):
         raise UserError(f"no clip of {source.store.uri} is left by this choice of split, classes and clips")
     rows: list[dict[str, Any]] = []
     counts: dict[str, int] = {}
-    annotated = _annotated(source)
     for place in chosen:
         number = counts.get(place.split, 0)
         counts[place.split] = number + 1
@@ -108,10 +112,11 @@ def _sources(source: Dataset) -> dict[str, _Source]:
     return source.newest(place)
 
 
-def _is_chosen(place: _Source, choice: Choice) -> bool:
+def _is_chosen(place: _Source, splits: set[str], choice: Choice) -> bool:
+    """`splits`: the clip's own, and the lists it is on."""
     return (
         (choice.classes is None or place.entry["label"] in choice.classes)
-        and (choice.splits is None or place.split in choice.splits)
+        and (choice.splits is None or not splits.isdisjoint(choice.splits))
         and (choice.clips is None or place.entry["clip_id"] in choice.clips)
     )
 

@@ -369,7 +369,12 @@ def said_in_a_line(what: str) -> Iterator[None]:
         yield
     except (FileNotFoundError, FileExistsError):
         raise
-    except (PermissionError, NotADirectoryError, IsADirectoryError) as e:
+    except NotADirectoryError as e:
+        in_the_way = next((folder for folder in Path(e.filename or "").parents if folder.is_file()), None)
+        if in_the_way is None:
+            raise UserError(f"cannot {what}: {_one_line(e)}") from e
+        raise UserError(f"{in_the_way} is a file; allowed in its place: a folder") from e
+    except (PermissionError, IsADirectoryError) as e:
         raise UserError(f"cannot {what}: {_one_line(e)}") from e
     except OSError as e:
         for pattern, mend in _REFUSALS:

@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.loading import ClipDataset
+from kinetics_pipeline.plan import Plan, plan_schema
 from kinetics_pipeline.shards.catalogue import Dataset
 from kinetics_pipeline.shards.conversion import Choice, begin, convert
 from kinetics_pipeline.shards.fingerprint import fingerprint
@@ -67,6 +69,18 @@ def test_chosen_classes_keep_their_numbers(source: Dataset) -> None:
     assert dataset.classes == source.classes
     assert {label for _, _, label in samples(dataset).values()} == {2}
     assert sorted(samples(dataset)) == [IDS[2], IDS[5], IDS[8]]
+
+
+def test_a_list_of_the_annotations_is_chosen_as_a_split_is(source: Dataset) -> None:
+    on = {IDS[0]: "train1 test2", IDS[1]: "test1", IDS[4]: "test2"}
+    rows = [
+        {"clip_id": clip, "video_id": clip[:11], "split": "train", "shard": "train-00000", "lists": names}
+        for clip, names in on.items()
+    ]
+    schema = plan_schema({"lists"})
+    source.add_plan(Plan(pa.Table.from_pylist([dict.fromkeys(schema.names) | row for row in rows], schema=schema)))
+    dataset = converted(source, "listed", choice=Choice(splits=["test2"]))
+    assert dataset.outcomes() == {IDS[0]: "ok", IDS[4]: "gone"}
 
 
 def test_one_that_was_interrupted_goes_on_to_the_same_bytes(source: Dataset) -> None:

@@ -75,6 +75,12 @@ def test_more_workers_than_gpus_are_refused(workers, device, nodes):
         share(workers, 1, device, nodes)
 
 
+@pytest.mark.parametrize(("workers", "loaders"), [(100, 1), (1, 500)])
+def test_more_processes_than_the_cores_can_feed_are_refused(workers, loaders):
+    with pytest.raises(UserError, match=rf"--workers is {workers} with --loaders {loaders}.*on 2 CPUs: 16 or fewer"):
+        share(workers, loaders, "auto", [{"CPU": 2}])
+
+
 def settings(tmp_path, **flags):
     return Settings(TrainConfig(run=tmp_path, **flags), "uri", ("a", "b"), {}, {}, RunFolder(tmp_path), "t")
 

@@ -10,7 +10,7 @@ from training import numbers, session, settings_of
 from kinetics_pipeline.errors import JobFailed, UserError
 from models import read_checkpoint
 from workflows.train.group import Group
-from workflows.train.job import _record
+from workflows.train.job import _check, _record
 from workflows.train.run_folder import RunFolder
 from workflows.train.session import run_session
 
@@ -133,3 +133,21 @@ def test_two_trainings_in_one_folder_are_refused(tmp_path):
     run = RunFolder(tmp_path / "run")
     with run.taken(), pytest.raises(UserError, match="another training is running"), run.taken():
         pass
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"val_split": "test"}, r"--val-split is 'test'; .* holds train, val; --evaluate-every 0 trains without"),
+        ({"train_split": "test"}, r"--train-split is 'test'; .* holds train, val$"),
+    ],
+)
+def test_a_split_that_there_is_not_is_said_with_the_flag_that_names_it(dataset, tmp_path, flags, said):
+    settings = settings_of(dataset, tmp_path / "run", **{"evaluate_every": 1, **flags})
+    with pytest.raises(UserError, match=said):
+        _check(settings, begins=False)
+
+
+def test_a_class_that_there_is_not_is_said_with_those_that_there_are(dataset, tmp_path):
+    with pytest.raises(UserError, match=r"class 'upp' is none of the \d+ of .*: .*up"):
+        settings_of(dataset, tmp_path / "run", classes=("upp",))

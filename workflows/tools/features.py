@@ -16,6 +16,7 @@ from kinetics_pipeline.loading import to_device
 from kinetics_pipeline.shards.catalogue import Dataset
 from models.i3d import I3D
 from models.inception import FEATURES
+from workflows.configs import require_loaders
 from workflows.progress import Meter
 from workflows.train.data import LOADING, loader, plain_errors
 from workflows.trained import Trained, open_trained
@@ -33,6 +34,7 @@ def features(
     given = {stream: path for stream, path in (("rgb", rgb), ("flow", flow)) if path is not None}
     if len(given) != 1:
         raise UserError(f"--rgb and --flow: {len(given)} are given; allowed: one of them")
+    require_loaders(loaders)
     stream, path = next(iter(given.items()))
     dataset, trained = Dataset.open(output), open_trained(path, stream)
     trained.require_recipe(dataset.recipe, dataset.store.uri)

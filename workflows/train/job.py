@@ -6,6 +6,8 @@ import json
 import os
 import secrets
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from kinetics_pipeline.annotations import read_labels
@@ -56,7 +58,7 @@ def _settings(dataset: Dataset, config: TrainConfig, run: RunFolder) -> Settings
     asked = comma_separated(config.classes)
     if config.class_list is not None:
         asked = (*asked, *read_labels(config.class_list))
-    dataset.require_classes(asked)
+    dataset.require_among_classes(asked)
     classes = tuple(name for name in dataset.classes if not asked or name in asked)
     if len(classes) < 2:
         raise UserError(
@@ -97,7 +99,8 @@ def _check(settings: Settings, *, begins: bool) -> None:
         raise UserError(f"--model is {config.model}; allowed: {', '.join(MODELS)}")
     if config.frames < LEAST_FRAMES:
         raise UserError(f"--frames is {config.frames}; allowed: {LEAST_FRAMES} or more")
-    clips = training_clips(settings)
+    with _naming("--train-split", config.train_split):
+        clips = training_clips(settings)
     only_labelled(clips)
     if clips.actions:
         if len(settings.classes) != len(clips.classes):
@@ -105,10 +108,22 @@ def _check(settings: Settings, *, begins: bool) -> None:
         if config.model != "i3d":
             raise UserError(f"--model is {config.model}; clips with several actions are learned by i3d")
     if config.evaluate_every:
-        validation_clips(settings)
+        with _naming("--val-split", config.val_split, "; --evaluate-every 0 trains without"):
+            validation_clips(settings)
     if begins:  # before the workers, whose news come late, and for each of them again
         with said_to_the_user():
             initial_weights(build_model(config.model, **settings.model_options(1)), config.init, settings)
+
+
+@contextmanager
+def _naming(flag: str, split: str, way_out: str = "") -> Iterator[None]:
+    """Two flags name splits."""
+    from kinetics_pipeline.loading.selection import NoSuchSplit
+
+    try:
+        yield
+    except NoSuchSplit as error:
+        raise UserError(f"{flag} is {split!r}; {error.holds}{way_out}") from error
 
 
 def _steps_done(run: RunFolder) -> int:

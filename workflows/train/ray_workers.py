@@ -11,6 +11,7 @@ from typing import Any
 import ray
 
 from kinetics_pipeline.errors import JobFailed, UserError
+from workflows.configs import MOST_A_CORE
 from workflows.train.run_folder import Ending
 from workflows.train.settings import Settings
 
@@ -43,13 +44,19 @@ def share(workers: int, loaders: int, device: str, nodes: list[dict[str, float]]
     """The share of each of `workers` on `nodes` (each node's resources): a GPU where there are GPUs.
 
     On GPUs a worker takes a core, and one for each of its loading processes; on CPUs as many as there are for all of
-    them, for that is what it computes on. Raises UserError when a GPU was asked for and there are not enough.
+    them, for that is what it computes on. Raises UserError when a GPU was asked for and there are not enough, and for
+    more processes than the cores can feed.
     """
     gpus = sum(int(node.get("GPU", 0)) for node in nodes)
     use_gpus = device == "gpu" or (device == "auto" and gpus > 0)
     if use_gpus and gpus < workers:
         raise UserError(f"--workers is {workers}, one GPU each; there are {gpus} (--device cpu trains without)")
     cores = [node["CPU"] for node in nodes if node.get("CPU", 0) > 0]
+    if (processes := workers * (1 + loaders)) > (most := int(MOST_A_CORE * sum(cores))):
+        raise UserError(
+            f"--workers is {workers} with --loaders {loaders} each, {processes} processes; "
+            f"allowed on {sum(cores):g} CPUs: {most} or fewer"
+        )
     wanted = [float(1 + loaders)] if use_gpus else []
     for cpus in sorted({*wanted, *(core / k for core in cores for k in range(1, workers + 1))}, reverse=True):
         if wanted and cpus > wanted[0]:

@@ -227,10 +227,11 @@ def _shown_option(pair: str) -> str:
 
 
 def as_record(config: Any) -> dict[str, Any]:
-    """A config as JSON-able data, without secrets: no accounts and queries of URLs, no values of yt-dlp options."""
+    """A config as JSON-able data, without secrets: no accounts and queries of URLs, no values of yt-dlp options, no
+    addresses of proxies."""
     record = {k: _plain(v) for k, v in asdict(config).items()}
     if "proxy" in record:
-        record["proxy"] = [_proxy(proxy) for proxy in config.proxy]
+        record["proxy"] = ["(given)"] * len(config.proxy)
     if "ytdlp_option" in record:
         record["ytdlp_option"] = [pair.partition("=")[0] for pair in config.ytdlp_option]
     if record.get("cookies"):
@@ -248,7 +249,8 @@ def _plain(value: Any) -> Any:
 
 def command_line(command: str, arguments: Sequence[str], config: Any, *, kept: bool = False) -> str:
     """The command that does the same again, to be copied into a shell: what differs from the defaults. Where a secret
-    stood it says so. `kept`: for the dataset, where the place of the cookies has no business either."""
+    stood it says so. `kept`: for the dataset, where the place of the cookies and the addresses of proxies have no
+    business either."""
     words = ["kinetics-pipeline", command, *map(without_secrets, arguments)]
     for f in fields(config):
         value = getattr(config, f.name)
@@ -267,7 +269,7 @@ def _shown(name: str, value: str, *, kept: bool) -> str:
     if name == "ytdlp_option":
         return _shown_option(value)
     if name == "proxy":
-        return _proxy(value)
+        return "HOST:PORT" if kept else _proxy(value)
     return "FILE" if kept and name == "cookies" else without_secrets(value)
 
 

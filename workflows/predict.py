@@ -10,12 +10,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.flow import tvl1
 from kinetics_pipeline.loading import normalise
+from kinetics_pipeline.loading.index import load_index
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.report.pictures import annotated, require_picture_file, write_picture
 from kinetics_pipeline.shards import codec
@@ -177,12 +179,10 @@ def _from_dataset(clip_id: str, config: PredictConfig, streams: Sequence[Trained
     if config.start is not None or config.end is not None:
         raise UserError("--start and --end choose a piece of a file; a clip of --dataset is taken as it is")
     dataset = Dataset.open(config.dataset)
-    record = dataset.records().get(clip_id)
-    if record is None:
-        raise UserError(f"clip {clip_id} has no record in {dataset.store.uri}; give one of its clip ids")
-    if record.outcome != "ok":
-        why = f" ({record.detail})" if record.detail else ""
-        raise UserError(f"clip {clip_id} of {dataset.store.uri} is {record.outcome}{why}; allowed: clips that are ok")
+    index = load_index(dataset)
+    found = index.filter(pc.equal(index["clip_id"], clip_id)).to_pylist()
+    if not found:
+        raise _not_there(clip_id, dataset)
     for one in streams:
         one.require_recipe(dataset.recipe, dataset.store.uri)
     has_flow = dataset.recipe.flow != "none"
@@ -190,9 +190,17 @@ def _from_dataset(clip_id: str, config: PredictConfig, streams: Sequence[Trained
         raise UserError(f"a network that sees flow is given, but {dataset.store.uri} was built without flow")
     clips = WholeClips(dataset.store.uri, None, "both" if has_flow else "rgb", None, MOST_FRAMES, clips=[clip_id])
     sample = clips[0]
-    frames = min(record.frames, MOST_FRAMES)
+    frames = min(found[0]["frames"], MOST_FRAMES)
     flow = sample["flow"].permute(1, 0, 2, 3).numpy()[:frames] if has_flow else None
-    return Seen(clip_id, sample["video"].permute(1, 2, 3, 0).numpy()[:frames], flow, record.label)
+    return Seen(clip_id, sample["video"].permute(1, 2, 3, 0).numpy()[:frames], flow, found[0]["label"])
+
+
+def _not_there(clip_id: str, dataset: Dataset) -> UserError:
+    record = dataset.records().get(clip_id)
+    if record is None:
+        return UserError(f"clip {clip_id} has no record in {dataset.store.uri}; give one of its clip ids")
+    why = f" ({record.detail})" if record.detail else ""
+    return UserError(f"clip {clip_id} of {dataset.store.uri} is {record.outcome}{why}; allowed: clips that are ok")
 
 
 def _probabilities(seen: Seen, streams: Sequence[Trained], config: PredictConfig) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from kinetics_pipeline.shards.catalogue import Counts, Dataset
 from workflows.build.fetching import look_at_lanes
 from workflows.build.job import PROGRESS, traffic
 from workflows.build.lease import holder
-from workflows.build.state import RUN, read_state
+from workflows.build.state import last_run, read_state
 from workflows.progress import duration, size
 
 PAUSES = {
@@ -61,7 +61,7 @@ def look(dataset: Dataset) -> dict[str, Any]:
 
 def _next(dataset: Dataset, counts: Counts, building: bool) -> str:
     place = shlex.quote(dataset.store.uri)
-    run = read_state(dataset.store, RUN)
+    run = last_run(dataset.store)
     if building:
         return f"kinetics-pipeline status {place}"
     if (counts.pending or dataset.unfinished() is not None) and run is not None:

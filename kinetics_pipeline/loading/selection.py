@@ -16,11 +16,11 @@ from kinetics_pipeline.shards.certificate import read_certificate
 
 
 class NoSuchSplit(UserError):
-    """`holds`: what could have been asked, in words."""
+    """Of the split asked for, and what is there in words."""
 
-    def __init__(self, split: str, holds: str) -> None:
-        super().__init__(f"split is {split!r}; {holds}")
-        self.holds = holds
+    def __str__(self) -> str:
+        split, there = self.args
+        return f"split is {split!r}; {there}"
 
 
 def select(

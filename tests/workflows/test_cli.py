@@ -118,8 +118,19 @@ def test_the_next_command_can_be_copied_into_a_shell_and_helps(outcome, expected
     place = tmp_path / "my data"
     outcomes = {clip.clip_id: outcome for clip in asked_clips(2)}
     dataset = built(place, 2, recipe=Recipe(short_side=48, flow="none"), outcomes=outcomes)
-    dataset.store.write("state/run.json", json.dumps({"command": "kinetics-pipeline build x"}).encode())
+    dataset.store.write("state/run.json", json.dumps({"command": "kinetics-pipeline build x", "config": {}}).encode())
     assert expected.replace("PLACE", str(place)) in look(dataset)["next"]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"command": "x", "config": null}'])
+@pytest.mark.parametrize("words", [["status"], ["tools", "export", "--format", "mp4", "--to", "exported"]])
+def test_a_damaged_note_of_the_last_run_is_named_in_a_line(text, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    built(tmp_path / "data", 1, outcomes={asked_clips(1)[0].clip_id: "ok"}).store.write("state/run.json", text.encode())
+    assert run([*words, "data"]) == 1
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1
+    assert "state/run.json is damaged" in said
 
 
 SECRETS = BuildConfig(
@@ -136,10 +147,10 @@ def test_a_record_and_a_command_to_go_on_hold_no_secret(kept):
     files = ["https://me:secret7@host/k400.csv?sig=secret8"]
     for text in (json.dumps(as_record(SECRETS)), command_line("build", files, SECRETS, kept=kept)):
         assert "secret" not in text
-        assert "host:3128" in text
-        assert "other:3128" in text
         assert "id={video_id}" in text
-    assert ("/home/me" in command_line("build", files, SECRETS, kept=kept)) == (not kept)
+    for place in ("/home/me", "host:3128", "other:3128"):
+        assert place not in json.dumps(as_record(SECRETS))
+        assert (place in command_line("build", files, SECRETS, kept=kept)) == (not kept)
     assert "secret" not in repr(UrlTemplate(SECRETS.source[0]))
 
 

@@ -15,9 +15,12 @@ from kinetics_pipeline.plan import Plan
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.shards.catalogue import Dataset
 from kinetics_pipeline.shards.markers import Marker
+from workflows.progress import duration
 
 OTHER_THAN_FLOW = 1.0e-8
 """Seconds a pixel and frame of decoding, resizing and JPEG: 0.22 s a clip of 250 frames at 256 x 340."""
+SOON = 60.0
+"""Seconds. Below, it is the start of processes that takes the time."""
 USUAL_CLIP = 10.0
 """Seconds of a clip whose times are not given: Kinetics' length."""
 
@@ -26,6 +29,11 @@ USUAL_CLIP = 10.0
 class Expectation:
     seconds: float
     why: str
+
+    def __str__(self) -> str:
+        if self.seconds < SOON:
+            return "less than a minute, once the processes have started"
+        return f"{duration(self.seconds)} ({self.why})"
 
 
 def expected(dataset: Dataset, plan: Plan, missing: set[str], *, rate: float | None) -> Expectation:

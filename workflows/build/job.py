@@ -19,7 +19,7 @@ from kinetics_pipeline.errors import JobFailed, WorkRemains
 from kinetics_pipeline.flow import require_backend
 from kinetics_pipeline.plan import Plan, PlannedShard, make_plan
 from kinetics_pipeline.records import Record
-from kinetics_pipeline.redaction import WITHHELD, without_secrets
+from kinetics_pipeline.redaction import WITHHELD
 from kinetics_pipeline.shards.catalogue import DATASET, Dataset, plan_name
 from kinetics_pipeline.shards.storage import open_store
 from kinetics_pipeline.shards.withdrawal import finish
@@ -95,9 +95,7 @@ class _Build:
             config.output, recipe, asked_labels(self.asked, existing), self.asked.annotations.hashes
         )
         lease.store.sweep()
-        command = command_line("build", self.files, config, kept=True)
-        annotations = [without_secrets(file) for file in self.files]
-        record = {"command": command, "annotations": annotations, "config": as_record(config)}
+        record = {"command": command_line("build", self.files, config, kept=True), "config": as_record(config)}
         lease.store.write(RUN, json.dumps(record, indent=1).encode())
         # A dataset that was removed and begun anew with other classes must not find the old one's clips.
         dataset = f"{lease.store.uri}\n{recipe}\n{self.dataset.classes}"
@@ -107,22 +105,23 @@ class _Build:
         finish(self.dataset, self.workplace.scratch, lambda: is_current(lease.store, lease.generation))
         began = time.monotonic()
         while (unfinished := self.dataset.unfinished()) is not None:
-            self._run_plan(*unfinished)
-        plan = self._plan()
+            self._run_plan(*unfinished, self.dataset.outcomes())
+        table = self.asked.annotations.table
+        outcomes = self.dataset.settled(dict(zip(table["clip_id"], table["video_id"], strict=True)))
+        plan = self._plan(outcomes)
         if len(plan):
             self._disk(list(plan.shards()))
             number = self.dataset.add_plan(plan)
-            self._run_plan(number, plan, plan.shard_names())
+            self._run_plan(number, plan, plan.shard_names(), outcomes)
         on_every_node(clear, self.workplace, everything=True)
         lease.store.sweep()  # a writer that was lost on the way
         lease.store.delete(PROGRESS)
         self._report(time.monotonic() - began)
 
-    def _plan(self) -> Plan:
-        table = self.asked.annotations.table
+    def _plan(self, outcomes: Mapping[str, str]) -> Plan:
         return make_plan(
-            table,
-            outcomes=self.dataset.settled(dict(zip(table["clip_id"], table["video_id"], strict=True))),
+            self.asked.annotations.table,
+            outcomes=outcomes,
             settings=self.asked.settings,
             held_locally=self.asked.held_locally,
             next_shard=self.dataset.next_shard_numbers(),
@@ -134,7 +133,8 @@ class _Build:
         disk.require(shards)
         return disk
 
-    def _run_plan(self, number: int, plan: Plan, missing: Sequence[str]) -> None:
+    def _run_plan(self, number: int, plan: Plan, missing: Sequence[str], outcomes: Mapping[str, str]) -> None:
+        """`outcomes`: what was known of clips before."""
         config = self.config
         found = self._spooled()
         shards = [shard for shard in plan.shards() if shard.name in set(missing)]
@@ -142,7 +142,7 @@ class _Build:
         disk = self._disk(shards)
         numbers = label_numbers(self.dataset.classes)
         sources = dict(zip(self.asked.keys, self.asked.sources, strict=True))
-        attempts, outcomes = Attempts(self.lease.store), self.dataset.outcomes()
+        attempts = Attempts(self.lease.store)
         familiar = {
             clip.video_id
             for shard in shards
@@ -171,7 +171,7 @@ class _Build:
             budgets = {"shared": 1, "per-node": len(nodes()), "per-proxy": len(config.proxy)}
             rate = config.rate * budgets[config.egress]
             time_needed = expected(self.dataset, plan, set(missing), rate=rate if paced else None)
-            meter.say(f"expected: {duration(time_needed.seconds)} ({time_needed.why})")
+            meter.say(f"expected: {time_needed}")
 
             def on_change(graph: Graph) -> None:
                 self._take(graph, meter)

@@ -21,5 +21,24 @@ def read_state(store: Store, name: str) -> dict[str, Any] | None:
     except ValueError:
         document = None
     if not isinstance(document, dict):
-        raise JobFailed(f"{store.uri}/{name} is damaged; it holds no clips: remove it, and it is written anew")
+        raise _damaged(store, name)
     return document
+
+
+def last_run(store: Store) -> dict[str, Any] | None:
+    """What `RUN` says; None where nothing was built. Raises JobFailed when it is damaged."""
+    run = read_state(store, RUN)
+    if run is not None and not (isinstance(run.get("command"), str) and isinstance(run.get("config"), dict)):
+        raise _damaged(store, RUN)
+    return run
+
+
+def kept_by_the_last_build(store: Store) -> str | None:
+    """Its `--keep-clips`."""
+    run = last_run(store)
+    kept = None if run is None else run["config"].get("keep_clips")
+    return str(kept) if kept else None
+
+
+def _damaged(store: Store, name: str) -> JobFailed:
+    return JobFailed(f"{store.uri}/{name} is damaged; it holds no clips: remove it, and it is written anew")

@@ -8,7 +8,6 @@ kept from the shard's frames. The lists are mmaction2's (`PATH LABEL`, `FOLDER F
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -32,7 +31,7 @@ from kinetics_pipeline.loading.shard_reader import Place, ShardReader
 from kinetics_pipeline.shards import codec
 from kinetics_pipeline.shards.catalogue import Dataset
 from kinetics_pipeline.shards.storage import Store, open_store
-from workflows.build.job import RUN
+from workflows.build.state import kept_by_the_last_build
 from workflows.progress import Meter
 
 FLOW_QUALITY = 95
@@ -120,10 +119,7 @@ def _folders(classes: Sequence[str]) -> dict[int, str]:
 def _kept(dataset: Dataset, given: str | None) -> Store | None:
     if given is not None:
         return open_store(given)
-    try:
-        last = json.loads(dataset.store.read(RUN))["config"].get("keep_clips")
-    except FileNotFoundError:
-        return None
+    last = kept_by_the_last_build(dataset.store)
     return open_store(last) if last else None
 
 

@@ -16,7 +16,7 @@ from kinetics_pipeline.shards.markers import Tombstone
 from kinetics_pipeline.shards.storage import Store, open_store
 from kinetics_pipeline.shards.withdrawal import entomb, finish, remove_kept
 from workflows.build.lease import Lease, is_current
-from workflows.build.state import RUN, read_state
+from workflows.build.state import kept_by_the_last_build
 
 
 def forget(uri: str, ids: Path, reason: str, kept: Sequence[str], runs: Sequence[Path]) -> None:
@@ -66,8 +66,7 @@ def _ids(file: Path) -> list[str]:
 def _kept(dataset: Dataset, given: Sequence[str]) -> list[Store]:
     """Where segments are kept: what is given, and what the last build said."""
     places = list(given)
-    run = read_state(dataset.store, RUN)
-    if run is not None and (last := run["config"].get("keep_clips")):
+    if last := kept_by_the_last_build(dataset.store):
         places.append(last)
     return [open_store(place) for place in dict.fromkeys(places)]
 

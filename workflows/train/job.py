@@ -123,7 +123,7 @@ def _naming(flag: str, split: str, way_out: str = "") -> Iterator[None]:
     try:
         yield
     except NoSuchSplit as error:
-        raise UserError(f"{flag} is {split!r}; {error.holds}{way_out}") from error
+        raise UserError(f"{flag} is {split!r}; {error.args[1]}{way_out}") from error
 
 
 def _steps_done(run: RunFolder) -> int:

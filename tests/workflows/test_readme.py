@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from readme import ROOT, blocks, commands, ours
 
 from workflows.cli import app, run
 
+README = (ROOT / "README.md").read_text()
 TINY = {
     "plan": "--short-side 32",
     "build": "--short-side 32 --clips-per-shard 4 --cache cache",
@@ -49,8 +52,19 @@ def test_what_another_programs_command_names_is_there(command: str):
         assert all((ROOT / file).is_file() for file in files)
 
 
+@pytest.mark.filterwarnings("ignore:Cyclopts application invoked without tokens")
+@pytest.mark.parametrize("module", sorted(set(re.findall(r"`python -m (workflows\.benchmarks\.\w+)`", README))))
+def test_what_measures_a_figure_is_there(
+    module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(sys, "argv", [module, "--help"])
+    with suppress(SystemExit):
+        runpy.run_module(module, run_name="__main__")
+    assert module in " ".join(capsys.readouterr().out.split())
+
+
 def test_its_links_and_pictures_are_there():
-    targets = re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text())
+    targets = re.findall(r"\]\(([^)#:]+)\)", README)
     assert len(targets) >= 7
     assert [target for target in targets if not (ROOT / target).exists()] == []
     assert (ROOT / ".github/demo.png").stat().st_size < 300_000

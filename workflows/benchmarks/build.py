@@ -8,6 +8,7 @@ share of the cores' time that the stages used, and the most memory that the driv
 
 from __future__ import annotations
 
+import argparse
 import csv
 import os
 import subprocess
@@ -101,13 +102,17 @@ def show(results: list[Measured]) -> None:
     Console().print(table)
 
 
-def main(arguments: list[str]) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "given", nargs="*", type=Path, metavar="FOLDER ANNOTATIONS", help="videos, and what is asked of them"
+    )
+    given = parser.parse_args().given
+    if len(given) not in (0, 2):
+        parser.error("give both FOLDER and ANNOTATIONS, or neither")
     with tempfile.TemporaryDirectory(prefix="bench") as name:
         folder = Path(name)
-        if arguments:
-            source, annotations = map(Path, arguments)
-        else:
-            source, annotations = folder, render(folder)
+        source, annotations = given or (folder, render(folder))
         show([
             measure("without flow", source, annotations, folder, "--flow", "none"),
             measure("with flow", source, annotations, folder),
@@ -115,4 +120,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -31,6 +31,7 @@ from workflows.configs import PlanConfig
 from workflows.progress import duration, size
 
 PENDING = "pending"
+_SHARES = {"shared": "", "per-node": ", of one node: the more nodes, the less time", "per-proxy": ", of each proxy"}
 
 
 def plan(files: Sequence[str], config: PlanConfig) -> None:
@@ -90,7 +91,8 @@ def _show(console: Console, work: Plan, asked: Asked, config: PlanConfig, recipe
         console.print("nothing to do: every clip asked has an outcome")
         return
     shards = list(work.shards())
-    total = estimate(work, config.rate, recipe)
+    alone = len(config.proxy) if config.egress == "per-proxy" else 1
+    total = estimate(work, config.rate * alone, recipe)
     console.print(_by_split(shards, total))
     console.print()
     console.print(_by_source(shards, asked))
@@ -149,6 +151,8 @@ def _expected(
         free = shutil.disk_usage(next(folder for folder in (place, *place.parents) if folder.exists())).free
         if free < total.bytes:
             lines[0] += f": the disk of {config.output} has only {size(free)} free"
+    if config.keep_clips is not None:
+        lines.append(f"segments    about {size(total.kept)} (--keep-clips), at the size that YouTube's have")
     youtube = any(isinstance(source, YouTube) for source in asked.sources)
     first = next((source for source in asked.sources if is_network(source)), None)
     most = "" if isinstance(first, YouTube) else ", if it has to give all of them"
@@ -166,7 +170,7 @@ def _expected(
     if total.network_videos and youtube:
         lines.append(
             f"time        {duration(total.days * 86400)} for {total.network_videos} videos of YouTube's at "
-            f"{config.rate:g} an hour (--rate){most}"
+            f"{config.rate:g} an hour (--rate{_SHARES[config.egress]}){most}"
         )
     return lines
 

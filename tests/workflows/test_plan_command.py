@@ -54,6 +54,19 @@ def test_clips_videos_shards_bytes_and_days_are_those_of_the_files(
     assert err == ""
 
 
+def test_days_and_disk_are_those_of_a_build_with_the_same_flags(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = asked(tmp_path / "k.csv", *((f"video{number:06d}", 0, "train") for number in range(300)))
+    proxies = ["--proxy", "one.example:80", "--proxy", "two.example:80"]
+    flags = ["--rate", "100", "--cache", str(tmp_path / "cache"), *proxies]
+    assert "3 h 00 min for 300 videos of YouTube's at 100 an hour (--rate)\n" in said(capsys, file, *flags)[0]
+    out, _ = said(capsys, file, *flags, "--egress", "per-proxy", "--keep-clips", str(tmp_path / "kept"))
+    assert "1 h 30 min for 300 videos of YouTube's at 100 an hour (--rate, of each proxy)\n" in out
+    assert "segments    about 498.0 MB (--keep-clips)" in out  # 300 of 10 s of 166 kB
+    assert "(--rate, of one node: the more nodes, the less time)" in said(capsys, file, "--egress", "per-node")[0]
+
+
 def test_what_files_and_splits_have_in_common_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one = asked(tmp_path / "one_train.csv", ("aaaaaaaaaaa", 0, "train"), ("bbbbbbbbbbb", 0, "train"))
     two = asked(

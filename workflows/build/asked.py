@@ -48,7 +48,6 @@ class Asked:
 def read_asked(files: Sequence[str], config: Selection) -> Asked:
     """Reads the annotation files and names the sources. Raises UserError for whatever is wrong with either."""
     options = SourceOptions(short_side=config.short_side, allow_private_addresses=config.allow_private_addresses)
-    cache = config.cache if isinstance(config, BuildConfig) else None
     if isinstance(config, BuildConfig):
         options = replace(
             options,
@@ -57,7 +56,7 @@ def read_asked(files: Sequence[str], config: Selection) -> Asked:
             allow_access=frozenset(comma_separated(config.allow_access)),
             sound=config.keep_clips is not None,
         )
-    sources = tuple(parse_source(text, options, cache) for text in config.source)
+    sources = tuple(parse_source(text, options, config.cache) for text in config.source)
     labels = read_labels(config.labels) if config.labels else None
     annotations = load_annotations(files, labels=labels, on_bad_row=config.on_bad_row)
     settings = PlanSettings(

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from models.batch_norm import MOMENTUM, BatchNorm
 from models.clip_check import check_clip
 from models.errors import InputError
-from models.inception import Unit
+from models.inception import Unit, initialise
 from models.inception2d import new_linear
 from models.padding import max_pool_same
 
@@ -51,8 +51,7 @@ class C3D(nn.Module):
         self.fc6 = nn.Linear(channels * side * side, HIDDEN, bias=False)
         self.fc7 = nn.Linear(HIDDEN, HIDDEN, bias=False)
         for layer in (self.fc6, self.fc7):
-            std = layer.in_features**-0.5
-            nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
+            initialise(layer)
         self.bn6, self.bn7 = BatchNorm(HIDDEN, bn_momentum), BatchNorm(HIDDEN, bn_momentum)
         self.dropout = nn.Dropout(dropout)
         self.logits = new_linear(HIDDEN, num_classes)

@@ -7,9 +7,8 @@ from torch import Tensor, nn
 from models.batch_norm import MOMENTUM
 from models.batch_norm_lstm import BatchNormLSTM
 from models.clip_check import check_clip
-from models.errors import InputError
 from models.inception import FEATURES
-from models.inception2d import InceptionFeatures, frames_of, new_linear
+from models.inception2d import InceptionFeatures, check_stride, frames_of, new_linear
 
 HIDDEN = 512
 STEPS = 50
@@ -36,9 +35,7 @@ class ConvNetLSTM(nn.Module):
     ) -> None:
         """`frame_stride`: one frame of so many is looked at."""
         super().__init__()
-        if frame_stride < 1:
-            raise InputError(f"frame_stride is {frame_stride}; allowed: from 1, 5 in the paper")
-        self.frame_stride = frame_stride
+        self.frame_stride = check_stride(frame_stride)
         self.trunk = InceptionFeatures(in_channels, bn_momentum, checkpoint_activations)
         self.lstm = BatchNormLSTM(FEATURES, HIDDEN, STEPS, bn_momentum)
         self.dropout = nn.Dropout(dropout)

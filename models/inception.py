@@ -81,12 +81,12 @@ def endpoint_names(dimensions: Dimensions) -> tuple[str, ...]:
     return tuple(LAYERS) if dimensions == 3 else tuple(name.replace("3d", "2d") for name in LAYERS)
 
 
-def initialise(conv: nn.Conv2d | nn.Conv3d) -> None:
+def initialise(layer: nn.Conv2d | nn.Conv3d | nn.Linear) -> None:
     """Truncated normal, cut at two of its standard deviations, 1 / sqrt(fan in) (Sonnet's default); no bias."""
-    std = 1 / math.sqrt(conv.weight[0].numel())
-    nn.init.trunc_normal_(conv.weight, std=std, a=-2 * std, b=2 * std)
-    if conv.bias is not None:
-        nn.init.zeros_(conv.bias)
+    std = 1 / math.sqrt(layer.weight[0].numel())
+    nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
 
 
 class Unit(nn.Module):

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from models.batch_norm import MOMENTUM
 from models.clip_check import check_clip
-from models.inception import FEATURES, Inception
+from models.errors import InputError
+from models.inception import FEATURES, Inception, initialise
 
 
 class InceptionFeatures(Inception):
@@ -37,7 +38,7 @@ class Inception2D(nn.Module):
     ) -> None:
         """`frame_stride`: one frame of so many is looked at."""
         super().__init__()
-        self.frame_stride = frame_stride
+        self.frame_stride = check_stride(frame_stride)
         self.trunk = InceptionFeatures(in_channels, bn_momentum)
         self.dropout = nn.Dropout(dropout)
         self.logits = new_linear(FEATURES, num_classes)
@@ -49,15 +50,20 @@ class Inception2D(nn.Module):
         return logits.unflatten(0, (clips, -1)).mean(dim=1)
 
 
+def check_stride(frame_stride: int) -> int:
+    """The number as it is. Raises InputError below 1."""
+    if frame_stride < 1:
+        raise InputError(f"frame_stride is {frame_stride}; allowed: from 1, 5 in the paper")
+    return frame_stride
+
+
 def frames_of(video: Tensor) -> tuple[Tensor, int]:
     """[N, C, T, H, W] -> ([N * T, C, H, W], N)."""
     return video.transpose(1, 2).flatten(0, 1), len(video)
 
 
 def new_linear(in_features: int, out_features: int) -> nn.Linear:
-    """Truncated normal of standard deviation 1 / sqrt(in), bias 0, as the convolutions have it."""
+    """A layer that starts as the convolutions do."""
     linear = nn.Linear(in_features, out_features)
-    std = in_features**-0.5
-    nn.init.trunc_normal_(linear.weight, std=std, a=-2 * std, b=2 * std)
-    nn.init.zeros_(linear.bias)
+    initialise(linear)
     return linear

@@ -102,3 +102,6 @@ def test_an_unknown_name_or_option_is_refused_with_the_allowed_ones() -> None:
         build_model("i3d", depth=3)
     with pytest.raises(InputError, match=r"num_classes is 0"):
         build_model("i3d", num_classes=0)
+    for name in ("inception2d", "convnet_lstm"):
+        with pytest.raises(InputError, match=r"frame_stride is 0"):
+            build_model(name, frame_stride=0)

@@ -41,8 +41,11 @@ class Checkpoint:
     """Plain data that says what it was made from: stream, classes, dataset recipe and fingerprint, metrics."""
 
     def build(self) -> nn.Module:
-        """The network with these weights."""
-        model = build_model(self.model, **self.config)
+        """The network with these weights. Raises InputError when they do not make one."""
+        try:
+            model = build_model(self.model, **self.config)
+        except TypeError as error:
+            raise InputError(f"the checkpoint cannot be built: {error}") from error
         assign(model, self.state_dict, "the checkpoint")
         return model
 
@@ -76,7 +79,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     for name, kind in kinds.items():
         if not isinstance(document.get(name, ...), kind):  # type: ignore[arg-type]
             raise InputError(f"checkpoint {path} is damaged: its {name!r} is missing or of the wrong kind")
-    return Checkpoint(**{name: document[name] for name in kinds})
+    return Checkpoint(**{name: document[name] for name in kinds} | {"state_dict": _state_dict(document, Path(path))})
 
 
 def load_checkpoint(model: nn.Module, path: str | Path, *, head: bool = True) -> Source:

@@ -94,13 +94,13 @@ def _read_values(prefix: Path, name: str, variable: Variable, shards: int) -> np
     if variable.size != math.prod(variable.shape) * dtype.itemsize:
         raise InputError(f"variable {name} in {prefix} has {variable.size} bytes, its shape {variable.shape} others")
     try:
+        if variable.offset + variable.size > path.stat().st_size:
+            raise InputError(f"{path} ends before variable {name}: it was cut short")
         with path.open("rb") as file:
             file.seek(variable.offset)
             data = file.read(variable.size)
     except OSError as error:
         raise InputError(f"cannot read {path}, which holds {name}: {error.strerror}") from error
-    if len(data) != variable.size:
-        raise InputError(f"{path} ends before variable {name}: it was cut short")
     if masked_crc32c(data) != variable.crc:
         raise InputError(f"{path} is damaged: variable {name} has another CRC than was stored")
     return np.frombuffer(data, dtype).reshape(variable.shape).copy()

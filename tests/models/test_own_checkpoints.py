@@ -116,3 +116,8 @@ def test_a_checkpoint_of_ours_with_a_part_of_the_wrong_kind_is_damaged(checkpoin
     torch.save({**document, "state_dict": {"logits.conv3d.bias": 3}}, tmp_path / "wrong.pt")
     with pytest.raises(InputError, match=r"logits\.conv3d\.bias in it is no tensor"):
         load_checkpoint(build_model("i3d", **CONFIG), tmp_path / "wrong.pt")
+    with pytest.raises(InputError, match=r"logits\.conv3d\.bias in it is no tensor"):
+        read_checkpoint(tmp_path / "wrong.pt")
+    torch.save({**document, "config": {"dropout": "much"}}, tmp_path / "wrong.pt")
+    with pytest.raises(InputError, match="cannot be built"):
+        read_checkpoint(tmp_path / "wrong.pt").build()

@@ -35,11 +35,6 @@ def action_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return (each + highest) / 2
 
 
-def classification_scores(logits: Tensor) -> Tensor:
-    """Whether a class appears at all: [N, classes], the maximum over time."""
-    return logits.amax(dim=2)
-
-
 def even_frames(frames: int, count: int = EVEN_FRAMES) -> npt.NDArray[np.int64]:
     """Numbers of `count` frames evenly over `frames`, from the first one on: floor(k * frames / count)."""
     return np.arange(count) * frames // count

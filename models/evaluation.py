@@ -47,6 +47,7 @@ def evaluate(
 
     Raises:
         Diverged: logits that are not finite; names the first such clip.
+        InputError: there is no clip.
     """
     device = torch.device(device)
     was_training = model.training

@@ -103,12 +103,13 @@ def forward(state: TrainingState, batch: Batch, device: torch.device) -> tuple[T
     """Logits, in float32, and labels (or targets) of a batch, on `device`."""
     inputs = model_inputs(state.model, batch)
     placed = [state.precision.place(x.to(device, non_blocking=True)) for x in inputs]
-    every_step = {"every_step": True} if getattr(state.model, "loss_at_every_step", False) else {}
-    truth = "targets" if "targets" in batch else "label"
-    if truth == "targets":
-        every_step = {"every_frame": True}
+    truth, asked = "label", {}
+    if "targets" in batch:
+        truth, asked = "targets", {"every_frame": True}
+    elif getattr(state.model, "loss_at_every_step", False):
+        asked = {"every_step": True}
     with state.precision.autocast(device):
-        logits = state.network(*placed, **every_step)
+        logits = state.network(*placed, **asked)
     return logits.float(), batch[truth].to(device, non_blocking=True)
 
 

@@ -11,8 +11,10 @@ import math
 import shutil
 import time
 from collections.abc import Hashable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import ray
 
@@ -21,7 +23,7 @@ from kinetics_pipeline.estimate import WHOLE_VIDEO_SECONDS
 from kinetics_pipeline.plan import PlannedShard
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Clip
-from workflows.build.workplace import LOST, Workplace, nodes, on
+from workflows.build.workplace import LOST, Workplace, nodes, on, this_node
 from workflows.progress import size
 
 LEFT_FREE = 1 << 30
@@ -86,6 +88,11 @@ def measured(workplace: Workplace) -> Measured:
     return Measured(workplace.bytes_used(), usage.free - min(LEFT_FREE, usage.total // 50))
 
 
+Look: TypeAlias = "Future[Measured] | ray.ObjectRef"
+"""A measurement under way: a task on another node, or a thread on the driver's own. While every core is taken a task
+starts a process for itself, which costs as much as a clip."""
+
+
 class Disk:
     """The fullest node's disk stands for all: clips are processed wherever there is a core."""
 
@@ -101,10 +108,11 @@ class Disk:
         self._more: dict[str, int] = {}
         self._promised: dict[Hashable, int] = {}
         self._unseen: list[tuple[float, int]] = []
-        self._looks: dict[ray.ObjectRef, float] = {}
+        self._looks: dict[Look, float] = {}
         self._by_node: dict[str, tuple[Measured, float]] = {}
-        self._of_look: dict[ray.ObjectRef, str] = {}
+        self._of_look: dict[Look, str] = {}
         self._looked = -math.inf
+        self._thread = ThreadPoolExecutor(1)
 
     # What things take
 
@@ -215,26 +223,29 @@ class Disk:
 
     def look(self) -> None:
         """Takes in what the nodes measured, and asks them again when it is time."""
-        if self._looks:
-            ready, _ = ray.wait(list(self._looks), num_returns=len(self._looks), timeout=0)
-            for ref in ready:
-                self._take_look(ref, self._looks[ref])
+        for look, began in list(self._looks.items()):
+            done = look.done() if isinstance(look, Future) else ray.wait([look], timeout=0)[0]
+            if done:
+                self._take_look(look, began)
         plenty = self.short_since is None and self.room() > 20 * (self._largest_shard + self._a_download)
         if not self._looks and time.monotonic() - self._looked > (LOOK_SELDOM if plenty else LOOK_EVERY):
             self._begin_to_look()
 
-    def _begin_to_look(self) -> dict[ray.ObjectRef, float]:
-        self._looked = time.monotonic()
+    def _begin_to_look(self) -> dict[Look, float]:
+        self._looked, here = time.monotonic(), this_node()
         for node in nodes():
-            ref = measure.options(scheduling_strategy=on(node)).remote(self.workplace)
-            self._looks[ref], self._of_look[ref] = self._looked, node
+            if node == here:
+                look: Look = self._thread.submit(measured, self.workplace)
+            else:
+                look = measure.options(scheduling_strategy=on(node)).remote(self.workplace)
+            self._looks[look], self._of_look[look] = self._looked, node
         return dict(self._looks)
 
-    def _take_look(self, ref: ray.ObjectRef, began: float) -> None:
-        node = self._of_look.pop(ref)
-        del self._looks[ref]
+    def _take_look(self, look: Look, began: float) -> None:
+        node = self._of_look.pop(look)
+        del self._looks[look]
         with suppress(*LOST):
-            self._by_node[node] = ray.get(ref), began
+            self._by_node[node] = look.result() if isinstance(look, Future) else ray.get(look), began
         alive = set(nodes())
         self._by_node = {name: seen for name, seen in self._by_node.items() if name in alive}
         oldest = min((began for _, began in self._by_node.values()), default=-math.inf)

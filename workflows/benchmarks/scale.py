@@ -120,7 +120,7 @@ def measure(name: str, folder: Path) -> tuple[float, float, float, int]:
     before, step = (part.format(folder=str(folder)) for part in STEPS[name])
     begun = time.perf_counter()
     ran = subprocess.run(
-        [sys.executable, "-c", _TIMED.format(before=before, step=step)], check=True, capture_output=True, text=True
+        [sys.executable, "-c", _TIMED.format(before=before, step=step)], check=True, stdout=subprocess.PIPE, text=True
     )
     wall, cpu, peak = ran.stdout.rpartition("MEASURED ")[2].split()
     return time.perf_counter() - begun, float(wall), float(cpu), int(peak) * 1024

@@ -47,7 +47,7 @@ def main() -> None:
     for _ in range(asked.turns):
         for side in SIDES:
             line = [sys.executable, "-m", "workflows.benchmarks.train", *sys.argv[1:], "--side", side]
-            done = subprocess.run(line, capture_output=True, text=True, check=True)
+            done = subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True)
             found[side].append(json.loads(done.stdout.splitlines()[-1]))
     seconds = {side: median(float(one["seconds"]) for one in found[side]) for side in SIDES}
     print(f"I3D RGB, batch {asked.batch_size} x {asked.frames} x {asked.crop} x {asked.crop}, a training step:")

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from fake_youtube import FileServer
 from videos import Motion, render
@@ -36,13 +36,15 @@ class Pile:
 
 
 def make_pile(folder: Path) -> Pile:
-    """`CLIPS` good clips in four classes, one video that does not exist, one clip past its video's end."""
+    """`CLIPS` good clips in four classes, one video that does not exist, one clip past its video's end. What is there
+    already stays."""
     videos = folder / "videos"
-    videos.mkdir(parents=True)
+    videos.mkdir(parents=True, exist_ok=True)
     rows = []
     for number in range(CLIPS):
         video, motion = f"clip_{number:06d}", CLASSES[number % len(CLASSES)]
-        render(videos / f"{video}.mp4", width=64, height=48, seconds=1.2, motion=motion, speed=1.5, seed=number)
+        if not (file := videos / f"{video}.mp4").exists():
+            render(file, width=64, height=48, seconds=1.2, motion=motion, speed=1.5, seed=number)
         rows.append((motion, video, 0, 1, "train"))
     rows.append(("left", "absent_0000", 0, 1, "train"))
     rows.append(("right", "clip_000001", 30, 31, "train"))
@@ -61,6 +63,8 @@ class Build:
     source: Sequence[str]
     flags: Sequence[str] = FLAGS
     environment: dict[str, str] = field(default_factory=dict)
+    cluster: ClassVar[dict[str, str]] = {"RAY_ADDRESS": ""}
+    """The environment of every build: without an address each embeds Ray (see `on_one_cluster`)."""
 
     @property
     def output(self) -> Path:
@@ -77,7 +81,7 @@ class Build:
         return [sys.executable, "-m", "workflows", "build", str(self.pile.annotations), *sources, *places, *self.flags]
 
     def start(self) -> subprocess.Popen[str]:
-        environment = {**os.environ, "RAY_ADDRESS": "", **self.environment}
+        environment = {**os.environ, **self.cluster, **self.environment}
         return subprocess.Popen(
             self.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
         )

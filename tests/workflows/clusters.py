@@ -53,7 +53,8 @@ class Cluster:
 
 @contextmanager
 def several_nodes(count: int, private: tuple[Path, Path] | None = None) -> Iterator[Cluster]:
-    """A head that only drives and `count` nodes of one core; `private`: see `several_nodes.py`."""
+    """A head that only drives and `count` nodes of one core, or for none a head of two cores; `private`: see
+    `several_nodes.py`."""
     with _environment() as environment:
         script = [sys.executable, str(Path(__file__).with_name("several_nodes.py")), str(count)]
         if private is not None:

@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from building import Build, Pile, make_pile
+from clusters import Cluster, several_nodes
 from fake_youtube import FileServer
 
 
 @pytest.fixture(scope="session")
-def pile(tmp_path_factory: pytest.TempPathFactory) -> Pile:
-    return make_pile(tmp_path_factory.mktemp("pile"))
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for what is made once a run, whichever of its processes needs it first."""
+    mine = tmp_path_factory.getbasetemp()
+    return mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine
+
+
+@contextmanager
+def _alone(shared: Path, name: str) -> Iterator[Path]:
+    """A folder in `shared`, for one process at a time."""
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        (folder := shared / name).mkdir(exist_ok=True)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def pile(shared: Path) -> Pile:
+    with _alone(shared, "pile") as folder:
+        return make_pile(folder)
 
 
 @pytest.fixture
@@ -21,8 +43,21 @@ def server(pile: Pile) -> Iterator[FileServer]:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(pile: Pile, tmp_path_factory: pytest.TempPathFactory) -> Build:
-    with FileServer(pile.folder) as server:
-        build = Build(pile, tmp_path_factory.mktemp("undisturbed"), [server.template])
-        build.run()
+def undisturbed(pile: Pile, shared: Path) -> Build:
+    with _alone(shared, "undisturbed") as folder, FileServer(pile.folder) as server:
+        build = Build(pile, folder, [server.template])
+        if not build.output.exists():
+            build.run()
     return build
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[Cluster]:
+    with several_nodes(0) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def on_one_cluster(node: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The builds of a file share a cluster, whose start takes longer than what most of them do."""
+    monkeypatch.setattr(Build, "cluster", node.environment)

@@ -3,8 +3,8 @@
 python several_nodes.py COUNT [FOLDER CACHE]
 
 With FOLDER each node sees a folder of its own (FOLDER/0, FOLDER/1, ...) at the path CACHE, as machines that share no
-disk do: each is started in a mount namespace of its own. Says {"address", "raylets"} on stdout, a process id for each
-node, and ends when stdin does.
+disk do: each is started in a mount namespace of its own. With a COUNT of 0 the head has two cores and works itself.
+Says {"address", "raylets"} on stdout, a process id for each node, and ends when stdin does.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def see_at(mine: Path, path: Path) -> None:
 def main(count: int, folder: Path | None, cache: Path | None) -> None:
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0 if count else 2, "include_dashboard": False})
     raylets = []
     for number in range(count):
         if folder is not None and cache is not None:

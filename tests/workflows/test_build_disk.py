@@ -12,7 +12,7 @@ import pytest
 from building import FLAGS, Build, Pile
 from fake_youtube import FileServer
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("on_one_cluster")]
 
 
 def held(folder: Path) -> int:

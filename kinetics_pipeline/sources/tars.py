@@ -92,8 +92,10 @@ class TarSource:
         return sum(map(len, self._where.values()))
 
     def candidates(self, clip: Clip) -> list[Media]:
-        """The files that may hold the clip. Of those with one name the last archive's comes first (replacements for
-        corrupted ones are published later), and the next where it does not decode."""
+        """The files that may hold the clip: trimmed ones before whole ones, of each kind those of the last archive
+        first (replacements for corrupted ones are published later), and the next where one does not decode."""
+        found = [(trimmed, name, place) for name, trimmed in self._names.find(clip) for place in self._where[name]]
+        found.sort(key=lambda one: (one[0], _precedence(one[2])), reverse=True)
         return [
             Media(
                 archive.path,
@@ -101,8 +103,7 @@ class TarSource:
                 offset=(clip.time_start or 0.0) if trimmed else 0.0,
                 inside=Inside(name, offset, size, archive.zipped, archive.points),
             )
-            for name, trimmed in self._names.find(clip)
-            for archive, offset, size in sorted(self._where[name], key=_is_replacement, reverse=True)
+            for trimmed, name, (archive, offset, size) in found
         ]
 
     def repeated(self) -> list[str]:
@@ -115,7 +116,7 @@ class TarSource:
         return sorted(self._where.keys() - asked)
 
 
-def _is_replacement(place: tuple[Archive, int, int]) -> tuple[bool, str, int]:
+def _precedence(place: tuple[Archive, int, int]) -> tuple[bool, str, int]:
     archive, offset, _ = place
     return "replacement" in archive.path.name.lower(), archive.path.name, offset
 

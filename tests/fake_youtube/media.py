@@ -8,10 +8,13 @@ from pathlib import Path
 import imageio_ffmpeg
 
 
-def render_indexed(path: Path, width: int, height: int, seconds: float, indexed: bool = True) -> Path:
+def render_indexed(
+    path: Path, width: int, height: int, seconds: float, indexed: bool = True, of_all: bool = True
+) -> Path:
     """A fragmented MP4, a key frame every second and an index (`sidx`) at its start, as YouTube's are; without
-    `indexed` a plain one. Bytes repeat."""
-    flags = "+dash+global_sidx+frag_keyframe+empty_moov+default_base_moof" if indexed else "+faststart"
+    `indexed` a plain one, without `of_all` one with an index for each fragment. Bytes repeat."""
+    flags = "+dash+frag_keyframe+empty_moov+default_base_moof" if indexed else "+faststart"
+    flags += "+global_sidx" if indexed and of_all else ""
     subprocess.run(
         [
             imageio_ffmpeg.get_ffmpeg_exe(),

@@ -14,7 +14,8 @@ class Faults:
     `stall` (no answer), `garbage` (not JSON), `html` (a page with status 200), `page` (likewise, but called a video),
     `empty`, `wrong_video`, `truncate` (half of the body, then FIN), `reset` (half, then RST), `stall_mid` (half, then
     silence), `norange` (Range is ignored), `slow` (`rate` bytes/s), `redirect` (to `location`), `no_length` (chunked),
-    `endless` (an answer that does not end).
+    `endless` (an answer that does not end), `shifted` (a range that begins a byte later), `longer` (a range with more
+    than it says), `other_total` (a range of a file that is a byte longer).
     """
 
     kind: str = "ok"

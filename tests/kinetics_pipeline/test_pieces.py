@@ -67,6 +67,17 @@ def test_a_description_cannot_point_outside_of_the_cache(tmp_path: Path) -> None
     assert {media.path for media in at_hand(folder, "v", "mirror", [CLIP]).values()} == {piece.path}
 
 
+@pytest.mark.parametrize(
+    ("begins", "ends", "duration", "serves"),
+    [(4, 16, 60, True), (4.5, 16, 60, False), (4, 15.5, 60, False), (4, 15.5, 15.5, True), (4, 16, None, True)],
+)
+def test_a_section_serves_a_clip_with_a_second_around_it(
+    tmp_path: Path, begins: float, ends: float, duration: float | None, serves: bool
+) -> None:
+    piece = Piece(tmp_path / "v.1.mp4", "v", "youtube", begins=begins, ends=ends, duration=duration)
+    assert piece.holds(CLIP) is serves
+
+
 HOLDER = """
 import sys, time
 from pathlib import Path

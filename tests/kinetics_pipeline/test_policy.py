@@ -94,6 +94,12 @@ def test_each_further_try_waits_longer(outcome: str) -> None:
     assert all(0 < wait <= POLICY[outcome].longest_wait for wait in waits)
 
 
+@pytest.mark.parametrize("outcome", sorted(RETRYABLE))
+def test_a_source_that_stays_in_doubt_ends_the_clip_for_this_run(outcome: str) -> None:
+    events = [Event("mirror", outcome)] * POLICY[outcome].attempts  # type: ignore[arg-type]
+    assert decide(events, ["mirror", "youtube"]) == Done(outcome, "")  # type: ignore[arg-type]
+
+
 chances = st.floats(0, 1, exclude_max=True)
 
 

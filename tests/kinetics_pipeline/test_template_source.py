@@ -106,6 +106,16 @@ def test_two_versions_of_a_file_are_never_glued(server: FileServer, cache: Path,
     assert file_of(ask(server, cache)).read_bytes() == path.read_bytes()
 
 
+@pytest.mark.parametrize("kind", ["shifted", "longer", "other_total"])
+def test_a_range_that_is_not_the_one_asked_for_is_never_kept(server: FileServer, cache: Path, kind: str) -> None:
+    server.default = Faults("truncate")
+    ask(server, cache)
+    server.default = Faults(kind)
+    assert ask(server, cache).failure is not None
+    server.default = Faults()
+    assert file_of(ask(server, cache)).read_bytes() == served(server)
+
+
 def test_a_server_without_ranges_sends_all_again(server: FileServer, cache: Path) -> None:
     server.default = Faults("truncate", times=1)
     ask(server, cache)

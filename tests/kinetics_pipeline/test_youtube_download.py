@@ -173,6 +173,20 @@ def test_a_server_that_ignores_ranges_gives_the_whole_file(fake: FakeYouTube, tm
     assert len(fake.media()) == 1
 
 
+def test_clips_that_need_nearly_all_of_a_file_are_given_the_file(
+    fake: FakeYouTube, tmp_path: Path, indexed: Path
+) -> None:
+    answer = source(fake).download(ID, [clip(1, 58)], tmp_path)
+    assert answer.media[clip(1, 58).clip_id].path.read_bytes() == indexed.read_bytes()
+
+
+def test_the_index_of_the_first_fragment_is_not_taken_for_that_of_the_file(fake: FakeYouTube, tmp_path: Path) -> None:
+    path = render_indexed(tmp_path / "fragments.mp4", 320, 256, 20, of_all=False)
+    fake.videos[ID] = Video([Rendition(path, 134, 320, 256)], duration=20)
+    answer = source(fake).download(ID, [clip(5, 9)], tmp_path / "cache")
+    assert answer.media[clip(5, 9).clip_id].path.read_bytes() == path.read_bytes()
+
+
 def test_a_clip_beyond_the_end_is_too_short_and_the_others_come(fake: FakeYouTube, tmp_path: Path) -> None:
     answer = source(fake).download(ID, [clip(5, 9), clip(100, 110)], tmp_path)
     assert set(answer.media) == {clip(5, 9).clip_id}

@@ -91,7 +91,9 @@ def test_a_run_survives_ctrl_c_and_a_killed_worker_and_does_each_step_once(datas
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_two_workers_train_together_and_a_finished_run_says_so(dataset, tmp_path):
+def test_two_workers_train_together_and_a_finished_run_says_so(dataset, tmp_path, capsys):
+    from workflows.cli import run as cli
+
     run = tmp_path / "run"
     flags = ("--steps", "2", "--workers", "2", "--loaders", "0", "--evaluate-every", "2")
     process = begin(dataset, run, *flags)
@@ -99,13 +101,12 @@ def test_two_workers_train_together_and_a_finished_run_says_so(dataset, tmp_path
     assert process.returncode == 0, said
     assert "2 clips x 1 accumulated x 2 processes = 4 a step" in said
     assert steps_of(run) == [1, 2]
-    again = subprocess.run(command(dataset, run, *flags), capture_output=True, text=True, check=False)
-    assert again.returncode == 0
-    assert "is finished: 2 steps" in again.stdout
-    other = subprocess.run(command(dataset, run, "--steps", "3"), capture_output=True, text=True, check=False)
-    assert other.returncode == 2
-    assert "--workers x --accumulate is 1" in other.stderr
-    assert len(other.stderr.splitlines()) == 1
+    assert cli(command(dataset, run, *flags)[3:]) == 0
+    assert "is finished: 2 steps" in capsys.readouterr().out
+    assert cli(command(dataset, run, "--steps", "3")[3:]) == 2
+    said = capsys.readouterr().err
+    assert "--workers x --accumulate is 1" in said
+    assert len(said.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,8 @@ class Fetcher:
         from kinetics_pipeline.sources.child import KillableChild
 
         self.workplace = workplace
-        self.children: queue.SimpleQueue[KillableChild] = queue.SimpleQueue()
+        # The last one first: it is running, and keeps connections and the guest session of its last video.
+        self.children: queue.LifoQueue[KillableChild] = queue.LifoQueue()
         for _ in range(slots):
             self.children.put(KillableChild())
 

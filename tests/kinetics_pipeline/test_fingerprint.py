@@ -42,6 +42,10 @@ def test_another_clip_asked_changes_annotations_even_if_it_failed(tmp_path: Path
     assert differing(fewer, more) == ["annotations"]
 
 
+def test_clips_asked_for_in_another_split_change_the_annotations_alone(tmp_path: Path) -> None:
+    assert differing(built(tmp_path / "a", 4), built(tmp_path / "b", 4, ("val",))) == ["annotations"]
+
+
 def test_another_recipe_changes_recipe_and_content(tmp_path: Path) -> None:
     changed = built(tmp_path / "b", 4, recipe=Recipe(short_side=48, rgb_quality=70))
     assert differing(built(tmp_path / "a", 4), changed) == ["recipe", "content"]

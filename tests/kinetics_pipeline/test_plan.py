@@ -93,6 +93,12 @@ def test_a_shard_has_one_split_one_kind_of_source_and_at_most_its_size(case, siz
         assert {clip.clip_id in local for clip in shard.clips} == {shard.local}
 
 
+def test_a_shard_is_filled_before_the_next_is_begun():
+    rows = [(f"video{n}", f"video{n}", 0.0, 10.0, "run", "train", None) for n in range(12)]
+    shards = planned(pd.DataFrame(rows, columns=COLUMNS), clips_per_shard=4).shards()
+    assert [len(shard.clips) for shard in shards] == [4, 4, 4]
+
+
 @given(asked(), shard_sizes)
 @unhurried
 def test_a_video_is_in_one_shard_of_its_split_and_kind_unless_it_has_more_clips_than_that(case, size):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,12 @@ def lie(change: Callable[[dict], None]) -> Callable[[Dataset], None]:
     return damage
 
 
+def made_again(dataset: Dataset, recipe: Recipe, order: int = 1) -> None:
+    clips = next(shard.clips for shard in dataset.plan(0).shards() if shard.name == SHARD)
+    dataset.store.delete(f"shards/{SHARD}.json")
+    commit(Dataset(dataset.store, recipe, dataset.classes, {}), SHARD, clips[::order])
+
+
 DAMAGES: dict[str, tuple[bool, Callable[[Dataset], None]]] = {
     "no data file": (True, lambda d: data_file(d).unlink()),
     "cut short": (True, lambda d: data_file(d).write_bytes(data_file(d).read_bytes()[:-100])),
@@ -84,6 +91,8 @@ DAMAGES: dict[str, tuple[bool, Callable[[Dataset], None]]] = {
     "a clip called gone": (False, lie(lambda m: m["clips"][0].update(outcome="gone"))),
     "another label": (False, lie(lambda m: m["clips"][0].update(label="up"))),
     "fewer frames": (False, lie(lambda m: m["clips"][0].update(frames=39))),
+    "clips in another order": (True, lambda d: made_again(d, d.recipe, order=-1)),
+    "another recipe": (False, lambda d: made_again(d, replace(d.recipe, rgb_quality=70))),
     "another plan": (True, lie(lambda m: m.update(plan="00007"))),
     "no JSON": (True, lambda d: (data_file(d).with_suffix(".json")).write_bytes(b"{")),
     "a letter changed in the marker": (True, lambda d: flip(data_file(d).with_suffix(".json"), 700)),
@@ -133,10 +142,11 @@ def test_a_damaged_plan_of_an_older_dataset_is_written_anew_from_its_shards(data
     assert dataset.plan(0).clip_ids() == was
 
 
-def test_a_damaged_copy_of_a_plan_is_no_reason_to_touch_the_plan(dataset: Dataset) -> None:
+@pytest.mark.parametrize("place", [300, -1])
+def test_a_damaged_copy_of_a_plan_is_no_reason_to_touch_the_plan(dataset: Dataset, place: int) -> None:
     copy, path = (Path(dataset.store.uri) / name for name in ("state/plans/00000", "plans/00000.parquet"))
     was = copy.read_bytes(), path.read_bytes()
-    flip(copy, 300)
+    flip(copy, place)
     findings = verify(dataset)
     assert [fault.file for fault in findings.faults] == ["state/plans/00000"]
     take_out(dataset, findings)

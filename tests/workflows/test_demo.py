@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
+import psutil
 import pytest
 from rich.console import Console
 
@@ -26,6 +28,16 @@ def test_a_command_that_fails_ends_the_demo_with_its_last_line(tmp_path: Path, c
     with pytest.raises(JobFailed, match=r"^status ended with 2: kinetics-pipeline: .* is no dataset: [^\n]*$"):
         Commands(Console(), tmp_path / "logs").run("status", "status", str(tmp_path))
     assert f"$ kinetics-pipeline status {tmp_path}" in capsys.readouterr().out.replace("\n", "")
+
+
+def test_when_one_of_two_commands_fails_the_other_ends_too(tmp_path: Path):
+    os.mkfifo(tmp_path / "asked.csv")  # reading it waits for a writer that never comes
+    lasting = ["plan", str(tmp_path / "asked.csv")]
+    with pytest.raises(JobFailed, match=r"^status ended with 2"):
+        Commands(Console(), tmp_path / "logs").run_together({"status": ["status", str(tmp_path)], "plan": lasting})
+    said = (tmp_path / "logs" / "plan.err").read_text()
+    assert "interrupted" in said
+    assert not [one for one in psutil.process_iter(["cmdline"]) if lasting[1] in (one.info["cmdline"] or ())]
 
 
 def test_a_command_that_ends_before_the_event_was_not_killed(tmp_path: Path):

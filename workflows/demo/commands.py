@@ -7,8 +7,8 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -31,12 +31,22 @@ class Commands:
 
     def run(self, name: str, *words: str) -> str:
         """Runs a command to its end; what it wrote to stdout. Raises JobFailed with its last line when it fails."""
-        process, log = self._start(name, words)
-        with self._working(name):
-            code = _wait(process)
-        if code:
-            raise JobFailed(f"{name} ended with {code}: {_last_line(log)} (all it said: {log})")
-        return log.with_suffix(".out").read_text(errors="replace")
+        (said,) = self.run_together({name: words})
+        return said
+
+    def run_together(self, commands: Mapping[str, Sequence[str]]) -> list[str]:
+        """Runs commands side by side, each to its end; what they wrote to stdout. Raises JobFailed with the last line
+        of the one that failed, and ends the others."""
+        started = {name: self._start(name, words) for name, words in commands.items()}
+        try:
+            with self._working(" and ".join(started)):
+                for name, (process, log) in started.items():
+                    if code := _wait(process):
+                        raise JobFailed(f"{name} ended with {code}: {_last_line(log)} (all it said: {log})")
+        finally:
+            for process, _ in started.values():
+                _end(process)
+        return [log.with_suffix(".out").read_text(errors="replace") for _, log in started.values()]
 
     def kill_when(self, name: str, *words: str, event: Callable[[], bool]) -> bool:
         """Starts a command and ends it with SIGKILL once `event` is seen; False when it finished before.
@@ -81,12 +91,22 @@ def _wait(process: subprocess.Popen[bytes], timeout: float | None = None) -> int
     try:
         return process.wait(timeout)
     except KeyboardInterrupt:
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        _end(process)
         raise
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Asks a command that still runs to end, and ends it when it does not."""
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _last_line(log: Path) -> str:

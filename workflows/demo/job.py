@@ -106,9 +106,8 @@ def demo(config: DemoConfig) -> None:
     console.print(commands.run("status", "status", str(folder.dataset)).rstrip(), markup=False)
     _require_outcomes(folder, videos)
 
-    _headline(console, f"3. Train I3D on each stream, {config.steps} steps from nothing")
-    for stream in ("rgb", "flow"):
-        _train(commands, folder, stream, config.steps)
+    _headline(console, f"3. Train I3D on both streams side by side, {config.steps} steps from nothing")
+    commands.run_together({f"train-{stream}": _training(folder, stream, config.steps) for stream in ("rgb", "flow")})
 
     _headline(console, "4. Evaluate each stream and the two fused on the validation clips")
     streams = [word for stream in ("rgb", "flow") for word in (f"--{stream}", str(folder.run(stream)))]
@@ -187,12 +186,12 @@ def _require_outcomes(folder: Folder, videos: list[Rendered]) -> None:
         raise JobFailed(f"the two odd rows became {sorted(others)}; expected not_found and too_short")
 
 
-def _train(commands: Commands, folder: Folder, stream: str, steps: int) -> None:
+def _training(folder: Folder, stream: str, steps: int) -> list[str]:
     flags = [word for name, value in TRAINING.items() for word in (f"--{name}", value)]
     # Left and right are classes here, and a mirror would swap them.
     flags += ["--no-flip", "--no-scale-learning-rate", "--checkpoint-every", str(steps)]
     where = ["train", str(folder.dataset), "--model", "i3d", "--stream", stream, "--run", str(folder.run(stream))]
-    commands.run(f"train-{stream}", *where, "--steps", str(steps), *flags)
+    return [*where, "--steps", str(steps), *flags]
 
 
 def _say_where(console: Console, folder: Folder, videos: list[Rendered], seconds: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -46,6 +47,8 @@ def evaluate(output: str, config: EvaluateConfig) -> dict[str, Any]:
     classes = streams[0].classes
     groups = {} if config.groups is None else read_groups(config.groups, classes)
     shown = {one.stream: _views(one, dataset, config, asked) for one in streams}
+    file = config.output or _beside(next(path for path in given.values() if path), config)
+    _require_writable(file)
     several = any(clips.actions for clips in shown.values())
     scores: dict[str, Any]
     if several:
@@ -74,7 +77,6 @@ def evaluate(output: str, config: EvaluateConfig) -> dict[str, Any]:
         "scores": scores,
         "versions": versions(),
     }
-    file = config.output or _beside(next(path for path in given.values() if path), config)
     _write(file, results)
     if several:
         print_action_scores(results)
@@ -211,6 +213,18 @@ def _scores(predictions: Predictions, classes: Sequence[str], groups: dict[str, 
         "per_class": dict(zip(classes, accuracy, strict=True)),
         "confusion": confusion(predictions).tolist(),
     }
+
+
+def _require_writable(file: Path) -> None:
+    """Said before hours of work. Raises UserError."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=file.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"--output is {file}, which cannot be written: {error.strerror}") from error
+    if file.is_dir():
+        raise UserError(f"--output is {file}, which is a folder; allowed: a file")
 
 
 def _write(file: Path, results: dict[str, Any]) -> None:

@@ -377,6 +377,8 @@ def said_in_a_line(what: str) -> Iterator[None]:
     except (PermissionError, IsADirectoryError) as e:
         raise UserError(f"cannot {what}: {_one_line(e)}") from e
     except OSError as e:
+        if e.errno == errno.EROFS:
+            raise UserError(f"cannot {what}: {_one_line(e)}") from e
         for pattern, mend in _REFUSALS:
             if re.search(pattern, str(e)):
                 raise UserError(f"cannot {what}: {mend}") from e

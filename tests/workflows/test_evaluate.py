@@ -159,3 +159,12 @@ def _written(path, data):
 def _weights_alone(path):
     torch.save(build_model("i3d", 4).state_dict(), path)
     return path
+
+
+def test_a_place_where_no_results_can_be_written_is_refused_before_anything_is_scored(dataset, files, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    for place, why in ((tmp_path / "file" / "r.json", "cannot be written"), (tmp_path, "is a folder")):
+        assert evaluate(dataset.store.uri, "--rgb", files["rgb"], "--output", place) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"--output is {place}" in line
+        assert why in line

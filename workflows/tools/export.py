@@ -30,7 +30,7 @@ from kinetics_pipeline.loading.selection import select
 from kinetics_pipeline.loading.shard_reader import Place, ShardReader
 from kinetics_pipeline.shards import codec
 from kinetics_pipeline.shards.catalogue import Dataset
-from kinetics_pipeline.shards.storage import Store, open_store
+from kinetics_pipeline.shards.storage import Store, open_store, said_in_a_line
 from workflows.build.state import kept_by_the_last_build
 from workflows.progress import Meter
 
@@ -63,7 +63,7 @@ def export(uri: str, form: Literal["mp4", "frames"], to: Path, split: str | None
     kept = _kept(dataset, kept_at) if form == "mp4" else None
     names = frozenset(name for name, _ in kept.list()) if kept is not None else frozenset()
     copied = encoded = 0
-    with Meter(len(clips), "clips") as meter:
+    with said_in_a_line(f"write to {to}"), Meter(len(clips), "clips") as meter:
         for number, clip in enumerate(clips, 1):
             if form == "frames":
                 _write_frames(dataset, reader, clip, to / clip.relative)
@@ -74,7 +74,7 @@ def export(uri: str, form: Literal["mp4", "frames"], to: Path, split: str | None
                 _encode(dataset, reader, clip, to / f"{clip.relative}.mp4")
                 encoded += 1
             meter.at(number)
-    lists = _write_lists(to, form, clips)
+        lists = _write_lists(to, form, clips)
     console = Console(highlight=False, soft_wrap=True, markup=False)
     recipe = dataset.recipe
     if copied:

@@ -77,7 +77,11 @@ def connected(cpus: int | None = None) -> Iterator[None]:
             )
         else:
             ray.init(**options)
-    except (ConnectionError, RuntimeError, ray.exceptions.AuthenticationError) as error:
+    except Exception as error:
+        # Of the plain class where its own processes took too long to start, as on a machine with other work.
+        known = isinstance(error, ConnectionError | RuntimeError | ray.exceptions.AuthenticationError)
+        if not known and type(error) is not Exception:
+            raise
         said = str(error).splitlines()[0]
         if embedded:
             raise JobFailed(f"an embedded Ray did not answer: {said}") from error

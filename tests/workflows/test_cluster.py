@@ -107,6 +107,19 @@ def test_a_cluster_that_does_not_answer_is_named_in_one_line(monkeypatch: pytest
             pass
 
 
+@pytest.mark.parametrize(("raised", "said"), [(Exception, JobFailed), (ZeroDivisionError, ZeroDivisionError)])
+def test_a_ray_that_takes_too_long_to_start_is_said_in_a_line_and_a_defect_is_not(
+    raised: type[Exception], said: type[Exception], monkeypatch: pytest.MonkeyPatch
+):
+    def init(**options: object) -> None:
+        raise raised("The current node timed out during startup. This could happen because ...")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("ray.init", init)
+    with pytest.raises(said, match="timed out during startup"), connected():
+        pass
+
+
 def test_a_job_is_told_when_its_dataset_would_go_with_its_working_folder(
     pile: Pile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.clips import built
 
 from kinetics_pipeline.loading import ClipDataset
 from kinetics_pipeline.loading.plain_rows import PlainRows
+from tests.clips import built
 
 STREAMS = ("rgb", "flow")
 

@@ -7,7 +7,7 @@ import secrets
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kinetics_pipeline.errors import JobFailed, UserError
@@ -95,7 +95,20 @@ def connected(cpus: int | None = None) -> Iterator[None]:
     try:
         yield
     finally:
+        if embedded:
+            _end_autoscaler()
         ray.shutdown()
+
+
+def _end_autoscaler() -> None:
+    """Of an embedded cluster, where it has nothing to do. Ray ends it behind the server that it then asks in vain, and
+    waits a second for it."""
+    import psutil
+
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):
+            if any(word.endswith("autoscaler/_private/monitor.py") for word in child.cmdline()):
+                child.kill()
 
 
 def _require_answer(address: str) -> None:

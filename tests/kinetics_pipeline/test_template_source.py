@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,9 +72,15 @@ def test_all_clips_of_a_video_are_one_get_and_none_when_asked_again(server: File
 def test_a_killed_download_goes_on_from_the_bytes_it_had(server: FileServer, cache: Path) -> None:
     server.default = Faults("slow", rate=1_000_000, times=1)
     source = UrlTemplate(server.template, OPTIONS)
-    with KillableChild() as child:
-        child.download(source, "warm", [], cache, 30)
-        assert child.download(source, ID, [clip()], cache, 0.7).failure is not None  # SIGKILL, half-way
+    with KillableChild() as child, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(child.download, source, ID, [clip()], cache, 120)
+        deadline = time.monotonic() + 100
+        while not any(part.stat().st_size for part in cache.glob("*.part")):
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        assert child.pid is not None
+        os.kill(child.pid, signal.SIGKILL)
+        assert answer.result().failure is not None
     (part,) = cache.glob("*.part")
     had = part.stat().st_size
     assert 0 < had < SIZE

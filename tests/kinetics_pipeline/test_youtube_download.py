@@ -110,8 +110,8 @@ def kill_half_way(fake: FakeYouTube, clips: list[Clip], folder: Path) -> None:
     faults = fake.videos[ID].media
     fake.videos[ID].media = Faults("slow", rate=300_000)
     with KillableChild() as child, ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(child.download, source(fake), ID, clips, folder, 30.0)
-        deadline = time.monotonic() + 20
+        answer = pool.submit(child.download, source(fake), ID, clips, folder, 120.0)
+        deadline = time.monotonic() + 100
         while max([0, *(part.stat().st_size for part in folder.glob("*.part"))]) <= 70_000:
             assert time.monotonic() < deadline
             time.sleep(0.005)

@@ -6,7 +6,6 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -33,7 +32,8 @@ Stream = Literal["rgb", "flow", "both"]
 
 
 _OF_PLACE = tuple(field.name for field in fields(Place))
-_OF_CLIP = tuple("class" if name == "label" else name for name in _OF_PLACE)
+_NAMES_OF_CLIP = ("shard", "clip_id")
+_NUMBERS_OF_CLIP = tuple("class" if name == "label" else name for name in _OF_PLACE if name not in _NAMES_OF_CLIP)
 
 
 class EpochIndex(int):
@@ -153,15 +153,18 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
         return self.index["shard"].combine_chunks().dictionary_encode()
 
     @cached_property
-    def _columns(self) -> dict[str, pa.Array]:
-        """Of `index`, for `_clip`: a table goes to a value by way of three objects."""
-        return {name: self.index[name].combine_chunks() for name in _OF_CLIP}
+    def _columns(self) -> tuple[list[pa.Array], NDArray[np.int64]]:
+        """Of `index` those of `_clip`, names apart from numbers: a table goes to a value by way of three objects."""
+        names, numbers = ([self.index[name] for name in some] for some in (_NAMES_OF_CLIP, _NUMBERS_OF_CLIP))
+        return [column.combine_chunks() for column in names], np.stack([n.to_numpy() for n in numbers], axis=1)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_columns"}
 
     def _clip(self, row: int) -> dict[str, Any]:
-        return {name: column[row].as_py() for name, column in self._columns.items()}
+        names, numbers = self._columns
+        values = [*(column[row].as_py() for column in names), *numbers[row].tolist()]
+        return dict(zip(_NAMES_OF_CLIP + _NUMBERS_OF_CLIP, values, strict=True))
 
     def frames_of(self, row: int, numbers: NDArray[np.int64]) -> tuple[NDArray[np.uint8], int]:
         """The stored values, uint8 [C, T, H, W], of some frames of the clip in a row of `index`, and its class number.
@@ -259,26 +262,27 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
     def _read(self, clip: dict[str, Any], snippet: Snippet, out: dict[StoredStream, NDArray[np.uint8]]) -> None:
         """Fills `out`, uint8 [C, T, H, W] of each stream, with the snippet's crop."""
         length = self.recipe.chunk_length
-        frames, first, again = snippet.frames, np.arange(len(snippet.frames)), None
-        if (frames[1:] <= frames[:-1]).any():  # looped
-            frames, first, again = np.unique(frames, return_index=True, return_inverse=True)
-        chunk_of = frames // length
-        begins = [0, *(np.flatnonzero(chunk_of[1:] != chunk_of[:-1]) + 1).tolist()]
-        chunks = chunk_of[begins].tolist()
-        parts = [slice(begin, end) for begin, end in pairwise([*begins, len(frames)])]
+        frames = snippet.frames.tolist()
+        first = {frame: time for time, frame in reversed([*enumerate(frames)])}
+        parts: dict[int, tuple[list[int], list[int]]] = {}
+        """By chunk the times in the sample, and the numbers in the chunk, of the frames it holds."""
+        for frame in sorted(first):
+            times, numbers = parts.setdefault(frame // length, ([], []))
+            times.append(first[frame])
+            numbers.append(frame % length)
         place = _place(clip)
-        images = self._reader.images(place, chunks, self._streams)
+        images = self._reader.images(place, list(parts), self._streams)
         for stream, values in out.items():
             size = [clip["height"], clip["width"]]
             whole = self._blocks.empty([*size, 3] if stream == "rgb" else [2, *size]).values.numpy()
             decoder = Decoder(stream, whole, snippet)
-            for chunk, stored, part in zip(chunks, images[stream], parts, strict=True):
+            for (chunk, (times, numbers)), stored in zip(parts.items(), images[stream], strict=True):
                 try:
-                    decoder.fill(values, first[part], stored, frames[part] - chunk * length)
+                    decoder.fill(values, times, stored, numbers)
                 except (IndexError, ValueError) as e:
                     raise self._reader.damaged(place, chunk, f"{stream}: {e}") from e
-            if again is not None:
-                values[:] = values[:, first[again]]
+            if len(first) < len(frames):  # looped
+                values[:] = values[:, [first[frame] for frame in frames]]
 
 
 def _place(clip: Mapping[str, Any]) -> Place:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -28,9 +29,7 @@ class Decoder:
         self._columns = slice(snippet.left, snippet.left + snippet.width)
         self._crop_of_whole = self._cropped(whole)
 
-    def fill(
-        self, out: NDArray[np.uint8], times: NDArray[np.int64], images: Images, numbers: NDArray[np.int64]
-    ) -> None:
+    def fill(self, out: NDArray[np.uint8], times: Sequence[int], images: Images, numbers: Sequence[int]) -> None:
         """Fills frames `times` of `out`, uint8 [C, T, H, W], with the crops of images `numbers` of a row.
 
         Raises ValueError or IndexError when an image is not there or not one of the size the clip has.
@@ -42,7 +41,7 @@ class Decoder:
                 raise IndexError(f"{len(images)} images")
             out[:, _slice(times)] = self._cropped(images[_slice(numbers)])
             return
-        for time, number in zip(times.tolist(), numbers.tolist(), strict=True):
+        for time, number in zip(times, numbers, strict=True):
             self._decode(images[number], self._whole)
             out[:, time] = self._crop_of_whole
 
@@ -50,9 +49,10 @@ class Decoder:
         return np.moveaxis(images, self._channels, 0)[..., self._rows, self._columns]
 
 
-def _slice(numbers: NDArray[np.int64]) -> slice | NDArray[np.int64]:
+def _slice(numbers: Sequence[int]) -> slice | list[int]:
     """Numbers a fixed step apart as a slice, which numpy copies by without gathering first."""
-    steps = np.diff(numbers)
-    if len(steps) and (steps[0] < 1 or (steps != steps[0]).any()):
-        return numbers
-    return slice(int(numbers[0]), int(numbers[-1]) + 1, int(steps[0]) if len(steps) else 1)
+    first, last = numbers[0], numbers[-1]
+    step = numbers[1] - first if len(numbers) > 1 else 1
+    if step < 1 or list(numbers) != list(range(first, last + 1, step)):
+        return list(numbers)
+    return slice(first, last + 1, step)

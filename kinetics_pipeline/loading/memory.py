@@ -92,13 +92,17 @@ class Blocks:
         shared = to_send and get_worker_info() is not None and hasattr(os, "memfd_create")
         size = math.prod(shape)
         with self._lock:
-            free = sorted((slot for slot in self._slots if slot.is_free()), key=lambda slot: slot.size)
-            slot = next((slot for slot in free if slot.size >= size and slot.shared == shared), None)
-            taken = [other for other in self._slots if other not in free]
-            spare = [other for other in free if other is not slot][-_SPARE:]
-            slot = slot or _Slot(size, shared)
-            self._slots = [*taken, *spare, slot]
+            fitting = [s for s in self._slots if s.size >= size and s.shared == shared and s.is_free()]
+            slot = min(fitting, key=_size) if fitting else _Slot(size, shared)
+            if not fitting or len(self._slots) > 2 * _SPARE:
+                free = sorted((other for other in self._slots if other is not slot and other.is_free()), key=_size)
+                unneeded = free[:-_SPARE]
+                self._slots = [other for other in self._slots if other not in unneeded and other is not slot] + [slot]
             return Block(slot.take(shape), slot if shared else None)
+
+
+def _size(slot: _Slot) -> int:
+    return slot.size
 
 
 class Leaving(dict[str, Any]):

@@ -50,13 +50,15 @@ class PlainRows:
             return None
         found = {}
         for stream in streams:
-            images = self._list(self._page(columns, stream), count)
-            if images is None:
+            page = self._page(columns, stream)
+            bounds = self._bounds(page, count)
+            if bounds is None:
                 return None
-            crc = codec.crc_of_images(images).to_bytes(4, "little")
-            if not self._page(columns, f"crc_{stream}").endswith(crc):
+            crc = codec.crc_of_plain(memoryview(page)[bounds[0] :])
+            if not self._page(columns, f"crc_{stream}").endswith(crc.to_bytes(4, "little")):
                 return None
-            found[stream] = images
+            values = np.frombuffer(page, np.uint8)
+            found[stream] = [values[begin + 4 : end] for begin, end in itertools.pairwise(bounds)]
         return found
 
     def _page(self, columns: pq.RowGroupMetaData, name: str) -> bytes:
@@ -64,19 +66,17 @@ class PlainRows:
         begin, size = about.data_page_offset, about.total_compressed_size
         return os.pread(self._file, size, begin) if 0 <= begin <= begin + size <= self._size else b""
 
-    def _list(self, page: bytes, count: int) -> list[NDArray[np.uint8]] | None:
-        """The `count` values at the end of a page. How long its header is, is known when they end where it ends."""
+    def _bounds(self, page: bytes, count: int) -> list[int] | None:
+        """Where the `count` values of a page begin, each behind the 4 bytes of its length, and where the last ends: at
+        the page's end. How long the header before them is, is known when they do."""
         for first in (self._header, *range(min(_MOST_HEADER, len(page)))):
-            at, ends = first, []
-            for _ in range(count):
-                at += 4 + int.from_bytes(page[at : at + 4], "little")
-                if at > len(page):
-                    break
-                ends.append(at)
-            if len(ends) == count and at == len(page):
+            bounds = [first]
+            while len(bounds) <= count and bounds[-1] < len(page):
+                at = bounds[-1]
+                bounds.append(at + 4 + int.from_bytes(page[at : at + 4], "little"))
+            if len(bounds) == count + 1 and bounds[-1] == len(page):
                 self._header = first
-                values = np.frombuffer(page, np.uint8)
-                return [values[begin + 4 : end] for begin, end in itertools.pairwise((first, *ends))]
+                return bounds
         return None
 
 

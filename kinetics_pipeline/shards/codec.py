@@ -70,3 +70,8 @@ def crc_of_images(images: Iterable[Any]) -> int:
         view = memoryview(image)
         crc = isal_zlib.crc32(view, isal_zlib.crc32(view.nbytes.to_bytes(4, "little"), crc))
     return crc
+
+
+def crc_of_plain(values: memoryview) -> int:
+    """`crc_of_images` of images as Parquet writes plain values: one after the other, each behind its length."""
+    return int(isal_zlib.crc32(values))

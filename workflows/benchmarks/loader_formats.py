@@ -103,7 +103,7 @@ class JpegSamples(Decoded):
             values = np.empty((2, SNIPPET, CROP, CROP), np.uint8)
         _, *size = self._size(held)
         decoder = Decoder(stream, np.empty([*size, 3] if stream == "rgb" else [2, *size], np.uint8), snippet)
-        decoder.fill(values, np.arange(SNIPPET), held[stream], snippet.frames)
+        decoder.fill(values, range(SNIPPET), held[stream], snippet.frames.tolist())
         return values
 
 

@@ -164,7 +164,8 @@ def test_what_has_no_room_is_read_where_it_is(remote: Dataset, tmp_path: Path) -
 def test_two_workers_share_the_copies(remote: Dataset, seen: Seen, tmp_path: Path) -> None:
     expected = sorted(epoch(clips_of(remote, tmp_path, copy_ahead=0), window=2))
     seen.forget()
-    clips = clips_of(remote, tmp_path, copy_ahead=5 * largest(remote))
+    # Room for all: what one worker is done with would else go before the other, far behind, has come to it.
+    clips = clips_of(remote, tmp_path, copy_ahead=SHARDS * largest(remote))
     loader = DataLoader(
         clips,
         batch_size=1,

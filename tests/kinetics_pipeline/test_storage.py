@@ -96,7 +96,7 @@ def test_a_place_that_is_none_is_refused_in_a_line(uri: str) -> None:
 
 def test_a_place_under_a_file_is_refused_in_a_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(UserError, match="cannot write") as refused:
+    with pytest.raises(UserError, match="file is a file; allowed in its place: a folder") as refused:
         open_store(tmp_path / "file" / "data").write("dataset.json", b"{}")
     assert "\n" not in str(refused.value)
 

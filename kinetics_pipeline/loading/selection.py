@@ -13,6 +13,7 @@ from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.loading.joined import joined
 from kinetics_pipeline.shards.catalogue import Dataset
 from kinetics_pipeline.shards.certificate import read_certificate
+from kinetics_pipeline.shards.class_names import require_among_classes
 
 
 class NoSuchSplit(UserError):
@@ -52,7 +53,7 @@ def select(
         else:
             index = _on_list(index, dataset, split, there)
     if classes is not None:
-        dataset.require_among_classes(sorted(classes))
+        require_among_classes(dataset, sorted(classes))
         asked = pc.is_in(index["label"], pa.array(sorted(classes), pa.string()))
         several = actions_of(index, dataset)  # such clips have no one class to be chosen by
         index = index.filter(pc.or_(asked, pc.is_in(index["clip_id"], pa.array(sorted(several), pa.string()))))

@@ -7,7 +7,6 @@ whatever a marker still says.
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import re
@@ -46,8 +45,6 @@ _OF_MARKER = ("file", "split")
 _ROWS_AT_ONCE = 8192
 _OUTCOME = pa.field("outcome", pa.string())
 _OUTCOMES = pa.schema([("clip_id", pa.string()), _OUTCOME])
-_SHOWN = 12
-"""Classes named in a line."""
 T = TypeVar("T")
 
 
@@ -160,16 +157,6 @@ class Dataset:
                     f"label {label!r} is none of this dataset's {len(known)} classes, which are fixed since it was "
                     "begun: give a --labels file at the start, or another --output"
                 )
-
-    def require_among_classes(self, chosen: Iterable[str]) -> None:
-        """Raises UserError that names the first of the classes asked for that there is not, and those that there are,
-        or the likeliest where they are many."""
-        for name in chosen:
-            if name not in self.classes:
-                number = len(self.classes)
-                alike = self.classes if number <= _SHOWN else difflib.get_close_matches(name, self.classes)
-                among = f": {', '.join(alike)}{', ...' if len(alike) < number else ''}" if alike else ""
-                raise UserError(f"class {name!r} is none of the {number} of {self.store.uri}{among}")
 
     # Plans
 

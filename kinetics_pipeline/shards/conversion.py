@@ -20,6 +20,7 @@ from kinetics_pipeline.plan import JOINED, Plan, plan_schema
 from kinetics_pipeline.recipe import Layout, Recipe
 from kinetics_pipeline.records import Record
 from kinetics_pipeline.shards.catalogue import TOMBSTONES, Dataset, plan_name
+from kinetics_pipeline.shards.class_names import require_among_classes
 from kinetics_pipeline.shards.markers import Marker
 from kinetics_pipeline.shards.payload import CorruptRow, recode
 from kinetics_pipeline.shards.storage import Store, at_hand
@@ -53,7 +54,7 @@ def begin(source: Dataset, target: str, layout: Layout, choice: Choice, clips_pe
     dataset.
     """
     if choice.classes is not None:
-        source.require_among_classes(choice.classes)
+        require_among_classes(source, choice.classes)
     dataset = Dataset.open_or_create(target, replace(source.recipe, layout=layout), source.classes, source.annotations)
     for name, _ in source.store.list(TOMBSTONES):
         dataset.store.create_exclusive(name, source.store.read(name))

@@ -13,6 +13,7 @@ from typing import Any
 from kinetics_pipeline.annotations import read_labels
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.shards.catalogue import Dataset
+from kinetics_pipeline.shards.class_names import require_among_classes
 from kinetics_pipeline.shards.fingerprint import fingerprint
 from kinetics_pipeline.shards.writer import versions
 from workflows.build.signals import stop_requested
@@ -58,7 +59,7 @@ def _settings(dataset: Dataset, config: TrainConfig, run: RunFolder) -> Settings
     asked = comma_separated(config.classes)
     if config.class_list is not None:
         asked = (*asked, *read_labels(config.class_list))
-    dataset.require_among_classes(asked)
+    require_among_classes(dataset, asked)
     classes = tuple(name for name in dataset.classes if not asked or name in asked)
     if len(classes) < 2:
         raise UserError(

@@ -42,7 +42,7 @@ class Decoder:
             out[:, _slice(times)] = self._cropped(images[_slice(numbers)])
             return
         for time, number in zip(times, numbers, strict=True):
-            self._decode(images[number], self._whole)
+            self._decode(images[number], self._whole, self._rows.stop)
             out[:, time] = self._crop_of_whole
 
     def _cropped(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:

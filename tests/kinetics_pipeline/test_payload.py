@@ -60,6 +60,44 @@ def test_our_decoder_agrees_with_opencv_to_a_grey_level(stream: str) -> None:
     assert np.abs(ours.astype(int) - theirs.reshape(ours.shape)).max() <= 1
 
 
+def decoded(stream: str, image: bytes, size: tuple[int, int], rows: int | None = None) -> np.ndarray:
+    """uint8 [H, W, 3] of RGB, [2, H, W] of flow; zero where nothing was decoded."""
+    height, width = size
+    out = np.zeros((height, width, 3) if stream == "rgb" else (2, height, width), np.uint8)
+    (codec.decode_rgb if stream == "rgb" else codec.decode_flow)(image, out, rows)
+    return out
+
+
+def noise(stream: str, size: tuple[int, int]) -> bytes:
+    """A stored image that no two rows of are alike."""
+    values = np.random.default_rng(0).integers(1, 256, (3, *size), np.uint8)
+    if stream == "rgb":
+        return codec.encode_rgb(np.ascontiguousarray(np.moveaxis(values, 0, -1)), 90)
+    return codec.encode_flow(values[:2], 90)
+
+
+@pytest.mark.parametrize("size", [(64, 80), (37, 41), (17, 18)])
+@pytest.mark.parametrize("stream", ["rgb", "flow"])
+def test_the_first_rows_of_an_image_are_those_of_the_whole(stream: str, size: tuple[int, int]) -> None:
+    image = noise(stream, size)
+    kept = (lambda values, rows: values[:rows]) if stream == "rgb" else (lambda values, rows: values[:, :rows])
+    whole = decoded(stream, image, size)
+    for rows in range(1, size[0] + 1):
+        assert np.array_equal(kept(decoded(stream, image, size, rows), rows), kept(whole, rows))
+
+
+@pytest.mark.parametrize("stream", ["rgb", "flow"])
+def test_rows_that_are_not_asked_for_are_not_decoded(stream: str) -> None:
+    values = decoded(stream, noise(stream, (64, 80)), (64, 80), 20)
+    assert not (values if stream == "rgb" else values[1])[32:].any()
+
+
+@pytest.mark.parametrize("stream", ["rgb", "flow"])
+def test_an_image_of_another_height_is_refused_also_when_few_rows_are_asked_for(stream: str) -> None:
+    with pytest.raises(ValueError, match="x80 where the row says"):
+        decoded(stream, noise(stream, (48, 80)), (64, 80), 8)
+
+
 def test_the_array_layout_keeps_frames_and_quantised_flow_exactly() -> None:
     payload = encoded("array")
     assert np.array_equal(decode_payload(payload, "rgb", "array"), drawn_frames(1))

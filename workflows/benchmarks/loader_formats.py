@@ -2,7 +2,8 @@
 
 A format writes its files from the clips' own JPEGs or mp4s, and opens them as a map-style dataset: sample `EpochIndex`
 k is the snippet and crop that `ClipDataset` takes of clip k, uint8 [3, 64, 224, 224] (flow [2, ...]). Formats made of
-JPEGs use the same decoder, libjpeg-turbo, on the 64 frames of the snippet alone: what differs is the format.
+JPEGs use the same decoder, libjpeg-turbo, on the 64 frames of the snippet alone. The peers' are decoded whole and then
+cropped, as code written for them does; `ClipDataset` decodes down to the crop's last row.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from torch.utils.data import Dataset as TorchDataset
 
 from kinetics_pipeline.loading import ClipDataset, collate
 from kinetics_pipeline.loading.dataset import EpochIndex, Stream
-from kinetics_pipeline.loading.decoding import Decoder, StoredStream
+from kinetics_pipeline.loading.decoding import StoredStream
 from kinetics_pipeline.loading.snippets import Snippet, random_snippet
+from kinetics_pipeline.shards import codec
 
 SNIPPET, CROP = 64, 224
 Images = Mapping[StoredStream, list[Any]]
@@ -102,8 +104,13 @@ class JpegSamples(Decoded):
         else:
             values = np.empty((2, SNIPPET, CROP, CROP), np.uint8)
         _, *size = self._size(held)
-        decoder = Decoder(stream, np.empty([*size, 3] if stream == "rgb" else [2, *size], np.uint8), snippet)
-        decoder.fill(values, range(SNIPPET), held[stream], snippet.frames.tolist())
+        whole = np.empty([*size, 3] if stream == "rgb" else [2, *size], np.uint8)
+        decode, channels = (codec.decode_rgb, -1) if stream == "rgb" else (codec.decode_flow, -3)
+        rows, columns = (slice(begin, begin + CROP) for begin in (snippet.top, snippet.left))
+        crop = np.moveaxis(whole, channels, 0)[..., rows, columns]
+        for time, number in enumerate(snippet.frames.tolist()):
+            decode(held[stream][number], whole)
+            values[:, time] = crop
         return values
 
 

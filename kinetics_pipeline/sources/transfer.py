@@ -194,7 +194,8 @@ def _one_request(opener: Opener, remote: Remote, piece: Piece, until: int | None
 
 
 def _copy(opener: Opener, response: Response, piece: Piece, expected: int | None, limit: int) -> None:
-    room = None if piece.size is None else piece.size - piece.have
+    left = None if piece.size is None else piece.size - piece.have
+    room = min((edge for edge in (expected, left) if edge is not None), default=None)
     came = 0
     with piece.part.open("ab", buffering=0) as file:
         while block := response.read(BLOCK):

@@ -155,6 +155,36 @@ def test_a_file_that_changed_meanwhile_is_fetched_anew(fake: FakeYouTube, tmp_pa
     assert answer.media[clip(1, 16).clip_id].path.read_bytes() == plain.read_bytes()
 
 
+def test_a_section_of_another_version_than_the_head_at_hand_is_fetched_anew(
+    fake: FakeYouTube, tmp_path: Path, indexed: Path
+) -> None:
+    cache, wanted = tmp_path / "cache", clip(1, 16)
+    kill_half_way(fake, [wanted], cache)
+    other = tmp_path / "other.mp4"
+    other.write_bytes(indexed.read_bytes()[:60_000] + indexed.read_bytes()[:59_999:-1])
+    fake.videos[ID] = Video([Rendition(other, 134, 320, 256)], duration=DURATION, media=Faults("truncate"))
+    assert source(fake).download(ID, [clip(1, 58)], cache).failure is not None  # half of the file, and no section
+    fake.videos[ID].media = Faults()
+    media = source(fake).download(ID, [wanted], cache).media[wanted.clip_id]
+    assert ".00000-" in media.path.name
+    assert media.path.read_bytes()[1000:] in other.read_bytes()
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_bytes_beyond_the_range_that_a_server_announces_are_not_kept(
+    fake: FakeYouTube, tmp_path: Path, indexed: Path, whole: bool
+) -> None:
+    wanted = clip(1, 58) if whole else clip(5, 9)
+    if not whole:
+        source(fake).download(ID, [clip(40, 44)], tmp_path)  # the head is there, and a section is asked for next
+    fake.videos[ID].media = Faults("longer", times=1)
+    fake.reset()
+    answer = source(fake, retries=1).download(ID, [wanted], tmp_path)
+    assert answer.failure is None
+    assert len(fake.media()) == 2
+    assert answer.media[wanted.clip_id].path.read_bytes()[1000:] in indexed.read_bytes()
+
+
 @pytest.mark.parametrize("kind", ["reset", "truncate", "stall_mid", "500"])
 def test_a_hitch_goes_on_from_where_it_was_in_the_same_call(fake: FakeYouTube, tmp_path: Path, kind: str) -> None:
     fake.videos[ID].media = Faults(kind, times=2)

@@ -8,6 +8,7 @@ import numpy as np
 
 from kinetics_pipeline.plan import Plan
 from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.sources.sections import HEAD
 
 ASPECT = 4 / 3
 """Long to short side, as most Kinetics videos have it; at 16:9 a clip takes a third more."""
@@ -27,8 +28,6 @@ AROUND = 7.0
 KEPT, SOUND_SECOND = 2.0, 16_000
 """Of a second of a kept segment: its pictures' bytes relative to YouTube's, which it is hardly to be told from (1.6 to
 2.7 for four real clips), and its sound's."""
-HEAD = 1 << 16
-"""Bytes fetched of a file to find out which others hold the clip."""
 
 
 @dataclass(frozen=True)

@@ -276,6 +276,7 @@ def test_the_estimate_is_that_of_the_measured_clip():
     assert told.clips_by_source == {"local": 1, "network": 3}
     assert told.bytes == pytest.approx(4 * 5.63e6)
     assert told.days == pytest.approx(4 / 24)
+    assert told.fetched == 3 * (10 + 7) * 75_000 + 2 * 65536  # of each video the head, in which its index is
     assert estimate(plan, 1, Recipe(flow="none", fps=12.5, short_side=128)).bytes == pytest.approx(4 * 4.13e6 / 8)
     assert estimate(plan, 1, Recipe(layout="array")).bytes == pytest.approx(4 * 250 * 256 * 341.33 * 5, rel=1e-4)
     assert estimate(planned(table, dict.fromkeys(table["clip_id"], "ok")), 300, Recipe()).bytes == 0

@@ -163,7 +163,7 @@ def test_a_cache_that_cannot_be_written_is_one_line_and_charges_no_clip(pile: Pi
     build.cache.write_text("a file where the cache should be")
     process = build.start()
     said, _ = process.communicate(timeout=60)
-    assert process.returncode == 1, said
+    assert process.returncode == 2, said
     assert len(said.splitlines()) == 1
-    assert "--cache" in said
+    assert f"--cache is {build.cache}, which cannot be written: Not a directory; allowed: a folder" in said
     assert build.markers() == []

@@ -283,7 +283,7 @@ def spooled(workplace: Workplace) -> tuple[str, list[Record]]:
 def clear(workplace: Workplace, *, everything: bool) -> None:
     """Takes away what a killed run left half-done on this node; `everything`: downloads and finished clips too.
 
-    Raises JobFailed when the cache cannot be written.
+    Raises UserError when the cache cannot be written.
     """
     if everything:
         workplace.clear()

@@ -6,6 +6,7 @@ on its own node asks the node that has it; with a cache that the nodes share not
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -87,7 +88,7 @@ class Workplace:
         return total
 
     def prepare(self) -> None:
-        """Makes the folders, and shows that files can be written there. Raises JobFailed, one line, where not."""
+        """Makes the folders, and shows that files can be written there. Raises UserError, one line, where not."""
         try:
             for folder in (self.raw, self.spool, self.scratch):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -95,8 +96,10 @@ class Workplace:
                 probe.write_bytes(b"probe")
                 probe.unlink()
         except OSError as error:
-            reason = error.strerror or str(error)
-            raise JobFailed(f"the cache {self.root.parent} cannot be written: {reason} (--cache)") from None
+            what = f"{self.root.parent}, which cannot be written: {error.strerror or error}"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise JobFailed(f"--cache is {what}; make room, or name another disk") from None
+            raise UserError(f"--cache is {what}; allowed: a folder that every node can write") from None
 
     def clear(self) -> None:
         """Takes everything away, and the cache folder too when nothing else is in it."""

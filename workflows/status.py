@@ -12,10 +12,8 @@ from rich.table import Table
 
 from kinetics_pipeline.records import FINAL, NEEDS_ACCESS, RETRYABLE
 from kinetics_pipeline.shards.catalogue import Counts, Dataset
-from workflows.build.fetching import look_at_lanes
-from workflows.build.job import PROGRESS, traffic
 from workflows.build.lease import holder
-from workflows.build.state import last_run, read_state
+from workflows.build.state import PROGRESS, last_run, look_at_lanes, read_state, traffic
 from workflows.progress import duration, size
 
 PAUSES = {

@@ -11,14 +11,13 @@ import json
 import os
 import re
 import sys
-import tempfile
-from array import array
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import IO, Any, TypeVar
+from itertools import chain
+from typing import Any, TypeVar
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -28,6 +27,7 @@ from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Outcome, Record
 from kinetics_pipeline.shards.digest import with_digest, without_digest
 from kinetics_pipeline.shards.markers import SHARD_NAME, Marker, Tombstone, as_told, parse_marker, parse_tombstone
+from kinetics_pipeline.shards.newest import newest_entries
 from kinetics_pipeline.shards.schema import SCHEMA_VERSION, SUFFIX, require_readable
 from kinetics_pipeline.shards.storage import Store, open_store
 from kinetics_pipeline.shards.writer import marker_name, versions
@@ -40,11 +40,9 @@ TOMBSTONES = "state/withdrawn"
 _COPIES = "state/plans"
 _READERS, _LOCAL_READERS = 16, 4
 _AHEAD = 256
-_AT_ONCE = 16
-_OF_MARKER = ("file", "split")
-_ROWS_AT_ONCE = 8192
-_OUTCOME = pa.field("outcome", pa.string())
-_OUTCOMES = pa.schema([("clip_id", pa.string()), _OUTCOME])
+_TRIED, _NEAR = 8, 2e-4
+"""Files that are read to see whether the rest come as soon, within so many seconds each: then threads only hinder."""
+_OUTCOMES = pa.schema([("clip_id", pa.string()), ("outcome", pa.string())])
 T = TypeVar("T")
 
 
@@ -237,15 +235,17 @@ class Dataset:
     def markers(self) -> Iterator[Marker]:
         """Every committed shard, by name. Raises JobFailed that names a damaged one."""
         names = self.marker_names()
-        with ThreadPoolExecutor(_READERS if self.store.local_path(DATASET) is None else _LOCAL_READERS) as readers:
+        local = self.store.local_path(DATASET) is not None
+        with ThreadPoolExecutor(_LOCAL_READERS if local else _READERS) as readers:
             for first in range(0, len(names), _AHEAD):  # in portions: no more is kept in memory than is read ahead
-                parts = [names[k : k + _AT_ONCE] for k in range(first, min(first + _AHEAD, len(names)), _AT_ONCE)]
-                for part, files in zip(parts, readers.map(self._read, parts), strict=True):
-                    for name, data in zip(part, files, strict=True):
-                        yield parse_marker(f"{self.store.uri}/{name}", data)
-
-    def _read(self, names: Sequence[str]) -> list[bytes]:
-        return [self.store.read(name) for name in names]
+                portion = names[first : first + _AHEAD]
+                tried = portion[: _TRIED if local else 0]
+                begun = time.perf_counter()
+                at_hand = [self.store.read(name) for name in tried]
+                near = local and time.perf_counter() - begun < len(tried) * _NEAR
+                others = (map if near else readers.map)(self.store.read, portion[len(tried) :])
+                for name, data in zip(portion, chain(at_hand, others), strict=True):
+                    yield parse_marker(f"{self.store.uri}/{name}", data)
 
     def _current(self) -> Iterator[Marker]:
         """The markers as they count: a clip that was withdrawn is withdrawn, whatever its marker says."""
@@ -266,37 +266,8 @@ class Dataset:
         return found
 
     def newest_table(self, schema: pa.Schema, outcome: Outcome | None = None) -> pa.Table:
-        """Fields of the newest entry of each clip, `clip_id` and those of its marker among them (`file`, `split`).
-
-        A row for every clip, or every clip of that outcome, in the order of shards and of the clips in them; null where
-        an entry says nothing. For many clips: a tenth of the memory of `newest`.
-        """
-        schema = schema if outcome is None or _OUTCOME in schema else schema.append(_OUTCOME)
-        plans, keys = array("q"), array("q")
-        columns: dict[str, list[Any]] = {name: [] for name in schema.names}
-        with tempfile.TemporaryFile() as spilled:  # rather than two copies in memory
-            with pa.ipc.new_stream(spilled, schema) as stream:
-                for marker in self._current():
-                    for name, column in columns.items():
-                        if name in _OF_MARKER:
-                            column += [getattr(marker, name)] * len(marker.clips)
-                        else:
-                            column += [entry.get(name) for entry in marker.clips]
-                    plans.extend([marker.plan] * len(marker.clips))
-                    keys.extend([hash(entry["clip_id"]) for entry in marker.clips])
-                    if len(columns["clip_id"]) > _ROWS_AT_ONCE:
-                        stream.write_batch(_batch(columns, schema))
-                stream.write_batch(_batch(columns, schema))
-            counts = np.ones(len(keys), np.bool_)
-            counts[_superseded(spilled, keys, plans)] = False
-            batches, first = [], 0
-            for batch in _batches(spilled):
-                chosen = pa.array(counts[first : first + len(batch)])
-                batches.append(
-                    batch.filter(pc.and_(chosen, pc.equal(batch["outcome"], outcome)) if outcome else chosen)
-                )
-                first += len(batch)
-            return pa.Table.from_batches(batches, schema)
+        """See `newest_entries`: for many clips, where `newest` would take ten times the memory."""
+        return newest_entries(self._current(), schema, outcome)
 
     def records(self) -> dict[str, Record]:
         """The newest record of each clip that has one, by clip_id."""
@@ -351,41 +322,7 @@ class Dataset:
     def _waiting(self, recorded: pa.ChunkedArray) -> pa.Table:
         """`clip_id` and `video_id` of the planned clips that have no record; each once."""
         names = ["clip_id", "video_id"]
-        waiting = []
-        for number in self.plan_numbers():
-            planned = self._plan_columns(number, names)
-            waiting.append(planned.filter(pc.invert(pc.is_in(planned["clip_id"], recorded))))
-        if not waiting:
-            return pa.table({name: pa.array([], pa.string()) for name in names})
-        return pa.concat_tables(waiting).group_by(names).aggregate([])
-
-
-def _superseded(spilled: IO[bytes], keys: Sequence[int], plans: Sequence[int]) -> list[int]:
-    """The rows of clips that have a newer one. `keys` are hashes of clip_ids: only rows that share one count."""
-    ordered = np.sort(np.asarray(keys))
-    shared = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
-    newest: dict[str, int] = {}
-    superseded: list[int] = []
-    first = 0
-    for batch in _batches(spilled) if shared else ():
-        for row in (row for row in range(first, first + len(batch)) if keys[row] in shared):
-            clip_id = batch["clip_id"][row - first].as_py()
-            other = newest.get(clip_id)
-            if other is None or plans[other] <= plans[row]:
-                newest[clip_id] = row
-            superseded += [] if other is None else [min(other, row, key=lambda r: (plans[r], r))]
-        first += len(batch)
-    return superseded
-
-
-def _batch(columns: dict[str, list[Any]], schema: pa.Schema) -> pa.RecordBatch:
-    """The columns, which are emptied."""
-    batch = pa.record_batch([pa.array(columns[field.name], field.type) for field in schema], schema)
-    for column in columns.values():
-        column.clear()
-    return batch
-
-
-def _batches(spilled: IO[bytes]) -> Iterator[pa.RecordBatch]:
-    spilled.seek(0)
-    yield from pa.ipc.open_stream(spilled)
+        planned = [self._plan_columns(number, names) for number in self.plan_numbers()]
+        nothing = pa.table({name: pa.array([], pa.string()) for name in names})
+        together = pa.concat_tables([nothing, *planned])
+        return together.filter(pc.invert(pc.is_in(together["clip_id"], recorded))).group_by(names).aggregate([])

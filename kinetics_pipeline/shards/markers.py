@@ -9,41 +9,69 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from operator import itemgetter
-from typing import Any
+from typing import Annotated, Any, TypedDict, cast
 
-import orjson
+import msgspec
 
 from kinetics_pipeline.errors import JobFailed
-from kinetics_pipeline.records import OUTCOMES, SPLIT
+from kinetics_pipeline.records import SPLIT, Outcome
 
 SHARD_NAME = re.compile(rf"({SPLIT.pattern})-(\d{{5,}})")
 NEXT = ".next"
 """What the name of a data file gets that is to take the place of the shard's own."""
 _SEAL = re.compile(rb', "digest": "([0-9a-f]{64})"}')
 _SEAL_LENGTH = len(', "digest": ""}') + 64
-_INT16, _INT32 = 2**15 - 1, 2**31 - 1
-_MOST = {"rows": _INT16, "frames": _INT32, "height": _INT16, "width": _INT16}
+_Int16 = Annotated[int, msgspec.Meta(ge=1, le=2**15 - 1)]
+_Int32 = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 """What a shard's columns can say."""
-_NUMBER, _NONE = (int, float), type(None)
-_TYPES: dict[str, tuple[type, ...]] = {
-    "clip_id": (str,),
-    "video_id": (str,),
-    "time_start": (*_NUMBER, _NONE),
-    "time_end": (*_NUMBER, _NONE),
-    "label": (str, _NONE),
-    "outcome": (str,),
-    "detail": (str,),
-    "source": (str,),
-    "requests": (int,),
-    "frames": (int,),
-    "seconds": (dict,),
-}
-"""What every entry has: the fields of a `Record`."""
-_OF_A_FILE: dict[str, tuple[type, ...]] = {"rows": (int,), "height": (int,), "width": (int,), "content": (str,)}
-"""What an entry says only while its clip has rows."""
+_Seconds = int | float | None
+
+
+class _WithRows(TypedDict, total=False):
+    """What an entry says only while its clip has rows."""
+
+    rows: _Int16
+    height: _Int16
+    width: _Int16
+    content: str
+
+
+class _Entry(_WithRows):
+    """What every entry has: the fields of a `Record`."""
+
+    clip_id: str
+    video_id: str
+    time_start: _Seconds
+    time_end: _Seconds
+    label: str | None
+    outcome: Outcome
+    detail: str
+    source: str
+    requests: int
+    frames: _Int32
+    seconds: dict[str, float]
+
+
+class _Optional(TypedDict, total=False):
+    file: str
+    digest: str
+
+
+class _Document(_Optional):
+    shard: str
+    plan: str
+    bytes: Annotated[int, msgspec.Meta(ge=0)]
+    sha256: str | None
+    clips: list[_Entry]
+
+
+IN_EVERY_ENTRY = frozenset(_Entry.__required_keys__)
+_OF_A_FILE = frozenset(_WithRows.__optional_keys__)
+_FIELDS = len(IN_EVERY_ENTRY | _OF_A_FILE)
+"""Of an entry whose clip has rows; no others are taken from a marker."""
+_document = msgspec.json.Decoder(_Document).decode
 
 
 @dataclass(frozen=True)
@@ -83,7 +111,7 @@ class Tombstone:
 def parse_tombstone(name: str, data: bytes) -> Tombstone:
     """Raises JobFailed when it is damaged: a withdrawal must not be lost."""
     try:
-        document = orjson.loads(data)
+        document = msgspec.json.decode(data)
         if not _is_sealed(data):
             raise ValueError("it was changed after it was written")
         stone = Tombstone(**{field.name: document[field.name] for field in fields(Tombstone)})
@@ -92,7 +120,7 @@ def parse_tombstone(name: str, data: bytes) -> Tombstone:
         if not all(isinstance(text, str) for text in texts) or not stone.reason or isinstance(stone.ids, str):
             raise ValueError("it is no withdrawal")
         return stone
-    except (KeyError, ValueError, TypeError, AttributeError) as e:
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError, msgspec.DecodeError) as e:
         raise JobFailed(f"{name} is damaged: {' '.join(str(e).split())}; restore it from a copy") from None
 
 
@@ -126,15 +154,20 @@ def parse_marker(name: str, data: bytes) -> Marker:
         matched = SHARD_NAME.fullmatch(shard)
         if matched is None:
             raise ValueError("its name is no shard's")
-        document = orjson.loads(data)
+        document = _document(data)
         if "digest" in document and not _is_sealed(data):
             raise ValueError("it was changed after it was written")
         if document["shard"] != shard:
             raise ValueError(f"it is the marker of {document['shard']!r}")
-        clips, first = tuple(document["clips"]), 0
-        for position, entry in enumerate(_with_rows(clips)):
+        first, position = 0, 0
+        clips = cast(list[dict[str, Any]], document["clips"])
+        for entry in clips:
+            if entry["outcome"] != "ok":
+                continue
+            if not entry["frames"] or len(entry) < _FIELDS:
+                raise ValueError(f"clip {entry['clip_id']} is ok and holds nothing")
             entry["first_row"], entry["position"] = first, position
-            first += entry["rows"]
+            first, position = first + entry["rows"], position + 1
         size, sha256 = document["bytes"], document["sha256"]
         if (sha256 is None) != (first == 0) or (size > 0) != (first > 0):
             raise ValueError("it does not agree with itself on whether there is a data file")
@@ -142,41 +175,13 @@ def parse_marker(name: str, data: bytes) -> Marker:
         if file not in (shard, shard + NEXT):
             raise ValueError(f"it names the data file {file!r}")
         plan = int(document["plan"])
-        if not 0 <= plan <= _INT32:
+        if not 0 <= plan < 2**31:
             raise ValueError(f"it is of plan {plan}")
-        return Marker(shard, matched[1], plan, size, sha256, clips, file)
-    except KeyError as e:
-        raise JobFailed(f"{name} is damaged: it has no {e}; `verify` names what else is") from None
-    except (ValueError, TypeError, AttributeError) as e:
+        return Marker(shard, matched[1], plan, size, sha256, tuple(clips), file)
+    except (ValueError, RecursionError, msgspec.DecodeError) as e:
         raise JobFailed(f"{name} is damaged: {' '.join(str(e).split())}; `verify` names what else is") from None
 
 
 def _is_sealed(data: bytes) -> bool:
     seal = _SEAL.fullmatch(data, max(len(data) - _SEAL_LENGTH, 0))
     return seal is not None and hashlib.sha256(memoryview(data)[: seal.start()]).hexdigest() == seal[1].decode()
-
-
-def _with_rows(clips: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The entries whose clips are `ok`. Raises ValueError, TypeError or KeyError when an entry is not as it must be."""
-    _require_types(clips, _TYPES)
-    if not OUTCOMES.issuperset([entry["outcome"] for entry in clips]):
-        wrong = next(entry for entry in clips if entry["outcome"] not in OUTCOMES)
-        raise ValueError(f"clip {wrong['clip_id']!r} has outcome {wrong['outcome']!r}")
-    survivors = [entry for entry in clips if entry["outcome"] == "ok"]
-    _require_types(survivors, _OF_A_FILE)
-    for name, most in _MOST.items() if survivors else ():
-        values = [entry[name] for entry in survivors]
-        if min(values) < 1:
-            raise ValueError(f"clip {survivors[values.index(min(values))]['clip_id']} is ok and holds nothing")
-        if max(values) > most:
-            raise ValueError(f"clip {survivors[values.index(max(values))]['clip_id']} has {name} {max(values)}")
-    return survivors
-
-
-def _require_types(entries: Sequence[dict[str, Any]], allowed: Mapping[str, tuple[type, ...]]) -> None:
-    # A column at a time: a marker in ten thousand is looked through for every clip of it.
-    columns: Iterable[tuple[Any, ...]] = zip(*map(itemgetter(*allowed), entries), strict=True)
-    for (name, types), column in zip(allowed.items(), columns, strict=False):  # no columns when there are no entries
-        if not set(map(type, column)).issubset(types):
-            wrong = next(entry for entry in entries if type(entry[name]) not in types)
-            raise TypeError(f"clip {wrong['clip_id']!r} has {name} {wrong[name]!r}")

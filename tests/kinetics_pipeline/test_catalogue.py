@@ -112,7 +112,7 @@ def test_the_record_of_the_newest_plan_counts_whatever_its_shard_is_called(tmp_p
 
 
 def test_many_clips_are_looked_at_in_columns_with_the_same_result(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr("kinetics_pipeline.shards.catalogue._ROWS_AT_ONCE", 3)
+    monkeypatch.setattr("kinetics_pipeline.shards.newest._ROWS_AT_ONCE", 3)
     dataset = begun(tmp_path)
     clips, withdrawn = asked_clips(6), asked_clips(6)[4]
     outcomes = [("ok", "network", "ok"), ("gone", "ok", "network"), ("network",) * 3, ("ok",) * 3, ("ok",) * 3]
@@ -143,11 +143,16 @@ def test_data_without_a_marker_is_not_committed(tmp_path: Path) -> None:
         (lambda marker: None, ""),
         (lambda marker: marker | {"shard": "train-00007"}, "the marker of 'train-00007'"),
         (lambda marker: marker | {"sha256": None}, "does not agree with itself"),
-        (lambda marker: marker | {"clips": [{}]}, "it has no 'clip_id'"),
-        (lambda marker: {k: v for k, v in marker.items() if k != "plan"}, "it has no 'plan'"),
-        (lambda marker: marker | {"clips": [marker["clips"][0] | {"outcome": "fine"}]}, "outcome 'fine'"),
-        (lambda marker: marker | {"clips": [marker["clips"][0] | {"rows": 0}]}, "ok and holds nothing"),
-        (lambda marker: marker | {"clips": [marker["clips"][0] | {"rows": "3"}]}, ""),
+        (lambda marker: marker | {"clips": [{}]}, r"`clip_id` - at `\$\.clips\[0\]`"),
+        (lambda marker: {k: v for k, v in marker.items() if k != "plan"}, "missing required field `plan`"),
+        (lambda marker: marker | {"clips": [marker["clips"][0] | {"outcome": "fine"}]}, r"'fine' - at .*\.outcome"),
+        (lambda marker: marker | {"clips": [marker["clips"][0] | {"rows": 0}]}, r">= 1 - at `\$\.clips\[0\]\.rows`"),
+        (lambda marker: marker | {"clips": [marker["clips"][0] | {"rows": "3"}]}, r"got `str` - at .*\.rows"),
+        (lambda marker: marker | {"clips": [marker["clips"][0] | {"frames": 0}]}, "ok and holds nothing"),
+        (
+            lambda marker: marker | {"clips": [{k: v for k, v in marker["clips"][0].items() if k != "height"}]},
+            "holds nothing",
+        ),
     ],
 )
 def test_a_marker_that_lies_is_named(tmp_path: Path, change, said: str) -> None:  # type: ignore[no-untyped-def]

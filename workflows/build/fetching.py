@@ -27,10 +27,9 @@ from kinetics_pipeline.sources.base import Download, EgressSignal, LocalSource, 
 from kinetics_pipeline.sources.youtube import YouTube
 from workflows.build.disk import Disk
 from workflows.build.stages import Fetched, Fetcher
-from workflows.build.state import read_state
+from workflows.build.state import LANES, look_at_lanes
 from workflows.build.workplace import LOST, Workplace, named_nodes, nodes, on
 
-STATE = "state/egress.json"
 FOLLOW_EVERY = 15.0
 """Seconds after which nodes that came are looked for."""
 Answer = tuple[str, Outcome | EgressSignal, str]
@@ -264,7 +263,7 @@ class Fetching:
     def save(self) -> None:
         """Keeps the lanes' state with the dataset: a cool-down outlives the driver, and `status` shows it."""
         self._known |= {lane.name: lane.to_json() for lanes in self.lanes.values() for lane in lanes}
-        self.store.write(STATE, json.dumps(self._known).encode())
+        self.store.write(LANES, json.dumps(self._known).encode())
 
     def forget(self, folders: Sequence[Path]) -> list[ray.ObjectRef]:
         """Takes away downloads that are no longer needed, wherever they lie."""
@@ -281,11 +280,6 @@ class Fetching:
         ends = [lane.egress.paused_until for lanes in self.lanes.values() for lane in lanes if lane.waiting]
         ends += [self._lane(source, video).egress.paused_until for source, video in later]
         return min(ends) if ends and min(ends) > now else None
-
-
-def look_at_lanes(store: Store) -> dict[str, dict[str, Any]]:
-    """What is kept of the lanes, by name: the state of the egress (`Egress`), and its `Traffic` over all runs."""
-    return read_state(store, STATE) or {}
 
 
 def lanes_of(

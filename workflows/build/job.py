@@ -8,7 +8,6 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any
 
 import ray
 from rich.console import Console
@@ -28,19 +27,18 @@ from workflows.build.asked import Asked, asked_recipe, label_numbers, read_asked
 from workflows.build.attempts import Attempts
 from workflows.build.disk import Disk
 from workflows.build.estimate import expected
-from workflows.build.fetching import Fetching, look_at_lanes
+from workflows.build.fetching import Fetching
 from workflows.build.graph import Graph, Interrupted
 from workflows.build.lease import Lease, is_current
 from workflows.build.processing import Processing
 from workflows.build.signals import stop_requested
 from workflows.build.stages import clear, spooled
-from workflows.build.state import RUN
+from workflows.build.state import PROGRESS, RUN, look_at_lanes, traffic
 from workflows.build.workplace import Workplace, nodes, on_every_node
 from workflows.cluster import connected, require_lasting
 from workflows.configs import BuildConfig, as_record, command_line
 from workflows.progress import Meter, duration, size
 
-PROGRESS = "state/progress.json"
 SAY_EVERY = 5.0
 """Seconds between two notes of the progress for `status` in another terminal."""
 
@@ -268,18 +266,6 @@ def withdrawn_clips(dataset: Dataset, shards: Sequence[PlannedShard]) -> dict[st
         for clip in shard.clips
         if (reason := reasons.get(clip.clip_id) or reasons.get(clip.video_id)) is not None
     }
-
-
-def traffic(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What went over the network between two states of the lanes, in a line; empty when nothing did."""
-    requests, fetched, whole = (
-        sum(lane.get(name, 0) for lane in now.values()) - sum(lane.get(name, 0) for lane in before.values())
-        for name in ("requests", "bytes_fetched", "bytes_whole")
-    )
-    if not requests:
-        return ""
-    share = f" of {size(whole)} in whole files ({fetched / whole:.0%})" if whole else ""
-    return f"fetched {size(fetched)}{share} in {requests} requests"
 
 
 def asked_labels(asked: Asked, existing: Dataset | None) -> list[str]:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from kinetics_pipeline.errors import JobFailed
 from kinetics_pipeline.shards.storage import Store
+from workflows.progress import size
 
 RUN = "state/run.json"
 """The last command that worked on the dataset (`command`), and what was asked of it (`config`)."""
+PROGRESS = "state/progress.json"
+"""How far the build that is at work is."""
+LANES = "state/egress.json"
+"""The ways out: what each was answered and when it may ask again (`Egress`), and its `Traffic` over all runs."""
 
 
 def read_state(store: Store, name: str) -> dict[str, Any] | None:
@@ -38,6 +44,23 @@ def kept_by_the_last_build(store: Store) -> str | None:
     run = last_run(store)
     kept = None if run is None else run["config"].get("keep_clips")
     return str(kept) if kept else None
+
+
+def look_at_lanes(store: Store) -> dict[str, dict[str, Any]]:
+    """What `LANES` says, by the lanes' names. Raises JobFailed when it is damaged."""
+    return read_state(store, LANES) or {}
+
+
+def traffic(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What went over the network between two states of the lanes, in a line; empty when nothing did."""
+    requests, fetched, whole = (
+        sum(lane.get(name, 0) for lane in now.values()) - sum(lane.get(name, 0) for lane in before.values())
+        for name in ("requests", "bytes_fetched", "bytes_whole")
+    )
+    if not requests:
+        return ""
+    share = f" of {size(whole)} in whole files ({fetched / whole:.0%})" if whole else ""
+    return f"fetched {size(fetched)}{share} in {requests} requests"
 
 
 def _damaged(store: Store, name: str) -> JobFailed:

@@ -1,6 +1,8 @@
 """A training session as a plain function, without Ray."""
 
 import json
+import os
+import tempfile
 
 import pytest
 import torch
@@ -151,3 +153,23 @@ def test_a_split_that_there_is_not_is_said_with_the_flag_that_names_it(dataset, 
 def test_a_class_that_there_is_not_is_said_with_those_that_there_are(dataset, tmp_path):
     with pytest.raises(UserError, match=r"class 'upp' is none of the \d+ of .*: .*up"):
         settings_of(dataset, tmp_path / "run", classes=("upp",))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is full")
+def test_a_full_disk_is_one_line_that_says_what_to_do_and_leaves_the_last_checkpoint(dataset, tmp_path, monkeypatch):
+    settings = settings_of(dataset, tmp_path / "run", steps=2, checkpoint_every=1)
+    session(settings, stop=True)
+    make = tempfile.mkstemp
+
+    def on_a_full_disk(dir, prefix, suffix):
+        descriptor, name = make(dir=dir, prefix=prefix, suffix=suffix)
+        if "last.pt" in prefix:
+            os.dup2(os.open("/dev/full", os.O_WRONLY), descriptor)
+        return descriptor, name
+
+    monkeypatch.setattr(tempfile, "mkstemp", on_a_full_disk)
+    with pytest.raises(JobFailed, match=r"^--run is \S+run, whose disk is full \(No space .*\); make room.*goes on$"):
+        session(settings)
+    monkeypatch.undo()
+    assert [path.name for path in settings.run.last.parent.iterdir()] == ["last.pt"]
+    assert session(settings).reason == "finished"

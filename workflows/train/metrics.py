@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.training.loop import StepMetrics
+from models.weights.torch_files import write_whole
 
 SCORES = {
     "top1": "top-1",
@@ -121,9 +121,7 @@ def _cut(metrics: Path, step: int) -> None:
     if not metrics.exists():
         return
     kept = [text for text, line in _parsed(metrics.read_text().splitlines(keepends=True)) if line["step"] <= step]
-    temporary = metrics.with_name(f".{metrics.name}.{os.getpid()}.tmp")
-    temporary.write_text("".join(kept))
-    os.replace(temporary, metrics)
+    write_whole(metrics, lambda file: file.write("".join(kept).encode()))
 
 
 def _parsed(lines: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,7 +150,8 @@ def _work(told: dict[str, Any]) -> None:
     try:
         run_session(settings, group)
     except UserError as error:
-        run.end(Ending("failed", str(error), error.exit_code))
+        with suppress(OSError):  # the error may be that nothing can be written; Ray tells what is raised
+            run.end(Ending("failed", str(error), error.exit_code))
         raise
 
 

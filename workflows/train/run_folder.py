@@ -13,6 +13,7 @@ last attempt ended).
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 from collections.abc import Iterator
@@ -82,6 +83,20 @@ class RunFolder:
             except BlockingIOError as error:
                 raise UserError(f"--run is {self.path}, where another training is running; wait for it") from error
             yield
+
+    @contextmanager
+    def full_disk_is_said(self) -> Iterator[None]:
+        """Raises JobFailed with what to do, where a file of the run cannot be written for want of room."""
+        try:
+            yield
+        except OSError as error:
+            elsewhere = error.filename is not None and not Path(error.filename).is_relative_to(self.path)
+            if elsewhere or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise JobFailed(
+                f"--run is {self.path}, whose disk is full ({error.strerror}); make room, or move the run to another "
+                "disk and name that; the same command goes on"
+            ) from error
 
     def begin(self, record: dict[str, Any]) -> None:
         """Writes `record` as the run's config, or holds it against the one that is there, once that has a checkpoint:

@@ -50,10 +50,18 @@ def run_session(settings: Settings, group: Group) -> Ending:
     """
     if group.threads is not None:
         torch.set_num_threads(group.threads)
+    with settings.run.full_disk_is_said():
+        ending = Ending(_trained(settings, group))
+        if group.first:
+            settings.run.end(ending)
+    return ending
+
+
+def _trained(settings: Settings, group: Group) -> Reason:
     session = _Session(settings, group)
     try:
         with said_to_the_user():
-            reason = session.train()
+            return session.train()
     except torch.cuda.OutOfMemoryError as error:
         flags = f"--batch-size {settings.config.batch_size} --frames {settings.config.frames}"
         raise JobFailed(
@@ -62,10 +70,6 @@ def run_session(settings: Settings, group: Group) -> Ending:
         ) from error
     finally:
         session.close()
-    ending = Ending(reason)
-    if group.first:
-        settings.run.end(ending)
-    return ending
 
 
 class _Session:

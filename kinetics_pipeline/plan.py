@@ -187,12 +187,17 @@ def _selected(asked: pd.DataFrame, settings: PlanSettings) -> pd.DataFrame:
 def _require(what: str, named: set[str], allowed: set[str]) -> None:
     if not named:
         raise UserError(f"no {what} is named; leave the choice out to take all")
-    for name in sorted(named - allowed):
+    require_among(what, named, allowed, "the annotations")
+
+
+def require_among(what: str, named: Iterable[str], allowed: Collection[str], where: str) -> None:
+    """Raises UserError for the first name that is not allowed: it tells those that are, or the nearest of many."""
+    for name in sorted(set(named).difference(allowed)):
         if len(allowed) <= 10:
-            raise UserError(f"{what} {name!r} is not in the annotations; allowed: {', '.join(sorted(allowed))}")
+            raise UserError(f"{what} {name!r} is not in {where}; allowed: {', '.join(sorted(allowed))}")
         near = difflib.get_close_matches(name, sorted(allowed), n=3, cutoff=0.5)
-        hint = f"; did you mean {', '.join(map(repr, near))}?" if near else f"; there are {len(allowed)}"
-        raise UserError(f"{what} {name!r} is not in the annotations{hint}")
+        hint = f"did you mean {', '.join(map(repr, near))}?" if near else f"there are {len(allowed)}"
+        raise UserError(f"{what} {name!r} is not in {where}; {hint}")
 
 
 def _ordered(clips: pd.DataFrame) -> pd.DataFrame:

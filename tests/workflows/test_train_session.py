@@ -151,7 +151,7 @@ def test_a_split_that_there_is_not_is_said_with_the_flag_that_names_it(dataset, 
 
 
 def test_a_class_that_there_is_not_is_said_with_those_that_there_are(dataset, tmp_path):
-    with pytest.raises(UserError, match=r"class 'upp' is none of the \d+ of .*: .*up"):
+    with pytest.raises(UserError, match=r"class 'upp' is not in .*; allowed: .*up"):
         settings_of(dataset, tmp_path / "run", classes=("upp",))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, replace
@@ -17,6 +18,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from kinetics_pipeline.charades import parse_actions, targets
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.loading.arguments import whole_number
 from kinetics_pipeline.loading.batches import Batch
 from kinetics_pipeline.loading.copies import CopyAhead
 from kinetics_pipeline.loading.decoding import Decoder, StoredStream
@@ -103,6 +105,7 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
     ) -> None:
         dataset = Dataset.open(uri)
         _require_arguments(stream, frames, crop, stride, step_between_clips, dataset)
+        whole_number("seed", seed)
         self.uri, self.stream, self.frames, self.crop, self.stride = dataset.store.uri, stream, frames, crop, stride
         self.train, self.seed, self.raw, self.flip = train, seed, raw, flip
         self.classes: list[str] = dataset.classes
@@ -161,6 +164,10 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_columns"}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._epoch.share_memory_()  # which a copy's is not
+
     def _clip(self, row: int) -> dict[str, Any]:
         names, numbers = self._columns
         values = [*(column[row].as_py() for column in names), *numbers[row].tolist()]
@@ -180,7 +187,7 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
 
     def set_epoch(self, epoch: int) -> None:
         """Draws other snippets, crops and flips from now on. `ClipSampler` does it by itself."""
-        self._epoch.fill_(epoch)
+        self._epoch.fill_(whole_number("epoch", epoch))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         clip, snippet = self._sample(index)
@@ -221,7 +228,7 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
         return [("flow" if stream == "flow" and self.stream == "both" else "video", stream) for stream in self._streams]
 
     def _sample(self, index: int) -> tuple[dict[str, Any], Snippet]:
-        position = int(index)
+        position = operator.index(index)
         if not -len(self) <= position < len(self):
             raise IndexError(f"sample {position} of {len(self)}")
         row, number = self.clip_of(position % len(self))
@@ -296,9 +303,10 @@ def _require_arguments(
         raise UserError(f"stream is {stream!r}; allowed: rgb, flow, both")
     if stream != "rgb" and dataset.recipe.flow == "none":
         raise UserError(f"stream is {stream!r}, but {dataset.store.uri} was built without flow; allowed: rgb")
-    for name, value in (("frames", frames), ("crop", crop), ("stride", stride), ("step_between_clips", step)):
-        if value is not None and value < 1:
-            raise UserError(f"{name} is {value}; allowed: 1 or more")
+    for name, value in (("frames", frames), ("crop", crop), ("step_between_clips", step)):
+        if value is not None:
+            whole_number(name, value, 1)
+    whole_number("stride", stride, 1)
 
 
 def _require_size(index: pa.Table, crop: int | None) -> None:

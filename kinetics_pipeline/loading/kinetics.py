@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ import torch
 from torch.utils.data import Dataset as TorchDataset
 
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.loading.arguments import whole_number
 from kinetics_pipeline.loading.dataset import ClipDataset
 
 
@@ -38,12 +41,11 @@ class Kinetics(TorchDataset[tuple[torch.Tensor, torch.Tensor, int]]):
         output_format: str = "TCHW",
     ) -> None:
         for name, value in (("frames_per_clip", frames_per_clip), ("step_between_clips", step_between_clips)):
-            if value < 1:
-                raise UserError(f"{name} is {value}; allowed: 1 or more")
+            whole_number(name, value, 1)
         if output_format not in ("TCHW", "THWC"):
             raise UserError(f"output_format is {output_format!r}; allowed: TCHW, THWC")
-        if frame_rate is not None and not 0 < frame_rate < math.inf:
-            raise UserError(f"frame_rate is {frame_rate}; allowed: more than 0")
+        if frame_rate is not None and not (isinstance(frame_rate, Real) and 0 < frame_rate < math.inf):
+            raise UserError(f"frame_rate is {frame_rate!r}; allowed: a number above 0")
         self.shards = ClipDataset(root, split, "rgb", frames=None, crop=None, train=False, raw=True)
         self.classes = self.shards.classes
         self.class_to_idx = {label: number for number, label in enumerate(self.classes)}
@@ -61,6 +63,7 @@ class Kinetics(TorchDataset[tuple[torch.Tensor, torch.Tensor, int]]):
         return int(self._ends[-1])
 
     def __getitem__(self, idx: int) -> tuple[Any, torch.Tensor, int]:
+        idx = operator.index(idx)
         if not -len(self) <= idx < len(self):
             raise IndexError(f"window {idx} of {len(self)}")
         video, start = self.window(idx % len(self))

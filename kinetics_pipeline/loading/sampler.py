@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.loading.arguments import whole_number
 from kinetics_pipeline.loading.dataset import ClipDataset, EpochIndex
 
 
@@ -40,12 +41,13 @@ class ClipSampler(Sampler[int]):
         drop_last: bool = False,
         window: int = 16,
     ) -> None:
-        if not 0 <= rank < world_size:
+        if not isinstance(dataset, ClipDataset):
+            raise UserError(f"a ClipSampler is for a ClipDataset, not for a {type(dataset).__name__}")
+        self.world_size, self.rank = whole_number("world_size", world_size, 1), whole_number("rank", rank)
+        if not 0 <= self.rank < self.world_size:
             raise UserError(f"rank is {rank} of {world_size}; allowed: 0 to {world_size - 1}")
-        if window < 1:
-            raise UserError(f"window is {window}; allowed: 1 or more")
-        self.rank, self.world_size, self.seed = rank, world_size, seed
-        self.shuffle, self.drop_last, self.window = shuffle, drop_last, window
+        self.seed, self.window = whole_number("seed", seed), whole_number("window", window, 1)
+        self.shuffle, self.drop_last = shuffle, drop_last
         self.epoch = 0
         self._shards = dataset.shard_numbers()
         self._names = [] if dataset.copies is None else dataset.shard_names()
@@ -103,7 +105,7 @@ class ClipSampler(Sampler[int]):
     def set_epoch(self, epoch: int) -> None:
         """Begins an epoch; the one that `load_state_dict` is in the middle of goes on."""
         if epoch != self.epoch:
-            self.epoch, self._begin, self._taken = epoch, 0, 0
+            self.epoch, self._begin, self._taken = whole_number("epoch", epoch), 0, 0
 
     def state_dict(self, taken: int | None = None) -> dict[str, Any]:
         """Where all ranks stand after each took `taken` clips in this iteration; by default what this one yielded.
@@ -117,12 +119,18 @@ class ClipSampler(Sampler[int]):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a state, taken with whatever number of ranks.
 
-        Raises UserError when it is that of another seed or another number of clips, whose order is not this one.
+        Raises UserError when it is that of another seed or another number of clips, whose order is not this one, and
+        for what is no state.
         """
+        if not isinstance(state, dict) or not {"epoch", "consumed", "seed", "clips"} <= state.keys():
+            raise UserError(f"the state to go on from is {state!r}; allowed: what `state_dict` gives")
         for name, mine in (("seed", self.seed), ("clips", len(self._shards))):
             if state[name] != mine:
                 raise UserError(f"the state to go on from has {name} {state[name]}; this sampler has {mine}")
-        self.epoch, self._begin, self._taken = int(state["epoch"]), int(state["consumed"]), 0
+        epoch, consumed = (whole_number(f"{name} of the state", state[name], 0) for name in ("epoch", "consumed"))
+        if consumed > len(self._shards):
+            raise UserError(f"consumed of the state is {consumed}; allowed: up to {len(self._shards)}")
+        self.epoch, self._begin, self._taken = epoch, consumed, 0
 
 
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:

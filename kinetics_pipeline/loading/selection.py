@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kinetics_pipeline.errors import JobFailed, UserError
+from kinetics_pipeline.loading.arguments import texts, whole_number
 from kinetics_pipeline.loading.joined import joined
 from kinetics_pipeline.shards.catalogue import Dataset
 from kinetics_pipeline.shards.certificate import read_certificate
@@ -53,17 +54,17 @@ def select(
         else:
             index = _on_list(index, dataset, split, there)
     if classes is not None:
-        require_among_classes(dataset, sorted(classes))
-        asked = pc.is_in(index["label"], pa.array(sorted(classes), pa.string()))
+        named = texts("classes", classes)
+        require_among_classes(dataset, named)
+        asked = pc.is_in(index["label"], pa.array(named, pa.string()))
         several = actions_of(index, dataset)  # such clips have no one class to be chosen by
         index = index.filter(pc.or_(asked, pc.is_in(index["clip_id"], pa.array(sorted(several), pa.string()))))
     if clips is not None:
-        ids = _ids(clips) if isinstance(clips, str | Path) else clips
-        index = index.filter(pc.is_in(index["clip_id"], pa.array(sorted(ids), pa.string())))
+        ids = texts("clips", _ids(clips) if isinstance(clips, str | Path) else clips)
+        index = index.filter(pc.is_in(index["clip_id"], pa.array(ids, pa.string())))
     if examples_per_class is not None:
-        if examples_per_class < 1:
-            raise UserError(f"examples_per_class is {examples_per_class}; allowed: 1 or more")
-        index = index.filter(pa.array(_place_in_class(index["class"].to_numpy()) < examples_per_class))
+        most = whole_number("examples_per_class", examples_per_class, 1)
+        index = index.filter(pa.array(_place_in_class(index["class"].to_numpy()) < most))
     if not len(index):
         raise UserError(f"no clip of {dataset.store.uri} is left by this choice of split, classes and clips")
     return index.combine_chunks()
@@ -89,7 +90,7 @@ def _on_list(index: pa.Table, dataset: Dataset, name: str, splits: list[str]) ->
 def _ids(file: str | Path) -> set[str]:
     """Of a file with one a line, or a certificate: its survivors."""
     try:
-        lines = Path(file).read_text(encoding="utf-8").splitlines()
+        lines = Path(file).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as e:
         raise UserError(f"clips: {file} cannot be read: {e.strerror if isinstance(e, OSError) else e}") from None
     if lines and lines[0].startswith("{"):

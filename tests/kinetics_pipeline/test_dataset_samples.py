@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import pickle
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.loading import ClipDataset, ClipSampler, collate, to_device
 from kinetics_pipeline.recipe import Layout, Recipe
 from kinetics_pipeline.shards.catalogue import Dataset
@@ -246,8 +248,44 @@ def test_a_pickled_dataset_gives_the_same_sample(encoded: Path) -> None:
     dataset = ClipDataset(encoded, frames=8, crop=32)
     dataset.set_epoch(4)
     sample = dataset[1]
-    copy = pickle.load(io.BytesIO(pickle.dumps(dataset)))
-    assert torch.equal(copy[1]["video"], sample["video"])
+    other = pickle.load(io.BytesIO(pickle.dumps(dataset)))
+    assert torch.equal(other[1]["video"], sample["video"])
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda dataset: pickle.loads(pickle.dumps(dataset))])
+def test_set_epoch_of_a_copy_reaches_its_workers(encoded: Path, copied) -> None:  # type: ignore[no-untyped-def]
+    dataset = copied(ClipDataset(encoded, frames=8, crop=32))
+    loader = DataLoader(
+        dataset, batch_size=None, num_workers=1, persistent_workers=True, multiprocessing_context="fork"
+    )
+    next(iter(loader))
+    dataset.set_epoch(1)
+    assert torch.equal(next(iter(loader))["video"], dataset[0]["video"])
+
+
+def test_a_collation_that_leaves_samples_as_they_are_gets_them_from_workers(encoded: Path) -> None:
+    dataset = ClipDataset(encoded, frames=8, crop=32, raw=True)
+    batch = next(iter(DataLoader(dataset, batch_size=3, num_workers=1, collate_fn=list, timeout=60)))
+    whole = next(iter(DataLoader(dataset, batch_size=3, num_workers=1, collate_fn=_as_it_is, timeout=60)))
+    for number, (one, other) in enumerate(zip(batch, whole, strict=True)):
+        assert torch.equal(one["video"], dataset[number]["video"])
+        assert torch.equal(other["video"], dataset[number]["video"])
+
+
+def _as_it_is(samples: list) -> list:
+    return samples
+
+
+def test_clips_of_several_sizes_make_no_batch_and_are_named(encoded: Path) -> None:
+    samples = [ClipDataset(encoded, frames=8, crop=crop)[number] for number, crop in enumerate((32, 16))]
+    with pytest.raises(UserError, match=rf"{samples[0]['clip_id']} and {samples[1]['clip_id']} make no batch.*16, 16"):
+        collate(samples)
+
+
+@pytest.mark.parametrize("index", [1.0, "1", None])
+def test_an_index_that_is_no_whole_number_is_refused(encoded: Path, index: object) -> None:
+    with pytest.raises(TypeError):
+        ClipDataset(encoded, frames=8, crop=32)[index]  # type: ignore[index]
 
 
 def test_samples_end_where_the_dataset_does(encoded: Path) -> None:

@@ -244,3 +244,32 @@ def test_a_missing_data_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "data/shards/train-00000.parquet").unlink()
     with pytest.raises(DamagedShard, match=r"train-00000\.parquet: the data file is missing"):
         opened(tmp_path / "data")[0]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"frames": 2.5},
+        {"crop": "32"},
+        {"stride": None},
+        {"step_between_clips": 1.5},
+        {"examples_per_class": 1.5},
+        {"seed": None},
+        {"classes": "left"},
+        {"clips": [1]},
+    ],
+    ids=str,
+)
+def test_an_argument_of_the_wrong_kind_is_named(tmp_path: Path, wrong: dict[str, object]) -> None:
+    built(tmp_path / "data", 4)
+    (name,) = wrong
+    with pytest.raises(UserError, match=rf"^{name} (is|holds) .*; allowed: ") as raised:
+        opened(tmp_path / "data", **wrong)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_byte_order_mark_does_not_cost_a_clip(tmp_path: Path) -> None:
+    built(tmp_path / "data", 4)
+    wanted = [clip.clip_id for clip in asked_clips(4)[:2]]
+    (tmp_path / "ids.txt").write_text("\n".join(wanted), encoding="utf-8-sig")
+    assert sorted(ids(opened(tmp_path / "data", clips=tmp_path / "ids.txt"))) == wanted

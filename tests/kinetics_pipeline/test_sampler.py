@@ -106,7 +106,32 @@ def test_a_state_of_another_dataset_or_seed_is_refused(dataset: ClipDataset) -> 
         ClipSampler(dataset, seed=5).load_state_dict(state | {"clips": 22})
 
 
-@pytest.mark.parametrize(("rank", "world_size"), [(2, 2), (-1, 2), (0, 0)])
+@pytest.mark.parametrize(("rank", "world_size"), [(2, 2), (-1, 2), (1, 1)])
 def test_a_rank_that_there_is_not_is_refused(dataset: ClipDataset, rank: int, world_size: int) -> None:
     with pytest.raises(UserError, match="rank is"):
         ClipSampler(dataset, rank=rank, world_size=world_size)
+
+
+@pytest.mark.parametrize("wrong", [{"rank": "0"}, {"world_size": 0}, {"window": 2.5}, {"seed": None}], ids=str)
+def test_an_argument_of_the_wrong_kind_is_named(dataset: ClipDataset, wrong: dict[str, object]) -> None:
+    ((name, value),) = wrong.items()
+    with pytest.raises(UserError, match=f"^{name} is {value!r}; allowed: "):
+        ClipSampler(dataset, **wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("change", [{"consumed": -1}, {"consumed": CLIPS + 1}, {"consumed": 2.5}, {"epoch": None}])
+def test_a_state_that_cannot_be_is_named(dataset: ClipDataset, change: dict[str, object]) -> None:
+    sampler = ClipSampler(dataset)
+    with pytest.raises(UserError, match="of the state is"):
+        sampler.load_state_dict(sampler.state_dict() | change)
+
+
+@pytest.mark.parametrize("state", [{}, None, {"seed": 0}])
+def test_what_is_no_state_is_named(dataset: ClipDataset, state: object) -> None:
+    with pytest.raises(UserError, match="allowed: what `state_dict` gives"):
+        ClipSampler(dataset).load_state_dict(state)  # type: ignore[arg-type]
+
+
+def test_a_sampler_of_something_else_is_refused() -> None:
+    with pytest.raises(UserError, match="not for a list"):
+        ClipSampler([1, 2])  # type: ignore[arg-type]

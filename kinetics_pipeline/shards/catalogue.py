@@ -37,6 +37,7 @@ PLAN = re.compile(r"plans/(\d{5,})\.parquet")
 PLAN_COPY = re.compile(r"state/plans/(\d{5,})")
 _MARKER = re.compile(rf"shards/{SHARD_NAME.pattern}\.json")
 TOMBSTONES = "state/withdrawn"
+_TOMBSTONE = re.compile(rf"{TOMBSTONES}/\d{{5,}}\.json")
 _COPIES = "state/plans"
 _READERS, _LOCAL_READERS = 16, 4
 _AHEAD = 256
@@ -71,6 +72,10 @@ def plan_file(number: int) -> str:
 def plan_copy(number: int) -> str:
     """What `verify` holds a plan against and `repair` restores it from: what it says is nowhere else."""
     return f"{_COPIES}/{plan_name(number)}"
+
+
+def tombstone_file(number: int) -> str:
+    return f"{TOMBSTONES}/{number:05d}.json"
 
 
 class Dataset:
@@ -290,10 +295,11 @@ class Dataset:
 
     def tombstones(self) -> list[Tombstone]:
         """Every withdrawal there was, in order. Raises JobFailed that names a damaged one."""
-        return [
-            parse_tombstone(f"{self.store.uri}/{name}", self.store.read(name))
-            for name, _ in self.store.list(TOMBSTONES)
-        ]
+        names = self.tombstone_names()
+        return [parse_tombstone(f"{self.store.uri}/{name}", self.store.read(name)) for name in names]
+
+    def tombstone_names(self) -> list[str]:
+        return [name for name, _ in self.store.list(TOMBSTONES) if _TOMBSTONE.fullmatch(name)]
 
     def withdrawn(self) -> dict[str, str]:
         """Why each clip or video that was ever withdrawn was, by its id. A video's is that of all its clips."""

@@ -17,7 +17,7 @@ from typing import Any
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.plan import Plan
 from kinetics_pipeline.recipe import Recipe
-from kinetics_pipeline.shards.catalogue import TOMBSTONES, Dataset, plan_copy, plan_file, plan_name
+from kinetics_pipeline.shards.catalogue import Dataset, plan_copy, plan_file, plan_name, tombstone_file
 from kinetics_pipeline.shards.digest import sha256_of
 from kinetics_pipeline.shards.markers import NEXT, Marker, parse_marker, parse_tombstone
 from kinetics_pipeline.shards.payload import CorruptRow, check_rows, shape_of
@@ -131,10 +131,10 @@ def _plans(dataset: Dataset, numbers: Sequence[int]) -> tuple[dict[str, Planned]
 
 
 def _tombstones(dataset: Dataset) -> list[Fault]:
-    names = [name for name, _ in dataset.store.list(TOMBSTONES)]
+    names = dataset.tombstone_names()
     faults = []
     for number, name in enumerate(names):
-        wanted = f"{TOMBSTONES}/{number:05d}.json"
+        wanted = tombstone_file(number)
         if name != wanted and wanted not in names:
             faults.append(Fault(wanted, "missing, though a later withdrawal is there"))
         try:

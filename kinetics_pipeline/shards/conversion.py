@@ -143,16 +143,19 @@ def convert(
         places = [found[clip.clip_id] for clip in shard.clips]
         with _Reader(source, scratch) as reader:
             items = ((Record.from_json(place.entry), reader.payload(place, dataset.recipe)) for place in places)
-            write_shard(
-                dataset.store,
-                name=shard.name,
-                plan=plan_name(number),
-                clips=items,
-                recipe=dataset.recipe,
-                classes=dataset.classes,
-                scratch=scratch,
-                still_current=still_current,
-            )
+            try:
+                write_shard(
+                    dataset.store,
+                    name=shard.name,
+                    plan=plan_name(number),
+                    clips=items,
+                    recipe=dataset.recipe,
+                    classes=dataset.classes,
+                    scratch=scratch,
+                    still_current=still_current,
+                )
+            except CorruptRow as error:  # rows that are whole, and not those of the marker
+                raise JobFailed(f"{source.store.uri} is damaged ({error}); verify the dataset") from None
         on_shard(done)
     return len(missing)
 

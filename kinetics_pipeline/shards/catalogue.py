@@ -26,17 +26,28 @@ from kinetics_pipeline.plan import Plan, read_columns
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Outcome, Record
 from kinetics_pipeline.shards.digest import with_digest, without_digest
-from kinetics_pipeline.shards.markers import SHARD_NAME, Marker, Tombstone, as_told, parse_marker, parse_tombstone
+from kinetics_pipeline.shards.markers import (
+    SHARD_NAME,
+    Marker,
+    Tombstone,
+    as_told,
+    is_sealed,
+    parse_marker,
+    parse_tombstone,
+    sealed,
+)
 from kinetics_pipeline.shards.newest import newest_entries
 from kinetics_pipeline.shards.schema import SCHEMA_VERSION, SUFFIX, require_readable
 from kinetics_pipeline.shards.storage import Store, open_store
 from kinetics_pipeline.shards.writer import marker_name, versions
 
 DATASET = "dataset.json"
+_COPY = f"state/{DATASET}"
 PLAN = re.compile(r"plans/(\d{5,})\.parquet")
 PLAN_COPY = re.compile(r"state/plans/(\d{5,})")
 _MARKER = re.compile(rf"shards/{SHARD_NAME.pattern}\.json")
 TOMBSTONES = "state/withdrawn"
+_TOMBSTONE = re.compile(rf"{TOMBSTONES}/\d{{5,}}\.json")
 _COPIES = "state/plans"
 _READERS, _LOCAL_READERS = 16, 4
 _AHEAD = 256
@@ -73,6 +84,15 @@ def plan_copy(number: int) -> str:
     return f"{_COPIES}/{plan_name(number)}"
 
 
+def _damaged(store: Store, problem: str) -> JobFailed:
+    copy = f"; {store.uri}/{_COPY} is a copy of it" if store.exists(_COPY) else ""
+    return JobFailed(f"{store.uri}/{DATASET} is damaged: {problem}{copy}")
+
+
+def tombstone_file(number: int) -> str:
+    return f"{TOMBSTONES}/{number:05d}.json"
+
+
 class Dataset:
     """A dataset that exists: `open` one, or `create` it. Plain data: it is pickled to the workers."""
 
@@ -95,14 +115,16 @@ class Dataset:
         try:
             document = json.loads(data)
             version = document["schema_version"]
-        except (ValueError, TypeError, KeyError):
-            raise JobFailed(f"{store.uri}/{DATASET} is damaged: it says no schema version") from None
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise _damaged(store, "it says no schema version") from None
         require_readable(version, f"{store.uri}/{DATASET}")
+        if "digest" in document and not is_sealed(data):  # the first datasets have none
+            raise _damaged(store, "it was changed after it was written")
         try:
             recipe = Recipe.from_json(document["recipe"])
             return cls(store, recipe, [str(label) for label in document["classes"]], document["annotations"])
         except (ValueError, TypeError, KeyError, AttributeError, UserError) as e:
-            raise JobFailed(f"{store.uri}/{DATASET} is damaged: {' '.join(str(e).split())}") from None
+            raise _damaged(store, " ".join(str(e).split())) from None
 
     @classmethod
     def create(
@@ -125,10 +147,12 @@ class Dataset:
             "annotations": dict(annotations),
             "created_by": versions()["kinetics-pipeline"],
         }
-        if not store.create_exclusive(DATASET, json.dumps(document, indent=1, ensure_ascii=False).encode()):
+        data = sealed(document)
+        if not store.create_exclusive(DATASET, data):
             raise UserError(f"{store.uri} is a dataset already: another build has just begun it")
         for name, _ in store.list(_COPIES):
             store.delete(name)  # of a dataset that was here before
+        store.write(_COPY, data)
         return cls(store, recipe, classes, annotations)
 
     @classmethod
@@ -290,10 +314,11 @@ class Dataset:
 
     def tombstones(self) -> list[Tombstone]:
         """Every withdrawal there was, in order. Raises JobFailed that names a damaged one."""
-        return [
-            parse_tombstone(f"{self.store.uri}/{name}", self.store.read(name))
-            for name, _ in self.store.list(TOMBSTONES)
-        ]
+        names = self.tombstone_names()
+        return [parse_tombstone(f"{self.store.uri}/{name}", self.store.read(name)) for name in names]
+
+    def tombstone_names(self) -> list[str]:
+        return [name for name, _ in self.store.list(TOMBSTONES) if _TOMBSTONE.fullmatch(name)]
 
     def withdrawn(self) -> dict[str, str]:
         """Why each clip or video that was ever withdrawn was, by its id. A video's is that of all its clips."""

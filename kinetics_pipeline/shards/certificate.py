@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.records import Outcome
 from kinetics_pipeline.shards.catalogue import DATASET, Dataset
 from kinetics_pipeline.shards.fingerprint import Fingerprint, asked_line, fingerprint_of
 from kinetics_pipeline.shards.storage import open_store
@@ -28,9 +31,20 @@ class Asked:
 
     asked: str
     """What was asked, as the fingerprint of the annotations has it."""
-    outcome: str
+    outcome: Outcome
     content: str | None
     """The digest of its rows (`payload.content_digest`) when it is ok."""
+
+
+class _Head(msgspec.Struct):
+    kind: str
+    version: int
+
+
+class _Document(msgspec.Struct):
+    fingerprint: Fingerprint
+    recipe: dict[str, Any]
+    clips: list[tuple[str, str, Outcome, str | None]]
 
 
 @dataclass(frozen=True)
@@ -71,8 +85,11 @@ def write_certificate(certificate: Certificate, path: Path) -> None:
         for clip_id, clip in sorted(certificate.clips.items())
     )
     text = json.dumps(head, indent=1)[:-2] + ',\n "clips": [\n' + ",\n".join(lines) + "\n]}\n"
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
+        if path.exists() and not path.is_file():  # /dev/stdout, which must not become a file
+            path.write_text(text, encoding="utf-8")
+            return
+        temporary = path.with_name(f".{path.name}.tmp")
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
@@ -82,19 +99,26 @@ def write_certificate(certificate: Certificate, path: Path) -> None:
 def read_certificate(path: Path) -> Certificate:
     """Raises UserError when the file is no certificate, a newer one, or was changed since."""
     try:
-        document = json.loads(path.read_bytes())
-        if document["kind"] != KIND:
+        data = path.read_bytes()
+        head = msgspec.json.decode(data, type=_Head)
+        if head.kind != KIND:
             raise ValueError("it says it is something else")
-        if document["version"] != VERSION:
-            raise ValueError(f"its version is {document['version']}; allowed: {VERSION}")
-        clips = {clip_id: Asked(*rest) for clip_id, *rest in document["clips"]}
-        said = Fingerprint(**document["fingerprint"])
-        certificate = _made(str(path), dict(document["recipe"]), clips)
+        if head.version != VERSION:
+            raise ValueError(f"its version is {head.version}; allowed: {VERSION}")
+        document = msgspec.json.decode(data, type=_Document)
+        clips = {clip_id: Asked(asked, outcome, content) for clip_id, asked, outcome, content in document.clips}
+        if len(clips) < len(document.clips):
+            raise ValueError("it names a clip twice")
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path} is no certificate: {' '.join(str(error).split())}") from None
-    if certificate.fingerprint != said:
+    except msgspec.ValidationError as error:
+        raise UserError(f"{path} is no certificate: {error}") from None
+    except (RecursionError, UnicodeDecodeError, msgspec.DecodeError):
+        raise UserError(f"{path} is no certificate: it is not JSON; `report --certificate` writes one") from None
+    except ValueError as error:
+        raise UserError(f"{path} is no certificate: {error}") from None
+    certificate = _made(str(path), document.recipe, clips)
+    if certificate.fingerprint != document.fingerprint:
         raise UserError(f"{path} was changed after it was written: its fingerprint is not that of its clips")
     return certificate
 

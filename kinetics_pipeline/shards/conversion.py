@@ -19,7 +19,7 @@ from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.plan import JOINED, Plan, plan_schema
 from kinetics_pipeline.recipe import Layout, Recipe
 from kinetics_pipeline.records import Record
-from kinetics_pipeline.shards.catalogue import TOMBSTONES, Dataset, plan_name
+from kinetics_pipeline.shards.catalogue import Dataset, plan_name
 from kinetics_pipeline.shards.class_names import require_among_classes
 from kinetics_pipeline.shards.markers import Marker
 from kinetics_pipeline.shards.payload import CorruptRow, recode
@@ -56,7 +56,7 @@ def begin(source: Dataset, target: str, layout: Layout, choice: Choice, clips_pe
     if choice.classes is not None:
         require_among_classes(source, choice.classes)
     dataset = Dataset.open_or_create(target, replace(source.recipe, layout=layout), source.classes, source.annotations)
-    for name, _ in source.store.list(TOMBSTONES):
+    for name in source.tombstone_names():
         dataset.store.create_exclusive(name, source.store.read(name))
     plan = _planned(source, choice, clips_per_shard)
     if not dataset.plan_numbers():
@@ -143,16 +143,19 @@ def convert(
         places = [found[clip.clip_id] for clip in shard.clips]
         with _Reader(source, scratch) as reader:
             items = ((Record.from_json(place.entry), reader.payload(place, dataset.recipe)) for place in places)
-            write_shard(
-                dataset.store,
-                name=shard.name,
-                plan=plan_name(number),
-                clips=items,
-                recipe=dataset.recipe,
-                classes=dataset.classes,
-                scratch=scratch,
-                still_current=still_current,
-            )
+            try:
+                write_shard(
+                    dataset.store,
+                    name=shard.name,
+                    plan=plan_name(number),
+                    clips=items,
+                    recipe=dataset.recipe,
+                    classes=dataset.classes,
+                    scratch=scratch,
+                    still_current=still_current,
+                )
+            except CorruptRow as error:  # rows that are whole, and not those of the marker
+                raise JobFailed(f"{source.store.uri} is damaged ({error}); verify the dataset") from None
         on_shard(done)
     return len(missing)
 

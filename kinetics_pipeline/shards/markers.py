@@ -112,7 +112,7 @@ def parse_tombstone(name: str, data: bytes) -> Tombstone:
     """Raises JobFailed when it is damaged: a withdrawal must not be lost."""
     try:
         document = msgspec.json.decode(data)
-        if not _is_sealed(data):
+        if not is_sealed(data):
             raise ValueError("it was changed after it was written")
         stone = Tombstone(**{field.name: document[field.name] for field in fields(Tombstone)})
         texts = [stone.reason, stone.time, *stone.ids, *stone.fingerprint.values()]
@@ -155,7 +155,7 @@ def parse_marker(name: str, data: bytes) -> Marker:
         if matched is None:
             raise ValueError("its name is no shard's")
         document = _document(data)
-        if "digest" in document and not _is_sealed(data):
+        if "digest" in document and not is_sealed(data):
             raise ValueError("it was changed after it was written")
         if document["shard"] != shard:
             raise ValueError(f"it is the marker of {document['shard']!r}")
@@ -182,6 +182,7 @@ def parse_marker(name: str, data: bytes) -> Marker:
         raise JobFailed(f"{name} is damaged: {' '.join(str(e).split())}; `verify` names what else is") from None
 
 
-def _is_sealed(data: bytes) -> bool:
+def is_sealed(data: bytes) -> bool:
+    """Whether it is as `sealed` made it."""
     seal = _SEAL.fullmatch(data, max(len(data) - _SEAL_LENGTH, 0))
     return seal is not None and hashlib.sha256(memoryview(data)[: seal.start()]).hexdigest() == seal[1].decode()

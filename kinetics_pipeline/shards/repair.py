@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from contextlib import suppress
 
 import pyarrow as pa
 
@@ -12,6 +11,7 @@ from kinetics_pipeline.plan import SCHEMA, Plan
 from kinetics_pipeline.shards.catalogue import PLAN, PLAN_COPY, TOMBSTONES, Dataset, plan_copy, plan_file, plan_name
 from kinetics_pipeline.shards.digest import with_digest
 from kinetics_pipeline.shards.markers import NEXT
+from kinetics_pipeline.shards.storage import StoreFailed
 from kinetics_pipeline.shards.verification import Findings
 from kinetics_pipeline.shards.writer import data_name, marker_name
 
@@ -22,7 +22,7 @@ def take_out(dataset: Dataset, findings: Findings) -> list[str]:
     The marker of a bad shard goes first, then its data: killed in between, the shard is one that was never finished. A
     plan that is damaged or missing is restored from its copy. One of an older dataset, which kept none, is written anew
     from its good shards: without the files, lists and actions that annotations named, and clips it had besides are
-    planned again. A withdrawal cannot be mended: only who withdrew knows what it said.
+    planned again. A withdrawal cannot be mended: only who withdrew knows what it said. What could not be read is left.
     """
     done = []
     for shard in findings.bad_shards():
@@ -40,10 +40,15 @@ def take_out(dataset: Dataset, findings: Findings) -> list[str]:
 
 
 def _mend_plan(dataset: Dataset, number: int) -> str:
-    with suppress(JobFailed):  # a damaged copy is none
-        if (written := dataset.plan_as_written(number)) is not None:
-            dataset.store.write(plan_file(number), written)
-            return f"plan {plan_name(number)} is restored"
+    try:
+        written = dataset.plan_as_written(number)
+    except StoreFailed:
+        raise
+    except JobFailed:
+        written = None  # a damaged copy is none
+    if written is not None:
+        dataset.store.write(plan_file(number), written)
+        return f"plan {plan_name(number)} is restored"
     plan = _from_markers(dataset, number)
     if not len(plan):
         dataset.store.delete(plan_file(number))
@@ -85,7 +90,14 @@ def require_nothing_left(findings: Findings, uri: str) -> None:
             f"{uri}: {', '.join(what)}; `kinetics-pipeline tools repair {shlex.quote(uri)}` takes them out, "
             "and the next build makes them again"
         )
+    require_all_read(findings, uri)
     require_withdrawals(findings, uri)
+
+
+def require_all_read(findings: Findings, uri: str) -> None:
+    """Raises JobFailed, one line, when it is not known of a file what it holds."""
+    if unread := sorted({fault.file for fault in findings.faults if fault.unread}):
+        raise JobFailed(f"{uri}: {len(unread)} files, as {unread[0]}, could not be read and are left as they are")
 
 
 def require_withdrawals(findings: Findings, uri: str) -> None:

@@ -44,6 +44,10 @@ _REFUSALS = (
 """What the user must mend, by the error codes of S3 (Amazon S3 API Reference) and the SDK's names for them."""
 
 
+class StoreFailed(JobFailed):
+    """A file could not be had or written, which says nothing of what it holds."""
+
+
 class Store(Protocol):
     """Files by name (`shards/train-00000.json`) under one place. Plain data: it is pickled to the workers.
 
@@ -377,12 +381,12 @@ def said_in_a_line(what: str) -> Iterator[None]:
     except (PermissionError, IsADirectoryError) as e:
         raise UserError(f"cannot {what}: {_one_line(e)}") from e
     except OSError as e:
-        if e.errno == errno.EROFS:
+        if e.errno in (errno.EROFS, errno.ENAMETOOLONG):
             raise UserError(f"cannot {what}: {_one_line(e)}") from e
         for pattern, mend in _REFUSALS:
             if re.search(pattern, str(e)):
                 raise UserError(f"cannot {what}: {mend}") from e
-        raise JobFailed(f"cannot {what}: {_one_line(e)}") from e
+        raise StoreFailed(f"cannot {what}: {_one_line(e)}") from e
 
 
 def _one_line(error: Exception) -> str:

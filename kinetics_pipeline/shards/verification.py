@@ -17,12 +17,12 @@ from typing import Any
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.plan import Plan
 from kinetics_pipeline.recipe import Recipe
-from kinetics_pipeline.shards.catalogue import TOMBSTONES, Dataset, plan_copy, plan_file, plan_name
+from kinetics_pipeline.shards.catalogue import Dataset, plan_copy, plan_file, plan_name, tombstone_file
 from kinetics_pipeline.shards.digest import sha256_of
 from kinetics_pipeline.shards.markers import NEXT, Marker, parse_marker, parse_tombstone
 from kinetics_pipeline.shards.payload import CorruptRow, check_rows, shape_of
 from kinetics_pipeline.shards.schema import recipe_of_footer, row_schema
-from kinetics_pipeline.shards.storage import at_hand
+from kinetics_pipeline.shards.storage import StoreFailed, at_hand, said_in_a_line
 from kinetics_pipeline.shards.writer import data_name, marker_name, opened, read_footer, require_rows
 
 _PORTION = 64
@@ -41,6 +41,8 @@ class Fault:
     shard: str | None = None
     clip_id: str | None = None
     """None when it is the whole file's."""
+    unread: bool = False
+    """It could not be had at all, which says nothing of what it holds: a store that fails, a right that is missing."""
 
     def __str__(self) -> str:
         return f"{self.file}{'' if self.clip_id is None else f', clip {self.clip_id}'}: {self.problem}"
@@ -67,7 +69,8 @@ class Findings:
     """Shards that a plan names and nobody has committed yet: no fault."""
 
     def bad_shards(self) -> list[str]:
-        return sorted({fault.shard for fault in self.faults if fault.shard is not None})
+        """Those of which it is known: what could not be read may be as it was written."""
+        return sorted({fault.shard for fault in self.faults if fault.shard is not None and not fault.unread})
 
 
 def verify(dataset: Dataset, *, quick: bool = False, on_shard: Callable[[int], None] = lambda done: None) -> Findings:
@@ -106,12 +109,16 @@ def _plans(dataset: Dataset, numbers: Sequence[int]) -> tuple[dict[str, Planned]
         written = None
         try:
             written = dataset.plan_as_written(number)
+        except StoreFailed:
+            raise
         except JobFailed as error:
             faults.append(Fault(plan_copy(number), _after_the_name(error)))
         try:
             plan = dataset.plan(number)
             if written is not None and dataset.store.read(plan_file(number)) != written:
                 raise JobFailed("it was changed after it was written")
+        except StoreFailed:
+            raise
         except (JobFailed, FileNotFoundError) as error:
             problem = _after_the_name(error) if isinstance(error, JobFailed) else "missing, though its copy is there"
             faults.append(Fault(plan_file(number), problem))
@@ -124,10 +131,10 @@ def _plans(dataset: Dataset, numbers: Sequence[int]) -> tuple[dict[str, Planned]
 
 
 def _tombstones(dataset: Dataset) -> list[Fault]:
-    names = [name for name, _ in dataset.store.list(TOMBSTONES)]
+    names = dataset.tombstone_names()
     faults = []
     for number, name in enumerate(names):
-        wanted = f"{TOMBSTONES}/{number:05d}.json"
+        wanted = tombstone_file(number)
         if name != wanted and wanted not in names:
             faults.append(Fault(wanted, "missing, though a later withdrawal is there"))
         try:
@@ -201,11 +208,15 @@ def _check(job: _Job) -> _Checked:
     dataset, shard = job.dataset, job.shard
     name = marker_name(shard)
     try:
-        marker = parse_marker(f"{dataset.store.uri}/{name}", dataset.store.read(name))
-    except UserError as error:
-        return _Checked([Fault(name, _after_the_name(error), shard)])
+        data = dataset.store.read(name)
     except FileNotFoundError:
         return _Checked([])  # repaired or forgotten meanwhile
+    except UserError as error:
+        return _Checked([Fault(name, str(error), shard, unread=True)])
+    try:
+        marker = parse_marker(f"{dataset.store.uri}/{name}", data)
+    except JobFailed as error:
+        return _Checked([Fault(name, _after_the_name(error), shard)])
     # A plan that cannot be read is a fault of its own, and none of its shards'.
     unread = job.planned is None and marker.plan not in job.plans_read
     faults = [] if unread else _against_plan(marker, job.planned)
@@ -220,10 +231,16 @@ def _check(job: _Job) -> _Checked:
         faults.append(Fault(file, f"{size} bytes where the marker says {marker.bytes}", shard))
     if size is not None and not job.quick:
         try:
-            with tempfile.TemporaryDirectory() as scratch, at_hand(dataset.store, file, Path(scratch)) as path:
+            with (
+                said_in_a_line(f"read {dataset.store.uri}/{file}"),
+                tempfile.TemporaryDirectory() as scratch,
+                at_hand(dataset.store, file, Path(scratch)) as path,
+            ):
                 faults += _against_marker(path, file, marker, survivors, dataset)
-        except (UserError, FileNotFoundError) as error:
-            faults.append(Fault(file, f"it cannot be read: {error}", shard))
+        except FileNotFoundError:
+            faults.append(Fault(file, "it went while it was looked at", shard, unread=True))
+        except UserError as error:
+            faults.append(Fault(file, str(error), shard, unread=True))
     return _Checked(faults, len(survivors), size or 0, marker.plan if unread else None)
 
 

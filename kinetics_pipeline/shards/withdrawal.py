@@ -9,6 +9,7 @@ the new file takes the old one's name, the marker turns back. Whoever is killed 
 from __future__ import annotations
 
 import json
+import unicodedata
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from typing import Any
 
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.records import CLIP_ID
-from kinetics_pipeline.shards.catalogue import TOMBSTONES, Dataset
+from kinetics_pipeline.shards.catalogue import Dataset, tombstone_file
 from kinetics_pipeline.shards.digest import sha256_of
 from kinetics_pipeline.shards.fingerprint import fingerprint
 from kinetics_pipeline.shards.markers import NEXT, Marker, Tombstone, as_told, reason_of, sealed
@@ -26,6 +27,10 @@ from kinetics_pipeline.shards.storage import Store, at_hand
 from kinetics_pipeline.shards.writer import Superseded, data_name, marker_name, opened, write_data_file
 
 LONGEST_REASON = 500
+_ROUNDS = 3
+"""Two are needed where a killed run left a shard half rewritten, and one to see that nothing is left."""
+_UNSEEN = ("Cc", "Cs", "Zl", "Zp")
+"""Control characters, lone surrogates, and what begins a line or a paragraph (Unicode's general categories)."""
 
 
 def entomb(dataset: Dataset, ids: Collection[str], reason: str) -> Tombstone | None:
@@ -33,7 +38,8 @@ def entomb(dataset: Dataset, ids: Collection[str], reason: str) -> Tombstone | N
 
     Raises UserError for a reason that is not one line of text.
     """
-    if not reason.strip() or len(reason) > LONGEST_REASON or any(ord(letter) < 32 for letter in reason):
+    unseen = any(unicodedata.category(letter) in _UNSEEN for letter in reason)
+    if not reason.strip() or len(reason) > LONGEST_REASON or unseen:
         raise UserError(f"the reason is {reason[:60]!r}; allowed: one line of up to {LONGEST_REASON} characters")
     new = sorted(set(ids) - dataset.withdrawn().keys())
     if not new:
@@ -53,8 +59,8 @@ def entomb(dataset: Dataset, ids: Collection[str], reason: str) -> Tombstone | N
         held=[clip for clip in newest.values() if clip is not None],
         fingerprint=fingerprint(dataset).to_json(),
     )
-    number = len(dataset.store.list(TOMBSTONES))
-    while not dataset.store.create_exclusive(f"{TOMBSTONES}/{number:05d}.json", sealed(vars(stone))):
+    number = len(dataset.tombstone_names())
+    while not dataset.store.create_exclusive(tombstone_file(number), sealed(vars(stone))):
         number += 1
     return stone
 
@@ -69,7 +75,8 @@ def finish(dataset: Dataset, scratch: Path, still_current: Callable[[], bool]) -
     if not withdrawn:
         return 0
     rewritten = 0
-    while waiting := _waiting(dataset, withdrawn):  # again: what a killed run left half done may hold newer ones
+    for _ in range(_ROUNDS):  # again: what a killed run left half done may hold newer ones
+        waiting = _waiting(dataset, withdrawn)
         for marker in waiting:
             if not still_current():
                 raise Superseded("nothing more is rewritten: another build has taken over this dataset")
@@ -81,7 +88,12 @@ def finish(dataset: Dataset, scratch: Path, still_current: Callable[[], bool]) -
                     "its clips are withdrawn all the same: `tools repair`, then this again"
                 ) from None
             rewritten += 1
-    return rewritten
+        if not waiting:
+            return rewritten
+    raise JobFailed(
+        f"{dataset.store.uri}: shard {waiting[0].shard} was rewritten, yet what was to be removed is still there; "
+        "its clips are withdrawn all the same"
+    )
 
 
 def _waiting(dataset: Dataset, withdrawn: Mapping[str, str]) -> list[Marker]:

@@ -14,6 +14,7 @@ from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.shards.catalogue import Counts, Dataset
 from kinetics_pipeline.shards.markers import sealed
+from kinetics_pipeline.shards.verification import verify
 from kinetics_pipeline.shards.withdrawal import entomb
 from tests.clips import CLASSES, asked_clips, built, commit, planned
 
@@ -68,11 +69,27 @@ def test_a_schema_version_that_is_not_read_is_refused(tmp_path: Path, version: o
         Dataset.open(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"schema_version": 1}', '{"schema_version": 1, "recipe": 3}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", "[" * 100_000, '{"schema_version": 1}', '{"schema_version": 1, "recipe": 3}']
+)
 def test_a_damaged_dataset_file_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "dataset.json").write_text(text)
     with pytest.raises(JobFailed, match=r"dataset\.json is damaged"):
         Dataset.open(tmp_path)
+
+
+@pytest.mark.parametrize(("was", "changed"), [("left", "lift"), ('"flow": "tvl1"', '"flow": "none"'), ("25", "24")])
+def test_a_letter_changed_in_the_dataset_file_is_noticed_before_its_shards_are_held_to_be_bad(
+    tmp_path: Path, was: str, changed: str
+) -> None:
+    file = Path(built(tmp_path / "a", count=2).store.uri) / "dataset.json"
+    whole = file.read_text()
+    assert was in whole
+    file.write_text(whole.replace(was, changed))
+    with pytest.raises(JobFailed, match=rf"{file} is damaged: .*changed.*; (.*) is a copy") as refusal:
+        Dataset.open(tmp_path / "a")
+    shutil.copy(str(refusal.value).split("; ")[1].partition(" ")[0], file)
+    assert verify(Dataset.open(tmp_path / "a")).faults == []
 
 
 def test_counts_of_a_half_done_plan(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,34 @@ def test_a_file_that_is_no_certificate_or_was_changed_is_refused(tmp_path: Path,
     file.write_text(damage if damage is not None and damage.startswith("{") else json.dumps(document))
     with pytest.raises(UserError, match=str(file)):
         open_certificate(file)
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"video_id,label\n", "it is not JSON"),
+        (b"PAR1\xff\0", "it is not JSON"),
+        (b"", "it is not JSON"),
+        (b'{"x":' * 100_000, "it is not JSON"),
+        (b'{"schema_version": 1}', "missing required field `kind`"),
+        (b'{"kind": "kinetics-pipeline certificate", "version": 2}', "its version is 2; allowed: 1"),
+    ],
+)
+def test_a_file_of_another_kind_is_told_what_it_is_not(tmp_path: Path, data: bytes, told: str) -> None:
+    (tmp_path / "a").write_bytes(data)
+    with pytest.raises(UserError, match=f"a is no certificate: .*{told}") as refusal:
+        open_certificate(tmp_path / "a")
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_certificate_is_written_to_a_pipe_and_does_not_take_its_place(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    certificate = certificate_of(made(tmp_path / "a"))
+    with ThreadPoolExecutor() as reader:
+        read = reader.submit((tmp_path / "pipe").read_bytes)
+        write_certificate(certificate, tmp_path / "pipe")
+        assert json.loads(read.result())["fingerprint"] == certificate.fingerprint.to_json()
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_what_is_neither_a_dataset_nor_a_certificate_is_named(tmp_path: Path) -> None:

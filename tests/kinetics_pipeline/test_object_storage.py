@@ -17,6 +17,7 @@ from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.loading import ClipDataset
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.shards.catalogue import Dataset
+from kinetics_pipeline.shards.repair import require_nothing_left, take_out
 from kinetics_pipeline.shards.storage import Store, open_store
 from kinetics_pipeline.shards.verification import verify
 from kinetics_pipeline.shards.withdrawal import entomb, finish
@@ -120,3 +121,22 @@ def test_a_dataset_in_a_bucket_is_as_one_on_a_disk(store: Store, tmp_path: Path,
     finish(dataset, tmp_path / "scratch", lambda: True)
     assert verify(dataset).faults == []
     assert gone not in ClipDataset(store.uri, frames=8, crop=32).index["clip_id"].to_pylist()
+
+
+@pytest.mark.parametrize("name", ["shards/train-00000.parquet", "shards/train-00000.json", "plans/00000.parquet"])
+def test_what_a_failing_store_does_not_give_is_never_taken_out(store: Store, faults: Faults, name: str) -> None:
+    dataset = Dataset.create(store.uri, Recipe(short_side=48, flow="none"), CLASSES, {"a.csv": "00"})
+    for shard in planned(dataset, asked_clips(2)).shards():
+        commit(dataset, shard.name, shard.clips)
+    there = store.list()
+    faults.plan("500", 100, lambda method, path: method == "GET" and path.partition("?")[0].endswith(name))
+    try:
+        take_out(dataset, findings := verify(dataset))
+        require_nothing_left(findings, store.uri)
+        told = ""
+    except JobFailed as error:
+        told = str(error)
+    faults.kind = None
+    assert name in told
+    assert store.list() == there
+    assert verify(dataset).faults == []

@@ -112,7 +112,7 @@ def test_a_kept_video_whose_id_begins_with_a_withdrawn_one_stays(dataset: Datase
     assert kept.exists("train/holiday_2_1.mp4")
 
 
-@pytest.mark.parametrize("reason", ["", " ", "two\nlines", "x" * 501])
+@pytest.mark.parametrize("reason", ["", " ", "two\nlines", "two\u2028lines", "\x1b[2J", "\x9b2J", "\x7f", "x" * 501])
 def test_a_reason_is_a_line(dataset: Dataset, reason: str) -> None:
     with pytest.raises(UserError, match="reason"):
         entomb(dataset, IDS[:1], reason)
@@ -124,6 +124,22 @@ def test_a_damaged_tombstone_is_never_passed_over(dataset: Dataset) -> None:
     stone.write_bytes(stone.read_bytes().replace(b"v000", b"v001"))
     with pytest.raises(JobFailed, match=r"00000\.json is damaged"):
         dataset.outcomes()
+
+
+def test_a_store_that_removes_nothing_is_named_and_not_asked_for_ever(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(dataset.store), "delete", lambda store, name: None)
+    for withdrawn in ([IDS[0]], dataset.plan(0).clip_ids()[:4]):  # a shard rewritten, a shard of which nothing is left
+        with pytest.raises(JobFailed, match=r"train-0000\d.*still there"):
+            forget(dataset, *withdrawn)
+
+
+def test_a_strange_file_among_the_withdrawals_is_none(dataset: Dataset) -> None:
+    dataset.store.write("state/withdrawn/.DS_Store", b"\0")
+    forget(dataset, IDS[0])
+    assert dataset.tombstone_names() == ["state/withdrawn/00000.json"]
+    assert verify(dataset).faults == []
 
 
 KILLED = """

@@ -18,6 +18,7 @@ from training import settings_of
 from kinetics_pipeline.loading import ClipDataset
 from kinetics_pipeline.plan import Plan, plan_schema
 from kinetics_pipeline.shards.catalogue import Dataset
+from kinetics_pipeline.shards.markers import sealed
 from workflows.cli import run as cli
 from workflows.train.job import _record
 from workflows.train.run_folder import RunFolder
@@ -78,6 +79,41 @@ def test_forget_refuses_a_folder_of_no_runs_before_anything_is_withdrawn(
     assert forget(dataset, tmp_path, LEFT.clip_id, "--runs", tmp_path / "empty") == 2
     assert "--runs names" in capsys.readouterr().err
     assert dataset.withdrawn() == {}
+
+
+@pytest.mark.parametrize(
+    "config", ['{"command": "train"}', '{"command": "train", "config": [], "classes": 5, "dataset": {}}', "[" * 100_000]
+)
+def test_forget_names_a_damaged_run_before_anything_is_withdrawn(
+    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str], config: str
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(config)
+    assert forget(dataset, tmp_path, LEFT.clip_id, "--runs", tmp_path / "run") == 2
+    assert re.fullmatch(r"kinetics-pipeline: --runs names .*/run, whose .* damaged\n", capsys.readouterr().err)
+    assert dataset.withdrawn() == {}
+
+
+@pytest.mark.parametrize("place", ["nowhere", "ids.txt", "foo://a/b"])
+def test_forget_names_a_place_of_no_kept_segments_before_anything_is_withdrawn(
+    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    where = place if "://" in place else str(tmp_path / place)
+    assert forget(dataset, tmp_path, LEFT.clip_id, "--kept", where) == 2
+    assert where in capsys.readouterr().err
+    assert dataset.withdrawn() == {}
+
+
+def test_a_marker_that_lies_is_named_by_a_conversion(
+    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = Path(dataset.store.uri) / "shards" / "train-00000.json"
+    document = json.loads(file.read_bytes())
+    document["clips"][0]["frames"] += 1
+    file.write_bytes(sealed(document))
+    place = ["--output", str(tmp_path / "converted"), "--layout", "array"]
+    assert cli(["tools", "convert", dataset.store.uri, *place]) == 1
+    assert re.search(rf"kinetics-pipeline: {dataset.store.uri} is damaged .*\n\Z", capsys.readouterr().err)
 
 
 def test_convert_makes_a_subset_with_the_same_values_lists_and_files(dataset: Dataset, tmp_path: Path) -> None:
@@ -153,8 +189,11 @@ def test_what_a_conversion_still_lacks_is_made_by_the_same_command(
     assert Dataset.open(output).counts().pending == 0
 
 
+@pytest.mark.parametrize("data", [b"[", b"[" * 100_000])
 @pytest.mark.parametrize("name", ["run", "egress"])
-def test_a_damaged_state_is_one_line(dataset: Dataset, capsys: pytest.CaptureFixture[str], name: str) -> None:
-    dataset.store.write(f"state/{name}.json", b"[")
+def test_a_damaged_state_is_one_line(
+    dataset: Dataset, capsys: pytest.CaptureFixture[str], name: str, data: bytes
+) -> None:
+    dataset.store.write(f"state/{name}.json", data)
     assert cli(["status", dataset.store.uri]) == 1
     assert re.fullmatch(rf"kinetics-pipeline: .*/state/{name}\.json is damaged.*\n", capsys.readouterr().err)

@@ -61,3 +61,16 @@ def test_the_lease_of_another_machine_is_free_when_it_is_no_longer_renewed(tmp_p
         Lease.acquire(store)
     store.write(name, json.dumps({**document, "renewed": time.time() - leases.STALE_AFTER - 1}).encode())
     Lease.acquire(store).release()
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{}", b"[]", b"\xff", b"[" * 100_000, b'{"released": false, "boot": 5, "pid": "x", "renewed": "y"}']
+)
+def test_a_lease_that_is_damaged_holds_nothing_and_its_generation_still_counts(tmp_path, data):
+    store = open_store(tmp_path)
+    store.write("state/lease/00000007.json", data)
+    store.write("state/lease/notes.json", b"{}")
+    assert holder(store) is None
+    with Lease.acquire(store) as lease:
+        assert lease.generation == 8
+        assert is_current(store, 8)

@@ -10,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
+import msgspec
 import psutil
 
 from kinetics_pipeline.errors import UserError
@@ -24,6 +26,20 @@ from kinetics_pipeline.shards.storage import Store
 RENEW_EVERY = 10.0
 STALE_AFTER = 60.0
 FOLDER = "state/lease/"
+
+
+_LEASE = re.compile(rf"{FOLDER}(\d{{8,18}})\.json")
+
+
+class _Document(TypedDict):
+    generation: int
+    host: str
+    boot: str
+    pid: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+    process_started: float
+    since: Annotated[float, msgspec.Meta(ge=0, le=2**32)]
+    renewed: Annotated[float, msgspec.Meta(ge=0, le=2**32)]
+    released: bool
 
 
 def _name(generation: int) -> str:
@@ -39,7 +55,7 @@ def _boot() -> str:
 
 
 def generations(store: Store) -> list[int]:
-    return sorted(int(name[len(FOLDER) : -5]) for name, _ in store.list(FOLDER) if name.endswith(".json"))
+    return sorted(int(match[1]) for name, _ in store.list(FOLDER) if (match := _LEASE.fullmatch(name)))
 
 
 def is_current(store: Store, generation: int) -> bool:
@@ -50,13 +66,14 @@ def is_current(store: Store, generation: int) -> bool:
 def holder(store: Store) -> dict[str, Any] | None:
     """Who holds the lease now: {"host", "pid", "renewed", ...}; None when nobody does."""
     for generation in reversed(generations(store)):
-        with contextlib.suppress(FileNotFoundError, ValueError):
-            lease = json.loads(store.read(_name(generation)))
-            return lease if _alive(lease) else None
+        # One that is damaged holds nothing; its generation still counts.
+        with contextlib.suppress(FileNotFoundError, RecursionError, UnicodeDecodeError, msgspec.DecodeError):
+            lease = msgspec.json.decode(store.read(_name(generation)), type=_Document)
+            return dict(lease) if _alive(lease) else None
     return None
 
 
-def _alive(lease: dict[str, Any]) -> bool:
+def _alive(lease: _Document) -> bool:
     if lease["released"]:
         return False
     if lease["boot"] == _boot():

@@ -24,7 +24,7 @@ def read_state(store: Store, name: str) -> dict[str, Any] | None:
         document = json.loads(store.read(name))
     except FileNotFoundError:
         return None
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
         raise _damaged(store, name)

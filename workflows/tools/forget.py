@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from kinetics_pipeline.cache import cache_folder
 from kinetics_pipeline.errors import UserError
@@ -27,6 +28,7 @@ def forget(uri: str, ids: Path, reason: str, kept: Sequence[str], runs: Sequence
     dataset = Dataset.open(uri)
     asked = _ids(ids)
     configs = list(_runs(runs))
+    places = _kept(dataset, kept)
     with Lease.acquire(dataset.store) as lease, tempfile.TemporaryDirectory() as scratch:
         stone = entomb(dataset, asked, reason)
         if stone is None:
@@ -40,7 +42,7 @@ def forget(uri: str, ids: Path, reason: str, kept: Sequence[str], runs: Sequence
         withdrawn = dataset.withdrawn()
         stones = [s for s in dataset.tombstones() if not set(s.ids).isdisjoint(asked)]
         held = {clip["clip_id"] for s in stones for clip in s.held}
-        for place in _kept(dataset, kept):
+        for place in places:
             print(f"{remove_kept(place, withdrawn, held)} kept segments were removed from {place.uri}")
     for folder, config in configs:
         if told := _trained(config, dataset, stones):
@@ -64,14 +66,34 @@ def _ids(file: Path) -> list[str]:
 
 
 def _kept(dataset: Dataset, given: Sequence[str]) -> list[Store]:
-    """Where segments are kept: what is given, and what the last build said."""
+    """Where segments are kept: what is given, and what the last build said. Raises UserError for what is no place."""
+    for place in map(open_store, given):
+        if (folder := place.local_path("")) is not None and not folder.is_dir():
+            raise UserError(f"--kept names {place.uri}, which is no folder; allowed: what --keep-clips filled")
     places = list(given)
     if last := kept_by_the_last_build(dataset.store):
         places.append(last)
     return [open_store(place) for place in dict.fromkeys(places)]
 
 
-def _runs(folders: Sequence[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
+class _Record(msgspec.Struct):
+    command: str | None = None
+
+
+class _Trained(msgspec.Struct):
+    fingerprint: dict[str, str]
+    uri: str
+
+
+class _Run(msgspec.Struct):
+    """What is read of the config that `train` keeps with a run."""
+
+    config: dict[str, Any]
+    classes: list[str]
+    dataset: _Trained
+
+
+def _runs(folders: Sequence[Path]) -> Iterator[tuple[Path, _Run]]:
     """The run folders given, or those in a folder given, with their configs. Raises UserError where there is none."""
     for folder in folders:
         configs = (
@@ -81,16 +103,18 @@ def _runs(folders: Sequence[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
             raise UserError(f"--runs names {folder}, which is no run folder and holds none")
         for config in configs:
             try:
-                document = json.loads(config.read_bytes())
-            except ValueError:
+                data = config.read_bytes()
+                if msgspec.json.decode(data, type=_Record).command == "train":
+                    yield config.parent, msgspec.json.decode(data, type=_Run)
+            except OSError as error:
+                raise UserError(f"--runs names {config.parent}, whose config.json cannot be read: {error}") from None
+            except (RecursionError, UnicodeDecodeError, msgspec.DecodeError):
                 raise UserError(f"--runs names {config.parent}, whose config.json is damaged") from None
-            if isinstance(document, dict) and document.get("command") == "train":
-                yield config.parent, document
 
 
-def _trained(run: dict[str, Any], dataset: Dataset, stones: Sequence[Tombstone]) -> str:
+def _trained(run: _Run, dataset: Dataset, stones: Sequence[Tombstone]) -> str:
     """What to say of a run; empty when it has nothing to do with what was withdrawn."""
-    split, classes = run["config"].get("train_split", "train"), {*run["classes"], None}
+    split, classes = run.config.get("train_split", "train"), {*run.classes, None}
     # Which clips were on a list of the annotations, as `train1`, and which actions they had, no tombstone says.
     on_a_list = split not in {name.removeprefix("shards/").rpartition("-")[0] for name in dataset.marker_names()}
     told = []
@@ -98,11 +122,11 @@ def _trained(run: dict[str, Any], dataset: Dataset, stones: Sequence[Tombstone])
         chosen = [clip for clip in stone.held if clip["label"] in classes and (on_a_list or clip["split"] == split)]
         if not chosen:
             continue
-        of_then = run["dataset"]["fingerprint"].get("content") == stone.fingerprint["content"]
+        of_then = run.dataset.fingerprint.get("content") == stone.fingerprint["content"]
         doubtful = on_a_list or any(clip["label"] is None for clip in chosen)
         clips = f"{len(chosen)} withdrawn clip{'s' if len(chosen) > 1 else ''}, as {chosen[0]['clip_id']}"
-        if of_then and not doubtful and run["config"].get("examples_per_class") is None:
+        if of_then and not doubtful and run.config.get("examples_per_class") is None:
             told.append(f"was trained on {clips}")
-        elif of_then or run["dataset"]["uri"] == dataset.store.uri:
+        elif of_then or run.dataset.uri == dataset.store.uri:
             told.append(f"may have been trained on {clips}")
     return "; ".join(told)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kinetics_pipeline.shards.catalogue import Dataset
-from kinetics_pipeline.shards.repair import require_withdrawals, take_out
+from kinetics_pipeline.shards.repair import require_all_read, require_withdrawals, take_out
 from workflows.build.lease import Lease
 from workflows.build.state import RUN
 from workflows.status import look as status_of
@@ -21,4 +21,5 @@ def repair(uri: str, quick: bool) -> None:
         print("\n".join(done) if done else f"{findings.shards} shards are as they were written: nothing to repair")
     if done and dataset.store.exists(RUN):
         print(f"next: {status_of(dataset)['next']}")
+    require_all_read(findings, dataset.store.uri)
     require_withdrawals(findings, dataset.store.uri)

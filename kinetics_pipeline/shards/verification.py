@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,7 @@ from kinetics_pipeline.shards.writer import data_name, marker_name, opened, read
 
 _PORTION = 64
 """Shards handed out for each process at a time: few answers pile up, and one that dies takes few along."""
+_ASKED = ("clip_id", "video_id", "time_start", "time_end", "label")
 _WORTH_PROCESSES = 256 << 20
 """Bytes: reading fewer takes less time than starting processes."""
 
@@ -45,7 +49,8 @@ class Fault:
     """It could not be had at all, which says nothing of what it holds: a store that fails, a right that is missing."""
 
     def __str__(self) -> str:
-        return f"{self.file}{'' if self.clip_id is None else f', clip {self.clip_id}'}: {self.problem}"
+        text = f"{self.file}{'' if self.clip_id is None else f', clip {self.clip_id}'}: {self.problem}"
+        return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,8 @@ class Planned:
 
     plan: int
     clip_ids: tuple[str, ...]
+    asked: str
+    """`_asked` of the clips."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +86,12 @@ def verify(dataset: Dataset, *, quick: bool = False, on_shard: Callable[[int], N
     In as many processes as this one may use cores (in threads where there is little to read); `on_shard` hears how many
     shards are done.
     """
-    numbers = sorted({*dataset.plan_numbers(), *dataset.plan_copies()})
+    sizes = dict(dataset.store.list("shards"))
+    names = [name.removeprefix("shards/").removesuffix(".json") for name in dataset.marker_names()]
+    numbers = sorted({*dataset.plan_numbers(), *dataset.plan_copies()})  # after the shards: a plan is there before them
     plans, faults = _plans(dataset, numbers)
     faults += _tombstones(dataset)
     missing: set[int] = set()
-    sizes = dict(dataset.store.list("shards"))
-    names = [name.removeprefix("shards/").removesuffix(".json") for name in dataset.marker_names()]
     clips = total = 0
     read = frozenset(planned.plan for planned in plans.values())
     jobs = [
@@ -125,8 +132,8 @@ def _plans(dataset: Dataset, numbers: Sequence[int]) -> tuple[dict[str, Planned]
             if written is None:
                 continue
             plan = Plan.from_parquet_bytes(written)
-        for shard, ids in clips_of_shards(plan):
-            planned[shard] = Planned(number, tuple(ids))
+        for shard, rows in clips_of_shards(plan):
+            planned[shard] = Planned(number, tuple(row[0] for row in rows), _asked(rows))
     return planned, faults
 
 
@@ -144,11 +151,19 @@ def _tombstones(dataset: Dataset) -> list[Fault]:
     return faults
 
 
-def clips_of_shards(plan: Plan) -> Iterator[tuple[str, list[str]]]:
-    """The ids of each shard's clips, in order."""
-    pairs = zip(plan.table["shard"].to_pylist(), plan.table["clip_id"].to_pylist(), strict=True)
-    for shard, rows in groupby(pairs, key=lambda pair: pair[0]):
-        yield shard, [clip_id for _, clip_id in rows]
+def clips_of_shards(plan: Plan) -> Iterator[tuple[str, list[tuple[Any, ...]]]]:
+    """What is asked of each shard's clips (`_ASKED`), in order."""
+    columns = [plan.table[name].to_pylist() for name in ("shard", *_ASKED)]
+    for shard, rows in groupby(zip(*columns, strict=True), key=itemgetter(0)):
+        yield shard, [row[1:] for row in rows]
+
+
+def _asked(rows: Iterable[tuple[Any, ...]]) -> str:
+    """A digest of what is asked of clips."""
+    texts = (
+        [clip, video, *(None if s is None else float(s) for s in times), label] for clip, video, *times, label in rows
+    )
+    return hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -205,6 +220,22 @@ def _in_parallel(jobs: Sequence[_Job], quick: bool) -> Iterator[_Checked]:
 
 
 def _check(job: _Job) -> _Checked:
+    checked = _look(job)
+    if all(fault.unread for fault in checked.faults):
+        return checked
+    # By what is there now: a build or a withdrawal may have been at it since the files were listed.
+    return _look(replace(job, sizes=_sizes_now(job.dataset, job.shard)))
+
+
+def _sizes_now(dataset: Dataset, shard: str) -> dict[str, int]:
+    sizes = {}
+    for stem in (shard, shard + NEXT):
+        with suppress(FileNotFoundError), dataset.store.open_input(data_name(stem, dataset.recipe.layout)) as file:
+            sizes[data_name(stem, dataset.recipe.layout)] = file.size()
+    return sizes
+
+
+def _look(job: _Job) -> _Checked:
     dataset, shard = job.dataset, job.shard
     name = marker_name(shard)
     try:
@@ -253,7 +284,9 @@ def _against_plan(marker: Marker, planned: Planned | None) -> list[Fault]:
         return [Fault(name, problem, marker.shard)]
     said = tuple(entry["clip_id"] for entry in marker.clips)
     if said == planned.clip_ids:
-        return []
+        if _asked(map(itemgetter(*_ASKED), marker.clips)) == planned.asked:
+            return []
+        return [Fault(name, "it says another video, other times or labels of its clips than its plan", marker.shard)]
     odd = sorted(set(said) ^ set(planned.clip_ids))
     problem = "its clips are not those of its plan" + (f": {', '.join(odd[:3])}" if odd else ", or in another order")
     return [Fault(name, problem, marker.shard)]

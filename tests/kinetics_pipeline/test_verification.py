@@ -16,7 +16,7 @@ from kinetics_pipeline.shards.catalogue import Dataset
 from kinetics_pipeline.shards.markers import sealed
 from kinetics_pipeline.shards.repair import require_nothing_left, take_out
 from kinetics_pipeline.shards.verification import verify
-from kinetics_pipeline.shards.withdrawal import entomb
+from kinetics_pipeline.shards.withdrawal import entomb, finish
 from tests.clips import asked_clips, built, commit
 
 SHARD = "train-00001"
@@ -89,10 +89,12 @@ DAMAGES: dict[str, tuple[bool, Callable[[Dataset], None]]] = {
     ),
     "a clip lost from the marker": (True, lie(lambda m: m["clips"].pop())),
     "a clip called gone": (False, lie(lambda m: m["clips"][0].update(outcome="gone"))),
-    "another label": (False, lie(lambda m: m["clips"][0].update(label="up"))),
+    "another label": (True, lie(lambda m: m["clips"][0].update(label="up"))),
     "fewer frames": (False, lie(lambda m: m["clips"][0].update(frames=39))),
     "clips in another order": (True, lambda d: made_again(d, d.recipe, order=-1)),
     "another recipe": (False, lambda d: made_again(d, replace(d.recipe, rgb_quality=70))),
+    "another video": (True, lie(lambda m: m["clips"][0].update(video_id="v999"))),
+    "other times": (True, lie(lambda m: m["clips"][0].update(time_end=11))),
     "another plan": (True, lie(lambda m: m.update(plan="00007"))),
     "no JSON": (True, lambda d: (data_file(d).with_suffix(".json")).write_bytes(b"{")),
     "a letter changed in the marker": (True, lambda d: flip(data_file(d).with_suffix(".json"), 700)),
@@ -172,6 +174,27 @@ def test_a_withdrawal_that_is_damaged_or_lost_is_named_and_not_repaired(
     assert take_out(dataset, findings) == []
     with pytest.raises(JobFailed, match=r"restore state/withdrawn/00000\.json from a copy"):
         require_nothing_left(findings, dataset.store.uri)
+
+
+def test_a_shard_that_was_replaced_since_the_files_were_listed_is_no_fault(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = dataset.store.list("shards")
+    forget = dataset.plan(0).clip_ids()[1]
+    entomb(dataset, [forget], "asked for")
+    finish(dataset, Path(dataset.store.uri).with_suffix(".scratch"), lambda: True)
+    listing = type(dataset.store).list
+    monkeypatch.setattr(
+        type(dataset.store),
+        "list",
+        lambda store, prefix="": listed if prefix == "shards" else listing(store, prefix),
+    )
+    assert verify(dataset).faults == []
+
+
+def test_what_is_named_holds_no_control_characters(dataset: Dataset) -> None:
+    lie(lambda m: m["clips"][0].update(clip_id="a\x1b[2J\nb"))(dataset)
+    assert all(str(fault).isprintable() for fault in verify(dataset).faults)
 
 
 def test_a_planned_shard_that_is_not_committed_is_no_fault(dataset: Dataset) -> None:

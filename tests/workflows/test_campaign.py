@@ -24,7 +24,7 @@ from workflows.cli import run as cli
 pytestmark = pytest.mark.slow
 
 CLIPS = 300
-NO_ANSWER = 2.0
+NO_ANSWER = 5.0
 """Seconds until a request counts as stalled."""
 EARLY = 120
 """Every kind has come up among so many videos, so that the last kill finds each of them tried and not yet over."""

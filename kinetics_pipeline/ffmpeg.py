@@ -118,21 +118,20 @@ def running(arguments: Sequence[str], timeout: float) -> Iterator[Run]:
         run = Run(process.stdout)
         timer.start()
         listener.start()
+        read_to_the_end = False
         try:
             yield run
-            if process.stdout.read(1):
-                run.stopped = True
-                process.kill()
-        except BaseException:
-            process.kill()
-            if expired.is_set():  # what the reader tripped over is only the end of a stream cut off
-                raise _too_long(timeout) from None
-            raise
+            run.stopped = bool(process.stdout.read(1))
+            read_to_the_end = not run.stopped
         finally:
+            if not read_to_the_end:
+                process.kill()
             run.returncode = process.wait()
             timer.cancel()
             listener.join()
-    if expired.is_set() or run.returncode == -signal.SIGXCPU:
+            if expired.is_set():  # what the reader tripped over is only the end of a stream cut off
+                raise _too_long(timeout) from None
+    if run.returncode == -signal.SIGXCPU:
         raise _too_long(timeout)
     run.log = parse_log(said.decode("utf-8", "replace"))
     if run.returncode in (-signal.SIGKILL, -signal.SIGTERM) and not run.stopped:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from torch.utils.data import default_collate
@@ -25,18 +26,22 @@ class Batch(list[dict[str, Any]]):
 def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The `collate_fn` for `ClipDataset`: like torch's own, but without copying what lies together already."""
     if not isinstance(samples, Batch):
-        _require_one_size(samples)
-        return dict(default_collate(list(samples)))
+        try:
+            return dict(default_collate(list(samples)))
+        except RuntimeError:
+            _require_one_size(samples)
+            raise
     rest = [{name: value for name, value in sample.items() if name not in samples.blocks} for sample in samples]
     streams = {name: block.values for name, block in samples.blocks.items()}
     return Leaving({**streams, **default_collate(rest)}, samples.blocks)
 
 
 def _require_one_size(samples: Sequence[dict[str, Any]]) -> None:
-    first, *others = samples
-    for other in others:
-        if (one := tuple(first["video"].shape)) != (another := tuple(other["video"].shape)):
+    """Raises UserError where the clips of `ClipDataset`'s samples differ in it."""
+    named = [(s["clip_id"], list(s["video"].shape)) for s in samples if {"video", "clip_id"} <= s.keys()]
+    for (one, size), (other, another) in pairwise(named):
+        if size != another:
             raise UserError(
-                f"clips {first['clip_id']} and {other['clip_id']} make no batch: they are {list(one)} and "
-                f"{list(another)}; give frames and crop, or take one at a time"
+                f"clips {one} and {other} make no batch: they are {size} and {another}; give frames and crop, or take "
+                "one at a time"
             )

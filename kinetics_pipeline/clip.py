@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Clip, Outcome, most_hopeful
 from kinetics_pipeline.sources.base import Media
-from kinetics_pipeline.video import BrokenVideo, TooShort, read_clip
+from kinetics_pipeline.video.frames import BrokenVideo, TooShort, read_clip
 
 DECODE_TIMEOUT = 300.0
 """Wall-clock seconds to decode one clip from one file; ten seconds of 1080p take about one."""
@@ -59,7 +59,7 @@ def process_clip(
         with _timed(seconds, "flow"):
             flow = _flow(read, len(frames), recipe)
         with _timed(seconds, "encode"):
-            from kinetics_pipeline.shards.payload import encode_clip
+            from kinetics_pipeline.shards.clip_rows import encode_clip
 
             payload = encode_clip(clip.clip_id, label, frames, flow, recipe)
         detail = "; ".join(f.detail for f in failures) + f"; used {media.path.name}" if failures else ""

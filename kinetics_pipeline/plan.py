@@ -21,8 +21,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kinetics_pipeline.annotation_checks import normalised_split
-from kinetics_pipeline.annotations import clips_of
+from kinetics_pipeline.annotations.checks import normalised_split
+from kinetics_pipeline.annotations.table import clips_of
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.records import OUTCOMES, Clip
 

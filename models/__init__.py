@@ -3,10 +3,10 @@ project."""
 
 from __future__ import annotations
 
-from models.errors import Diverged, InputError
-from models.registry import MODELS, build_model, count_parameters
-from models.weights.checkpoints import Checkpoint, load_checkpoint, read_checkpoint, save_checkpoint
-from models.weights.inflation import inflate
+from kinetics_pipeline.models.errors import Diverged, InputError
+from kinetics_pipeline.models.registry import MODELS, build_model, count_parameters
+from kinetics_pipeline.models.weights.checkpoints import Checkpoint, load_checkpoint, read_checkpoint, save_checkpoint
+from kinetics_pipeline.models.weights.inflation import inflate
 
 __all__ = [
     "MODELS",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.batch_norm import MOMENTUM, BatchNorm
-from models.clip_check import check_clip
-from models.errors import InputError
-from models.inception import Unit, initialise
-from models.inception2d import new_linear
-from models.padding import max_pool_same
+from kinetics_pipeline.models.errors import InputError
+from kinetics_pipeline.models.inception2d import new_linear
+from kinetics_pipeline.models.layers.batch_norm import MOMENTUM, BatchNorm
+from kinetics_pipeline.models.layers.clip_check import check_clip
+from kinetics_pipeline.models.layers.inception import Unit, initialise
+from kinetics_pipeline.models.layers.padding import max_pool_same
 
 FRAMES = 16
 CHANNELS = ((64,), (128,), (256, 256), (512, 512), (512, 512))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from models.batch_norm import MOMENTUM
-from models.batch_norm_lstm import BatchNormLSTM
-from models.clip_check import check_clip
-from models.inception import FEATURES
-from models.inception2d import InceptionFeatures, check_stride, frames_of, new_linear
+from kinetics_pipeline.models.inception2d import InceptionFeatures, check_stride, frames_of, new_linear
+from kinetics_pipeline.models.layers.batch_norm import MOMENTUM
+from kinetics_pipeline.models.layers.batch_norm_lstm import BatchNormLSTM
+from kinetics_pipeline.models.layers.clip_check import check_clip
+from kinetics_pipeline.models.layers.inception import FEATURES
 
 HIDDEN = 512
 STEPS = 50

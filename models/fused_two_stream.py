@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.batch_norm import MOMENTUM
-from models.inception import FEATURES, Unit
-from models.inception2d import InceptionFeatures
-from models.padding import max_pool_same
-from models.snippets import FLOW_CHANNELS, FLOW_FRAMES, check_streams, gather_snippets
+from kinetics_pipeline.models.inception2d import InceptionFeatures
+from kinetics_pipeline.models.layers.batch_norm import MOMENTUM
+from kinetics_pipeline.models.layers.inception import FEATURES, Unit
+from kinetics_pipeline.models.layers.padding import max_pool_same
+from kinetics_pipeline.models.layers.snippets import FLOW_CHANNELS, FLOW_FRAMES, check_streams, gather_snippets
 
 FUSED_CHANNELS = 512
 SNIPPETS = 5

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.actions import upsample
-from models.batch_norm import MOMENTUM
-from models.clip_check import check_clip
-from models.inception import FEATURES, Inception, endpoint_names, initialise
+from kinetics_pipeline.models.layers.batch_norm import MOMENTUM
+from kinetics_pipeline.models.layers.clip_check import check_clip
+from kinetics_pipeline.models.layers.inception import FEATURES, Inception, endpoint_names, initialise
+from kinetics_pipeline.models.scoring.actions import upsample
 
 LEAST_FRAMES = 9
 """Four halvings of fewer leave one step, and the last pool needs two."""

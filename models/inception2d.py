@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from models.batch_norm import MOMENTUM
-from models.clip_check import check_clip
-from models.errors import InputError
-from models.inception import FEATURES, Inception, initialise
+from kinetics_pipeline.models.errors import InputError
+from kinetics_pipeline.models.layers.batch_norm import MOMENTUM
+from kinetics_pipeline.models.layers.clip_check import check_clip
+from kinetics_pipeline.models.layers.inception import FEATURES, Inception, initialise
 
 
 class InceptionFeatures(Inception):

@@ -7,13 +7,13 @@ from typing import Any
 
 from torch import nn
 
-from models.c3d import C3D
-from models.convnet_lstm import ConvNetLSTM
-from models.errors import InputError
-from models.fused_two_stream import FusedTwoStream
-from models.i3d import I3D
-from models.inception2d import Inception2D
-from models.two_stream import TwoStream
+from kinetics_pipeline.models.c3d import C3D
+from kinetics_pipeline.models.convnet_lstm import ConvNetLSTM
+from kinetics_pipeline.models.errors import InputError
+from kinetics_pipeline.models.fused_two_stream import FusedTwoStream
+from kinetics_pipeline.models.i3d import I3D
+from kinetics_pipeline.models.inception2d import Inception2D
+from kinetics_pipeline.models.two_stream import TwoStream
 
 MODELS: dict[str, type[nn.Module]] = {
     "i3d": I3D,

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from models.batch_norm import MOMENTUM
-from models.inception import FEATURES
-from models.inception2d import InceptionFeatures, new_linear
-from models.snippets import FLOW_CHANNELS, FLOW_FRAMES, check_streams, gather_snippets, snippet_starts
+from kinetics_pipeline.models.inception2d import InceptionFeatures, new_linear
+from kinetics_pipeline.models.layers.batch_norm import MOMENTUM
+from kinetics_pipeline.models.layers.inception import FEATURES
+from kinetics_pipeline.models.layers.snippets import (
+    FLOW_CHANNELS,
+    FLOW_FRAMES,
+    check_streams,
+    gather_snippets,
+    snippet_starts,
+)
 
 MOST_SNIPPETS = 25
 """Looked at in a long clip: 25 RGB and 250 flow frames, as the paper tests."""

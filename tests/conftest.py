@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -12,9 +10,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-sys.path.insert(0, str(Path(__file__).parent))  # so that tests import their own helpers: `from videos import render`
-
-from videos import Videos
+from tests.builders.videos import Videos
 
 
 @pytest.fixture(scope="session")

@@ -20,11 +20,11 @@ from typing import Literal
 
 import numpy as np
 
-from kinetics_pipeline.cache import cache_folder
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.sources.base import Failure
 from kinetics_pipeline.sources.options import SourceOptions
-from workflows.progress import size
+from kinetics_pipeline.storage.cache import cache_folder
+from kinetics_pipeline.workflows.runtime.progress import size
 
 State = Literal["ok", "note", "wrong"]
 OLD = 8
@@ -167,8 +167,8 @@ REMEDIES = {
 
 def sing(video_id: str, options: SourceOptions) -> Finding:
     """Asks YouTube for one video, as a build would, without fetching it. Raises UserError for what is no id."""
-    from kinetics_pipeline.sources.opener import Opener
-    from kinetics_pipeline.sources.youtube import YouTube
+    from kinetics_pipeline.sources.http.ytdlp import Opener
+    from kinetics_pipeline.sources.youtube.source import YouTube
 
     youtube = YouTube(options)
     if not youtube.could_have(video_id):

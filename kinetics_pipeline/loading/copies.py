@@ -19,13 +19,13 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from kinetics_pipeline.cache import cache_folder
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.recipe import Layout
 from kinetics_pipeline.shards.markers import NEXT, Marker, parse_marker
 from kinetics_pipeline.shards.schema import SUFFIX
-from kinetics_pipeline.shards.storage import Store, said_in_a_line
 from kinetics_pipeline.shards.writer import data_name, marker_name
+from kinetics_pipeline.storage.cache import cache_folder
+from kinetics_pipeline.storage.store import Store, said_in_a_line
 
 _STREAMS = 4
 """Shards fetched at a time by one process: one connection to an object store gives some 60 MB/s."""

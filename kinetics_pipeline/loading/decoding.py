@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kinetics_pipeline.loading.snippets import Snippet
 from kinetics_pipeline.shards import codec
-from kinetics_pipeline.shards.payload import Images
+from kinetics_pipeline.shards.clip_rows import Images
 
 StoredStream = Literal["rgb", "flow"]
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from kinetics_pipeline.dataset.dataset import TOMBSTONES, Dataset
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.shards.catalogue import TOMBSTONES, Dataset
-from kinetics_pipeline.shards.digest import append_digest, without_digest
+from kinetics_pipeline.storage.digest import append_digest, without_digest
 
 _CACHE = "state/loader-index-1.arrow"
 _KEY = b"markers"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Literal
 
-from kinetics_pipeline.shards.catalogue import Dataset
+from kinetics_pipeline.dataset.dataset import Dataset
 
 
 def joined(dataset: Dataset, column: Literal["lists", "actions"], clips: Collection[str]) -> dict[str, str]:

@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kinetics_pipeline.dataset.certificate import read_certificate
+from kinetics_pipeline.dataset.class_names import require_among_classes
+from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.loading.arguments import texts, whole_number
 from kinetics_pipeline.loading.joined import joined
-from kinetics_pipeline.shards.catalogue import Dataset
-from kinetics_pipeline.shards.certificate import read_certificate
-from kinetics_pipeline.shards.class_names import require_among_classes
 
 
 class NoSuchSplit(UserError):

@@ -17,10 +17,10 @@ from kinetics_pipeline.loading.copies import Copies, CopyAhead
 from kinetics_pipeline.loading.plain_rows import PlainRows
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.shards import codec
-from kinetics_pipeline.shards.payload import CorruptRow, Images, stored_images
+from kinetics_pipeline.shards.clip_rows import CorruptRow, Images, stored_images
 from kinetics_pipeline.shards.schema import row_schema
-from kinetics_pipeline.shards.storage import Store
 from kinetics_pipeline.shards.writer import data_name
+from kinetics_pipeline.storage.store import Store
 
 _OPEN = 32
 """More than the shards of a sampler's window, so that a window is opened once."""

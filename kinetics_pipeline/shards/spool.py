@@ -10,7 +10,7 @@ import zlib
 from pathlib import Path
 
 from kinetics_pipeline.records import CLIP_ID, Record
-from kinetics_pipeline.shards.storage import sync_folder
+from kinetics_pipeline.storage.store import sync_folder
 
 _MAGIC = b"kpspool1"
 _HEADER = struct.Struct("<8sII")

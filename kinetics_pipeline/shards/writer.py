@@ -23,11 +23,11 @@ import pyarrow.parquet as pq
 from kinetics_pipeline.errors import JobFailed
 from kinetics_pipeline.recipe import Layout, Recipe
 from kinetics_pipeline.records import Record
-from kinetics_pipeline.shards.digest import sha256_of
+from kinetics_pipeline.shards.clip_rows import CorruptRow, Shape, check_rows, rows_of, shape_of
 from kinetics_pipeline.shards.markers import SHARD_NAME, sealed
-from kinetics_pipeline.shards.payload import CorruptRow, Shape, check_rows, rows_of, shape_of
 from kinetics_pipeline.shards.schema import ROW_FIELDS, SUFFIX, footer_schema
-from kinetics_pipeline.shards.storage import Store, said_in_a_line
+from kinetics_pipeline.storage.digest import sha256_of
+from kinetics_pipeline.storage.store import Store, said_in_a_line
 
 _PACKAGES = (
     "kinetics-pipeline",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from kinetics_pipeline.cache import cache_folder
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.sources.base import LocalSource, NetworkSource
 from kinetics_pipeline.sources.options import SourceOptions
+from kinetics_pipeline.storage.cache import cache_folder
 
 log = logging.getLogger(__name__)
 
@@ -20,19 +20,19 @@ def parse_source(text: str, options: SourceOptions, cache: Path | None = None) -
     Raises UserError, one line, for anything else.
     """
     if text.lower() == "youtube":
-        from kinetics_pipeline.sources.youtube import YouTube
+        from kinetics_pipeline.sources.youtube.source import YouTube
 
         return YouTube(options)
     if "://" in text:
-        from kinetics_pipeline.sources.template import UrlTemplate
+        from kinetics_pipeline.sources.http.template import UrlTemplate
 
         return UrlTemplate(text, options)
-    from kinetics_pipeline.sources.tars import SUFFIXES, TarSource, tar_files
+    from kinetics_pipeline.sources.local.tars import SUFFIXES, TarSource, tar_files
 
     tars = tar_files(text) if text else []
     path = Path(text).expanduser()
     if text and path.is_dir():
-        from kinetics_pipeline.sources.folder import FolderSource
+        from kinetics_pipeline.sources.local.folder import FolderSource
 
         folder = FolderSource(path.resolve())
         if folder.holds_videos() or not tars:

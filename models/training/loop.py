@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.actions import action_loss
-from models.errors import Diverged
-from models.training.state import TrainingState
+from kinetics_pipeline.models.errors import Diverged
+from kinetics_pipeline.models.scoring.actions import action_loss
+from kinetics_pipeline.models.training.state import TrainingState
 
 Batch = Mapping[str, Any]
 """A tensor for each of the model's `inputs` ("video", or "rgb" and "flow"), and "label": int64 [N]; or, of clips with

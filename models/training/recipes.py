@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from models.errors import InputError
+from kinetics_pipeline.models.errors import InputError
 
 Stream = Literal["rgb", "flow"]
 RecipeName = Literal["paper", "released"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Protocol
 
-from models.training.recipes import TrainingRecipe
+from kinetics_pipeline.models.training.recipes import TrainingRecipe
 
 
 class Schedule(Protocol):

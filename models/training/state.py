@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from models.precision import FP32, Precision
-from models.training.recipes import TrainingRecipe
-from models.training.schedules import Schedule, schedule_of
+from kinetics_pipeline.models.precision import FP32, Precision
+from kinetics_pipeline.models.training.recipes import TrainingRecipe
+from kinetics_pipeline.models.training.schedules import Schedule, schedule_of
 
 
 @dataclass

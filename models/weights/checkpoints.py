@@ -10,12 +10,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from models.errors import InputError
-from models.registry import build_model
-from models.weights.names import hassony_unit, tensorflow_unit, units
-from models.weights.safetensors_files import SUFFIX, read_safetensors, write_safetensors
-from models.weights.tensorflow_checkpoint import checkpoint_prefix, read_variables
-from models.weights.torch_files import read_torch_file, write_torch_file
+from kinetics_pipeline.models.errors import InputError
+from kinetics_pipeline.models.registry import build_model
+from kinetics_pipeline.models.weights.names import hassony_unit, tensorflow_unit, units
+from kinetics_pipeline.models.weights.safetensors_files import SUFFIX, read_safetensors, write_safetensors
+from kinetics_pipeline.models.weights.tensorflow_checkpoint import checkpoint_prefix, read_variables
+from kinetics_pipeline.models.weights.torch_files import read_torch_file, write_torch_file
 
 FORMAT = "kinetics-pipeline checkpoint 1"
 Source = Literal["own", "port", "hassony2", "tensorflow"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from models.errors import InputError
-from models.registry import build_model
-from models.weights.checkpoints import Checkpoint, Source, assign, read_checkpoint, read_weights
+from kinetics_pipeline.models.errors import InputError
+from kinetics_pipeline.models.registry import build_model
+from kinetics_pipeline.models.weights.checkpoints import Checkpoint, Source, assign, read_checkpoint, read_weights
 
 _FIRST, _LAST = "Conv3d_1a_7x7.conv3d.weight", "logits.conv3d.weight"
 

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from models.errors import InputError
-from models.inception import Inception
-from models.weights.checkpoints import assign
-from models.weights.names import googlenet_unit, units
+from kinetics_pipeline.models.errors import InputError
+from kinetics_pipeline.models.layers.inception import Inception
+from kinetics_pipeline.models.weights.checkpoints import assign
+from kinetics_pipeline.models.weights.names import googlenet_unit, units
 
 GOOGLENET_KEY = "conv1.conv.weight"
 """In torchvision's GoogLeNet alone."""

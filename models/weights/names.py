@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.inception import LAYERS, Convolution, Mixed
+from kinetics_pipeline.models.layers.inception import LAYERS, Convolution, Mixed
 
 _BRANCHES = {"b0": (0, "0a_1x1"), "b1a": (1, "0a_1x1"), "b1b": (1, "0b_3x3"), "b2a": (2, "0a_1x1")} | {
     "b2b": (2, "0b_3x3"),

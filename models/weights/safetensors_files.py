@@ -11,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from models.errors import InputError
-from models.weights.torch_files import write_whole
+from kinetics_pipeline.models.errors import InputError
+from kinetics_pipeline.models.weights.torch_files import write_whole
 
 SUFFIX = ".safetensors"
 _KEY = "kinetics-pipeline"

@@ -9,8 +9,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from models.weights.crc32c import masked_crc32c
-from models.weights.snappy import decompress
+from kinetics_pipeline.models.weights.crc32c import masked_crc32c
+from kinetics_pipeline.models.weights.snappy import decompress
 
 _MAGIC = 0xDB4775248B80FB57
 _FOOTER_BYTES = 48

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.errors import InputError
-from models.weights.crc32c import masked_crc32c
-from models.weights.sstable import read_table, read_varint
+from kinetics_pipeline.models.errors import InputError
+from kinetics_pipeline.models.weights.crc32c import masked_crc32c
+from kinetics_pipeline.models.weights.sstable import read_table, read_varint
 
 _DTYPES: dict[int, Any] = {1: np.dtype("<f4"), 2: np.dtype("<f8"), 19: np.dtype("<f2")}
 """types.proto: DT_FLOAT, DT_DOUBLE, DT_HALF."""

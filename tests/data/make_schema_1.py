@@ -11,9 +11,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.recipe import Recipe
-from kinetics_pipeline.shards.catalogue import Dataset
-from tests.clips import CLASSES, asked_clips, commit, planned
+from tests.builders.clips import CLASSES, asked_clips, commit, planned
 
 HERE = Path(__file__).parent
 HEIGHT, WIDTH = 24, 32

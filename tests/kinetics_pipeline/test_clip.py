@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from videos import Videos
 
 from kinetics_pipeline.clip import Processed, process_clip
 from kinetics_pipeline.flow import tvl1
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Clip, clip_id
+from kinetics_pipeline.shards.clip_rows import decode_payload, rows_of, shape_of
 from kinetics_pipeline.shards.codec import dequantise_flow, quantise_flow
-from kinetics_pipeline.shards.payload import decode_payload, rows_of, shape_of
 from kinetics_pipeline.sources.base import Media
-from kinetics_pipeline.video import read_clip
+from kinetics_pipeline.video.frames import read_clip
+from tests.builders.videos import Videos
 
 RGB = Recipe(short_side=32, flow="none", layout="array")
 FLOW = Recipe(short_side=32, flow_backend="opencv", layout="array")

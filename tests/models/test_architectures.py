@@ -6,11 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from models import MODELS, InputError, build_model, count_parameters
-from models.snippets import gather_snippets, snippet_starts
-from models.training.loop import train_steps
-from models.training.recipes import training_recipe
-from models.training.state import start_training
+from kinetics_pipeline.models import MODELS, InputError, build_model, count_parameters
+from kinetics_pipeline.models.layers.snippets import gather_snippets, snippet_starts
+from kinetics_pipeline.models.training.loop import train_steps
+from kinetics_pipeline.models.training.recipes import training_recipe
+from kinetics_pipeline.models.training.state import start_training
 
 PAPER_MILLIONS = {"convnet_lstm": 9, "c3d": 79, "two_stream": 12, "fused_two_stream": 39}
 SMALL = {"c3d": {"crop_size": 16}, "convnet_lstm": {"frame_stride": 4}, "inception2d": {"frame_stride": 4}}

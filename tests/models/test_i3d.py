@@ -9,9 +9,9 @@ import pytest
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
-from models import InputError, build_model, count_parameters
-from models.i3d import I3D
-from models.inception import LAYERS, Mixed, MixedBlock
+from kinetics_pipeline.models import InputError, build_model, count_parameters
+from kinetics_pipeline.models.i3d import I3D
+from kinetics_pipeline.models.layers.inception import LAYERS, Mixed, MixedBlock
 
 
 @pytest.fixture(scope="module")

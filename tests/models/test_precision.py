@@ -8,8 +8,8 @@ import re
 import pytest
 import torch
 
-from models import build_model
-from models.precision import BF16, FP32, Precision, Trial, choose_precision, judge
+from kinetics_pipeline.models import build_model
+from kinetics_pipeline.models.precision import BF16, FP32, Precision, Trial, choose_precision, judge
 
 LOGITS = torch.tensor([[1.0, -2.0]])
 

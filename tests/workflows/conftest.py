@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from building import Build, Pile, make_pile
-from clusters import Cluster, several_nodes
-from fake_youtube import FileServer
+
+from tests.builders.building import Build, Pile, make_pile
+from tests.builders.clusters import Cluster, several_nodes
+from tests.fake_youtube import FileServer
 
 
 @pytest.fixture(scope="session")

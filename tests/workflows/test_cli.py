@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from clips import asked_clips, built
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.recipe import Recipe
-from kinetics_pipeline.sources.template import UrlTemplate
-from workflows.cli import run
-from workflows.configs import BuildConfig, as_record, command_line, ytdlp_options
-from workflows.status import look
+from kinetics_pipeline.sources.http.template import UrlTemplate
+from kinetics_pipeline.workflows.cli.app import run
+from kinetics_pipeline.workflows.datasets.status import look
+from kinetics_pipeline.workflows.flags.build_flags import BuildConfig, as_record, command_line, ytdlp_options
+from tests.builders.clips import asked_clips, built
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,9 @@ def test_the_help_is_filled_evenly_and_gives_defaults_as_they_are_typed(command,
 
 def test_flags_come_from_a_file_and_those_on_the_command_line_win(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr("workflows.build.job.build", lambda files, config: seen.append((files, config)))
+    monkeypatch.setattr(
+        "kinetics_pipeline.workflows.building.job.build", lambda files, config: seen.append((files, config))
+    )
     file = tmp_path / "job.toml"
     file.write_text('short_side = 128\nfps = 12\nsource = ["/a,b", "youtube"]\n')
     assert run(["--config", str(file), "build", "x.csv", "--output", "o", "--fps", "10", "--max-wait", "2m"]) == 0

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_youtube import FakeYouTube, Rendition, Video
-from fake_youtube.media import render_indexed
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.sources.options import SourceOptions
-from workflows.cli import run
-from workflows.doctor import FLOOR, OLD, how_old, sing
+from kinetics_pipeline.workflows.cli.app import run
+from kinetics_pipeline.workflows.doctor import FLOOR, OLD, how_old, sing
+from tests.fake_youtube import FakeYouTube, Rendition, Video
+from tests.fake_youtube.media import render_indexed
 
 ID = "canarybird1"
 

@@ -13,12 +13,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from building import Pile
-from clusters import head
-from fake_youtube import FileServer
-from readme import ROOT, blocks, commands, ours
 
-from workflows.cli import app, run
+from kinetics_pipeline.workflows.cli.app import app, run
+from tests.builders.building import Pile
+from tests.builders.clusters import head
+from tests.builders.readme import ROOT, blocks, commands, ours
+from tests.fake_youtube import FileServer
 
 README = (ROOT / "README.md").read_text()
 TINY = {

@@ -13,7 +13,11 @@ def main() -> int:
     codes = []
     for name in BENCHMARKS:
         print(f"== {name}", flush=True)
-        codes.append(subprocess.run([sys.executable, "-m", f"workflows.benchmarks.{name}"], check=False).returncode)
+        codes.append(
+            subprocess.run(
+                [sys.executable, "-m", f"kinetics_pipeline.workflows.benchmarks.{name}"], check=False
+            ).returncode
+        )
     return next((code for code in codes if code), 0)
 
 

@@ -29,9 +29,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from kinetics_pipeline.ffmpeg import executable
-from kinetics_pipeline.shards.catalogue import Dataset
-from workflows.benchmarks.loopback_youtube import CLIENT, LoopbackYouTube
+from kinetics_pipeline.dataset.dataset import Dataset
+from kinetics_pipeline.video.ffmpeg import executable
+from kinetics_pipeline.workflows.benchmarks.loopback_youtube import CLIENT, LoopbackYouTube
 
 WIDTH, HEIGHT, CLIP = 640, 360, 10
 """Of the film (YouTube's 360p, the smallest whose short side is at least 256), and seconds of a clip."""
@@ -80,7 +80,15 @@ def by_build(youtube: LoopbackYouTube, clips: Set, folder: Path, *source: str) -
     places = ["--output", str(folder / "dataset"), "--cache", str(folder / "cache"), "--flow", "none"]
     options = {"nocheckcertificate": True, "sleep_interval_requests": 0, "extractor_args": {"youtube": CLIENT}}
     handed = [word for name, value in options.items() for word in ("--ytdlp-option", f"{name}={json.dumps(value)}")]
-    command = [sys.executable, "-m", "workflows", "build", str(clips.annotations), "--rate", "100000000"]
+    command = [
+        sys.executable,
+        "-m",
+        "kinetics_pipeline.workflows",
+        "build",
+        str(clips.annotations),
+        "--rate",
+        "100000000",
+    ]
     _run([*command, *places, *source, *handed])
     if Dataset.open(str(folder / "dataset")).counts().ok != len(clips.begins):
         raise SystemExit(f"not every clip came: {' '.join(command)}")

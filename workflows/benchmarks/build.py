@@ -24,8 +24,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from kinetics_pipeline.ffmpeg import executable
-from kinetics_pipeline.shards.catalogue import Dataset
+from kinetics_pipeline.dataset.dataset import Dataset
+from kinetics_pipeline.video.ffmpeg import executable
 
 CLIPS = 6
 SECONDS, FPS, WIDTH, HEIGHT = 10, 25, 456, 342
@@ -73,7 +73,7 @@ def render(folder: Path) -> Path:
 def measure(what: str, source: Path, annotations: Path, folder: Path, *flags: str) -> Measured:
     output, cache = folder / what.replace(" ", "-"), folder / "cache"
     places = ["--source", str(source), "--output", str(output), "--cache", str(cache)]
-    command = [sys.executable, "-m", "workflows", "build", str(annotations), *places, *flags]
+    command = [sys.executable, "-m", "kinetics_pipeline.workflows", "build", str(annotations), *places, *flags]
     began = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)

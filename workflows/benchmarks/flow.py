@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinetics_pipeline.flow import TVL1, cpu, opencv, tvl1
-from workflows.benchmarks import roofline, scenes
+from kinetics_pipeline.workflows.benchmarks import roofline, scenes
 
 SIZE = (256, 340)
 Grey = NDArray[np.uint8]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from kinetics_pipeline.flow import tvl1
-from workflows.benchmarks import scenes
+from kinetics_pipeline.workflows.benchmarks import scenes
 
 FILE = Path(__file__).with_suffix(".npz")
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.flow import TVL1, require_backend, tvl1
-from workflows.benchmarks import scenes
+from kinetics_pipeline.workflows.benchmarks import scenes
 
 REFERENCE = Path(__file__).with_name("flow_reference.npz")
 SIZE = (256, 340)
@@ -46,7 +46,7 @@ def main() -> int:
     except UserError as reason:
         print(f"gpu-check: nothing checked, {reason}")
         return 0
-    from workflows.benchmarks import gpu_speed
+    from kinetics_pipeline.workflows.benchmarks import gpu_speed
 
     for line in gpu_speed.machine():
         print(line)
@@ -109,7 +109,7 @@ def conformance() -> Iterator[Check]:
 def stability() -> Iterator[Check]:
     """The same bytes again, in any batch, with and without CUDA graphs."""
     from kinetics_pipeline.flow import cuda
-    from workflows.benchmarks.gpu_speed import solve_on_device
+    from kinetics_pipeline.workflows.benchmarks.gpu_speed import solve_on_device
 
     frames = scenes.clip(9, *SIZE)
     flow = tvl1(frames, "cuda")
@@ -180,7 +180,7 @@ def training() -> Iterator[Check]:
     """One step of I3D on the GPU and on the CPU: the same loss, and weights that move."""
     import torch
 
-    from models import build_model
+    from kinetics_pipeline.models import build_model
 
     torch.manual_seed(0)
     video, label = torch.rand(2, 3, 16, 64, 64) * 2 - 1, torch.tensor([1, 2])

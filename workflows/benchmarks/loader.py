@@ -37,18 +37,18 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.loading.dataset import Stream
+from kinetics_pipeline.loading.clip_dataset import Stream
 from kinetics_pipeline.plan import SCHEMA, Plan
 from kinetics_pipeline.recipe import Layout, Recipe
 from kinetics_pipeline.records import Record
-from kinetics_pipeline.shards.catalogue import Dataset
+from kinetics_pipeline.shards.clip_rows import decode_payload, encode_clip
 from kinetics_pipeline.shards.codec import dequantise_flow
-from kinetics_pipeline.shards.payload import decode_payload, encode_clip
 from kinetics_pipeline.shards.writer import write_shard
-from workflows.benchmarks.loader_clips import Frames, cut_clips, drawn_clip, encode_mp4, flow_of
-from workflows.benchmarks.loader_process import FORMATS
-from workflows.benchmarks.scenes import endpoint_error
+from kinetics_pipeline.workflows.benchmarks.loader_clips import Frames, cut_clips, drawn_clip, encode_mp4, flow_of
+from kinetics_pipeline.workflows.benchmarks.loader_process import FORMATS
+from kinetics_pipeline.workflows.benchmarks.scenes import endpoint_error
 
 LAYOUTS: tuple[Layout, ...] = ("parquet", "array")
 EPOCHS = 4
@@ -156,7 +156,14 @@ class Child:
     def __init__(self, name: str, folder: Path, clips: int, environment: Mapping[str, str]) -> None:
         self.name = name
         place = folder / "".join(letter for letter in name if letter.isalnum())
-        command = [sys.executable, "-m", "workflows.benchmarks.loader_process", name, str(place), str(clips)]
+        command = [
+            sys.executable,
+            "-m",
+            "kinetics_pipeline.workflows.benchmarks.loader_process",
+            name,
+            str(place),
+            str(clips),
+        ]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(environment)
         )

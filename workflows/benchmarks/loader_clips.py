@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.ffmpeg import executable
-from kinetics_pipeline.sources.names import is_video
-from kinetics_pipeline.video import TooShort, read_clip
+from kinetics_pipeline.sources.local.names import is_video
+from kinetics_pipeline.video.ffmpeg import executable
+from kinetics_pipeline.video.frames import TooShort, read_clip
 
 FPS, SECONDS = 25, 10
 FRAMES = FPS * SECONDS

@@ -19,9 +19,9 @@ import psutil
 import torch
 from torch.utils.data import DataLoader, Sampler, default_collate
 
-from kinetics_pipeline.loading.dataset import EpochIndex, Stream
-from workflows.benchmarks.loader_formats import OURS, Format
-from workflows.benchmarks.loader_peers import PEERS
+from kinetics_pipeline.loading.clip_dataset import EpochIndex, Stream
+from kinetics_pipeline.workflows.benchmarks.loader_formats import OURS, Format
+from kinetics_pipeline.workflows.benchmarks.loader_peers import PEERS
 
 FORMATS: dict[str, Format] = OURS | PEERS
 BATCH = 8

@@ -21,10 +21,10 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from kinetics_pipeline.dataset.dataset import Dataset, plan_name
 from kinetics_pipeline.plan import PlannedShard, PlanSettings, make_plan
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import clip_id
-from kinetics_pipeline.shards.catalogue import Dataset, plan_name
 from kinetics_pipeline.shards.markers import sealed
 from kinetics_pipeline.shards.writer import data_name, marker_name, versions
 

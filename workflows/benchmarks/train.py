@@ -20,8 +20,8 @@ from statistics import median
 import torch
 import torch.nn.functional as F
 
-from models import build_model
-from models.precision import FP32, choose_precision
+from kinetics_pipeline.models import build_model
+from kinetics_pipeline.models.precision import FP32, choose_precision
 
 SIDES = ("port", "ours")
 CLASSES = 400
@@ -46,7 +46,7 @@ def main() -> None:
     found: dict[str, list[dict[str, float | str]]] = {side: [] for side in SIDES}
     for _ in range(asked.turns):
         for side in SIDES:
-            line = [sys.executable, "-m", "workflows.benchmarks.train", *sys.argv[1:], "--side", side]
+            line = [sys.executable, "-m", "kinetics_pipeline.workflows.benchmarks.train", *sys.argv[1:], "--side", side]
             done = subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True)
             found[side].append(json.loads(done.stdout.splitlines()[-1]))
     seconds = {side: median(float(one["seconds"]) for one in found[side]) for side in SIDES}

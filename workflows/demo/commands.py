@@ -73,7 +73,7 @@ class Commands:
         environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
         with log.open("wb") as err, log.with_suffix(".out").open("wb") as out:
             process = subprocess.Popen(
-                [sys.executable, "-m", "workflows", *words],
+                [sys.executable, "-m", "kinetics_pipeline.workflows", *words],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,

@@ -15,15 +15,15 @@ from pathlib import Path
 
 from rich.console import Console
 
+from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.records import Record, clip_id
-from kinetics_pipeline.shards.catalogue import Dataset
 from kinetics_pipeline.shards.spool import Spool
-from workflows.configs import DemoConfig
-from workflows.demo.commands import Commands
-from workflows.demo.picture import draw_picture
-from workflows.demo.server import VideoServer, serving
-from workflows.demo.videos import CLASSES, Rendered, annotated, render_videos, write_annotations
+from kinetics_pipeline.workflows.demo.commands import Commands
+from kinetics_pipeline.workflows.demo.picture import draw_picture
+from kinetics_pipeline.workflows.demo.server import VideoServer, serving
+from kinetics_pipeline.workflows.demo.videos import CLASSES, Rendered, annotated, render_videos, write_annotations
+from kinetics_pipeline.workflows.flags.build_flags import DemoConfig
 
 MARK = ".kinetics-demo"
 """Lies in a demo's folder: one with it may be replaced, any other may not."""

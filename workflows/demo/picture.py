@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kinetics_pipeline.loading import ClipDataset
-from kinetics_pipeline.report.pictures import Picture, flow_colours, stacked, strip, write_picture, written
+from kinetics_pipeline.pictures import Picture, flow_colours, stacked, strip, write_picture, written
 from kinetics_pipeline.shards import codec
 
 SHOWN = ("moving left", "moving up", "growing", "turning right")

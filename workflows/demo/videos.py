@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinetics_pipeline.errors import JobFailed
-from kinetics_pipeline.ffmpeg import executable
+from kinetics_pipeline.video.ffmpeg import executable
 
 CLASSES = (
     "growing",

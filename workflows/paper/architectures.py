@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from models import build_model, count_parameters
+from kinetics_pipeline.models import build_model, count_parameters
 
 ROWS = (
     # label, networks (name, channels), paper's millions, training input, test input

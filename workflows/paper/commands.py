@@ -10,7 +10,7 @@ from kinetics_pipeline.errors import JobFailed
 
 def command(words: list[str]) -> None:
     """Runs one of our commands to its end, in a process of its own. Raises JobFailed when it fails."""
-    code = subprocess.run([sys.executable, "-m", "workflows", *words], check=False).returncode
+    code = subprocess.run([sys.executable, "-m", "kinetics_pipeline.workflows", *words], check=False).returncode
     if code in (130, -2):
         raise KeyboardInterrupt
     if code:

@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.table import Table
 
 from kinetics_pipeline.errors import UserError
-from workflows.model_configs import PaperConfig
-from workflows.paper.commands import command
-from workflows.paper.experiments import Setting, in_order
-from workflows.paper.tables import TABLES, Cell, PaperTable
+from kinetics_pipeline.workflows.flags.training_flags import PaperConfig
+from kinetics_pipeline.workflows.paper.commands import command
+from kinetics_pipeline.workflows.paper.experiments import Setting, in_order
+from kinetics_pipeline.workflows.paper.tables import TABLES, Cell, PaperTable
 
 SPECIAL = ("1", "figure4", "motion")
 
@@ -22,11 +22,11 @@ def reproduce(name: str, config: PaperConfig) -> None:
         raise UserError(f"TABLE is {name!r}; allowed: {', '.join(sorted((*TABLES, *SPECIAL)))}")
     console = Console(highlight=False, soft_wrap=True)
     if name == "1":
-        from workflows.paper.architectures import print_architectures
+        from kinetics_pipeline.workflows.paper.architectures import print_architectures
 
         print_architectures(console)
     elif name == "motion":
-        from workflows.paper.motion import motion
+        from kinetics_pipeline.workflows.paper.motion import motion
 
         motion(console, config)
     elif name == "figure4":
@@ -78,7 +78,7 @@ def _do(console: Console, commands: list[list[str]], run: bool) -> None:
 
 
 def _figure_4(console: Console, setting: Setting, config: PaperConfig) -> None:
-    from workflows.paper.tables import score_of
+    from kinetics_pipeline.workflows.paper.tables import score_of
 
     score = score_of("i3d", "rgb+flow", "kinetics", imagenet=True)
     assert score is not None

@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from kinetics_pipeline.errors import JobFailed
-from workflows.demo.videos import CLASSES, render_videos, write_annotations
-from workflows.model_configs import PaperConfig
-from workflows.paper.commands import command
+from kinetics_pipeline.workflows.demo.videos import CLASSES, render_videos, write_annotations
+from kinetics_pipeline.workflows.flags.training_flags import PaperConfig
+from kinetics_pipeline.workflows.paper.commands import command
 
 CLIPS = 480
 """36 a class to train on, 24 to be scored on."""

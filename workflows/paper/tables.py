@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workflows.paper.experiments import Experiment, Place, Protocol, Score, Stream
+from kinetics_pipeline.workflows.paper.experiments import Experiment, Place, Protocol, Score, Stream
 
 ROWS = {
     "convnet_lstm": "(a) ConvNet+LSTM",

@@ -1,0 +1,353 @@
+"""A dataset: what it is (`dataset.json`), what was planned, what is committed, and what is left to do.
+
+Everything said here is computed from what is committed: plans, and the markers of shards. The newest record of a clip
+counts, by the number of its plan; a clip that was withdrawn is withdrawn from the moment its tombstone is there,
+whatever a marker still says.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kinetics_pipeline.dataset.newest import newest_entries
+from kinetics_pipeline.errors import JobFailed, UserError
+from kinetics_pipeline.plan import Plan, read_columns
+from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.records import Outcome, Record
+from kinetics_pipeline.shards.markers import (
+    SHARD_NAME,
+    Marker,
+    Tombstone,
+    as_told,
+    is_sealed,
+    parse_marker,
+    parse_tombstone,
+    sealed,
+)
+from kinetics_pipeline.shards.schema import SCHEMA_VERSION, SUFFIX, require_readable
+from kinetics_pipeline.shards.writer import marker_name, versions
+from kinetics_pipeline.storage.digest import with_digest, without_digest
+from kinetics_pipeline.storage.store import Store, open_store
+
+DATASET = "dataset.json"
+_COPY = f"state/{DATASET}"
+PLAN = re.compile(r"plans/(\d{5,})\.parquet")
+PLAN_COPY = re.compile(r"state/plans/(\d{5,})")
+_MARKER = re.compile(rf"shards/{SHARD_NAME.pattern}\.json")
+TOMBSTONES = "state/withdrawn"
+_TOMBSTONE = re.compile(rf"{TOMBSTONES}/\d{{5,}}\.json")
+_COPIES = "state/plans"
+_READERS, _LOCAL_READERS = 16, 4
+_AHEAD = 256
+_TRIED, _NEAR = 8, 2e-4
+"""Files that are read to see whether the rest come as soon, within so many seconds each: then threads only hinder."""
+_OUTCOMES = pa.schema([("clip_id", pa.string()), ("outcome", pa.string())])
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How far a dataset is. clips = ok + pending + the sum of failed."""
+
+    clips: int
+    ok: int
+    pending: int
+    failed: dict[str, int]
+    shards: int
+    """Committed ones."""
+    bytes: int
+    """Of the data files."""
+
+
+def plan_name(number: int) -> str:
+    return f"{number:05d}"
+
+
+def plan_file(number: int) -> str:
+    return f"plans/{plan_name(number)}.parquet"
+
+
+def plan_copy(number: int) -> str:
+    """What `verify` holds a plan against and `repair` restores it from: what it says is nowhere else."""
+    return f"{_COPIES}/{plan_name(number)}"
+
+
+def _damaged(store: Store, problem: str) -> JobFailed:
+    copy = f"; {store.uri}/{_COPY} is a copy of it" if store.exists(_COPY) else ""
+    return JobFailed(f"{store.uri}/{DATASET} is damaged: {problem}{copy}")
+
+
+def tombstone_file(number: int) -> str:
+    return f"{TOMBSTONES}/{number:05d}.json"
+
+
+class Dataset:
+    """A dataset that exists: `open` one, or `create` it. Plain data: it is pickled to the workers."""
+
+    def __init__(self, store: Store, recipe: Recipe, classes: Sequence[str], annotations: Mapping[str, str]) -> None:
+        self.store = store
+        self.recipe = recipe
+        self.classes = list(classes)
+        """Labels; their positions are the class numbers."""
+        self.annotations = dict(annotations)
+        """SHA-256 by file name of the annotations the dataset was begun with."""
+
+    @classmethod
+    def open(cls, uri: str | os.PathLike[str]) -> Dataset:
+        """Raises UserError where there is no dataset or a newer one, JobFailed for a damaged `dataset.json`."""
+        store = open_store(uri)
+        try:
+            data = store.read(DATASET)
+        except FileNotFoundError:
+            raise UserError(f"{store.uri} is no dataset: it has no {DATASET}") from None
+        try:
+            document = json.loads(data)
+            version = document["schema_version"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise _damaged(store, "it says no schema version") from None
+        require_readable(version, f"{store.uri}/{DATASET}")
+        if "digest" in document and not is_sealed(data):  # the first datasets have none
+            raise _damaged(store, "it was changed after it was written")
+        try:
+            recipe = Recipe.from_json(document["recipe"])
+            return cls(store, recipe, [str(label) for label in document["classes"]], document["annotations"])
+        except (ValueError, TypeError, KeyError, AttributeError, UserError) as e:
+            raise _damaged(store, " ".join(str(e).split())) from None
+
+    @classmethod
+    def create(
+        cls, uri: str | os.PathLike[str], recipe: Recipe, classes: Sequence[str], annotations: Mapping[str, str]
+    ) -> Dataset:
+        """Writes `dataset.json` into an empty or missing folder; `annotations` are SHA-256 by file name.
+
+        Raises UserError when there is a dataset already, or something that is none (`state/` does not count: the lease
+        is taken first), and where the place cannot be written.
+        """
+        store = open_store(uri)
+        if DATASET in (there := store.top()):
+            raise UserError(f"{store.uri} is a dataset already")
+        if strange := sorted(set(there) - {"state"}):
+            raise UserError(f"{store.uri} is no dataset and not empty: it has {strange[0]}; give another --output")
+        document = {
+            "schema_version": SCHEMA_VERSION,
+            "recipe": recipe.to_json(),
+            "classes": list(classes),
+            "annotations": dict(annotations),
+            "created_by": versions()["kinetics-pipeline"],
+        }
+        data = sealed(document)
+        if not store.create_exclusive(DATASET, data):
+            raise UserError(f"{store.uri} is a dataset already: another build has just begun it")
+        for name, _ in store.list(_COPIES):
+            store.delete(name)  # of a dataset that was here before
+        store.write(_COPY, data)
+        return cls(store, recipe, classes, annotations)
+
+    @classmethod
+    def open_or_create(
+        cls, uri: str | os.PathLike[str], recipe: Recipe, classes: Sequence[str], annotations: Mapping[str, str]
+    ) -> Dataset:
+        """The dataset, begun if there is none.
+
+        Raises UserError for another recipe, and for a label that the dataset's class list does not hold.
+        """
+        if not open_store(uri).exists(DATASET):
+            return cls.create(uri, recipe, classes, annotations)
+        dataset = cls.open(uri)
+        dataset.recipe.require_same(recipe)
+        dataset.require_classes(classes)
+        return dataset
+
+    def require_classes(self, labels: Iterable[str]) -> None:
+        """Raises UserError that names the first label which is no class of the dataset."""
+        known = set(self.classes)
+        for label in labels:
+            if label not in known:
+                raise UserError(
+                    f"label {label!r} is none of this dataset's {len(known)} classes, which are fixed since it was "
+                    "begun: give a --labels file at the start, or another --output"
+                )
+
+    # Plans
+
+    def plan_numbers(self) -> list[int]:
+        return sorted(int(m[1]) for name, _ in self.store.list("plans") if (m := PLAN.fullmatch(name)))
+
+    def plan_copies(self) -> list[int]:
+        return sorted(int(m[1]) for name, _ in self.store.list(_COPIES) if (m := PLAN_COPY.fullmatch(name)))
+
+    def plan(self, number: int) -> Plan:
+        """Raises JobFailed for a plan file that is damaged."""
+        return Plan(self._plan_columns(number, None))
+
+    def _plan_columns(self, number: int, names: Sequence[str] | None) -> pa.Table:
+        file = plan_file(number)
+        try:
+            return read_columns(self.store.read(file), names)
+        except ValueError as e:
+            raise JobFailed(f"{self.store.uri}/{file} is damaged: {' '.join(str(e).split())}") from None
+
+    def planned_shards(self) -> dict[int, list[str]]:
+        """The names of the shards of every plan, both in order."""
+        columns = ((number, self._plan_columns(number, ["shard"])) for number in self.plan_numbers())
+        return {number: table["shard"].unique().to_pylist() for number, table in columns}
+
+    def plans(self) -> dict[int, Plan]:
+        """By number, in order."""
+        return {number: self.plan(number) for number in self.plan_numbers()}
+
+    def add_plan(self, plan: Plan) -> int:
+        """Freezes the plan of a run, before the run starts; its number. Only for who holds the lease."""
+        number = max(self.plan_numbers(), default=-1) + 1
+        data = plan.to_parquet_bytes()
+        if not self.store.create_exclusive(plan_file(number), data):
+            raise JobFailed(f"{self.store.uri}: another build has just written plan {plan_name(number)}")
+        self.store.write(plan_copy(number), with_digest(data))
+        return number
+
+    def plan_as_written(self, number: int) -> bytes | None:
+        """The bytes of a plan's file by its copy; None when there is none, as in older datasets. Raises JobFailed when
+        the copy is damaged."""
+        name = plan_copy(number)
+        try:
+            written = without_digest(self.store.read(name))
+        except FileNotFoundError:
+            return None
+        try:
+            if written is None:
+                raise ValueError("it was changed after it was written")
+            read_columns(written, ["clip_id"])
+        except ValueError as e:
+            raise JobFailed(f"{self.store.uri}/{name} is damaged: {' '.join(str(e).split())}") from None
+        return bytes(written)
+
+    def next_shard_numbers(self) -> dict[str, int]:
+        """The first free shard number of each split, over plans and markers; a split that is new has 0."""
+        names = [shard for shards in self.planned_shards().values() for shard in shards]
+        names += [name.removeprefix("shards/").removesuffix(".json") for name in self.marker_names()]
+        following: dict[str, int] = {}
+        for name in names:
+            split, number = name.rsplit("-", 1)
+            following[split] = max(following.get(split, 0), int(number) + 1)
+        return following
+
+    def unfinished(self) -> tuple[int, Plan, list[str]] | None:
+        """The oldest plan with shards that are not committed: its number, itself, their names. None when all are."""
+        committed = set(self.marker_names())
+        for number, shards in self.planned_shards().items():
+            if missing := [name for name in shards if marker_name(name) not in committed]:
+                return number, self.plan(number), missing
+        return None
+
+    # What is committed
+
+    def marker_names(self) -> list[str]:
+        return [name for name, _ in self.store.list("shards") if _MARKER.fullmatch(name)]
+
+    def markers(self) -> Iterator[Marker]:
+        """Every committed shard, by name. Raises JobFailed that names a damaged one."""
+        names = self.marker_names()
+        local = self.store.local_path(DATASET) is not None
+        with ThreadPoolExecutor(_LOCAL_READERS if local else _READERS) as readers:
+            for first in range(0, len(names), _AHEAD):  # in portions: no more is kept in memory than is read ahead
+                portion = names[first : first + _AHEAD]
+                tried = portion[: _TRIED if local else 0]
+                begun = time.perf_counter()
+                at_hand = [self.store.read(name) for name in tried]
+                near = local and time.perf_counter() - begun < len(tried) * _NEAR
+                others = (map if near else readers.map)(self.store.read, portion[len(tried) :])
+                for name, data in zip(portion, chain(at_hand, others), strict=True):
+                    yield parse_marker(f"{self.store.uri}/{name}", data)
+
+    def _current(self) -> Iterator[Marker]:
+        """The markers as they count: a clip that was withdrawn is withdrawn, whatever its marker says."""
+        withdrawn = self.withdrawn()
+        for marker in self.markers():
+            yield replace(marker, clips=tuple(as_told(e, withdrawn) for e in marker.clips)) if withdrawn else marker
+
+    def newest(self, extract: Callable[[Marker, dict[str, Any]], T]) -> dict[str, T]:
+        """What `extract` makes of the newest entry of each clip, by clip_id."""
+        plans: dict[str, int] = {}
+        found: dict[str, T] = {}
+        for marker in self._current():
+            for entry in marker.clips:
+                clip_id = entry["clip_id"]
+                if plans.get(clip_id, -1) <= marker.plan:
+                    plans[clip_id] = marker.plan
+                    found[clip_id] = extract(marker, entry)
+        return found
+
+    def newest_table(self, schema: pa.Schema, outcome: Outcome | None = None) -> pa.Table:
+        """See `newest_entries`: for many clips, where `newest` would take ten times the memory."""
+        return newest_entries(self._current(), schema, outcome)
+
+    def records(self) -> dict[str, Record]:
+        """The newest record of each clip that has one, by clip_id."""
+        return self.newest(lambda _, entry: Record.from_json(entry))
+
+    def outcomes(self) -> dict[str, Outcome]:
+        """The newest outcome of each clip that has one, by clip_id."""
+        table = self.newest_table(_OUTCOMES)
+        return dict(zip(table["clip_id"].to_pylist(), map(sys.intern, table["outcome"].to_pylist()), strict=True))
+
+    def settled(self, asked: Mapping[str, str]) -> dict[str, Outcome]:
+        """Of clips asked (video ids by clip_id) and of those recorded the outcomes; also of what was withdrawn before
+        it was ever tried."""
+        withdrawn = self.withdrawn()
+        outcomes = self.outcomes()
+        for clip_id, video in asked.items():
+            if clip_id in withdrawn or video in withdrawn:
+                outcomes.setdefault(clip_id, "withdrawn")
+        return outcomes
+
+    def tombstones(self) -> list[Tombstone]:
+        """Every withdrawal there was, in order. Raises JobFailed that names a damaged one."""
+        names = self.tombstone_names()
+        return [parse_tombstone(f"{self.store.uri}/{name}", self.store.read(name)) for name in names]
+
+    def tombstone_names(self) -> list[str]:
+        return [name for name, _ in self.store.list(TOMBSTONES) if _TOMBSTONE.fullmatch(name)]
+
+    def withdrawn(self) -> dict[str, str]:
+        """Why each clip or video that was ever withdrawn was, by its id. A video's is that of all its clips."""
+        return {id_: stone.reason for stone in self.tombstones() for id_ in stone.ids}
+
+    def counts(self) -> Counts:
+        """What `status` shows."""
+        sizes = dict(self.store.list("shards"))
+        shards = [name.removesuffix(".json") for name in sizes if _MARKER.fullmatch(name)]
+        recorded = self.newest_table(_OUTCOMES)
+        outcomes = {pair["values"]: pair["counts"] for pair in pc.value_counts(recorded["outcome"]).to_pylist()}
+        waiting = self._waiting(recorded["clip_id"])
+        gone = pa.array(list(self.withdrawn()), pa.string())
+        early = pc.or_(pc.is_in(waiting["clip_id"], gone), pc.is_in(waiting["video_id"], gone))
+        if withdrawn := pc.sum(early).as_py():
+            outcomes["withdrawn"] = outcomes.get("withdrawn", 0) + withdrawn
+        return Counts(
+            clips=len(recorded) + len(waiting),
+            ok=outcomes.pop("ok", 0),
+            pending=len(waiting) - (withdrawn or 0),
+            failed=dict(sorted(outcomes.items())),
+            shards=len(shards),
+            bytes=sum(sizes.get(shard + SUFFIX[self.recipe.layout], 0) for shard in shards),
+        )
+
+    def _waiting(self, recorded: pa.ChunkedArray) -> pa.Table:
+        """`clip_id` and `video_id` of the planned clips that have no record; each once."""
+        names = ["clip_id", "video_id"]
+        planned = [self._plan_columns(number, names) for number in self.plan_numbers()]
+        nothing = pa.table({name: pa.array([], pa.string()) for name in names})
+        together = pa.concat_tables([nothing, *planned])
+        return together.filter(pc.invert(pc.is_in(together["clip_id"], recorded))).group_by(names).aggregate([])

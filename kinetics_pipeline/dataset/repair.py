@@ -1,0 +1,110 @@
+"""Takes what `verification` names out of the committed set, so that the next build makes it again."""
+
+from __future__ import annotations
+
+import shlex
+
+import pyarrow as pa
+
+from kinetics_pipeline.dataset.dataset import PLAN, PLAN_COPY, TOMBSTONES, Dataset, plan_copy, plan_file, plan_name
+from kinetics_pipeline.dataset.verify import Findings
+from kinetics_pipeline.errors import JobFailed
+from kinetics_pipeline.plan import SCHEMA, Plan
+from kinetics_pipeline.shards.markers import NEXT
+from kinetics_pipeline.shards.writer import data_name, marker_name
+from kinetics_pipeline.storage.digest import with_digest
+from kinetics_pipeline.storage.store import StoreFailed
+
+
+def take_out(dataset: Dataset, findings: Findings) -> list[str]:
+    """What was done, a line each. Only for who holds the lease.
+
+    The marker of a bad shard goes first, then its data: killed in between, the shard is one that was never finished. A
+    plan that is damaged or missing is restored from its copy. One of an older dataset, which kept none, is written anew
+    from its good shards: without the files, lists and actions that annotations named, and clips it had besides are
+    planned again. A withdrawal cannot be mended: only who withdrew knows what it said. What could not be read is left.
+    """
+    done = []
+    for shard in findings.bad_shards():
+        dataset.store.delete(marker_name(shard))
+        for stem in (shard, shard + NEXT):
+            dataset.store.delete(data_name(stem, dataset.recipe.layout))
+        done.append(f"shard {shard} is taken out")
+    bad = sorted({int(match[1]) for fault in findings.faults if (match := PLAN.fullmatch(fault.file))})
+    done += [_mend_plan(dataset, number) for number in bad]
+    for number in sorted({int(match[1]) for fault in findings.faults if (match := PLAN_COPY.fullmatch(fault.file))}):
+        if number not in bad:
+            dataset.store.write(plan_copy(number), with_digest(dataset.store.read(plan_file(number))))
+            done.append(f"the copy of plan {plan_name(number)} is written anew")
+    return done
+
+
+def _mend_plan(dataset: Dataset, number: int) -> str:
+    try:
+        written = dataset.plan_as_written(number)
+    except StoreFailed:
+        raise
+    except JobFailed:
+        written = None  # a damaged copy is none
+    if written is not None:
+        dataset.store.write(plan_file(number), written)
+        return f"plan {plan_name(number)} is restored"
+    plan = _from_markers(dataset, number)
+    if not len(plan):
+        dataset.store.delete(plan_file(number))
+        dataset.store.delete(plan_copy(number))
+        return f"plan {plan_name(number)} is removed: no committed shard is of it"
+    data = plan.to_parquet_bytes()
+    dataset.store.write(plan_file(number), data)
+    dataset.store.write(plan_copy(number), with_digest(data))
+    return f"plan {plan_name(number)} is written anew from {len(plan.shard_names())} committed shards"
+
+
+def _from_markers(dataset: Dataset, number: int) -> Plan:
+    rows: list[dict[str, object]] = []
+    for marker in dataset.markers():
+        if marker.plan == number:
+            rows += [
+                {
+                    "position": len(rows) + place,
+                    **{name: entry[name] for name in ("clip_id", "video_id", "time_start", "time_end", "label")},
+                    "split": marker.split,
+                    "path": None,
+                    "source": "network" if entry["requests"] else "local",
+                    "shard": marker.shard,
+                }
+                for place, entry in enumerate(marker.clips)
+            ]
+    return Plan(pa.Table.from_pylist(rows, schema=SCHEMA))
+
+
+def require_nothing_left(findings: Findings, uri: str) -> None:
+    """Raises JobFailed, one line, when something is bad."""
+    shards, clips = findings.bad_shards(), _bad_clips(findings)
+    plans = {fault.file for fault in findings.faults if fault.file.startswith(("plans/", "state/plans/"))}
+    what = [f"{len(shards)} of {findings.shards} shards are bad"] if shards else []
+    what += [f"{clips} clips are named"] if clips else []
+    what += [f"{len(plans)} plans are bad"] if plans else []
+    if what:
+        raise JobFailed(
+            f"{uri}: {', '.join(what)}; `kinetics-pipeline tools repair {shlex.quote(uri)}` takes them out, "
+            "and the next build makes them again"
+        )
+    require_all_read(findings, uri)
+    require_withdrawals(findings, uri)
+
+
+def require_all_read(findings: Findings, uri: str) -> None:
+    """Raises JobFailed, one line, when it is not known of a file what it holds."""
+    if unread := sorted({fault.file for fault in findings.faults if fault.unread}):
+        raise JobFailed(f"{uri}: {len(unread)} files, as {unread[0]}, could not be read and are left as they are")
+
+
+def require_withdrawals(findings: Findings, uri: str) -> None:
+    """Raises JobFailed, one line, when one is damaged or missing."""
+    if bad := [fault.file for fault in findings.faults if fault.file.startswith(TOMBSTONES)]:
+        raise JobFailed(f"{uri}: {len(bad)} withdrawals are bad; restore {bad[0]} from a copy: nothing else has it")
+
+
+def _bad_clips(findings: Findings) -> int:
+    return len({(fault.shard, fault.clip_id) for fault in findings.faults if fault.clip_id is not None})

@@ -1,0 +1,142 @@
+"""`ClipSampler`: one order of clips a (seed, epoch), whatever the number of ranks, with few shards open at a time.
+
+Shards are shuffled, and clips within a window of shards: so far the order is of the dataset and the epoch alone. Of
+R ranks each takes every R-th clip, so that every step of all ranks together takes the next clips of that order. The
+state is the number of clips taken by all ranks; any other number of ranks goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+
+from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.loading.arguments import whole_number
+from kinetics_pipeline.loading.clip_dataset import ClipDataset, EpochIndex
+
+
+class ClipSampler(Sampler[int]):
+    """For `DataLoader(dataset, sampler=..., batch_size=...)`, with one of the ranks 0 to `world_size` - 1.
+
+    Yields sample numbers that carry their epoch, so that crops and flips are of (seed, epoch, clip) also in workers
+    that outlive epochs. Every rank yields equally many: with `drop_last` the clips left over by the ranks go, else the
+    first of the order come again. `shuffle=False` is the dataset's own order. A `window` is a number of shards.
+
+    After `load_state_dict` the epoch goes on where the state was taken; `set_epoch` begins another.
+    """
+
+    def __init__(
+        self,
+        dataset: ClipDataset,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        seed: int = 0,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        window: int = 16,
+    ) -> None:
+        if not isinstance(dataset, ClipDataset):
+            raise UserError(f"a ClipSampler is for a ClipDataset, not for a {type(dataset).__name__}")
+        self.world_size, self.rank = whole_number("world_size", world_size, 1), whole_number("rank", rank)
+        if not 0 <= self.rank < self.world_size:
+            raise UserError(f"rank is {rank} of {world_size}; allowed: 0 to {world_size - 1}")
+        self.seed, self.window = whole_number("seed", seed), whole_number("window", window, 1)
+        self.shuffle, self.drop_last = shuffle, drop_last
+        self.epoch = 0
+        self._shards = dataset.shard_numbers()
+        self._names = [] if dataset.copies is None else dataset.shard_names()
+        """By number; only of a dataset whose shards are copied ahead."""
+        self._begin = 0
+        """Clips of this epoch that all ranks together took before this iteration."""
+        self._taken = 0
+        """Clips that this rank took in this iteration."""
+
+    def __len__(self) -> int:
+        """How many this rank yields from where it stands at the beginning of an iteration."""
+        left = len(self._shards) - self._begin
+        return left // self.world_size if self.drop_last else -(-left // self.world_size)
+
+    def __iter__(self) -> Iterator[int]:
+        self._taken = 0
+        order = self.order()
+        left = order[self._begin :]
+        count = len(self)
+        whole = np.resize(np.concatenate([left, order]), count * self.world_size)
+        mine = whole[self.rank :: self.world_size]
+        for index, shards in zip(mine.tolist(), self._announced(mine), strict=True):
+            self._taken += 1
+            yield EpochIndex(index, self.epoch, shards)
+
+    def _announced(self, samples: NDArray[np.int64]) -> Iterator[tuple[str, ...]]:
+        """For each sample the names of the shards of its window and the next, in the order they are first taken."""
+        if not self._names:
+            yield from repeat((), len(samples))
+            return
+        windows = np.split(samples, np.flatnonzero(np.diff(self._windows()[samples])) + 1)
+        names = [tuple(dict.fromkeys(self._names[k] for k in self._shards[part].tolist())) for part in windows]
+        for part, now, coming in zip(windows, names, [*names[1:], ()], strict=True):
+            yield from repeat(tuple(dict.fromkeys(now + coming)), len(part))
+
+    def order(self) -> NDArray[np.int64]:
+        """Every sample number once, in the order of this epoch."""
+        if not self.shuffle:
+            return np.arange(len(self._shards))
+        drawn = _mix(np.arange(len(self._shards), dtype=np.uint64) ^ _mix(self._key() + np.uint64(1)))
+        return np.lexsort((drawn, self._windows()))
+
+    def _windows(self) -> NDArray[np.int64]:
+        """Of every sample the number of its window in this epoch."""
+        if not self.shuffle:
+            return self._shards // self.window
+        numbers = np.arange(int(self._shards.max()) + 1, dtype=np.uint64)
+        place = np.empty(len(numbers), np.int64)
+        place[np.argsort(_mix(numbers ^ _mix(self._key())), kind="stable")] = np.arange(len(numbers))
+        return place[self._shards] // self.window
+
+    def _key(self) -> NDArray[np.uint64]:
+        return _mix(np.array([self.seed % 2**64], np.uint64)) ^ _mix(np.array([self.epoch + 2**32], np.uint64))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begins an epoch; the one that `load_state_dict` is in the middle of goes on."""
+        if epoch != self.epoch:
+            self.epoch, self._begin, self._taken = whole_number("epoch", epoch), 0, 0
+
+    def state_dict(self, taken: int | None = None) -> dict[str, Any]:
+        """Where all ranks stand after each took `taken` clips in this iteration; by default what this one yielded.
+
+        A DataLoader with workers asks for clips ahead of the batches it gives: there `taken` is the clips trained on.
+        """
+        taken = self._taken if taken is None else taken
+        consumed = min(self._begin + taken * self.world_size, len(self._shards))
+        return {"epoch": self.epoch, "consumed": consumed, "seed": self.seed, "clips": len(self._shards)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a state, taken with whatever number of ranks.
+
+        Raises UserError when it is that of another seed or another number of clips, whose order is not this one, and
+        for what is no state.
+        """
+        if not isinstance(state, dict) or not {"epoch", "consumed", "seed", "clips"} <= state.keys():
+            raise UserError(f"the state to go on from is {state!r}; allowed: what `state_dict` gives")
+        for name, mine in (("seed", self.seed), ("clips", len(self._shards))):
+            if state[name] != mine:
+                raise UserError(f"the state to go on from has {name} {state[name]}; this sampler has {mine}")
+        epoch, consumed = (whole_number(f"{name} of the state", state[name], 0) for name in ("epoch", "consumed"))
+        if consumed > len(self._shards):
+            raise UserError(f"consumed of the state is {consumed}; allowed: up to {len(self._shards)}")
+        self.epoch, self._begin, self._taken = epoch, consumed, 0
+
+
+def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """SplitMix64's finaliser (Steele, Lea & Flood 2014): the same order with every version of numpy."""
+    with np.errstate(over="ignore"):
+        mixed = values + np.uint64(0x9E3779B97F4A7C15)
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return mixed ^ (mixed >> np.uint64(31))

@@ -1,0 +1,285 @@
+"""Videos inside tar files, as the public copy of Kinetics (CVDF's) comes; `.tar` and `.tar.gz`.
+
+An archive is read once from end to end, to find out what lies where; the finding is kept in the cache. From a plain
+tar a video is then read by its offset. Gzip has no offsets, so while it is read for the first time a point to go on
+from (32 KB, by `indexed_gzip`) is noted every `SPACING` bytes: about 1/500 of the archive's size. A video is unpacked
+when its clip is made and for no longer, so no shard has to follow the order of the archives, and disk is bounded by
+the number of cores.
+
+The names inside an archive are anyone's text: they are compared, and never become a path.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import logging
+import os
+import re
+import tarfile
+import threading
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.records import Clip
+from kinetics_pipeline.sources.base import Inside, Media
+from kinetics_pipeline.sources.local.names import VideoNames, is_passed_over
+
+log = logging.getLogger(__name__)
+
+SUFFIXES = (".tar", ".tar.gz", ".tgz")
+SPACING = 16 << 20
+"""Bytes between two points of a gzip file: on average half as many are unpacked to come to a video, in some 30 ms."""
+READERS = 4
+BLOCK = 1 << 20
+DAMAGE = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile)
+"""What a damaged archive raises; `indexed_gzip`'s ZranError is an OSError."""
+FORMAT = 1
+"""Of the findings that are kept."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """What one tar file holds."""
+
+    path: Path
+    size: int
+    members: tuple[tuple[str, int, int], ...]
+    """(name, offset of its first byte in the unpacked tar, bytes); two may have one name."""
+    damage: str
+    """How its end was lost; empty when it was read to the end."""
+    zipped: bool
+    points: Path | None
+    """Where to go on from inside a gzip file; None for a plain tar, and for one so damaged that there are none."""
+
+
+class TarSource:
+    """The videos in some tar files; a `LocalSource`. How they must be named says `VideoNames`."""
+
+    def __init__(self, paths: Sequence[Path], cache: Path, say: Callable[[str], None] = log.warning) -> None:
+        """Reads the archives that the `cache` does not know. Raises UserError for a file that is none, and where the
+        cache cannot be written."""
+        self.name = paths[0].name if len(paths) == 1 else f"{Path(os.path.commonpath(paths)).name or 'tars'} (tars)"
+        known = [(path, cache / _key(path)) for path in paths]
+        new = [path for path, key in known if not key.with_suffix(".json").exists()]
+        if new:
+            total = sum(path.stat().st_size for path in new)
+            say(f"reading {len(new)} tar files once, {total / 1e9:.1f} GB, to find out what lies where")
+        with ThreadPoolExecutor(READERS) as readers:
+            self.archives = list(readers.map(lambda one: _archive(*one), known))
+        about = [key.with_suffix(suffix) for _, key in known for suffix in (".json", ".points")]
+        self.notes = sum(path.stat().st_size for path in about if path.exists())
+        """Bytes of the cache that say what lies where."""
+        for archive in self.archives:
+            if archive.damage:
+                say(f"{archive.path.name} is damaged: {archive.damage}; {len(archive.members)} videos before that")
+        self._where: defaultdict[str, list[tuple[Archive, int, int]]] = defaultdict(list)
+        for archive in self.archives:
+            for name, offset, size in archive.members:
+                self._where[name].append((archive, offset, size))
+        self._names = VideoNames(self._where)
+
+    def __len__(self) -> int:
+        """The number of videos."""
+        return sum(map(len, self._where.values()))
+
+    def candidates(self, clip: Clip) -> list[Media]:
+        """The files that may hold the clip: trimmed ones before whole ones, of each kind those of the last archive
+        first (replacements for corrupted ones are published later), and the next where one does not decode."""
+        found = [(trimmed, name, place) for name, trimmed in self._names.find(clip) for place in self._where[name]]
+        found.sort(key=lambda one: (one[0], _precedence(one[2])), reverse=True)
+        return [
+            Media(
+                archive.path,
+                self.name,
+                offset=(clip.time_start or 0.0) if trimmed else 0.0,
+                inside=Inside(name, offset, size, archive.zipped, archive.points),
+            )
+            for trimmed, name, (archive, offset, size) in found
+        ]
+
+    def repeated(self) -> list[str]:
+        """Names that more than one video has."""
+        return sorted(name for name, places in self._where.items() if len(places) > 1)
+
+    def orphans(self, clips: Iterable[Clip]) -> list[str]:
+        """Names of videos that none of the clips asks for."""
+        asked = {name for clip in clips for name, _ in self._names.find(clip)}
+        return sorted(self._where.keys() - asked)
+
+
+def _precedence(place: tuple[Archive, int, int]) -> tuple[bool, str, int]:
+    archive, offset, _ = place
+    return "replacement" in archive.path.name.lower(), archive.path.name, offset
+
+
+def tar_files(text: str) -> list[Path]:
+    """The tar files that a `--source` names: one, a pattern, or a folder of them; [] when it names none."""
+    import glob
+
+    path = Path(text).expanduser()
+    if path.is_dir():
+        found = [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
+    elif path.is_file():
+        found = [path]
+    else:
+        found = [Path(name) for name in glob.glob(str(path), recursive=True)]
+    return sorted(one.resolve() for one in found if one.name.lower().endswith(SUFFIXES) and one.is_file())
+
+
+def unpack(media: Media, folder: Path, points: Path | None) -> Path:
+    """The bytes of a video inside an archive as a file in `folder`; fewer where the archive is damaged, which decoding
+    finds out. `points`: where the archive's points lie on this machine. Raises OSError."""
+    inside = media.inside
+    assert inside is not None
+    base = re.sub(r"[^A-Za-z0-9_.-]", "_", f"{media.path.name}.{PurePosixPath(inside.name).name}")[-200:].lstrip(".")
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / base
+    with path.open("wb") as out, closing(_opened(media.path, inside.zipped, points)) as archive:
+        try:
+            archive.seek(inside.offset)
+            left = inside.size
+            while left and (block := archive.read(min(BLOCK, left))):
+                out.write(block)
+                left -= len(block)
+        except DAMAGE:
+            pass
+        except OSError as error:
+            if not _is_damage(error):
+                raise
+    return path
+
+
+def _opened(path: Path, zipped: bool, points: Path | None) -> Any:
+    if not zipped:
+        return path.open("rb")
+    if points is None:
+        return gzip.open(path)
+    from indexed_gzip import IndexedGzipFile
+
+    return IndexedGzipFile(str(path), index_file=str(points))
+
+
+def _is_damage(error: OSError) -> bool:
+    """Whether `indexed_gzip` speaks of the file's content, and not the system of the disk."""
+    return error.errno is None
+
+
+def _key(path: Path) -> str:
+    """Stands for the file as it is: its place, size and date."""
+    try:
+        status = path.stat()
+        path.open("rb").close()
+    except OSError as error:
+        raise UserError(f"source {str(path)!r} cannot be read: {error.strerror}") from None
+    return hashlib.sha256(f"{path}\0{status.st_size}\0{status.st_mtime_ns}".encode()).hexdigest()[:24]
+
+
+def _archive(path: Path, key: Path) -> Archive:
+    """From the cache, or by reading the whole file."""
+    about, points = key.with_suffix(".json"), key.with_suffix(".points")
+    try:
+        found = json.loads(about.read_bytes())
+        if found["format"] == FORMAT and (points.exists() or not found["points"]):
+            members = tuple((name, offset, size) for name, offset, size in found["members"])
+            return Archive(
+                path, found["size"], members, found["damage"], found["zipped"], points if found["points"] else None
+            )
+    except (OSError, ValueError, KeyError, TypeError):  # what cannot be read may not be writable either: said below
+        pass
+    try:
+        key.parent.mkdir(parents=True, exist_ok=True)
+        archive = _read(path, points)
+        document = {
+            "format": FORMAT,
+            "size": archive.size,
+            "members": archive.members,
+            "damage": archive.damage,
+            "zipped": archive.zipped,
+            "points": archive.points is not None,
+        }
+        scratch = about.with_name(f".{about.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+        scratch.write_text(json.dumps(document))
+        scratch.replace(about)
+    except OSError as error:
+        raise UserError(
+            f"source {path.name} cannot be read, or the cache {key.parent.parent} not keep what lies where in it: "
+            f"{error.strerror or error}"
+        ) from None
+    return archive
+
+
+def _read(path: Path, points: Path) -> Archive:
+    """Reads an archive from end to end; notes points of a gzip file in `points`."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    if not zipped:
+        with path.open("rb") as file:
+            members, damage = _members(file, path)
+        return Archive(path, size, members, damage, zipped, None)
+    from indexed_gzip import IndexedGzipFile
+
+    try:
+        with IndexedGzipFile(str(path), spacing=SPACING) as stream:
+            members, damage = _members(stream, path)
+            if not damage:
+                scratch = points.with_name(f".{points.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+                stream.export_index(str(scratch))
+                scratch.replace(points)
+                return Archive(path, size, members, damage, zipped, points)
+    except OSError as error:
+        if not _is_damage(error):
+            raise
+    # Damaged: Python's own reader gives what comes before, video by video, from the start each time.
+    with gzip.open(path) as stream:
+        members, damage = _members(stream, path)
+    return Archive(path, size, members, damage, zipped, None)
+
+
+def _members(stream: Any, path: Path) -> tuple[tuple[tuple[str, int, int], ...], str]:
+    """The videos in an open tar, and how its end was lost if it was. Raises UserError for what is no tar."""
+    members: list[tuple[str, int, int]] = []
+    try:
+        with tarfile.open(fileobj=stream, mode="r:") as tar:
+            while (one := tar.next()) is not None:
+                tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps every header it has read
+                name = one.name.removeprefix("./")
+                if one.isreg() and not one.issparse() and not is_passed_over(PurePosixPath(name).name):
+                    members.append((name, one.offset_data, one.size))
+            stopped = tar.offset
+        if members and _ends_early(stream, members[-1]):
+            return tuple(members), f"it ends inside {_printable(members[-1][0])}"
+        if not _is_end(stream, stopped):
+            return tuple(members), "its headers break off" + (f" after {_printable(members[-1][0])}" if members else "")
+    except DAMAGE as error:
+        if not members and isinstance(error, tarfile.TarError):
+            raise UserError(f"source {str(path)!r} is no tar file ({error})") from None
+        return tuple(members), " ".join(str(error).split()) or type(error).__name__
+    return tuple(members), ""
+
+
+def _ends_early(stream: Any, last: tuple[str, int, int]) -> bool:
+    _, offset, size = last
+    if size == 0:
+        return False
+    stream.seek(offset + size - 1)
+    return not stream.read(1)
+
+
+def _is_end(stream: Any, offset: int) -> bool:
+    """Whether nothing or a block of zeros lies where no header could be read: tarfile takes anything for the end."""
+    stream.seek(offset)
+    return not any(stream.read(tarfile.BLOCKSIZE))
+
+
+def _printable(name: str) -> str:
+    return re.sub(r"[^ -~]", "?", name)[:200]

@@ -1,0 +1,222 @@
+"""The bytes of one format of a YouTube video that its clips need: the sections that hold them, where the file's index
+says which bytes that is, else the file; each in bounded requests that go on where an earlier call ended.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kinetics_pipeline.records import Clip
+from kinetics_pipeline.sources.base import Failure, Media
+from kinetics_pipeline.sources.http.partial_file import MARGIN, Piece, pieces
+from kinetics_pipeline.sources.youtube.mp4_index import HEAD, Index, Span, read_index, spans
+from kinetics_pipeline.sources.youtube.refusals import from_extraction
+
+if TYPE_CHECKING:
+    from kinetics_pipeline.sources.http.transfer import Remote
+    from kinetics_pipeline.sources.http.ytdlp import Opener
+
+WINDOW = 10 << 20
+"""Bytes a media request may ask for: YouTube throttles open-ended ones (yt-dlp #17612, #15036)."""
+WORTHWHILE = 0.9
+"""Sections that need more than this share of the file are fetched as the file."""
+
+FRAGMENTS = ("m3u8", "m3u8_native", "http_dash_segments")
+"""Protocols (of yt-dlp's) of files in many pieces that yt-dlp fetches itself."""
+
+
+class OneFormat:
+    """The bytes of one format for the clips of one video; needs the video's lock."""
+
+    def __init__(
+        self,
+        opener: Opener,
+        found: dict[str, Any],
+        video_id: str,
+        clips: Sequence[Clip],
+        folder: Path,
+        *,
+        name: str,
+        limit: int,
+    ) -> None:
+        """`found`: the format as yt-dlp describes it, with its video's `duration`. `name`: what the pieces call their
+        source. `limit`: bytes that the whole file may have."""
+        self.opener, self.found, self.video_id, self.clips, self.folder = opener, found, video_id, clips, folder
+        self.name, self.limit = name, limit
+        self.media: dict[str, Media] = {}
+        self.bytes_whole: int | None = found.get("filesize")
+        left = {piece.path: piece for piece in pieces(folder, video_id, name)}
+        path = folder / f"{video_id}.{_plain(found['format_id'])}.{_plain(found['ext'])}"
+        self.whole = left.get(path, Piece(path, video_id, name))
+        self.left = left
+
+    def run(self) -> Failure | None:
+        """Fills `media`; says why clips are missing."""
+        from yt_dlp.utils import YoutubeDLError
+
+        from kinetics_pipeline.sources.http import transfer
+
+        remote = transfer.Remote(
+            self.found["url"],
+            headers=self.found.get("http_headers") or {},
+            window=WINDOW,
+            limit=self.limit,
+            retries=self.opener.params["retries"],
+        )
+        try:
+            protocol = self.found.get("protocol")
+            if protocol in FRAGMENTS:
+                return self._fetch_by_ytdlp()
+            if protocol not in ("http", "https"):
+                return Failure("no_format", "only as a stream, whose bytes cannot be bounded")
+            try:
+                return self._fetch(remote)
+            except (transfer.RangesRefused, transfer.Changed):
+                self._discard()
+                return self._fetch_whole(remote)
+        except transfer.FAILURES as error:
+            return transfer.failure(error, "youtube")
+        except YoutubeDLError as error:
+            return from_extraction(error, self.opener.warnings)
+
+    def _fetch(self, remote: Remote) -> Failure | None:
+        intervals = [
+            (max(0.0, clip.time_start - MARGIN), clip.time_end + MARGIN)
+            for clip in self.clips
+            if clip.time_start is not None and clip.time_end is not None
+        ]
+        if len(intervals) < len(self.clips):
+            return self._fetch_whole(remote)
+        index = self._index(remote)
+        if index is None:
+            return self._fetch_whole(remote)
+        wanted = spans(index, intervals)
+        total = self.whole.total or index.stop
+        needed = sum(index.segments[span.last].stop - index.segments[span.first].first for span in wanted)
+        if index.head + needed > WORTHWHILE * total:
+            return self._fetch_whole(remote)
+        return self._fetch_sections(remote, index, wanted)
+
+    def _index(self, remote: Remote) -> Index | None:
+        """The file's index, from the bytes at hand or the first request; None where none fits the file."""
+        until = HEAD
+        while True:
+            self.whole = self._bring(remote, self.whole, until)
+            if self.whole.is_whole:
+                return None
+            found = read_index(_beginning(self.whole.part, max(until, HEAD)))
+            if not isinstance(found, int):
+                break
+            if found <= until:
+                return None
+            until = found
+        if found is None:
+            return None
+        # An index of the first fragment only (ffmpeg's default) is none of the file.
+        covers = found.stop == self.whole.total or abs(found.duration - (self.found.get("duration") or 0)) <= 1.5
+        return found if covers and found.stop <= (self.whole.total or found.stop) else None
+
+    def _fetch_sections(self, remote: Remote, index: Index, wanted: Sequence[Span]) -> Failure | None:
+        head = _beginning(self.whole.part, index.head)
+        for span in wanted:
+            piece = self._section(index, span)
+            if piece.have < len(head):
+                piece.save()
+                piece.part.write_bytes(head)
+            piece = self._bring(remote, piece)
+            for clip in self.clips:
+                if piece.holds(clip):
+                    self.media[clip.clip_id] = piece.media()
+        if all(clip.clip_id in self.media for clip in self.clips):
+            return None
+        return Failure("too_short", f"the video lasts {index.duration:g} s")
+
+    def _section(self, index: Index, span: Span) -> Piece:
+        first, last = index.segments[span.first], index.segments[span.last]
+        path = self.whole.path.with_suffix(f".{span.first:05d}-{span.last:05d}{self.whole.path.suffix}")
+        piece = Piece(
+            path,
+            self.video_id,
+            self.name,
+            begins=0.0 if span.first == 0 else first.begins,
+            ends=last.ends,
+            duration=index.duration,
+            shift=first.first - index.head,
+            stop=last.stop,
+            total=self.whole.total,
+            validator=self.whole.validator,
+        )
+        left = self.left.get(path)
+        if left is not None and left != piece:
+            left.discard()  # of another version of the file
+        return piece
+
+    def _fetch_whole(self, remote: Remote) -> Failure | None:
+        self.whole = self._bring(remote, self.whole)
+        self.media = {clip.clip_id: self.whole.media() for clip in self.clips}
+        return None
+
+    def _fetch_by_ytdlp(self) -> Failure | None:
+        """What is not one file over HTTP (HLS fragments): yt-dlp's own download, into the `.part` of the whole. It goes
+        on after the last whole fragment, and may write as little as any other download (`room`)."""
+        from kinetics_pipeline.sources.http.byte_allowance import take
+        from kinetics_pipeline.sources.http.transfer import check_size
+        from kinetics_pipeline.sources.http.ytdlp import BLOCK
+
+        piece = replace(self.whole, total=None)
+        piece.save()
+        working = piece.path.with_name(f"{piece.path.name}.ytdlp")
+        came = max((path.stat().st_size for path in working.parent.glob(f"{working.name}*")), default=0)
+
+        def on_progress(state: dict[str, Any]) -> None:
+            nonlocal came
+            more = (state.get("downloaded_bytes") or 0) - came
+            if more > 0:
+                came += more
+                self.opener.bytes_fetched += more
+                check_size(came, self.limit)
+                take(more)
+
+        take(BLOCK)  # a block is written before it is reported
+        with self.opener.reporting_to(on_progress):
+            done, _ = self.opener.dl(str(working), self.found)
+        if not done or not working.exists():
+            return Failure("network", "media: the fragments could not be fetched")
+        piece = replace(piece, total=working.stat().st_size)
+        piece.save()
+        working.replace(piece.part)
+        piece.commit()
+        self.whole = piece
+        self.media = {clip.clip_id: piece.media() for clip in self.clips}
+        return None
+
+    def _bring(self, remote: Remote, piece: Piece, until: int | None = None) -> Piece:
+        from kinetics_pipeline.sources.http.transfer import fetch
+
+        piece = fetch(self.opener, remote, piece, until)
+        if piece.stop is None and piece.total is not None:
+            self.bytes_whole = piece.total
+        return piece
+
+    def _discard(self) -> None:
+        """Nothing that is there of this format can be gone on with."""
+        for piece in pieces(self.folder, self.video_id, self.name):
+            if piece.path.name.startswith(self.whole.path.stem + "."):
+                piece.discard()
+        self.media = {}
+        self.whole = replace(self.whole, total=None, validator=None)
+
+
+def _beginning(path: Path, count: int) -> bytes:
+    """The first bytes of a file that may have gigabytes."""
+    with path.open("rb") as file:
+        return file.read(count)
+
+
+def _plain(text: str) -> str:
+    """A format's id or extension as a part of a file name."""
+    return re.sub(r"[^A-Za-z0-9-]", "_", str(text))[:40] or "_"

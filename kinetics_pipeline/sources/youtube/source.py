@@ -1,0 +1,127 @@
+"""YouTube, through yt-dlp's own extractor: one extraction for all clips of a video, and of its files only what they
+need (`one_format`). The pictures come alone; the sound (`sound`) is fetched where segments are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from kinetics_pipeline.records import YOUTUBE_ID, Clip
+from kinetics_pipeline.sources.base import Download, Failure, Media, is_signal
+from kinetics_pipeline.sources.http.partial_file import at_hand, locked
+from kinetics_pipeline.sources.options import SourceOptions
+from kinetics_pipeline.sources.youtube import sound
+from kinetics_pipeline.sources.youtube.format_download import OneFormat
+from kinetics_pipeline.sources.youtube.refusals import from_extraction
+
+if TYPE_CHECKING:
+    from kinetics_pipeline.sources.http.ytdlp import Opener
+
+
+@dataclass(frozen=True)
+class YouTube:
+    """Videos by their YouTube id. Each `download` makes at most one extraction, so that a grant of the rate is one."""
+
+    options: SourceOptions = field(default_factory=SourceOptions)
+    name: ClassVar[str] = "youtube"
+
+    def could_have(self, video_id: str) -> bool:
+        """Whether it is an id as YouTube gives them; for another nobody is asked."""
+        return YOUTUBE_ID.fullmatch(video_id) is not None
+
+    def download(self, video_id: str, clips: Sequence[Clip], folder: Path) -> Download:
+        from kinetics_pipeline.sources.http.ytdlp import shared_opener
+
+        if not self.could_have(video_id):
+            return Download(failure=Failure("not_found", "not a YouTube id"))
+        try:
+            with locked(folder, video_id):
+                ready = self._ready(folder, video_id, clips)
+                missing = [clip for clip in clips if clip.clip_id not in ready]
+                if not missing:
+                    return Download(ready)
+                opener = shared_opener(self.options)
+                failure, whole = self._fetch(opener, video_id, missing, folder)
+                ready = self._ready(folder, video_id, clips)
+                return Download(ready, failure, opener.requests, opener.bytes_fetched, whole)
+        except TimeoutError as error:
+            return Download(failure=Failure("network", str(error)))
+
+    def _ready(self, folder: Path, video_id: str, clips: Sequence[Clip]) -> dict[str, Media]:
+        """By clip_id what has all its bytes at hand; where sound is asked for, also its own or why there is none."""
+        media = at_hand(folder, video_id, self.name, clips)
+        if not self.options.sound:
+            return media
+        sounds = at_hand(folder, video_id, sound.NAME, clips)
+        silent = sound.silences(folder, video_id)
+        return {
+            clip: replace(one, sound=sounds[clip].path if clip in sounds else None, silent=silent.get(clip, ""))
+            for clip, one in media.items()
+            if clip in sounds or clip in silent
+        }
+
+    def _fetch(
+        self, opener: Opener, video_id: str, clips: Sequence[Clip], folder: Path
+    ) -> tuple[Failure | None, int | None]:
+        """Why clips are missing afterwards, and the bytes of the whole files. The sound comes first: where the pictures
+        are at hand nothing is left to be asked."""
+        limit = self.options.max_filesize
+        pictures = at_hand(folder, video_id, self.name, clips)
+        found = self.extract(opener, video_id)
+        if isinstance(found, Failure):
+            if self.options.sound and not is_signal(found.outcome):
+                sound.remember(folder, video_id, dict.fromkeys(pictures, found.detail))
+            return found, None
+        whole = 0
+        if self.options.sound:
+            track = sound.best(found.get("formats") or ())
+            reason = sound.NONE
+            heard: Mapping[str, Media] = {}
+            if found.get("acodec") != "none":
+                reason = ""  # it comes with the pictures
+            elif track is not None:
+                task = OneFormat(opener, {**found, **track}, video_id, clips, folder, name=sound.NAME, limit=limit)
+                failure = task.run()
+                if failure is not None and is_signal(failure.outcome):
+                    return failure, None
+                heard, whole = task.media, task.bytes_whole or 0
+                reason = failure.detail if failure else sound.NONE
+            sound.remember(folder, video_id, {clip.clip_id: reason for clip in clips if clip.clip_id not in heard})
+        clips = [clip for clip in clips if clip.clip_id not in pictures]
+        if not clips:
+            return None, whole or None
+        task = OneFormat(opener, found, video_id, clips, folder, name=self.name, limit=limit)
+        failure = task.run()
+        return failure, None if task.bytes_whole is None else whole + task.bytes_whole
+
+    def extract(self, opener: Opener, video_id: str) -> dict[str, Any] | Failure:
+        """The one format to fetch, as yt-dlp describes it with its video (`duration`, ...)."""
+        from yt_dlp.utils import YoutubeDLError
+
+        try:
+            info = opener.extract_info(f"https://www.youtube.com/watch?v={video_id}", download=False)
+        except YoutubeDLError as error:
+            return from_extraction(error, opener.warnings)
+        if info.get("live_status") in ("is_live", "is_upcoming", "post_live"):
+            return Failure("no_format", "a live stream that has not ended")
+        refused = self._needs_leave(info)
+        if refused is not None:
+            return refused
+        parts = info.get("requested_formats") or [info]
+        video = next((part for part in parts if part.get("vcodec") != "none"), parts[0])
+        return {**info, **video}
+
+    def _needs_leave(self, info: dict[str, Any]) -> Failure | None:
+        """With cookies a video may open that not everyone may see; it stays closed unless allowed by name."""
+        if self.options.cookies is None:
+            return None
+        kinds = {"private": "private", "subscriber_only": "members_only", "premium_only": "members_only"}
+        kind = kinds.get(info.get("availability") or "")
+        if kind is None and (info.get("age_limit") or 0) >= 18:
+            kind = "age_restricted"
+        if kind is None or kind in self.options.allow_access:
+            return None
+        return Failure(kind, f"the cookies would open it; --allow-access {kind} is not given")  # type: ignore[arg-type]

@@ -1,0 +1,47 @@
+"""Where in a clip the networks over single frames look: some RGB frames, each with the ten flow frames after it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kinetics_pipeline.models.errors import InputError
+from kinetics_pipeline.models.layers.clip_check import check_clip
+
+FLOW_FRAMES = 10
+FLOW_CHANNELS = 2
+
+
+def check_streams(model: str, rgb: Tensor, flow: Tensor | None, channels: int) -> tuple[Tensor, Tensor]:
+    """The two streams of a clip, given apart or as one tensor [N, channels + 2, T, H, W] (flow last).
+
+    Raises InputError unless both are there, of one length and of at least ten frames.
+    """
+    if flow is None:
+        if rgb.ndim != 5 or rgb.shape[1] != channels + FLOW_CHANNELS:
+            raise InputError(
+                f"{model} takes RGB [N, {channels}, T, H, W] and flow [N, 2, T, H, W], or one clip with both, "
+                f"[N, {channels + FLOW_CHANNELS}, T, H, W]; not {tuple(rgb.shape)} alone"
+            )
+        rgb, flow = rgb[:, :channels], rgb[:, channels:]
+    check_clip(f"{model} (RGB)", rgb, channels, FLOW_FRAMES)
+    check_clip(f"{model} (flow)", flow, FLOW_CHANNELS, FLOW_FRAMES)
+    if rgb.shape[:1] + rgb.shape[2:3] != flow.shape[:1] + flow.shape[2:3]:
+        raise InputError(f"{model} takes as much flow as RGB, not {tuple(flow.shape)} with {tuple(rgb.shape)}")
+    return rgb, flow
+
+
+def snippet_starts(frames: int, most: int) -> list[int]:
+    """First frames of at most `most` snippets of ten, evenly over a clip, one after another while there is room."""
+    count = max(1, min(most, frames // FLOW_FRAMES))
+    if count == 1:
+        return [(frames - FLOW_FRAMES) // 2]
+    return [round(i * (frames - FLOW_FRAMES) / (count - 1)) for i in range(count)]
+
+
+def gather_snippets(rgb: Tensor, flow: Tensor, starts: list[int]) -> tuple[Tensor, Tensor]:
+    """RGB frames [N, S, C, H, W] at `starts`, and the flow from there, stacked: [N, S, 20, H, W] (u, v of frame 1,
+    u, v of frame 2, ...)."""
+    pictures = rgb[:, :, starts].transpose(1, 2)
+    stacks = [flow[:, :, start : start + FLOW_FRAMES].transpose(1, 2).flatten(1, 2) for start in starts]
+    return pictures, torch.stack(stacks, dim=1)

@@ -1,0 +1,1 @@
+"""What tests are built from: videos, datasets, builds, clusters, trained networks, servers that fail."""

@@ -1,0 +1,54 @@
+"""Builds whose videos come through a fake YouTube: what is asked, how it is reached, and what its log says."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.builders.building import Build, Pile
+from tests.fake_youtube import FakeYouTube
+
+SMALL = ("--short-side", "32", "--flow", "none")
+FAST = (*SMALL, "--clips-per-shard", "4", "--rate", "100000")
+
+
+def asked_for(folder: Path, videos: Sequence[str], second: int = 10) -> Pile:
+    """One clip of two seconds of each video."""
+    folder.mkdir(parents=True, exist_ok=True)
+    annotations = folder / "asked.csv"
+    with annotations.open("w", newline="") as out:
+        rows = [("running", name, second, second + 2, "train") for name in videos]
+        csv.writer(out).writerows([("label", "youtube_id", "time_start", "time_end", "split"), *rows])
+    return Pile(folder, annotations, tuple(f"{name}_{second:06d}_{second + 2:06d}" for name in videos))
+
+
+def through(*fakes: FakeYouTube, flags: Sequence[str] = FAST) -> tuple[str, ...]:
+    proxies = [word for fake in fakes for word in ("--proxy", fake.url)]
+    options = [f"{name}={json.dumps(value)}" for name, value in FakeYouTube.ytdlp_options.items()]
+    return (*flags, *proxies, *(word for option in options for word in ("--ytdlp-option", option)))
+
+
+def ids(count: int, prefix: str = "okokoko") -> list[str]:
+    return [f"{prefix}{number:04d}" for number in range(count)]
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    said, _ = process.communicate(timeout=240)
+    assert "Traceback" not in said, said
+    return process.returncode, said
+
+
+def outcomes(build: Build) -> dict[str, str]:
+    """By video; every clip has one record."""
+    entries = build.entries()
+    assert {len(records) for records in entries.values()} <= {1}
+    return {clip[:11]: records[0]["outcome"] for clip, records in entries.items()}
+
+
+def players(fake: FakeYouTube) -> Counter[str]:
+    """How often each video was extracted."""
+    return Counter(request.video_id or "" for request in fake.log if request.kind == "player")

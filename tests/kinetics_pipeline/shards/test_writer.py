@@ -1,0 +1,186 @@
+"""A shard is committed by its marker, after everything else, and its data file is the same bytes every time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from kinetics_pipeline.recipe import Layout, Recipe
+from kinetics_pipeline.shards.clip_rows import CorruptRow
+from kinetics_pipeline.shards.markers import sealed
+from kinetics_pipeline.shards.schema import recipe_of_footer
+from kinetics_pipeline.shards.writer import Superseded, write_shard
+from kinetics_pipeline.storage.store import LocalStore, open_store
+from tests.builders.clips import CLASSES, asked_clips, payload_of, record_of
+
+LAYOUTS: tuple[Layout, ...] = ("parquet", "array")
+
+
+def written(folder: Path, layout: Layout = "parquet", current: bool = True, **changes: object) -> dict:
+    recipe = Recipe(short_side=48, layout=layout)
+    clips = [(record_of(clip), payload_of(clip, recipe)) for clip in asked_clips(3)]
+    clips[1] = (record_of(asked_clips(3)[1], "gone"), b"")
+    arguments = {"clips": clips, "recipe": recipe, "name": "train-00000", "plan": "00000", "classes": CLASSES} | changes
+    return write_shard(
+        open_store(folder / "out"), scratch=folder / "scratch", still_current=lambda: current, **arguments
+    )
+
+
+@pytest.mark.parametrize(("layout", "suffix"), [("parquet", "parquet"), ("array", "arrow")])
+def test_the_data_file_is_the_same_bytes_in_another_process(tmp_path: Path, layout: Layout, suffix: str) -> None:
+    here = written(tmp_path / "here", layout)
+    program = (
+        "import sys; from pathlib import Path; sys.path[:0] = sys.argv[2:]; "
+        f"from tests.kinetics_pipeline.shards.test_writer import written; written(Path(sys.argv[1]), {layout!r})"
+    )
+    root = Path(__file__).parents[3]
+    subprocess.run([sys.executable, "-c", program, tmp_path / "there", root], check=True)
+    name = f"out/shards/train-00000.{suffix}"
+    assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes()
+    assert here["sha256"] == hashlib.sha256((tmp_path / "there" / name).read_bytes()).hexdigest()
+
+
+def test_the_marker_holds_every_clip_with_its_record(tmp_path: Path) -> None:
+    written(tmp_path)
+    marker = json.loads((tmp_path / "out/shards/train-00000.json").read_bytes())
+    assert [(clip["clip_id"], clip["outcome"]) for clip in marker["clips"]] == [
+        ("v000_000000_000010", "ok"),
+        ("v001_000001_000011", "gone"),
+        ("v002_000002_000012", "ok"),
+    ]
+    data = tmp_path / "out/shards/train-00000.parquet"
+    assert (marker["shard"], marker["plan"]) == ("train-00000", "00000")
+    assert (marker["bytes"], marker["sha256"]) == (data.stat().st_size, hashlib.sha256(data.read_bytes()).hexdigest())
+
+
+def test_every_row_is_a_row_group_of_the_contracts_columns(tmp_path: Path) -> None:
+    written(tmp_path)
+    file = pq.ParquetFile(tmp_path / "out/shards/train-00000.parquet")
+    assert file.num_row_groups == file.metadata.num_rows == 6
+    assert {field.name: str(field.type) for field in file.schema_arrow} == {
+        "clip_id": "string",
+        "chunk": "int16",
+        "start_frame": "int32",
+        "n": "int16",
+        "height": "int16",
+        "width": "int16",
+        "label": "int32",
+        "rgb": "list<element: binary not null>",
+        "flow": "list<element: binary not null>",
+        "crc_rgb": "uint32",
+        "crc_flow": "uint32",
+    }
+
+
+def test_pandas_reads_a_shard(tmp_path: Path) -> None:
+    written(tmp_path)
+    table = pd.read_parquet(tmp_path / "out/shards/train-00000.parquet")
+    assert table["rgb"][0][0][:2] == b"\xff\xd8"
+    assert table.groupby("clip_id")["n"].sum().tolist() == [40, 40]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_footer_alone_gives_the_recipe_and_the_classes(tmp_path: Path, layout: Layout) -> None:
+    written(tmp_path, layout)
+    if layout == "parquet":
+        footer = pq.read_schema(tmp_path / "out/shards/train-00000.parquet").metadata
+    else:
+        footer = pa.ipc.open_file(tmp_path / "out/shards/train-00000.arrow").schema.metadata
+    assert recipe_of_footer(footer, "train-00000") == Recipe(short_side=48, layout=layout)
+    assert json.loads(footer[b"classes"]) == CLASSES
+
+
+def test_a_shard_without_survivors_is_a_marker_alone(tmp_path: Path) -> None:
+    marker = written(tmp_path, clips=[(record_of(clip, "gone"), b"") for clip in asked_clips(2)])
+    assert (marker["bytes"], marker["sha256"]) == (0, None)
+    assert open_store(tmp_path / "out").list() == [("shards/train-00000.json", len(sealed(marker)))]
+
+
+def test_a_stage_that_is_not_current_commits_nothing(tmp_path: Path) -> None:
+    with pytest.raises(Superseded, match="another build"):
+        written(tmp_path, current=False)
+    assert open_store(tmp_path / "out").list() == []
+
+
+def test_who_is_superseded_during_the_upload_writes_no_marker(tmp_path: Path) -> None:
+    answers = iter([True, False])
+    recipe = Recipe(short_side=48)
+    with pytest.raises(Superseded):
+        write_shard(
+            open_store(tmp_path / "out"),
+            name="train-00000",
+            plan="00000",
+            clips=[(record_of(clip), payload_of(clip, recipe)) for clip in asked_clips(1)],
+            recipe=recipe,
+            classes=CLASSES,
+            scratch=tmp_path / "scratch",
+            still_current=lambda: next(answers),
+        )
+    assert [name for name, _ in open_store(tmp_path / "out").list()] == ["shards/train-00000.parquet"]
+
+
+def test_a_committed_shard_is_left_as_it_is(tmp_path: Path) -> None:
+    first = written(tmp_path)
+    before = (tmp_path / "out/shards/train-00000.json").stat().st_mtime_ns
+    assert written(tmp_path) == first
+    assert (tmp_path / "out/shards/train-00000.json").stat().st_mtime_ns == before
+
+
+def test_nothing_is_left_in_scratch(tmp_path: Path) -> None:
+    written(tmp_path)
+    with pytest.raises(CorruptRow):
+        written(tmp_path, name="train-00001", clips=[(record_of(asked_clips(1)[0]), b"no rows")])
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+@pytest.mark.parametrize(("field", "value"), [("frames", 39), ("clip_id", "v009"), ("label", "up")])
+def test_rows_that_are_not_those_of_the_record_are_refused(tmp_path: Path, field: str, value: object) -> None:
+    clip = asked_clips(1)[0]
+    record = record_of(clip).from_json(record_of(clip).to_json() | {field: value})
+    with pytest.raises(CorruptRow, match="are not those of"):
+        written(tmp_path, clips=[(record, payload_of(clip, Recipe(short_side=48)))])
+
+
+def test_a_file_that_changed_after_it_was_written_is_not_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import kinetics_pipeline.shards.writer as writer
+
+    verify = writer._verify
+
+    def damaged(path: Path, *rest: object) -> None:
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+        verify(path, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(writer, "_verify", damaged)
+    with pytest.raises(CorruptRow):
+        written(tmp_path)
+    assert open_store(tmp_path / "out").list() == []
+
+
+def test_the_marker_is_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    upload, write = LocalStore.upload, LocalStore.write
+
+    def recorded_upload(store: LocalStore, local: Path, name: str) -> None:
+        order.append(name)
+        upload(store, local, name)
+
+    def recorded_write(store: LocalStore, name: str, data: bytes) -> None:
+        order.append(name)
+        write(store, name, data)
+
+    monkeypatch.setattr(LocalStore, "upload", recorded_upload)
+    monkeypatch.setattr(LocalStore, "write", recorded_write)
+    written(tmp_path)
+    assert order == ["shards/train-00000.parquet", "shards/train-00000.json"]

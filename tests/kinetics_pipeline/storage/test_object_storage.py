@@ -1,0 +1,142 @@
+"""A dataset in a bucket, over the real S3 protocol, with a server that fails: whole or not, and said in a line."""
+
+from __future__ import annotations
+
+import os
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("moto.server")
+
+from kinetics_pipeline.dataset.dataset import Dataset
+from kinetics_pipeline.dataset.repair import require_nothing_left, take_out
+from kinetics_pipeline.dataset.verify import verify
+from kinetics_pipeline.dataset.withdraw import entomb, finish
+from kinetics_pipeline.errors import JobFailed, UserError
+from kinetics_pipeline.loading import ClipDataset
+from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.storage.store import Store, open_store
+from tests.builders.clips import CLASSES, asked_clips, built, commit, planned
+from tests.builders.faulty_s3 import Faults, faulty_s3
+
+LARGE = 12 << 20
+"""Bytes: more than one part of an upload."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[str, Faults]]:
+    with faulty_s3() as found:
+        yield found
+
+
+@pytest.fixture
+def faults(server: tuple[str, Faults], monkeypatch: pytest.MonkeyPatch) -> Faults:
+    for name, value in {
+        "AWS_ENDPOINT_URL": server[0],
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    server[1].kind = None
+    return server[1]
+
+
+@pytest.fixture
+def store(faults: Faults, server: tuple[str, Faults]) -> Store:
+    name = f"bucket-{uuid.uuid4().hex}"
+    with urllib.request.urlopen(urllib.request.Request(f"{server[0]}/{name}", method="PUT")):
+        pass
+    return open_store(f"s3://{name}/data")
+
+
+def uploads(method: str, path: str) -> bool:
+    return method == "PUT"
+
+
+def test_what_is_written_is_read_listed_and_removed(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(os.urandom(LARGE))
+    store.upload(tmp_path / "large", "shards/a.parquet")
+    store.write("shards/a.json", b"{}")
+    assert store.list("shards") == [("shards/a.json", 2), ("shards/a.parquet", LARGE)]
+    assert store.read("shards/a.parquet") == (tmp_path / "large").read_bytes()
+    assert not store.create_exclusive("shards/a.json", b"[]")
+    store.delete("shards/a.json")
+    assert not store.exists("shards/a.json")
+
+
+@pytest.mark.parametrize("kind", ["500", "reset", "slow"])
+def test_a_fault_that_passes_is_not_noticed(store: Store, faults: Faults, tmp_path: Path, kind: str) -> None:
+    (tmp_path / "large").write_bytes(os.urandom(LARGE))
+    faults.plan(kind, 1, uploads)  # type: ignore[arg-type]
+    store.upload(tmp_path / "large", "a.bin")
+    assert faults.failed == 1
+    faults.plan(kind, 1)  # type: ignore[arg-type]
+    assert store.read("a.bin") == (tmp_path / "large").read_bytes()
+    assert faults.failed == 1
+
+
+@pytest.mark.parametrize("kind", ["500", "reset"])
+def test_an_upload_that_fails_for_good_leaves_nothing_and_is_said_in_a_line(
+    store: Store, faults: Faults, tmp_path: Path, kind: str
+) -> None:
+    (tmp_path / "large").write_bytes(os.urandom(LARGE))
+    faults.plan(kind, 100, lambda method, path: method == "PUT" and "partNumber=2" in path)  # type: ignore[arg-type]
+    with pytest.raises(JobFailed) as error:
+        store.upload(tmp_path / "large", "a.bin")
+    faults.kind = None
+    assert "a.bin" in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+    assert not store.exists("a.bin")
+    assert store.list() == []
+
+
+def test_credentials_that_have_expired_are_named(store: Store, faults: Faults) -> None:
+    faults.plan("expired", 100)
+    with pytest.raises(UserError, match=r"(?i)credentials.*expired|expired.*credentials"):
+        store.write("a.json", b"{}")
+    with pytest.raises(UserError, match=r"(?i)expired"):
+        store.read("a.json")
+
+
+@pytest.mark.parametrize("layout", ["parquet", "array"])
+def test_a_dataset_in_a_bucket_is_as_one_on_a_disk(store: Store, tmp_path: Path, layout: str) -> None:
+    recipe = Recipe(short_side=48, flow="none", layout=layout)  # type: ignore[arg-type]
+    dataset = Dataset.create(store.uri, recipe, CLASSES, {"a.csv": "00"})
+    for shard in planned(dataset, asked_clips(5)).shards():
+        commit(dataset, shard.name, shard.clips)
+    local = built(tmp_path / "local", count=5, recipe=recipe)
+    there, here = (ClipDataset(d.store.uri, frames=8, crop=32, train=False, raw=True) for d in (dataset, local))
+    for number in range(5):
+        assert np.array_equal(there[number]["video"], here[number]["video"])
+    assert verify(dataset).faults == []
+    gone = asked_clips(5)[2].clip_id
+    entomb(dataset, [gone], "why")
+    finish(dataset, tmp_path / "scratch", lambda: True)
+    assert verify(dataset).faults == []
+    assert gone not in ClipDataset(store.uri, frames=8, crop=32).index["clip_id"].to_pylist()
+
+
+@pytest.mark.parametrize("name", ["shards/train-00000.parquet", "shards/train-00000.json", "plans/00000.parquet"])
+def test_what_a_failing_store_does_not_give_is_never_taken_out(store: Store, faults: Faults, name: str) -> None:
+    dataset = Dataset.create(store.uri, Recipe(short_side=48, flow="none"), CLASSES, {"a.csv": "00"})
+    for shard in planned(dataset, asked_clips(2)).shards():
+        commit(dataset, shard.name, shard.clips)
+    there = store.list()
+    faults.plan("500", 100, lambda method, path: method == "GET" and path.partition("?")[0].endswith(name))
+    try:
+        take_out(dataset, findings := verify(dataset))
+        require_nothing_left(findings, store.uri)
+        told = ""
+    except JobFailed as error:
+        told = str(error)
+    faults.kind = None
+    assert name in told
+    assert store.list() == there
+    assert verify(dataset).faults == []

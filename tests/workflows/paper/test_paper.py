@@ -1,0 +1,154 @@
+"""Tables of the paper: which experiments they need, in which order, and what they print of finished ones."""
+
+import json
+
+import pytest
+
+from kinetics_pipeline.workflows.cli.app import app, run
+from kinetics_pipeline.workflows.flags.training_flags import PaperConfig
+from kinetics_pipeline.workflows.paper.experiments import Experiment, Setting, in_order
+from kinetics_pipeline.workflows.paper.job import setting_of, shown
+from kinetics_pipeline.workflows.paper.motion import _commands
+from kinetics_pipeline.workflows.paper.tables import TABLES, Cell, score_of
+from tests.builders.motion import build_motion
+
+
+@pytest.fixture
+def setting(tmp_path):
+    places = {place: f"/data/{place}" for place in ("kinetics", "mini", "ucf", "hmdb")}
+    return Setting(tmp_path / "runs", places, imagenet=tmp_path / "googlenet.pth", mini_classes=tmp_path / "mini.txt")
+
+
+def scored(score, setting, value):
+    """A finished evaluation, as `evaluate --output` leaves it."""
+    key = "fused" if len(score.experiments) == 2 else score.experiments[0].stream
+    file = score.file(setting)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    document = {
+        "scores": {key: {"top1": value / 100, "top5": 1.0}},
+        "coverage": {"asked": 10, "ok": 9},
+        "dataset": {"uri": "/data/x", "fingerprint": {"content": "abcdef0123456789"}},
+        "checkpoints": {"rgb": {"step": 5000}},
+        "config": {"split": "test1"},
+        "classes": ["a", "b"],
+    }
+    file.write_text(json.dumps(document))
+
+
+def test_every_cell_of_table_4_with_a_figure_has_an_experiment_and_no_other_has():
+    table = TABLES["4"]()
+    cells = [cell for _, row in table.rows for cell in row]
+    assert len(cells) == 10 * 6
+    assert all((cell.paper is None) == (not cell.scores) for cell in cells)
+
+
+def test_weights_are_trained_before_what_starts_from_them_and_nothing_twice():
+    experiments = list(in_order([score for name in ("4", "5") for score in TABLES[name]().scores()]))
+    assert len(experiments) == len(set(experiments))
+    for number, one in enumerate(experiments):
+        if (needed := one.needs()) is not None:
+            assert experiments.index(needed) < number
+
+
+def test_the_three_protocols_differ_in_their_start_and_in_what_they_freeze(setting):
+    words = {
+        p: Experiment("hmdb", "i3d", "flow", p, True, split=2).training(setting) for p in ("original", "fixed", "full")
+    }
+    start = {p: w[w.index("--init") + 1] for p, w in words.items()}
+    kinetics = str(setting.runs / "kinetics/i3d-flow-original-imagenet")
+    assert start == {"original": str(setting.imagenet), "fixed": kinetics, "full": kinetics}
+    assert [p for p, w in words.items() if "--freeze-features" in w] == ["fixed"]
+    for w in words.values():
+        assert w[w.index("--train-split") + 1] == "train2"
+        assert w[w.index("--val-split") + 1] == "test2"
+        assert w[w.index("--steps") + 1] == "5000"
+    scratch = Experiment("hmdb", "i3d", "flow", "original").training(setting)
+    assert "--init" not in scratch
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_commands_of_every_table_are_ones_that_the_command_line_takes(setting, name, capsys):
+    """Parsed to the last flag: what is refused is the dataset, which is not there."""
+    score = TABLES[name]().scores()[-1]
+    for experiment in in_order([score]):
+        assert run(experiment.training(setting)) == 2
+        assert "/data/" in capsys.readouterr().err
+    assert run(score.evaluation(setting)) == 2
+    assert "is no dataset" in capsys.readouterr().err
+
+
+def test_a_mean_is_shown_once_all_of_its_scores_are_there(setting):
+    scores = tuple(score_of("i3d", "rgb+flow", "ucf", "full", True, split) for split in (1, 2, 3))
+    cell = Cell(98.0, scores)
+    scored(scores[0], setting, 90.0)
+    scored(scores[1], setting, 96.0)
+    assert shown(cell, setting) == "98.0 / ?"
+    scored(scores[2], setting, 99.0)
+    assert shown(cell, setting) == "98.0 / 95.0"
+    assert shown(Cell(43.2), setting) == "43.2 / –"
+
+
+def test_a_table_says_on_what_its_figures_were_measured_and_what_it_lacks(tmp_path, capsys):
+    config = PaperConfig(runs=tmp_path, kinetics="/data/k", ucf="/data/u", imagenet=tmp_path / "g.pth")
+    score = score_of("i3d", "rgb", "ucf", imagenet=True)
+    scored(score, setting_of(config), 61.8)
+    words = [
+        "paper",
+        "reproduce",
+        "2",
+        "--no-run",
+        "--runs",
+        str(tmp_path),
+        "--kinetics",
+        "/data/k",
+        "--ucf",
+        "/data/u",
+    ]
+    assert run([*words, "--imagenet", str(tmp_path / "g.pth")]) == 0
+    said = capsys.readouterr().out
+    assert "84.5 / 61.8" in said
+    assert "9 of 10 clips of test1 in /data/x (content abcdef012345), 2 classes, 5000 steps" in said
+    assert "without --hmdb" in said
+
+
+def test_table_1_prints_at_once_and_every_count_is_within_a_million(capsys):
+    assert run(["paper", "reproduce", "1"]) == 0
+    rows = [line.split("/") for line in capsys.readouterr().out.splitlines() if line.startswith("(")]
+    assert len(rows) == 5
+    for paper, here in ((float(a.split()[-1]), float(b.split()[0])) for a, b, *_ in rows):
+        assert abs(paper - here) < 1
+
+
+@pytest.mark.parametrize(("table", "named"), [("6", "'6'; allowed: 1, 2, 3"), ("figure4", "--kinetics is missing")])
+def test_a_table_that_cannot_be_is_refused_in_a_line(tmp_path, table, named, capsys):
+    assert run(["paper", "reproduce", table, "--runs", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert named in said
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_a_missing_row_is_trained_scored_and_printed_and_not_run_again(tmp_path, capfd, monkeypatch):
+    dataset = build_motion(tmp_path, splits={"train": 4, "val": 4}, count=16, size=(32, 32))
+    table = TABLES["3"]()
+    only = next((label, cells[:1]) for label, cells in table.rows if label.startswith("(e)"))
+    small = type(table)(table.title, table.columns[:1], (only,))
+    monkeypatch.setitem(TABLES, "3", lambda: small)
+    flags = "--frames 9 --crop 32 --batch-size 2 --loaders 0 --precision fp32 --evaluate-every 0"
+    words = ["paper", "reproduce", "3", "--kinetics", dataset.store.uri, "--runs", str(tmp_path / "runs")]
+    words += ["--steps", "2", "--train-flags", flags]
+    assert run(words) == 0
+    said = capfd.readouterr().out
+    assert "[2/2] kinetics-pipeline evaluate" in said
+    assert "68.4 / " in said
+    assert "68.4 / ?" not in said
+    assert "4 of 4 clips of val" in said
+    assert run(words) == 0
+    assert "kinetics-pipeline train" not in capfd.readouterr().out
+
+
+def test_the_commands_of_motion_are_ones_that_the_command_line_takes(tmp_path):
+    commands = _commands(tmp_path, PaperConfig(runs=tmp_path))
+    assert [words[0] for words in commands] == ["build", *["train", "evaluate"] * 3]
+    for words in commands:
+        app.parse_args(words, exit_on_error=False, print_error=False)

@@ -1,0 +1,61 @@
+"""The files for containers and clusters, as far as they can be read without an engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import jsonschema
+import pytest
+import ray
+import yaml
+
+DOCKER = Path(__file__).parents[3] / "docker"
+
+
+def test_every_path_that_the_image_copies_is_there_and_not_ignored():
+    ignored = {line.strip("/") for line in (DOCKER.parent / ".dockerignore").read_text().splitlines()}
+    lines = re.findall(r"^COPY (?:--\S+ )*(.+) \S+$", (DOCKER / "Dockerfile").read_text(), re.MULTILINE)
+    copied = [word for line in lines for word in line.split()]
+    assert {"pyproject.toml", "kinetics_pipeline", "models", "workflows"} <= set(copied)
+    assert all((DOCKER.parent / path).exists() for path in copied)
+    assert ignored.isdisjoint(copied)
+
+
+def test_the_image_runs_as_a_user_who_is_not_root():
+    users = re.findall(r"^USER (\S+)$", (DOCKER / "Dockerfile").read_text(), re.MULTILINE)
+    assert users
+    assert users[-1] not in ("root", "0")
+
+
+def test_ray_up_accepts_the_cluster():
+    schema = json.loads((Path(ray.__file__).parent / "autoscaler/ray-schema.json").read_text())
+    jsonschema.validate(yaml.safe_load((DOCKER / "cluster.yaml").read_text()), schema)
+
+
+def test_the_job_for_kubernetes_asks_for_what_this_ray_needs():
+    spec = yaml.safe_load((DOCKER / "rayjob.yaml").read_text())["spec"]
+    cluster = spec["rayClusterSpec"]
+    assert cluster["rayVersion"] == ray.__version__
+    assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    for group in groups:
+        pod = group["template"]["spec"]
+        mounted = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+        assert mounted["shm"] == "/dev/shm"
+        assert {volume["name"] for volume in pod["volumes"]} == set(mounted)
+
+
+def test_all_nodes_of_the_compose_file_share_image_and_token():
+    services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
+    assert len({node["image"] for node in services.values()}) == 1
+    assert len({node["environment"]["RAY_AUTH_TOKEN"] for node in services.values()}) == 1
+
+
+@pytest.mark.parametrize("script", [DOCKER / "slurm.sh", DOCKER.parent / ".ci/run"], ids=lambda path: path.name)
+def test_scripts_can_be_run_and_parsed(script: Path):
+    assert os.access(script, os.X_OK)
+    subprocess.run(["bash", "-n", str(script)], check=True)

@@ -1,0 +1,273 @@
+"""The cache's disk: what it holds, what is promised to the work in flight, and what may be begun.
+
+Everything that writes to the cache is promised its bytes before it starts. A shard is opened only when there is room
+for all its finished clips, and room for writing the largest shard is never given away, so what was begun can be ended;
+downloads get what is left, and wait when that is too little.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Hashable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import ray
+
+from kinetics_pipeline.errors import JobFailed, UserError
+from kinetics_pipeline.estimate import WHOLE_VIDEO_SECONDS
+from kinetics_pipeline.plan import PlannedShard
+from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.records import Clip
+from kinetics_pipeline.workflows.building.cache_folders import LOST, Workplace, nodes, on, this_node
+from kinetics_pipeline.workflows.runtime.progress import size
+
+LEFT_FREE = 1 << 30
+"""Bytes of the file system that are left to others, or a fiftieth of a small one."""
+LOOK_EVERY, LOOK_SELDOM = 0.5, 10.0
+"""Seconds between two looks: while room is short, and while there is plenty."""
+JPEG_HEADERS = 700
+"""Bytes of an image that do not depend on its size."""
+PIXEL_BYTES = 0.35
+"""Of a pixel of RGB as JPEG at quality 90: twice the mean of real clips (0.19)."""
+FLOW_SHARE = 0.5
+"""Of flow, relative to RGB: likewise on the large side (0.36)."""
+SECOND_OF_VIDEO = 200_000
+"""Bytes of a second of a video whose short side is 256, on the large side: the first guess of a download."""
+LARGEST_DOWNLOAD = 4 << 30
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What the work of some shards takes in the cache, in bytes, on the large side."""
+
+    shard: int
+    """The finished clips of the largest one."""
+    download: int
+    """Of the longest clip; 0 where nothing is fetched."""
+
+    @property
+    def least(self) -> int:
+        """Without which a build cannot go on: one shard, finished and written, and a download."""
+        return 2 * self.shard + self.download
+
+
+def needs(shards: Sequence[PlannedShard], recipe: Recipe) -> Needs:
+    longest = max((_seconds(clip) for shard in shards if not shard.local for clip in shard.clips), default=0.0)
+    side = min(1.0, (recipe.short_side / 256) ** 2)
+    return Needs(
+        shard=max((rows(shard.clips, recipe, frame_bytes(recipe)) for shard in shards), default=0),
+        download=math.ceil(longest * SECOND_OF_VIDEO * side),
+    )
+
+
+def rows(clips: Iterable[Clip], recipe: Recipe, a_frame: float) -> int:
+    """Bytes of the finished clips, where a frame with its flow takes `a_frame`."""
+    return sum(math.ceil(_frames(clip, recipe) * a_frame) for clip in clips)
+
+
+@dataclass(frozen=True)
+class Measured:
+    used: int
+    """Bytes of this build's folders in the cache."""
+    free: int
+    """Bytes that the file system still gives, without what is left to others."""
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def measure(workplace: Workplace) -> Measured:
+    return measured(workplace)
+
+
+def measured(workplace: Workplace) -> Measured:
+    usage = shutil.disk_usage(next(p for p in (workplace.root, *workplace.root.parents) if p.exists()))
+    return Measured(workplace.bytes_used(), usage.free - min(LEFT_FREE, usage.total // 50))
+
+
+Look: TypeAlias = "Future[Measured] | ray.ObjectRef"
+"""A measurement under way: a task on another node, or a thread on the driver's own. While every core is taken a task
+starts a process for itself, which costs as much as a clip."""
+
+
+class Disk:
+    """The fullest node's disk stands for all: clips are processed wherever there is a core."""
+
+    def __init__(self, workplace: Workplace, recipe: Recipe, limit: int | None, notes: int = 0) -> None:
+        """`notes`: bytes of the cache that are not in the workplace, the notes of what lies where in tar files."""
+        self.workplace, self.recipe, self.notes = workplace, recipe, notes
+        self.limit = None if limit is None else limit - notes
+        self.short_since: float | None = None
+        """Since when something has been waiting for room (monotonic); None when nothing is."""
+        self._a_frame = frame_bytes(recipe)
+        self._largest_shard = 0
+        self._a_download = 0
+        self._more: dict[str, int] = {}
+        self._promised: dict[Hashable, int] = {}
+        self._unseen: list[tuple[float, int]] = []
+        self._looks: dict[Look, float] = {}
+        self._by_node: dict[str, tuple[Measured, float]] = {}
+        self._of_look: dict[Look, str] = {}
+        self._looked = -math.inf
+        self._thread = ThreadPoolExecutor(1)
+
+    # What things take
+
+    def rows(self, clips: Iterable[Clip]) -> int:
+        """Bytes that the finished clips will take in the spool, on the large side."""
+        return rows(clips, self.recipe, self._a_frame)
+
+    def learn(self, frames: int, bytes_: int) -> None:
+        """A clip was finished: what its rows took corrects the guess, where that was too small."""
+        self._a_frame = max(self._a_frame, 1.1 * bytes_ / frames)
+
+    def require(self, shards: Sequence[PlannedShard]) -> None:
+        """Raises UserError when the limit, and JobFailed when the disk, is too small for the largest of the shards.
+        Looks at the disks, so that there is something to go by."""
+        wanted = needs(shards, self.recipe)
+        self._largest_shard, self._a_download = wanted.shard, wanted.download
+        need = wanted.least
+        for ref, began in self._begin_to_look().items():
+            self._take_look(ref, began)
+        what = (
+            f"{size(need)}: a shard of up to {max((len(s.clips) for s in shards), default=0)} clips, finished and "
+            f"written, and a download"
+        )
+        if self.limit is not None and need > self.limit:
+            beside = f", beside {size(self.notes)} of notes on tar files" if self.notes else ""
+            raise UserError(f"--max-disk is {size(self.limit + self.notes)}; this build needs at least {what}{beside}")
+        for seen, _ in self._by_node.values():
+            if need > seen.free + seen.used:
+                raise JobFailed(
+                    f"the disk of the cache has {size(max(0, seen.free))} to give; this build needs at least {what}; "
+                    "make room, or name another disk with --cache"
+                )
+
+    # What may begin
+
+    def room(self) -> int:
+        """Bytes that nobody holds and nobody was promised."""
+        free = min((self._free(seen) for seen, _ in self._by_node.values()), default=1 << 60)
+        return free - sum(self._promised.values()) - sum(amount for _, amount in self._unseen)
+
+    def _free(self, seen: Measured) -> int:
+        return seen.free if self.limit is None else min(seen.free, self.limit - seen.used)
+
+    def opens(self, shard: PlannedShard, still_to_come: int) -> bool:
+        """Whether there is room for the clips of one more shard; `still_to_come` is due to those that are open."""
+        return self.rows(shard.clips) <= self.room() - still_to_come - self._largest_shard
+
+    def download(self, video_id: str, still_to_come: int) -> int | None:
+        """The bytes that a download may write, or None when it has to wait."""
+        least = max(self._a_download, self._more.get(video_id, 0))
+        left = self.room() - still_to_come - self._largest_shard
+        if left < least:
+            self._wait()
+            return None
+        self.short_since = None
+        return min(LARGEST_DOWNLOAD, max(least, left // 4))
+
+    def clip(self, clip: Clip) -> bool:
+        """Whether a clip may be made now."""
+        if self.rows([clip]) <= self.room() - self._largest_shard:
+            self.short_since = None
+            return True
+        self._wait()
+        return False
+
+    def write(self, rows: int, *, only: bool) -> bool:
+        """Whether a shard of so many bytes may be written now; `only`: it would be the only one."""
+        if only or rows <= self.room():
+            return True
+        self._wait()
+        return False
+
+    def was_too_small(self, video_id: str, allowance: int) -> None:
+        """A download came to the end of its allowance, and will need more."""
+        self._more[video_id] = 2 * allowance
+
+    def _wait(self) -> None:
+        self.short_since = self.short_since or time.monotonic()
+
+    def why_short(self) -> str:
+        """One line on what there is not enough of."""
+        used = max((seen.used for seen, _ in self._by_node.values()), default=0)
+        free = min((seen.free for seen, _ in self._by_node.values()), default=0)
+        wanted = max([self._a_download, *self._more.values()])
+        if self.limits:
+            held, limit = used + self.notes, (self.limit or 0) + self.notes
+            need = 2 * self._largest_shard + wanted + held
+            return f"the cache holds {size(held)} of --max-disk {size(limit)}; {size(need)} would let it go on"
+        return f"the disk of the cache has {size(max(0, free))} to give, and {size(wanted)} are wanted"
+
+    @property
+    def limits(self) -> bool:
+        """Whether it is the user's limit that leaves no room, which no waiting changes."""
+        return self.limit is not None and all(self.limit - s.used <= s.free for s, _ in self._by_node.values())
+
+    # Promises
+
+    def promise(self, to: Hashable, amount: int) -> None:
+        self._promised[to] = amount
+
+    def settle(self, to: Hashable) -> int:
+        """What was promised has been written, or never will be: the next look knows. The amount."""
+        amount = self._promised.pop(to, 0)
+        self._unseen.append((time.monotonic(), amount))
+        return amount
+
+    # Looking
+
+    def look(self) -> None:
+        """Takes in what the nodes measured, and asks them again when it is time."""
+        for look, began in list(self._looks.items()):
+            done = look.done() if isinstance(look, Future) else ray.wait([look], timeout=0)[0]
+            if done:
+                self._take_look(look, began)
+        plenty = self.short_since is None and self.room() > 20 * (self._largest_shard + self._a_download)
+        if not self._looks and time.monotonic() - self._looked > (LOOK_SELDOM if plenty else LOOK_EVERY):
+            self._begin_to_look()
+
+    def _begin_to_look(self) -> dict[Look, float]:
+        self._looked, here = time.monotonic(), this_node()
+        for node in nodes():
+            if node == here:
+                look: Look = self._thread.submit(measured, self.workplace)
+            else:
+                look = measure.options(scheduling_strategy=on(node)).remote(self.workplace)
+            self._looks[look], self._of_look[look] = self._looked, node
+        return dict(self._looks)
+
+    def _take_look(self, look: Look, began: float) -> None:
+        node = self._of_look.pop(look)
+        del self._looks[look]
+        with suppress(*LOST):
+            self._by_node[node] = look.result() if isinstance(look, Future) else ray.get(look), began
+        alive = set(nodes())
+        self._by_node = {name: seen for name, seen in self._by_node.items() if name in alive}
+        oldest = min((began for _, began in self._by_node.values()), default=-math.inf)
+        self._unseen = [(when, amount) for when, amount in self._unseen if when > oldest]
+
+
+def frame_bytes(recipe: Recipe) -> float:
+    """Bytes of one stored frame with its flow, on the large side for what pictures usually hold."""
+    pixels = recipe.short_side**2 * 16 / 9
+    flow = recipe.flow != "none"
+    if recipe.layout == "array":
+        return pixels * (5 if flow else 3)
+    at_quality = 1 if recipe.rgb_quality <= 90 else 2
+    rgb = pixels * PIXEL_BYTES * at_quality + JPEG_HEADERS
+    return rgb * (1 + FLOW_SHARE) + JPEG_HEADERS if flow else rgb
+
+
+def _seconds(clip: Clip) -> float:
+    if clip.time_start is None or clip.time_end is None:
+        return WHOLE_VIDEO_SECONDS
+    return clip.time_end - clip.time_start
+
+
+def _frames(clip: Clip, recipe: Recipe) -> float:
+    return max(1.0, _seconds(clip) * recipe.fps)

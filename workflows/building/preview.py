@@ -1,0 +1,205 @@
+"""`plan`: what a build with the same flags would do, from the planner's own table; nothing is fetched, nothing written
+but the notes on tar files.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+
+from kinetics_pipeline.annotations.table import clips_of
+from kinetics_pipeline.dataset.dataset import DATASET, Dataset, plan_name
+from kinetics_pipeline.estimate import Estimate, estimate
+from kinetics_pipeline.plan import SCHEMA, Plan, PlannedShard, make_plan
+from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.records import Clip
+from kinetics_pipeline.sources.base import LocalSource, is_network
+from kinetics_pipeline.sources.local.tars import TarSource
+from kinetics_pipeline.sources.youtube.source import YouTube
+from kinetics_pipeline.storage.store import open_store
+from kinetics_pipeline.workflows.building.disk import needs
+from kinetics_pipeline.workflows.building.open_shards import AT_ONCE
+from kinetics_pipeline.workflows.building.request import Asked, asked_recipe, read_asked, say_what_is_odd
+from kinetics_pipeline.workflows.flags.build_flags import PlanConfig
+from kinetics_pipeline.workflows.runtime.progress import duration, size
+
+PENDING = "pending"
+_SHARES = {"shared": "", "per-node": ", of one node: the more nodes, the less time", "per-proxy": ", of each proxy"}
+
+
+def plan(files: Sequence[str], config: PlanConfig) -> None:
+    """Prints what a build with the same flags would do. Raises UserError for whatever is wrong with them."""
+    asked = read_asked(files, config)
+    say_what_is_odd(asked.annotations, Console(stderr=True, highlight=False))
+    exists = config.output is not None and open_store(config.output).exists(DATASET)
+    dataset = Dataset.open(config.output) if exists and config.output else None
+    recipe = asked_recipe(config, dataset.recipe if dataset else None)
+    console = Console(highlight=False)
+    if dataset is None:
+        work = _planned(asked, {}, {})
+    else:
+        dataset.recipe.require_same(recipe)
+        dataset.require_classes(asked.annotations.labels)
+        work = _beside(dataset, asked, console)
+    _show(console, work, asked, config, recipe)
+
+
+def _planned(asked: Asked, outcomes: dict[str, str], next_shard: dict[str, int]) -> Plan:
+    return make_plan(
+        asked.annotations.table,
+        outcomes=outcomes,
+        settings=asked.settings,
+        held_locally=asked.held_locally,
+        next_shard=next_shard,
+    )
+
+
+def _beside(dataset: Dataset, asked: Asked, console: Console) -> Plan:
+    """What is left to do beside what the dataset holds, which is printed: its unfinished plans and a new one."""
+    table = asked.annotations.table
+    outcomes: dict[str, str] = dict(dataset.settled(dict(zip(table["clip_id"], table["video_id"], strict=True))))
+    committed = {name.removeprefix("shards/").removesuffix(".json") for name in dataset.marker_names()}
+    begun = []
+    for number, one in dataset.plans().items():
+        missing = [name not in committed for name in one.table["shard"].to_pylist()]
+        if any(missing):
+            rest = one.table.select(SCHEMA.names).filter(pa.array(missing))
+            begun.append(rest)
+            outcomes |= dict.fromkeys(rest["clip_id"].to_pylist(), PENDING)
+            shards = len(rest["shard"].unique())
+            console.print(f"plan {plan_name(number)} comes first: {len(rest)} clips in {shards} shards not committed")
+    everything = make_plan(table, outcomes={}, settings=asked.settings, held_locally=lambda _: (), next_shard={})
+    there = Counter(outcomes[clip] for clip in everything.clip_ids() if clip in outcomes)
+    retried = asked.settings.retried()
+    told = [f"{number} {outcome}{' (again)' if outcome in retried else ''}" for outcome, number in there.most_common()]
+    console.print(
+        f"{len(everything)} clips asked, of them in {dataset.store.uri}: {', '.join(told) or 'none'}", soft_wrap=True
+    )
+    new = _planned(asked, outcomes, dataset.next_shard_numbers())
+    return Plan(pa.concat_tables([*begun, new.table.select(SCHEMA.names)]))
+
+
+def _show(console: Console, work: Plan, asked: Asked, config: PlanConfig, recipe: Recipe) -> None:
+    if not len(work):
+        console.print("nothing to do: every clip asked has an outcome")
+        return
+    shards = list(work.shards())
+    alone = len(config.proxy) if config.egress == "per-proxy" else 1
+    total = estimate(work, config.rate * alone, recipe)
+    console.print(_by_split(shards, total))
+    console.print()
+    console.print(_by_source(shards, asked))
+    for source in asked.sources:
+        if isinstance(source, TarSource):
+            _show_tars(console, source, asked)
+    console.print()
+    for line in _expected(shards, total, asked, config, recipe):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _by_split(shards: Sequence[PlannedShard], total: Estimate) -> Table:
+    counts: dict[str, Counter[str]] = {}
+    videos: dict[str, set[str]] = {}
+    for shard in shards:
+        split = shard.name.rpartition("-")[0]
+        counts.setdefault(split, Counter()).update(shards=1, clips=len(shard.clips))
+        videos.setdefault(split, set()).update(clip.video_id for clip in shard.clips)
+    table = _table("to do", "clips", "videos", "shards")
+    for split, count in sorted(counts.items()):
+        table.add_row(split, str(count["clips"]), str(len(videos[split])), str(count["shards"]))
+    if len(counts) > 1:
+        table.add_row("all", str(total.clips), str(total.videos), str(total.shards))
+    return table
+
+
+def _by_source(shards: Sequence[PlannedShard], asked: Asked) -> Table:
+    clips: Counter[str] = Counter()
+    videos: dict[str, set[str]] = {}
+    for shard in shards:
+        for clip in shard.clips:
+            origin = _origin(clip, asked)
+            clips[origin] += 1
+            videos.setdefault(origin, set()).add(clip.video_id)
+    table = _table("from", "clips", "videos")
+    for origin, number in clips.most_common():
+        table.add_row(origin, str(number), str(len(videos[origin])))
+    return table
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(first, box=None, pad_edge=False)
+    for name in others:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _expected(
+    shards: Sequence[PlannedShard], total: Estimate, asked: Asked, config: PlanConfig, recipe: Recipe
+) -> list[str]:
+    """Bytes and days, a line each, if every clip is still there."""
+    streams = "RGB" if recipe.flow == "none" else "RGB and flow"
+    lines = [f"shards      about {size(total.bytes)} ({streams}, {recipe.layout}, short side {recipe.short_side})"]
+    if config.output is not None and "://" not in config.output:
+        place = Path(config.output).expanduser().absolute()
+        free = shutil.disk_usage(next(folder for folder in (place, *place.parents) if folder.exists())).free
+        if free < total.bytes:
+            lines[0] += f": the disk of {config.output} has only {size(free)} free"
+    if config.keep_clips is not None:
+        lines.append(f"segments    about {size(total.kept)} (--keep-clips), at the size that YouTube's have")
+    youtube = any(isinstance(source, YouTube) for source in asked.sources)
+    first = next((source for source in asked.sources if is_network(source)), None)
+    most = "" if isinstance(first, YouTube) else ", if it has to give all of them"
+    if total.network_videos and youtube:
+        lines.append(f"download    about {size(total.fetched)} of YouTube's files, the sections with the clips{most}")
+    if total.network_videos and first is not None and not isinstance(first, YouTube):
+        lines.append(f"download    whole files from {first.name}, of sizes that only it knows")
+    wanted = needs(shards, recipe)
+    opened = sum(min(AT_ONCE, sum(shard.local == local for shard in shards)) for local in (True, False))
+    fetched = total.fetched / max(1, total.clips_by_source["network"]) * AT_ONCE * config.clips_per_shard
+    at_once = (opened + 1) * wanted.shard + min(total.fetched, fetched)
+    lines.append(
+        f"cache       up to about {size(at_once)} at a time; with --max-disk as little as {size(wanted.least)}"
+    )
+    if total.network_videos and youtube:
+        lines.append(
+            f"time        {duration(total.days * 86400)} for {total.network_videos} videos of YouTube's at "
+            f"{config.rate:g} an hour (--rate{_SHARES[config.egress]}){most}"
+        )
+    return lines
+
+
+def _show_tars(console: Console, source: TarSource, asked: Asked) -> None:
+    """What lies in the archives, and what it takes to read them."""
+    packed = sum(archive.size for archive in source.archives)
+    console.print(
+        f"{source.name}: {len(source)} videos in {len(source.archives)} tar files ({size(packed)}), read once; notes "
+        f"of what lies where take {size(source.notes)} of the cache, and a video is unpacked only while its clip is "
+        "made",
+        markup=False,
+        soft_wrap=True,
+    )
+    odd = {
+        "videos that no clip asks for": source.orphans(clips_of(asked.annotations.table)),
+        "names that several videos have (the first that decodes counts)": source.repeated(),
+    }
+    for what, names in odd.items():
+        if names:
+            shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+            console.print(f"  {len(names)} {what}: {shown}", markup=False, soft_wrap=True)
+
+
+def _origin(clip: Clip, asked: Asked) -> str:
+    """The first source that has the clip, or would be asked for it."""
+    for source in asked.sources:
+        if is_network(source):
+            return source.name
+        if cast(LocalSource, source).candidates(clip):
+            return source.name
+    return "nowhere: no source has them"

@@ -1,0 +1,152 @@
+"""What a command line asks for, read and checked before anything is started: clips, recipe and sources."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+from rich.console import Console
+
+from kinetics_pipeline.annotations.table import Annotations, load_annotations, read_labels
+from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.flow import resolve_backend
+from kinetics_pipeline.plan import PlanSettings
+from kinetics_pipeline.recipe import FlowBackend, Recipe
+from kinetics_pipeline.records import Clip
+from kinetics_pipeline.sources import parse_source
+from kinetics_pipeline.sources.base import LocalSource, NetworkSource, is_network
+from kinetics_pipeline.sources.local.tars import TarSource
+from kinetics_pipeline.sources.options import SourceOptions
+from kinetics_pipeline.workflows.flags.build_flags import BuildConfig, Selection, comma_separated, ytdlp_options
+
+
+@dataclass(frozen=True)
+class Asked:
+    annotations: Annotations
+    sources: tuple[LocalSource | NetworkSource, ...]
+    settings: PlanSettings
+    keys: tuple[str, ...]
+    """What tells each source from the others, in this run and in later ones; names no folder and no host."""
+
+    def held_locally(self, clips: Sequence[Clip]) -> set[str]:
+        """The clips that a local source has a file for."""
+        local = [cast(LocalSource, source) for source in self.sources if not is_network(source)]
+        return {clip.clip_id for clip in clips if any(source.candidates(clip) for source in local)} if local else set()
+
+    @property
+    def notes(self) -> int:
+        """Bytes of the cache that say what lies where in tar files."""
+        return sum(source.notes for source in self.sources if isinstance(source, TarSource))
+
+
+def read_asked(files: Sequence[str], config: Selection) -> Asked:
+    """Reads the annotation files and names the sources. Raises UserError for whatever is wrong with either."""
+    options = SourceOptions(short_side=config.short_side, allow_private_addresses=config.allow_private_addresses)
+    if isinstance(config, BuildConfig):
+        options = replace(
+            options,
+            cookies=_cookies(config.cookies),
+            ytdlp_options=ytdlp_options(config.ytdlp_option),
+            allow_access=frozenset(comma_separated(config.allow_access)),
+            sound=config.keep_clips is not None,
+        )
+    sources = tuple(parse_source(text, options, config.cache) for text in config.source)
+    labels = read_labels(config.labels) if config.labels else None
+    annotations = load_annotations(files, labels=labels, on_bad_row=config.on_bad_row)
+    settings = PlanSettings(
+        clips_per_shard=config.clips_per_shard,
+        limit=config.limit,
+        classes=comma_separated(config.classes) or None,
+        splits=comma_separated(config.split) or None,
+        retry=frozenset(comma_separated(config.retry)),
+    )
+    keys = tuple(hashlib.sha256(text.encode()).hexdigest()[:8] for text in config.source)
+    return Asked(annotations, sources, settings, keys)
+
+
+def say_what_is_odd(annotations: Annotations, console: Console) -> None:
+    """Rows left out, segments that stand in two files, labels that may be one: told, never an error by now."""
+    if annotations.bad_rows:
+        console.print(f"{len(annotations.bad_rows)} bad rows left out:", highlight=False, markup=False)
+        for row in annotations.bad_rows[:10]:
+            console.print(f"  {row}", highlight=False, markup=False, soft_wrap=True)
+    for line in [*overlaps(annotations), *alike(annotations.labels)]:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def overlaps(annotations: Annotations) -> list[str]:
+    """What files have in common, and splits: a line a pair. Where a segment, or another of its video, is in two splits
+    a test would see what was trained on."""
+    lines = []
+    pairs = Counter((one.first_file, one.first_split, one.file, one.split) for one in annotations.duplicates)
+    for (first_file, first_split, file, split), number in pairs.items():
+        kept = "" if first_split == split else f": {split} there, kept in {first_split}"
+        lines.append(f"{number} segments of {file} are in {first_file} too, and count once{kept}")
+    places = annotations.table[["video_id", "split"]].drop_duplicates()
+    several = places[places.duplicated("video_id", keep=False)].sort_values("split")
+    for splits, number in sorted(Counter(several.groupby("video_id")["split"].agg(" and in ".join)).items()):
+        lines.append(f"{number} videos have clips in {splits}")
+    return lines
+
+
+def alike(labels: Sequence[str]) -> list[str]:
+    """Labels of one word in several spellings, which may be meant as one class: a line a word."""
+    spellings: dict[str, list[str]] = defaultdict(list)
+    for label in labels:
+        spellings[" ".join(re.split(r"[\s_-]+", unicodedata.normalize("NFKC", label).casefold()))].append(label)
+    return [
+        f"{len(same)} classes have names that differ in spelling alone: {', '.join(map(repr, same))}"
+        for same in spellings.values()
+        if len(same) > 1
+    ]
+
+
+def asked_recipe(config: Selection, existing: Recipe | None, *, gpu: bool | None = None) -> Recipe:
+    """The recipe that the flags ask for. `auto` takes what an existing dataset was begun with, else a GPU where there
+    is one (`gpu`: whether the cluster has one; None asks this machine), else the CPU."""
+    backend: FlowBackend
+    if config.flow_backend != "auto":
+        backend = config.flow_backend
+    elif existing is not None:
+        backend = existing.flow_backend
+    elif gpu is None:
+        backend = resolve_backend("auto")
+    else:
+        backend = "cuda" if gpu else "cpu"
+    return Recipe(
+        fps=config.fps,
+        short_side=config.short_side,
+        interpolation=config.interpolation,
+        flow=config.flow,
+        flow_backend=backend,
+        layout=config.layout,
+        rgb_quality=config.rgb_quality,
+        flow_quality=config.flow_quality,
+        chunk_length=config.chunk_length,
+    )
+
+
+def label_numbers(classes: Sequence[str]) -> dict[str | None, int]:
+    """Class numbers by label; -1 for a clip without one."""
+    numbers: dict[str | None, int] = {label: number for number, label in enumerate(classes)}
+    numbers[None] = -1
+    return numbers
+
+
+def _cookies(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise UserError(f"--cookies is {path}, which cannot be read: {reason}") from error
+    if not any(line.count("\t") >= 6 for line in text.splitlines()):
+        raise UserError(f"--cookies is {path}, which holds no cookie in Netscape's format (cookies.txt)")
+    return text

@@ -1,0 +1,290 @@
+"""The command line: a command is a function here, its flags are the fields of its config, its work lies elsewhere.
+
+Only the parser is imported here; each command imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any, TextIO
+
+import cyclopts
+from cyclopts import App, CycloptsError, Parameter
+
+from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.workflows.cli import dataset_commands, model_commands
+from kinetics_pipeline.workflows.flags.build_flags import BuildConfig, DemoConfig, PlanConfig
+from kinetics_pipeline.workflows.flags.training_flags import EvaluateConfig, PaperConfig, PredictConfig, TrainConfig
+from kinetics_pipeline.workflows.runtime.cluster import prepare
+
+PROGRAM = "kinetics-pipeline"
+INTERRUPTED = 130
+
+
+def _version() -> str:
+    try:
+        return version(PROGRAM)
+    except PackageNotFoundError:
+        return "0 (not installed)"
+
+
+app = App(
+    name=PROGRAM,
+    version=_version,
+    help="From a Kinetics annotation file to a trained two-stream I3D.",
+    help_format="plaintext",
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,  # `run` says that the same command goes on
+)
+app.meta.suppress_keyboard_interrupt = False
+Annotations = Annotated[tuple[str, ...], Parameter(negative=())]
+
+
+@app.command
+def demo(*, config: DemoConfig | None = None) -> None:
+    """Show the whole story on small rendered videos: build, kill, resume, train, evaluate. No internet needed."""
+    from kinetics_pipeline.workflows.demo.job import demo as job
+
+    job(config or DemoConfig())
+
+
+@app.command
+def doctor(
+    *,
+    json: Annotated[bool, Parameter(negative=())] = False,
+    canary: Annotated[tuple[str, ...] | None, Parameter(negative=(), consume_multiple=(0, 1))] = None,
+) -> int:
+    """Look at this machine: programs, packages, GPU, memory, disk; say what is amiss and what to do.
+
+    Parameters
+    ----------
+    json
+        Print one JSON document instead of lines.
+    canary
+        Also ask YouTube for one video (an id, or none for the first that there was), as a build would.
+    """
+    from kinetics_pipeline.workflows.doctor import CANARY
+    from kinetics_pipeline.workflows.doctor import doctor as job
+
+    return job(json, None if canary is None else next(iter(canary), CANARY))
+
+
+@app.command
+def plan(*annotations: str, config: PlanConfig | None = None) -> None:
+    """Show what a build would do: clips, videos, where they would come from, bytes, days at the present rate.
+
+    Parameters
+    ----------
+    annotations
+        Annotation files: csv or json, also gzipped or inside the zip or tar.gz they are published in; path or URL.
+    """
+    from kinetics_pipeline.workflows.building.preview import plan as job
+
+    job(_some(annotations), config or PlanConfig())
+
+
+@app.command
+def build(*annotations: str, config: BuildConfig) -> None:
+    """Download, cut, compute flow, write shards. Run it again to go on after any interruption.
+
+    Parameters
+    ----------
+    annotations
+        Annotation files: csv or json, also gzipped or inside the zip or tar.gz they are published in; path or URL.
+    """
+    from kinetics_pipeline.workflows.building.job import build as job
+
+    job(_some(annotations), config)
+
+
+@app.command
+def status(output: str, /, *, json: Annotated[bool, Parameter(negative=())] = False) -> None:
+    """Say what a dataset holds, what failed and why, what is pending, and what to run next.
+
+    Parameters
+    ----------
+    output
+        The dataset.
+    json
+        Print one JSON document instead of a table.
+    """
+    from kinetics_pipeline.workflows.datasets.status import status as job
+
+    job(output, json)
+
+
+@app.command
+def train(output: str, /, *, config: TrainConfig) -> None:
+    """Train a model on one stream of a dataset; run it again to go on from the last checkpoint.
+
+    Parameters
+    ----------
+    output
+        The dataset.
+    """
+    from kinetics_pipeline.workflows.training.job import train as job
+
+    job(output, config)
+
+
+@app.command
+def evaluate(output: str | None = None, /, *, config: EvaluateConfig | None = None) -> None:
+    """Score trained streams on whole clips, and both fused.
+
+    Parameters
+    ----------
+    output
+        The dataset.
+    """
+    config = config or EvaluateConfig()
+    if config.deepmind_sample is not None:
+        from kinetics_pipeline.workflows.scoring.deepmind_sample import deepmind_sample
+
+        deepmind_sample(config.deepmind_sample, config)
+        return
+    if output is None:
+        raise UserError("OUTPUT is missing; name the dataset to be scored on")
+    from kinetics_pipeline.workflows.scoring.evaluate import evaluate as job
+
+    job(output, config)
+
+
+@app.command
+def predict(video: str, /, *, config: PredictConfig | None = None) -> None:
+    """Name what happens in a video file, at a URL, or in a clip of a dataset.
+
+    Parameters
+    ----------
+    video
+        A video file, a URL (of YouTube, or of a file), or a clip_id of the dataset given with --dataset.
+    """
+    from kinetics_pipeline.workflows.scoring.predict import predict as job
+
+    job(video, config or PredictConfig())
+
+
+tools = App(name="tools", help="What is done with datasets and checkpoints that exist.", help_format="plaintext")
+app.command(tools)
+dataset_commands.register(app, tools)
+model_commands.register(tools)
+
+
+paper = App(name="paper", help="The tables of the I3D paper as commands.", help_format="plaintext")
+app.command(paper)
+
+
+@paper.command
+def reproduce(table: str, /, *, config: PaperConfig | None = None) -> None:
+    """Run what a table of the paper needs and is missing, then print it beside the paper's figures.
+
+    Parameters
+    ----------
+    table
+        1 to 5, minikinetics, examples (accuracy over training examples), figure4, or motion (no data needed).
+    """
+    from kinetics_pipeline.workflows.paper.job import reproduce as job
+
+    job(table, config or PaperConfig())
+
+
+@paper.command
+def transfer(*, table: Annotated[bool, Parameter(negative=())] = False, config: PaperConfig | None = None) -> None:
+    """Transfer from Kinetics to UCF-101 and HMDB-51: Original, Fixed, Full-FT; Tables 4 and 5.
+
+    Parameters
+    ----------
+    table
+        Only print the tables, from the runs that are finished.
+    """
+    from kinetics_pipeline.workflows.paper.job import transfer as job
+
+    job(config or PaperConfig(), table=table)
+
+
+@app.meta.default
+def _with_config(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    config: Annotated[Path | None, Parameter(name="--config")] = None,
+) -> Any:
+    """Flags may also come from a file; those on the command line win.
+
+    Parameters
+    ----------
+    config
+        A TOML or JSON file with the flags of the command, as `short_side = 128`.
+    """
+    app.config = [] if config is None else [_config_source(config)]
+    return app(tokens, exit_on_error=False, print_error=False)
+
+
+def _config_source(path: Path) -> Any:
+    readers = {".toml": cyclopts.config.Toml, ".json": cyclopts.config.Json}
+    if path.suffix not in readers:
+        raise UserError(f"--config is {path}; allowed: a .toml or .json file")
+    if not path.is_file():
+        raise UserError(f"--config is {path}, which is not a file")
+    try:
+        source = readers[path.suffix](path, must_exist=True, use_commands_as_keys=False)
+        tables = [name for name, value in source.config.items() if isinstance(value, dict)]
+    except (ValueError, AttributeError, CycloptsError) as error:
+        raise UserError(f"--config is {path}, which cannot be read: {str(error).splitlines()[0]}") from error
+    if tables:
+        raise UserError(f"--config is {path}, where {tables[0]} is a table; allowed: flags alone, as short_side = 128")
+    return source
+
+
+def _some(annotations: tuple[str, ...]) -> tuple[str, ...]:
+    if not annotations:
+        raise UserError("ANNOTATIONS is missing; name at least one annotation file (csv or json)")
+    return annotations
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _give_up(stream: TextIO) -> None:
+    """Lets go of what could not be written: at the end Python would try once more, and say so at length."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command; see `kinetics_pipeline.workflows.__main__.main`."""
+    try:
+        for argument in arguments:
+            if not _is_utf8(argument):
+                raise UserError(f"{argument!a} is not UTF-8, as all names have to be; is LC_ALL or LANG another?")
+        prepare()
+        result = app.meta(list(arguments), exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        print(f"{PROGRAM}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except UserError as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = error.filename or "the place of what this writes"
+        print(f"{PROGRAM}: {where} is full: {error.strerror}", file=sys.stderr)
+        _give_up(sys.stdout)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{PROGRAM}: interrupted; the same command goes on", file=sys.stderr)
+        return INTERRUPTED
+    return result if isinstance(result, int) else 0

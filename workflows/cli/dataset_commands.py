@@ -1,0 +1,207 @@
+"""The commands about datasets that exist: verified, compared, mended, shown, cut down, handed on.
+
+Each imports its work late.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from kinetics_pipeline.recipe import Layout
+
+Flag = Parameter(negative=())
+
+
+def verify(output: str, /, *, quick: Annotated[bool, Flag] = False) -> None:
+    """Check every byte of a dataset; name every bad shard and clip, and end with 1 if there is one.
+
+    Parameters
+    ----------
+    output
+        The dataset.
+    quick
+        Look at markers, plans and file sizes only.
+    """
+    from kinetics_pipeline.workflows.datasets.verify import verify as job
+
+    job(output, quick)
+
+
+def report(output: str, /, *, certificate: Path | None = None) -> None:
+    """Say what a dataset is: what was asked, what survived by split and class, how it was made, its fingerprint.
+
+    Parameters
+    ----------
+    output
+        The dataset.
+    certificate
+        Write its certificate here: fingerprint and clips, to be kept with results and compared with other datasets.
+    """
+    from kinetics_pipeline.workflows.datasets.report import report as job
+
+    job(output, certificate)
+
+
+def compare(first: str, second: str, /, *, common: Path | None = None) -> int:
+    """Say whether two datasets have the same annotations, survivors, recipe and content; end with 1 if not.
+
+    Parameters
+    ----------
+    first
+        A dataset, or the certificate of one.
+    second
+        Another.
+    common
+        Write the ids of the clips that both have here: `evaluate --clips` takes the file.
+    """
+    from kinetics_pipeline.workflows.datasets.compare import compare_datasets as job
+
+    return job(first, second, common)
+
+
+def inspect(
+    output: str,
+    /,
+    *,
+    clip: Annotated[tuple[str, ...], Flag] = (),
+    picture: Path | None = None,
+    frames: int = 8,
+) -> None:
+    """Show what a dataset holds, or what is known of a clip; draw frames and flow.
+
+    Parameters
+    ----------
+    output
+        The dataset.
+    clip
+        A clip_id; may be given several times. Default: the dataset as a whole.
+    picture
+        Write a contact sheet (PNG or JPEG) of the clips here, else of one clip of each of the first classes.
+    frames
+        Frames of a clip in the picture.
+    """
+    from kinetics_pipeline.workflows.datasets.inspect import inspect as job
+
+    job(output, clip, picture, frames)
+
+
+def repair(output: str, /, *, quick: Annotated[bool, Flag] = False) -> None:
+    """Take what `verify` names out of a dataset, so that the next build makes it again.
+
+    Parameters
+    ----------
+    output
+        The dataset.
+    quick
+        Only what `verify --quick` names.
+    """
+    from kinetics_pipeline.workflows.datasets.repair import repair as job
+
+    job(output, quick)
+
+
+def forget(
+    output: str,
+    /,
+    *,
+    ids: Path,
+    reason: str,
+    kept: Annotated[tuple[str, ...], Flag] = (),
+    runs: Annotated[tuple[Path, ...], Parameter(negative=(), consume_multiple=True)] = (),
+) -> None:
+    """Withdraw clips for good: from the shards, from kept segments, and from every later build.
+
+    Run it again if it was interrupted. It is done at once for who reads the dataset; rewriting the shards follows.
+
+    Parameters
+    ----------
+    output
+        The dataset.
+    ids
+        A file with a clip_id or a video id a line; a video's stands for all its clips, also those asked later.
+    reason
+        Why, in a line: it is kept with the records.
+    kept
+        A folder or URI that --keep-clips filled, besides that of the last build.
+    runs
+        Run folders, or folders of such: those trained on what is withdrawn are named.
+    """
+    from kinetics_pipeline.workflows.datasets.forget import forget as job
+
+    job(output, ids, reason, kept, runs)
+
+
+def convert(
+    source: str,
+    /,
+    *,
+    output: str,
+    layout: Layout,
+    classes: Annotated[tuple[str, ...], Flag] = (),
+    split: Annotated[tuple[str, ...], Flag] = (),
+    clips: Path | None = None,
+    examples_per_class: int | None = None,
+    clips_per_shard: int = 64,
+) -> None:
+    """Make a dataset of another layout or of fewer clips, as raw arrays that train fast; run it again to go on.
+
+    Parameters
+    ----------
+    source
+        The dataset.
+    output
+        The new dataset: a folder or a URI.
+    layout
+        JPEG in Parquet, or raw arrays in Arrow IPC.
+    classes
+        Only these classes, comma-separated or repeated; they keep their numbers.
+    split
+        Only these splits.
+    clips
+        Only the clips in this file of ids, or of this certificate.
+    examples_per_class
+        Only the first so many clips of each class and split that are ok.
+    clips_per_shard
+        At most this many clips a shard.
+    """
+    from kinetics_pipeline.workflows.datasets.convert import convert as job
+
+    job(source, output, layout, classes, split, clips, examples_per_class, clips_per_shard)
+
+
+def export(
+    output: str, /, *, format: Literal["mp4", "frames"], to: Path, split: str | None = None, kept: str | None = None
+) -> None:
+    """Write the clips as files that other programs train from, with mmaction2's and SlowFast's lists.
+
+    Parameters
+    ----------
+    output
+        The dataset.
+    format
+        mp4: a video for each clip; frames: a folder of JPEGs for each clip, as denseflow makes.
+    to
+        The folder to write to; what is there already is not made again.
+    split
+        Only this split.
+    kept
+        For mp4: what --keep-clips filled. Default: that of the last build, if it had one.
+    """
+    from kinetics_pipeline.workflows.datasets.export import export as job
+
+    job(output, format, to, split, kept)
+
+
+def register(app: App, tools: App) -> None:
+    """Adds the commands to the command line and to its `tools`."""
+    app.command(verify)
+    app.command(report)
+    app.command(compare)
+    tools.command(inspect)
+    tools.command(repair)
+    tools.command(forget)
+    tools.command(convert)
+    tools.command(export)

@@ -1,0 +1,86 @@
+"""The tools about trained networks: their weights in other files, what they see. Each imports its work late."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from cyclopts import App
+
+
+def convert_checkpoint(source: Path, target: Path, /, *, labels: Path | None = None) -> None:
+    """Turn weights of any origin into a checkpoint of ours, or into safetensors.
+
+    Parameters
+    ----------
+    source
+        A checkpoint of ours, a public PyTorch port's, safetensors, or DeepMind's TensorFlow files.
+    target
+        A file to write: NAME.pt or NAME.safetensors.
+    labels
+        The classes of foreign weights, one a line, in their order; `evaluate` and `predict` need them.
+    """
+    from kinetics_pipeline.workflows.scoring.convert_checkpoint import convert_checkpoint as job
+
+    job(source, target, labels)
+
+
+def features(
+    output: str,
+    /,
+    *,
+    to: Path,
+    rgb: Path | None = None,
+    flow: Path | None = None,
+    per: Literal["clip", "step"] = "clip",
+    split: str | None = None,
+    loaders: int = 1,
+) -> None:
+    """Write what the last layer of a trained I3D sees of each clip, as Parquet.
+
+    Parameters
+    ----------
+    output
+        The dataset.
+    to
+        The Parquet file to write.
+    rgb
+        A run folder or checkpoint of the RGB stream.
+    flow
+        A run folder or checkpoint of the flow stream.
+    per
+        A row a clip (the mean over time), or a row a step (eight frames).
+    split
+        Only this split.
+    loaders
+        Loading processes.
+    """
+    from kinetics_pipeline.workflows.scoring.features import features as job
+
+    job(output, to, rgb, flow, per, split, loaders)
+
+
+def filters(picture: Path, /, *, rgb: Path | None = None, flow: Path | None = None, flat: Path | None = None) -> None:
+    """Draw the first layer's filters over time, as Figure 4 of the paper does.
+
+    Parameters
+    ----------
+    picture
+        The PNG to write.
+    rgb
+        A run folder or weights of an RGB I3D.
+    flow
+        A run folder or weights of a flow I3D.
+    flat
+        Weights of a 2D Inception-V1 or torchvision's GoogLeNet.
+    """
+    from kinetics_pipeline.workflows.scoring.filters import filters as job
+
+    job(picture, rgb, flow, flat)
+
+
+def register(tools: App) -> None:
+    """Adds the commands to `tools`."""
+    tools.command(convert_checkpoint, name="convert-checkpoint")
+    tools.command(features)
+    tools.command(filters)

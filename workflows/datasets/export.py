@@ -1,0 +1,219 @@
+"""`tools export`: the clips of a dataset as files that other programs train from, with the lists they read.
+
+`frames` lays a clip out as denseflow does and mmaction2 reads it: a folder with `img_00001.jpg`, `flow_x_00001.jpg`,
+`flow_y_00001.jpg` and so on. `mp4` takes the segments that `build --keep-clips` kept, and encodes those that were not
+kept from the shard's frames. The lists are mmaction2's (`PATH LABEL`, `FOLDER FRAMES LABEL`) and SlowFast's
+(`PATH LABEL` as csv).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+from rich.console import Console
+
+from kinetics_pipeline.dataset.dataset import Dataset
+from kinetics_pipeline.errors import JobFailed, UserError
+from kinetics_pipeline.loading.index import load_index
+from kinetics_pipeline.loading.selection import select
+from kinetics_pipeline.loading.shard_reader import Place, ShardReader
+from kinetics_pipeline.shards import codec
+from kinetics_pipeline.storage.store import Store, open_store, said_in_a_line
+from kinetics_pipeline.video.ffmpeg import executable
+from kinetics_pipeline.workflows.building.state import kept_by_the_last_build
+from kinetics_pipeline.workflows.runtime.progress import Meter
+
+FLOW_QUALITY = 95
+"""Of the two flow pictures, which are encoded anew: the shard holds them as one."""
+
+
+@dataclass(frozen=True)
+class _Clip:
+    place: Place
+    split: str
+    frames: int
+    height: int
+    width: int
+    relative: str
+    """Its place below the export's folder, without a suffix."""
+
+
+def export(uri: str, form: Literal["mp4", "frames"], to: Path, split: str | None, kept_at: str | None) -> None:
+    """Writes the clips that are ok, and their lists, below `to`; a clip that is there already is not made again.
+
+    `kept_at`: what `--keep-clips` filled; None: that of the last build, if it had one. Raises UserError for what there
+    is not, JobFailed for a damaged shard and when ffmpeg fails.
+    """
+    dataset = Dataset.open(uri)
+    if to.exists() and not to.is_dir():
+        raise UserError(f"--to is {to}, which is a file; allowed: a folder")
+    clips = list(_clips(dataset, split))
+    reader = ShardReader(dataset.store, dataset.recipe)
+    kept = _kept(dataset, kept_at) if form == "mp4" else None
+    names = frozenset(name for name, _ in kept.list()) if kept is not None else frozenset()
+    copied = encoded = 0
+    with said_in_a_line(f"write to {to}"), Meter(len(clips), "clips") as meter:
+        for number, clip in enumerate(clips, 1):
+            if form == "frames":
+                _write_frames(dataset, reader, clip, to / clip.relative)
+            elif kept is not None and f"{clip.split}/{clip.place.clip_id}.mp4" in names:
+                _copy(kept, clip, to / f"{clip.relative}.mp4")
+                copied += 1
+            else:
+                _encode(dataset, reader, clip, to / f"{clip.relative}.mp4")
+                encoded += 1
+            meter.at(number)
+        lists = _write_lists(to, form, clips)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    recipe = dataset.recipe
+    if copied:
+        console.print(f"{copied} mp4 are segments of the sources, as --keep-clips kept them")
+    if encoded:
+        console.print(
+            f"{encoded} mp4 were encoded from the shards' frames: "
+            f"{recipe.fps:g} fps, short side {recipe.short_side}, no sound"
+        )
+    console.print(f"{len(clips)} clips in {to}; lists: {', '.join(lists)}")
+
+
+def _clips(dataset: Dataset, split: str | None) -> Iterator[_Clip]:
+    """In the order of the shards."""
+    folders = _folders(dataset.classes)
+    for row in select(load_index(dataset), dataset, split, None, None, None).to_pylist():
+        place = Place(
+            row["shard"],
+            row["clip_id"],
+            row["class"],
+            row["first_row"],
+            row["position"],
+            row["frames"],
+            row["height"],
+            row["width"],
+        )
+        relative = f"{row['split']}/{folders[row['class']]}/{row['clip_id']}"
+        yield _Clip(place, row["split"], row["frames"], row["height"], row["width"], relative)
+
+
+def _folders(classes: Sequence[str]) -> dict[int, str]:
+    """A folder for each class number. Labels are anyone's text: what is no plain word becomes `_`, and the number
+    tells those apart that then look alike."""
+    plain = [re.sub(r"[^A-Za-z0-9-]+", "_", label).strip("_")[:60] or "class" for label in classes]
+    lower = [name.lower() for name in plain]
+    named = {
+        number: name if lower.count(name.lower()) == 1 else f"{name}_{number:03d}" for number, name in enumerate(plain)
+    }
+    return {**named, -1: "unlabelled"}
+
+
+def _kept(dataset: Dataset, given: str | None) -> Store | None:
+    if given is not None:
+        return open_store(given)
+    last = kept_by_the_last_build(dataset.store)
+    return open_store(last) if last else None
+
+
+def _chunks(
+    dataset: Dataset, reader: ShardReader, clip: _Clip, streams: Sequence[str]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(first frame, images of each stream) of one chunk after the other."""
+    length = dataset.recipe.chunk_length
+    for chunk, first in enumerate(range(0, clip.frames, length)):
+        found = reader.images(clip.place, [chunk], streams)
+        yield first, {stream: found[stream][0] for stream in streams}
+
+
+def _write_frames(dataset: Dataset, reader: ShardReader, clip: _Clip, folder: Path) -> None:
+    """The clip's folder, which appears when it is whole."""
+    if folder.is_dir():
+        return
+    streams = ["rgb"] if dataset.recipe.flow == "none" else ["rgb", "flow"]
+    scratch = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
+    scratch.mkdir(parents=True)
+    for first, images in _chunks(dataset, reader, clip, streams):
+        for number, image in enumerate(images["rgb"], first + 1):
+            data = bytes(image) if dataset.recipe.layout == "parquet" else codec.encode_rgb(image, 95)
+            (scratch / f"img_{number:05d}.jpg").write_bytes(data)
+        for number, image in enumerate(images.get("flow", ()), first + 1):
+            for axis, field in zip("xy", _fields(dataset, clip, image), strict=True):
+                data = simplejpeg.encode_jpeg(
+                    np.ascontiguousarray(field)[..., None],
+                    quality=FLOW_QUALITY,
+                    colorspace="GRAY",
+                    colorsubsampling="Gray",
+                )
+                (scratch / f"flow_{axis}_{number:05d}.jpg").write_bytes(data)
+    os.replace(scratch, folder)
+
+
+def _fields(dataset: Dataset, clip: _Clip, image: Any) -> NDArray[np.uint8]:
+    """uint8 [2, H, W], +-20 px as 1 to 255: denseflow's scale with its bound at 20."""
+    if dataset.recipe.layout == "array":
+        return np.asarray(image)
+    out = np.empty((2, clip.height, clip.width), np.uint8)
+    codec.decode_flow(image, out)
+    return out
+
+
+def _copy(kept: Store, clip: _Clip, path: Path) -> None:
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    scratch.write_bytes(kept.read(f"{clip.split}/{clip.place.clip_id}.mp4"))
+    scratch.replace(path)
+
+
+def _encode(dataset: Dataset, reader: ShardReader, clip: _Clip, path: Path) -> None:
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.mp4")
+    line = [executable(), "-hide_banner", "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24"]
+    line += ["-s", f"{clip.width}x{clip.height}", "-r", f"{dataset.recipe.fps:g}", "-i", "-"]
+    line += ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-c:v", "libx264", "-crf", "18", "-preset", "veryfast"]
+    line += ["-pix_fmt", "yuv420p", "-threads", "1", "-movflags", "+faststart", f"file:{scratch}"]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        frame = np.empty((clip.height, clip.width, 3), np.uint8)
+        try:
+            for _, images in _chunks(dataset, reader, clip, ["rgb"]):
+                for image in images["rgb"]:
+                    if dataset.recipe.layout == "parquet":
+                        codec.decode_rgb(image, frame)
+                    else:
+                        frame[...] = image
+                    process.stdin.write(frame.tobytes())
+            process.stdin.close()
+        except BrokenPipeError:
+            pass  # it says why on stderr
+        said = process.stderr.read().decode("utf-8", "replace").strip()
+    if process.returncode != 0:
+        scratch.unlink(missing_ok=True)
+        raise JobFailed(f"{clip.place.clip_id} could not be encoded: {said.splitlines()[-1] if said else 'no reason'}")
+    scratch.replace(path)
+
+
+def _write_lists(to: Path, form: str, clips: Sequence[_Clip]) -> list[str]:
+    """The lists of each split; their paths are relative to the export's folder. The names of the files."""
+    lines: defaultdict[str, list[str]] = defaultdict(list)
+    for clip in sorted(clips, key=lambda clip: clip.relative):
+        if form == "frames":
+            lines[f"mmaction2_{clip.split}_rawframes.txt"].append(f"{clip.relative} {clip.frames} {clip.place.label}")
+        else:
+            lines[f"mmaction2_{clip.split}_videos.txt"].append(f"{clip.relative}.mp4 {clip.place.label}")
+            lines[f"slowfast_{clip.split}.csv"].append(f"{clip.relative}.mp4 {clip.place.label}")
+    for name, rows in lines.items():
+        (to / name).write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
+    return sorted(lines)

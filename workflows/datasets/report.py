@@ -1,0 +1,94 @@
+"""`report`: what a dataset is, in words for a paper's appendix, and its certificate."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from kinetics_pipeline.dataset.certificate import certificate_of, write_certificate
+from kinetics_pipeline.dataset.dataset import Dataset
+from kinetics_pipeline.shards.markers import Marker
+from kinetics_pipeline.workflows.runtime.progress import duration, size
+
+WORST = 10
+"""Classes named, those of which most is missing."""
+
+
+def report(uri: str, certificate: Path | None) -> None:
+    """Prints what was asked, what survived, by split and class, how it was made, and the fingerprint.
+
+    Raises UserError where there is no dataset, or the certificate cannot be written.
+    """
+    dataset = Dataset.open(uri)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    entries = dataset.newest(_of_interest)
+    made = certificate_of(dataset)
+    console.print(f"{dataset.store.uri}: {len(entries)} clips asked and done with, {len(made.survivors())} ok")
+    _recipe(dataset, console)
+    _outcomes(entries, console)
+    _classes(dataset, entries, console)
+    _times(entries, console)
+    console.print("fingerprint")
+    for name, value in made.fingerprint.to_json().items():
+        console.print(f"  {name} {value}")
+    for stone in dataset.tombstones():
+        console.print(f"withdrawn on {stone.time[:10]}: {len(stone.held)} clips ({stone.reason})")
+    if certificate is not None:
+        write_certificate(made, certificate)
+        console.print(f"the certificate is {certificate}: compare it with `kinetics-pipeline compare`")
+
+
+def _of_interest(marker: Marker, entry: dict[str, Any]) -> tuple[str, str | None, str, dict[str, float]]:
+    return marker.split, entry["label"], entry["outcome"], entry["seconds"]
+
+
+def _recipe(dataset: Dataset, console: Console) -> None:
+    counts = dataset.counts()
+    console.print(f"{counts.shards} shards, {size(counts.bytes)}; {counts.pending} clips pending")
+    console.print("recipe: " + ", ".join(f"{k} {v}" for k, v in dataset.recipe.to_json().items() if k[:6] != "flow_p"))
+    for name, sha256 in dataset.annotations.items():
+        console.print(f"annotations: {name}, SHA-256 {sha256}")
+
+
+def _outcomes(entries: dict[str, Any], console: Console) -> None:
+    splits = sorted({split for split, *_ in entries.values()})
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for split, _, outcome, _ in entries.values():
+        counts[outcome][split] += 1
+    table = Table("outcome", *splits, "all", box=None, pad_edge=False)
+    for outcome in sorted(counts, key=lambda name: (name != "ok", -counts[name].total(), name)):
+        table.add_row(outcome, *(str(counts[outcome][split]) for split in splits), str(counts[outcome].total()))
+    console.print(table)
+
+
+def _classes(dataset: Dataset, entries: dict[str, Any], console: Console) -> None:
+    """The share of each class that survived: the mean, and the classes of which most is missing."""
+    asked, alive = Counter[str](), Counter[str]()
+    for _, label, outcome, _ in entries.values():
+        if label is not None:
+            asked[label] += 1
+            alive[label] += outcome == "ok"
+    if not asked:
+        return
+    share = {label: alive[label] / number for label, number in asked.items()}
+    mean = sum(share.values()) / len(share)
+    console.print(f"{len(asked)} of {len(dataset.classes)} classes have clips; of a class {mean:.1%} is ok on average")
+    missing = sorted((label for label in share if share[label] < 1), key=lambda label: (share[label], label))
+    if missing:
+        table = Table("least complete classes", "ok", "asked", "", box=None, pad_edge=False)
+        for label in missing[:WORST]:
+            table.add_row(label, str(alive[label]), str(asked[label]), f"{share[label]:.1%}")
+        console.print(table)
+
+
+def _times(entries: dict[str, Any], console: Console) -> None:
+    seconds: Counter[str] = Counter()
+    for *_, stages in entries.values():
+        seconds.update(stages)
+    if seconds:
+        spent = ", ".join(f"{stage} {duration(value)}" for stage, value in seconds.most_common())
+        console.print(f"spent by stage: {spent}")

@@ -1,0 +1,113 @@
+"""`status`: what a dataset holds, what failed and why, what is pending, and what to run next."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from kinetics_pipeline.dataset.dataset import Counts, Dataset
+from kinetics_pipeline.records import FINAL, NEEDS_ACCESS, RETRYABLE
+from kinetics_pipeline.workflows.building.lease import holder
+from kinetics_pipeline.workflows.building.state import PROGRESS, last_run, look_at_lanes, read_state, traffic
+from kinetics_pipeline.workflows.runtime.progress import duration, size
+
+PAUSES = {
+    "throttled": "it was asked to slow down",
+    "bot_check": "it was taken for a bot",
+    "burst": "many videos in a row failed alike, as a broken extractor or a blocked address would make them",
+}
+HOPELESS, WITH_ACCESS, LATER = "final", "with access", "another day: --retry"
+
+
+def status(uri: str, as_json: bool) -> None:
+    """Prints the table, or the contract's document. Raises UserError where there is no dataset."""
+    dataset = Dataset.open(uri)
+    document = look(dataset)
+    if as_json:
+        print(json.dumps(document, indent=2))
+    else:
+        _show(dataset, document)
+
+
+def look(dataset: Dataset) -> dict[str, Any]:
+    """`{"clips", "ok", "pending", "failed": {outcome: n}, "shards", "bytes", "egress": [...], "next": command}`, and
+    `building`: who is at work, with how many clips of the present plan are done."""
+    counts = dataset.counts()
+    store = dataset.store
+    lease = holder(store)
+    progress = read_state(dataset.store, PROGRESS)
+    building = None
+    if lease is not None:
+        building = {"host": lease["host"], "pid": lease["pid"], "since": lease["since"], **(progress or {})}
+    return {
+        "clips": counts.clips,
+        "ok": counts.ok,
+        "pending": counts.pending,
+        "failed": counts.failed,
+        "shards": counts.shards,
+        "bytes": counts.bytes,
+        "egress": [{"name": name, **state} for name, state in sorted(look_at_lanes(store).items())],
+        "next": _next(dataset, counts, building is not None),
+        "building": building,
+    }
+
+
+def _next(dataset: Dataset, counts: Counts, building: bool) -> str:
+    place = shlex.quote(dataset.store.uri)
+    run = last_run(dataset.store)
+    if building:
+        return f"kinetics-pipeline status {place}"
+    if (counts.pending or dataset.unfinished() is not None) and run is not None:
+        return str(run["command"])
+    if counts.ok:
+        return f"kinetics-pipeline train {place} --model i3d --stream rgb --run runs/rgb"
+    again = sorted(RETRYABLE & counts.failed.keys())
+    if again and run is not None:
+        return f"{run['command']} --retry {','.join(again)}"
+    return f"kinetics-pipeline report {place}"
+
+
+def _show(dataset: Dataset, document: dict[str, Any]) -> None:
+    console = Console(highlight=False)
+    recipe = dataset.recipe
+    flow = "no flow" if recipe.flow == "none" else f"{recipe.flow} by {recipe.flow_backend}"
+    console.print(
+        f"{dataset.store.uri}: {recipe.fps:g} fps, short side {recipe.short_side}, {flow}, {recipe.layout}, "
+        f"{len(dataset.classes)} classes",
+        soft_wrap=True,
+        markup=False,
+    )
+    table = Table("outcome", "clips", "", box=None, pad_edge=False)
+    table.add_row("ok", str(document["ok"]), "")
+    for outcome, number in sorted(document["failed"].items(), key=lambda item: -item[1]):
+        kinds = ((FINAL, HOPELESS), (NEEDS_ACCESS, WITH_ACCESS), (RETRYABLE, LATER))
+        table.add_row(outcome, str(number), next(word for outcomes, word in kinds if outcome in outcomes))
+    table.add_row("pending", str(document["pending"]), "")
+    console.print(table)
+    console.print(f"{document['clips']} clips asked, {document['shards']} shards, {size(document['bytes'])}")
+    if fetched := traffic({}, {egress["name"]: egress for egress in document["egress"]}):
+        console.print(fetched)
+    for egress in document["egress"]:
+        if (egress.get("paused_until") or 0) > time.time():
+            until = time.strftime("%Y-%m-%d %H:%M", time.localtime(egress["paused_until"]))
+            left = duration(egress["paused_until"] - time.time())
+            reason = egress.get("reason") or ""
+            console.print(
+                f"{egress['name']} is paused until {until}, {left} from now: {PAUSES.get(reason, reason)}",
+                markup=False,
+                soft_wrap=True,
+            )
+    building = document["building"]
+    if building is not None:
+        line = f"being built by process {building['pid']} on {building['host']}"
+        if "done" in building:
+            line += f": {building['done']} of {building['total']} clips"
+            if building["per_second"] > 0:
+                line += f", {duration((building['total'] - building['done']) / building['per_second'])} left"
+        console.print(line, markup=False)
+    console.print(f"next: {document['next']}", soft_wrap=True, markup=False)

@@ -1,0 +1,232 @@
+"""Configs of the jobs that train and use networks; see `kinetics_pipeline.workflows.flags.build_flags`."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.workflows.flags.build_flags import Repeated, require, require_loaders
+
+Stream = Literal["rgb", "flow"]
+ModelName = Literal["i3d", "c3d", "convnet_lstm", "two_stream", "fused_two_stream", "inception2d"]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """What `train` does. The defaults are the recipe's; a number given here wins over the recipe."""
+
+    model: ModelName = "i3d"
+    """The architecture."""
+    stream: Stream = "rgb"
+    """What it sees."""
+    run: Path
+    """The run folder: config, checkpoints, metrics. A folder with a run in it goes on from its last checkpoint."""
+    recipe: Literal["paper", "released"] = "released"
+    """The schedule: the paper's (tenfold less when validation saturates) or the released code's steps."""
+    init: Path | None = None
+    """Weights to start from: a checkpoint of ours, a public PyTorch port's, or DeepMind's TensorFlow files."""
+    steps: int | None = None
+    """Steps of the optimiser; a shorter run shrinks the schedule with it. Default: the recipe's."""
+    batch_size: int = 6
+    """Clips a worker and step."""
+    accumulate: int = 1
+    """Batches whose gradients are summed for a step."""
+    workers: int = 1
+    """Training processes, one GPU each where there are GPUs."""
+    loaders: int = 1
+    """Loading processes of each worker."""
+    learning_rate: float | None = None
+    """At the recipe's batch of 64 x 6 clips, scaled to the batch that is used. Default: the recipe's."""
+    scale_learning_rate: bool = True
+    """Scale the learning rate with the batch (Goyal et al., 2017)."""
+    frames: int = 64
+    """Frames a snippet."""
+    crop: int = 224
+    """Pixels a side."""
+    flip: bool = True
+    """Mirror half of the clips, negating the flow's u; not for classes that differ in left and right."""
+    dropout: float = 0.5
+    """Probability that a feature is dropped before the classifier."""
+    batch_norm_momentum: float | None = None
+    """Share of the running statistics that a step replaces. Default: 0.001, the released code's; more in short runs."""
+    precise_batch_norm: int = 0
+    """Batches from which batch norm's statistics are computed anew before evaluations and at the end; 0: never."""
+    warmup: int = 0
+    """Steps over which the learning rate rises to its value."""
+    clip_gradients: float | None = None
+    """Largest norm of the gradient."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bf16 where one timed step says that it pays, and its result agrees."""
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    """auto: a GPU for each worker where there are GPUs."""
+    compile: bool = False
+    """Let torch.compile fuse the network; the first step then takes minutes."""
+    checkpoint_activations: bool = False
+    """Compute activations twice and keep few of them: less memory for a third more time."""
+    sync_batch_norm: bool = False
+    """Batch norm over the batches of all workers."""
+    freeze_batch_norm: bool = False
+    """Keep batch norm as --init has it."""
+    freeze_features: bool = False
+    """Train the last layer alone, on features as --init has them (the paper's Fixed)."""
+    train_split: str = "train"
+    """Trained on."""
+    val_split: str = "val"
+    """Evaluated on while training."""
+    classes: Annotated[tuple[str, ...], Repeated] = ()
+    """Only these classes, comma-separated or repeated."""
+    class_list: Path | None = None
+    """Only the classes in this file, one a line (miniKinetics is such a list)."""
+    examples_per_class: int | None = None
+    """Only the first so many training clips of each class."""
+    checkpoint_every: int = 500
+    """Steps between checkpoints."""
+    evaluate_every: int = 2000
+    """Steps between evaluations on the validation split; 0: never."""
+    seed: int = 0
+    """Of weights, order and crops."""
+
+    def __post_init__(self) -> None:
+        counted = ("steps", "batch_size", "accumulate", "workers", "checkpoint_every", "frames", "crop")
+        for flag in (*counted, "examples_per_class"):
+            value = getattr(self, flag)
+            require("--" + flag.replace("_", "-"), value, value is None or value >= 1, "1 or more")
+        for flag in ("loaders", "warmup", "evaluate_every", "precise_batch_norm", "seed"):
+            require("--" + flag.replace("_", "-"), getattr(self, flag), getattr(self, flag) >= 0, "0 or more")
+        require("--dropout", self.dropout, 0 <= self.dropout < 1, "0 to less than 1")
+        require("--init", "none", self.init is not None or not self.freeze_features, "weights, with --freeze-features")
+        for flag in ("learning_rate", "clip_gradients"):
+            rate = getattr(self, flag)
+            require("--" + flag.replace("_", "-"), rate, rate is None or 0 < rate < float("inf"), "more than 0")
+        momentum = self.batch_norm_momentum
+        require("--batch-norm-momentum", momentum, momentum is None or 0 < momentum <= 1, "more than 0, at most 1")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """What `evaluate` does."""
+
+    split: str = "val"
+    """Scored on."""
+    rgb: Path | None = None
+    """A run folder or checkpoint of the RGB stream."""
+    flow: Path | None = None
+    """A run folder or checkpoint of the flow stream."""
+    both: Path | None = None
+    """A run folder or checkpoint of a network that takes both streams."""
+    clips: Path | None = None
+    """A file of clip ids: only these."""
+    groups: Path | None = None
+    """A CSV with a class and its group in each row (person, person-person, ...): accuracy is also given by group."""
+    fuse: Literal["logits", "softmax"] = "logits"
+    """What is averaged: the released code adds logits, the paper averages predictions."""
+    views: Literal["whole", "sliding", "10x3"] = "whole"
+    """The whole clip at once (the paper's), half-overlapping windows as long as in training, or ten of three crops."""
+    mirrored: bool = False
+    """Show every view once more, mirrored."""
+    window: int | None = None
+    """Frames of a view that is not the whole clip. Default: that of training."""
+    frames: int | None = None
+    """At most this many frames of a clip, from its start. Default: 250; all of clips with several actions."""
+    crop: int | None = None
+    """Pixels a side of the centre crop. Default: that of training, and the shards' short side for 10x3."""
+    batch_size: int = 1
+    """Clips at a time."""
+    loaders: int = 1
+    """Loading processes."""
+    output: Path | None = None
+    """Where the results are written as JSON. Default: in the run folder."""
+    any_recipe: bool = False
+    """Score a checkpoint that was trained on shards of another recipe."""
+    deepmind_sample: Path | None = None
+    """kinetics-i3d's data folder, scored instead of a dataset; --rgb and --flow may then be weights of any origin."""
+    top: int = 5
+    """How many classes of DeepMind's sample are named."""
+
+    def __post_init__(self) -> None:
+        given = [stream for stream in (self.rgb, self.flow, self.both) if stream is not None]
+        if not given:
+            raise UserError("none of --rgb, --flow and --both is given; allowed: one of them, or --rgb and --flow")
+        require("--both", self.both, self.both is None or len(given) == 1, "a network of both streams, alone")
+        require_loaders(self.loaders)
+        for flag, least in (("batch_size", 1), ("frames", 1), ("window", 1), ("top", 1)):
+            value = getattr(self, flag)
+            require("--" + flag.replace("_", "-"), value, value is None or value >= least, f"{least} or more")
+        require("--crop", self.crop, self.crop is None or self.crop >= 1, "1 or more")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig:
+    """What `predict` does."""
+
+    rgb: Path | None = None
+    """A run folder or checkpoint of the RGB stream."""
+    flow: Path | None = None
+    """A run folder or checkpoint of the flow stream."""
+    both: Path | None = None
+    """A run folder or checkpoint of a network that takes both streams."""
+    dataset: str | None = None
+    """The dataset that holds the clip, when VIDEO is a clip_id."""
+    start: float | None = None
+    """Seconds at which to begin."""
+    end: float | None = None
+    """Seconds at which to stop."""
+    top: int = 5
+    """How many classes are named."""
+    picture: Path | None = None
+    """Write an annotated picture (PNG) here."""
+    fuse: Literal["logits", "softmax"] = "logits"
+    """What is averaged over the streams."""
+
+    def __post_init__(self) -> None:
+        given = [stream for stream in (self.rgb, self.flow, self.both) if stream is not None]
+        if not given:
+            raise UserError("none of --rgb, --flow and --both is given; allowed: one of them, or --rgb and --flow")
+        require("--both", self.both, self.both is None or len(given) == 1, "a network of both streams, alone")
+        require("--top", self.top, self.top >= 1, "1 or more")
+        require("--start", self.start, self.start is None or 0 <= self.start < 1e7, "0 or more")
+        require("--end", self.end, self.end is None or 0 < self.end < 1e7, "more than --start")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class PaperConfig:
+    """What `paper` works with: what is missing here is left out of the tables, and said."""
+
+    runs: Path = Path("paper")
+    """Where runs and scores lie; what is finished there is not run again."""
+    kinetics: str | None = None
+    """The Kinetics dataset."""
+    ucf: str | None = None
+    """The UCF-101 dataset, built from its own lists."""
+    hmdb: str | None = None
+    """The HMDB-51 dataset, built from its own lists."""
+    imagenet: Path | None = None
+    """2D weights to begin with: torchvision's GoogLeNet file."""
+    mini_classes: Path | None = None
+    """miniKinetics' classes, one a line."""
+    steps: int | None = None
+    """Steps of a training on Kinetics. Default: the recipe's."""
+    transfer_steps: int = 5000
+    """Steps of a training on UCF-101 or HMDB-51."""
+    train_flags: Annotated[str, Parameter(allow_leading_hyphen=True)] = ""
+    """Flags for every training, as one text: `--batch-size 8 --workers 4`."""
+    run: bool = True
+    """Run what is missing; --no-run only prints its commands and the table."""
+
+    def __post_init__(self) -> None:
+        for flag in ("steps", "transfer_steps"):
+            value = getattr(self, flag)
+            require("--" + flag.replace("_", "-"), value, value is None or value >= 1, "1 or more")
+        try:
+            shlex.split(self.train_flags)
+        except ValueError as error:
+            raise UserError(f"--train-flags cannot be read: {error}") from error

@@ -1,0 +1,130 @@
+"""Reaching a Ray cluster: the one that is named, or an embedded one of this machine. The same entry point for both."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from kinetics_pipeline.errors import JobFailed, UserError
+from kinetics_pipeline.workflows.runtime.signals import let_signals_interrupt
+
+OBJECT_STORE_BYTES = 512 << 20
+"""An embedded store holds small records only: clips stay in files (see `workflows.building.cache_folders`)."""
+
+ANSWERS_WITHIN = 15.0
+"""Seconds that a named cluster has to answer."""
+
+
+def addressed() -> bool:
+    """Whether a cluster is named; `ray job submit` sets RAY_ADDRESS too."""
+    return bool(os.environ.get("RAY_ADDRESS"))
+
+
+def prepare() -> None:
+    """Sets Ray's environment. Before Ray is imported, because it reads its settings then; later it does nothing.
+
+    Ray turns tokens on for a new local cluster, and saves one under the home folder for later commands to trip over.
+    A token of this process alone keeps other users of the machine out and leaves nothing behind.
+    """
+    if "ray" in sys.modules:
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if not addressed() and "RAY_AUTH_MODE" not in os.environ:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+def require_lasting(flag: str, place: str | Path | None) -> None:
+    """Raises UserError for a relative place in a job's own copy of its working folder, which Ray takes away."""
+    relative = place is not None and "://" not in str(place) and not Path(place).expanduser().is_absolute()
+    if relative and "working_dir_files" in Path.cwd().parts:
+        raise UserError(
+            f"{flag} is {place}, which would lie in the job's copy of its working folder, and go with it; "
+            "allowed in a job: an absolute path or a URI"
+        )
+
+
+@contextmanager
+def connected(cpus: int | None = None) -> Iterator[None]:
+    """Ray, connected on entry and let go on leaving. Without RAY_ADDRESS, a cluster embedded in this process.
+
+    `cpus` bounds the embedded one (default: every core). Raises JobFailed when the cluster does not answer, and
+    UserError when `cpus` is given for a cluster that has its own.
+    """
+    embedded = not addressed()
+    if not embedded and cpus is not None:
+        raise UserError(f"--cpus is {cpus}, but RAY_ADDRESS names a cluster, which has its own; leave one of them out")
+    prepare()
+    if not embedded:
+        _require_answer(os.environ["RAY_ADDRESS"])
+    import ray
+
+    options = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
+    try:
+        if embedded:
+            ray.init(
+                address="local",
+                num_cpus=cpus or os.cpu_count(),
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                **options,
+            )
+        else:
+            ray.init(**options)
+    except Exception as error:
+        # Of the plain class where its own processes took too long to start, as on a machine with other work.
+        known = isinstance(error, ConnectionError | RuntimeError | ray.exceptions.AuthenticationError)
+        if not known and type(error) is not Exception:
+            raise
+        said = str(error).splitlines()[0]
+        if embedded:
+            raise JobFailed(f"an embedded Ray did not answer: {said}") from error
+        raise JobFailed(
+            f"the Ray cluster at RAY_ADDRESS={os.environ['RAY_ADDRESS']} did not answer: {said} "
+            "(does it have a token? Then it wants RAY_AUTH_MODE=token and its RAY_AUTH_TOKEN)"
+        ) from error
+    except SystemExit as ended:  # Ray's own handler of SIGTERM, which it puts in place first
+        raise KeyboardInterrupt from ended
+    let_signals_interrupt()
+    try:
+        yield
+    finally:
+        if embedded:
+            _end_autoscaler()
+        ray.shutdown()
+
+
+def _end_autoscaler() -> None:
+    """Of an embedded cluster, where it has nothing to do. Ray ends it behind the server that it then asks in vain, and
+    waits a second for it."""
+    import psutil
+
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):
+            if any(word.endswith("autoscaler/_private/monitor.py") for word in child.cmdline()):
+                child.kill()
+
+
+def _require_answer(address: str) -> None:
+    """Looks whether something listens there: Ray would say so after a minute, and end this process.
+
+    Raises UserError for what is no address of a head, JobFailed when nothing answers.
+    """
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if "/" in address or not host or not port.isdigit() or int(port) > 65535:
+        raise UserError(
+            f"RAY_ADDRESS is {address}; allowed: HOST:PORT of the cluster's head as `ray start` gives it, or auto "
+            "(from outside the cluster: ray job submit)"
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWERS_WITHIN).close()
+    except OSError as error:
+        raise JobFailed(f"the Ray cluster at RAY_ADDRESS={address} did not answer: {error}") from error

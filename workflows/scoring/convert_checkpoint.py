@@ -1,0 +1,57 @@
+"""`tools convert-checkpoint`: weights of any origin as one of our files, or as safetensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from kinetics_pipeline.annotations.table import read_labels
+from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.models import save_checkpoint
+from kinetics_pipeline.models.weights.conversion import as_checkpoint
+from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.workflows.scoring.trained import said_to_the_user
+
+STREAMS = {3: "rgb", 2: "flow"}
+SUFFIXES = (".pt", ".safetensors")
+
+
+def convert_checkpoint(source: Path, target: Path, labels: Path | None) -> None:
+    """Writes `target` and says what `source` was. Raises UserError for what cannot be read, or does not fit."""
+    if target.suffix not in SUFFIXES:
+        raise UserError(f"TARGET is {target}; allowed: a name that ends in {' or '.join(SUFFIXES)}")
+    if source.resolve() == target.resolve():
+        raise UserError(f"TARGET is {target}, which is SOURCE; give another name")
+    with said_to_the_user():
+        kind, checkpoint = as_checkpoint(source)
+        metadata = _metadata(checkpoint.config, labels) if kind != "own" else _classes(checkpoint.config, labels)
+        checkpoint.metadata.update(metadata)
+        try:
+            save_checkpoint(checkpoint, target)
+        except OSError as error:
+            raise UserError(f"TARGET is {target}, which cannot be written: {error.strerror}") from error
+    config = checkpoint.config
+    print(f"{source} ({kind}): {checkpoint.model}, {config['num_classes']} classes, {config['in_channels']} channels")
+    print(f"written to {target}")
+    if "classes" not in checkpoint.metadata:
+        print("its classes have no names: `evaluate` and `predict` need them, so convert it with --labels FILE")
+
+
+def _metadata(config: dict[str, Any], labels: Path | None) -> dict[str, Any]:
+    """As a run of ours would say it: foreign I3Ds were trained on 64 frames of 224 pixels, made by the recipe that is
+    the default here."""
+    stream = STREAMS.get(config["in_channels"])
+    known = {"stream": stream} if stream else {}
+    made = {"frames": 64, "crop": 224, "recipe": Recipe().to_json(), "fingerprint": {}}
+    return known | made | _classes(config, labels)
+
+
+def _classes(config: dict[str, Any], labels: Path | None) -> dict[str, Any]:
+    if labels is None:
+        return {}
+    names = read_labels(labels)
+    if len(names) != config["num_classes"]:
+        raise UserError(
+            f"--labels is {labels}, which has {len(names)} classes; the network has {config['num_classes']}"
+        )
+    return {"classes": names}

@@ -1,0 +1,255 @@
+"""`evaluate`: trained streams on whole clips, each alone and both fused; coverage and provenance beside the scores."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from kinetics_pipeline.dataset.dataset import Dataset
+from kinetics_pipeline.dataset.fingerprint import fingerprint
+from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.loading import to_device
+from kinetics_pipeline.loading.joined import joined
+from kinetics_pipeline.loading.snippets import WHOLE_CLIP
+from kinetics_pipeline.loading.views import Views
+from kinetics_pipeline.loading.whole_clips import SameLength
+from kinetics_pipeline.models.precision import Precision, choose_precision
+from kinetics_pipeline.models.scoring.evaluation import Predictions
+from kinetics_pipeline.models.scoring.evaluation import evaluate as evaluate_network
+from kinetics_pipeline.models.scoring.metrics import confusion, fuse, mean_error, per_class, top_k
+from kinetics_pipeline.shards.writer import versions
+from kinetics_pipeline.workflows.flags.build_flags import as_record
+from kinetics_pipeline.workflows.flags.training_flags import EvaluateConfig
+from kinetics_pipeline.workflows.runtime.progress import Meter
+from kinetics_pipeline.workflows.scoring.action_scores import action_scores, print_action_scores, see
+from kinetics_pipeline.workflows.scoring.groups import group_scores, groups_table, read_groups
+from kinetics_pipeline.workflows.scoring.trained import Trained, open_trained, said_to_the_user
+from kinetics_pipeline.workflows.training.data import LOADING, loader, only_labelled, plain_errors
+from kinetics_pipeline.workflows.training.run_folder import write_json
+
+
+def evaluate(output: str, config: EvaluateConfig) -> dict[str, Any]:
+    """Prints the table and writes the results, which it returns. Raises UserError for what cannot be compared."""
+    dataset = Dataset.open(output)
+    given = {"rgb": config.rgb, "flow": config.flow, "both": config.both}
+    streams = [open_trained(path, name) for name, path in given.items() if path]
+    _require_comparable(streams, dataset, config)
+    asked = None if config.clips is None else _clip_ids(config.clips)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    classes = streams[0].classes
+    groups = {} if config.groups is None else read_groups(config.groups, classes)
+    shown = {one.stream: _views(one, dataset, config, asked) for one in streams}
+    file = config.output or _beside(next(path for path in given.values() if path), config)
+    _require_writable(file)
+    several = any(clips.actions for clips in shown.values())
+    scores: dict[str, Any]
+    if several:
+        scores = action_scores({one.stream: see(one, shown[one.stream], config.loaders, device) for one in streams})
+    else:
+        found = {one.stream: _predictions(one, shown[one.stream], config, device) for one in streams}
+        if len(found) == 2:
+            with said_to_the_user():
+                found["fused"] = fuse(found["rgb"], found["flow"], config.fuse)
+        scores = {name: _scores(predictions, classes, groups) for name, predictions in found.items()}
+    results = {
+        "command": "evaluate",
+        "config": as_record(config),
+        "dataset": {"uri": dataset.store.uri, "fingerprint": fingerprint(dataset).to_json()},
+        "coverage": _coverage(dataset, config.split, classes, asked),
+        "checkpoints": {
+            one.stream: {
+                "path": str(one.path.absolute()),
+                "sha256": one.sha256,
+                "step": one.checkpoint.metadata.get("step"),
+                "trained_on": one.fingerprint,
+            }
+            for one in streams
+        },
+        "classes": classes,
+        "scores": scores,
+        "versions": versions(),
+    }
+    _write(file, results)
+    if several:
+        print_action_scores(results)
+        print(f"results lie in {file}")
+        return results
+    _print(results)
+    print(f"results, with confusion and accuracy by class, lie in {file}")
+    return results
+
+
+def _beside(given: Path, config: EvaluateConfig) -> Path:
+    """In the folder of the run, or of the checkpoint; named for what was scored and how."""
+    how = "" if config.views == "whole" and not config.mirrored else f"-{config.views}{'-mirrored' * config.mirrored}"
+    return (given if given.is_dir() else given.parent) / f"evaluation-{config.split}{how}.json"
+
+
+def _require_comparable(streams: Sequence[Trained], dataset: Dataset, config: EvaluateConfig) -> None:
+    for one in streams:
+        if one.stream != "rgb" and dataset.recipe.flow == "none":
+            raise UserError(f"--{one.stream} is given, but {dataset.store.uri} was built without flow")
+        if not config.any_recipe:
+            one.require_recipe(dataset.recipe, dataset.store.uri)
+        one.require_classes(dataset.classes, dataset.store.uri)
+    for one in streams[1:]:
+        if one.classes != streams[0].classes:
+            raise UserError(
+                f"{streams[0].path} and {one.path} know {len(streams[0].classes)} and {len(one.classes)} classes, not "
+                "the same ones in the same order; streams that are fused are trained on one class list"
+            )
+
+
+def _clip_ids(file: Path) -> list[str]:
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise UserError(f"--clips is {file}, which cannot be read: {reason}") from error
+    ids = [line.strip() for line in lines if line.strip()]
+    if not ids:
+        raise UserError(f"--clips is {file}, which names no clip; allowed: a clip id a line")
+    return ids
+
+
+def _views(trained: Trained, dataset: Dataset, config: EvaluateConfig, asked: Sequence[str] | None) -> Views:
+    """What a network is shown of the split's labelled clips."""
+    stream: Any = trained.stream
+    crop = config.crop or (dataset.recipe.short_side if config.views == "10x3" else trained.crop)
+    window = config.window or trained.frames
+    clips = Views(
+        dataset.store.uri,
+        config.split,
+        stream,
+        crop,
+        config.frames or WHOLE_CLIP,
+        views=config.views,
+        window=window,
+        mirrored=config.mirrored,
+        classes=trained.classes,
+        clips=asked,
+    )
+    only_labelled(clips)
+    if clips.actions:  # of any length, and scored to their end
+        if config.views != "whole" or config.mirrored:
+            raise UserError(
+                "--views and --mirrored are for clips of one label; those of this dataset have several actions"
+            )
+        clips.most = config.frames or int(clips.index["frames"].to_numpy().max())
+    return clips
+
+
+def _predictions(trained: Trained, clips: Views, config: EvaluateConfig, device: torch.device) -> Predictions:
+    """Logits of each clip, the mean over its views."""
+    model = trained.network().to(device)
+    number = torch.full((len(clips.classes),), -1)
+    number[[clips.classes.index(name) for name in trained.classes]] = torch.arange(len(trained.classes))
+    order = SameLength(clips, config.batch_size)
+    precision: Precision | None = None
+
+    def placed(raw: Any) -> dict[str, Any]:
+        batch = to_device({k: v for k, v in raw.items() if k != LOADING}, device)
+        return batch | {"rgb": batch["video"], "label": number[batch["label"].cpu()]}
+
+    with Meter(
+        len(clips), f"{trained.stream} clips" if config.views == "whole" else f"{trained.stream} views"
+    ) as meter:
+
+        def batches() -> Iterator[dict[str, Any]]:
+            for raw in plain_errors(loader(clips, order, config.loaders, device)):
+                yield placed(raw)
+                meter.at(meter.done + len(raw["clip_id"]))
+
+        source = batches()
+        first = next(source)
+        with said_to_the_user():
+            inputs = [first[name] for name in model.inputs]  # type: ignore[union-attr]
+            precision = choose_precision(model, inputs, training=False)
+            precision.prepare(model)
+            return evaluate_network(model, _again(first, source), device, precision)
+
+
+def _again(first: dict[str, Any], rest: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    yield first
+    yield from rest
+
+
+def _coverage(
+    dataset: Dataset, split: str, classes: Sequence[str], asked: Sequence[str] | None
+) -> dict[str, dict[str, int] | int]:
+    """How many clips were asked of the split (or named by `--clips`), by class, and how many of them are there."""
+    wanted = None if asked is None else set(asked)
+    rows = dataset.newest(lambda marker, entry: (marker.split, entry["label"], entry["outcome"]))
+    if not any(of == split for of, _, _ in rows.values()):  # a list of the annotations, as `test1`
+        lists = joined(dataset, "lists", rows)
+        rows = {clip: (split, *rows[clip][1:]) for clip, names in lists.items() if split in names.split()}
+    total: Counter[str] = Counter()
+    ok: Counter[str] = Counter()
+    for clip, (of, label, outcome) in rows.items():
+        if of == split and label in classes and (wanted is None or clip in wanted):
+            total[label] += 1
+            ok[label] += outcome == "ok"
+    known = total.total() if wanted is None else len(wanted)
+    by_class = {name: {"asked": total[name], "ok": ok[name]} for name in classes}
+    return {"asked": known, "ok": ok.total(), "by_class": by_class}  # type: ignore[dict-item]
+
+
+def _scores(predictions: Predictions, classes: Sequence[str], groups: dict[str, list[str]]) -> dict[str, Any]:
+    accuracy = [None if math.isnan(value) else round(float(value), 6) for value in per_class(predictions)]
+    return {
+        "clips": len(predictions.labels),
+        "top1": top_k(predictions, 1),
+        "top5": top_k(predictions, 5),
+        "mean_error": mean_error(predictions),
+        **({"groups": group_scores(predictions, classes, groups)} if groups else {}),
+        "per_class": dict(zip(classes, accuracy, strict=True)),
+        "confusion": confusion(predictions).tolist(),
+    }
+
+
+def _require_writable(file: Path) -> None:
+    """Said before hours of work. Raises UserError."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=file.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"--output is {file}, which cannot be written: {error.strerror}") from error
+    if file.is_dir():
+        raise UserError(f"--output is {file}, which is a folder; allowed: a file")
+
+
+def _write(file: Path, results: dict[str, Any]) -> None:
+    try:
+        write_json(file, results)
+    except OSError as error:
+        raise UserError(f"--output is {file}, which cannot be written: {error.strerror}") from error
+
+
+def _print(results: dict[str, Any]) -> None:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("stream")
+    for column in ("clips", "top-1", "top-5", "mean error"):
+        table.add_column(column, justify="right")
+    for name, score in results["scores"].items():
+        row = (f"{score[key]:.1%}" for key in ("top1", "top5", "mean_error"))
+        table.add_row(f"{name} ({results['config']['fuse']})" if name == "fused" else name, str(score["clips"]), *row)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    if results["config"]["groups"]:
+        console.print(groups_table({name: score["groups"] for name, score in results["scores"].items()}))
+    cover, split = results["coverage"], results["config"]["split"]
+    chance = 1 / len(results["classes"])
+    share = cover["ok"] / cover["asked"] if cover["asked"] else 0.0
+    console.print(
+        f"{cover['ok']} of {cover['asked']} clips asked of {split} are there ({share:.1%}); "
+        f"{len(results['classes'])} classes, chance {chance:.1%}"
+    )

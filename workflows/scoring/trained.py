@@ -1,0 +1,110 @@
+"""Streams that were trained: a run folder or a checkpoint file, what it was trained on, and its network."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from kinetics_pipeline.errors import JobFailed, UserError
+from kinetics_pipeline.models import Checkpoint, Diverged, InputError, read_checkpoint
+from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.workflows.training.run_folder import RunFolder
+
+ONLY_STORAGE = frozenset({"layout", "chunk_length", "flow_backend"})
+"""Fields of a recipe that do not change what a network sees: backends agree to some thousandths of a pixel."""
+
+
+@contextmanager
+def said_to_the_user() -> Iterator[None]:
+    """`models` knows nothing of this project's errors: its own become those that the command line prints as a line."""
+    try:
+        yield
+    except InputError as error:
+        raise UserError(" ".join(str(error).split())) from error
+    except Diverged as error:
+        raise JobFailed(str(error)) from error
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A checkpoint and what its metadata says."""
+
+    path: Path
+    sha256: str
+    checkpoint: Checkpoint
+    stream: str
+    classes: list[str]
+    recipe: Recipe
+    fingerprint: dict[str, str]
+    crop: int
+    frames: int
+    """Of a training snippet."""
+
+    def network(self) -> nn.Module:
+        with said_to_the_user():
+            return self.checkpoint.build().eval()
+
+    def require_recipe(self, recipe: Recipe, where: str) -> None:
+        """Raises UserError that names the first field in which the shards at `where` differ from those trained on."""
+        for f in fields(Recipe):
+            mine, theirs = getattr(self.recipe, f.name), getattr(recipe, f.name)
+            of_the_other = f.name.startswith("flow" if self.stream == "rgb" else "rgb")
+            if mine != theirs and f.name not in ONLY_STORAGE and not of_the_other:
+                raise UserError(
+                    f"{self.path} was trained on clips with {f.name} {mine}, {where} has {theirs}; "
+                    "with --any-recipe it is scored all the same"
+                )
+
+    def require_classes(self, classes: Sequence[str], where: str) -> None:
+        """Raises UserError that names the first class of the network that is none at `where`."""
+        known = set(classes)
+        for name in self.classes:
+            if name not in known:
+                raise UserError(f"{self.path} knows the class {name!r}, which is none of the {len(known)} of {where}")
+
+
+def open_trained(path: Path, stream: str) -> Trained:
+    """The stream at `path`: a run folder (its best checkpoint, else its last) or a checkpoint of ours.
+
+    Raises UserError when there is none, when it is of another stream, or does not say what it was trained on.
+    """
+    flag = f"--{stream}"
+    file = path
+    if path.is_dir():
+        run = RunFolder(path)
+        file = next((c for c in (run.best, run.last) if c.is_file()), path)
+        if file is path:
+            raise UserError(f"{flag} is {path}, a folder without checkpoints; allowed: a run folder or a checkpoint")
+    elif not path.is_file():
+        raise UserError(f"{flag} is {path}, which is not there; allowed: a run folder or a checkpoint")
+    with said_to_the_user():
+        checkpoint = read_checkpoint(file)
+    said: dict[str, Any] = checkpoint.metadata
+    try:
+        trained = Trained(
+            path=file,
+            sha256=sha256_of(file),
+            checkpoint=checkpoint,
+            stream=said["stream"],
+            classes=[str(name) for name in said["classes"]],
+            recipe=Recipe.from_json(said["recipe"]),
+            fingerprint=dict(said["fingerprint"]),
+            crop=int(said["crop"]),
+            frames=int(said["frames"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{flag} is {file}, which does not say what it was trained on (no {error})") from error
+    if trained.stream != stream:
+        raise UserError(f"{flag} is {file}, which was trained on {trained.stream}; give it as --{trained.stream}")
+    return trained
+
+
+def sha256_of(file: Path) -> str:
+    with file.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()

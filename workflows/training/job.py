@@ -1,0 +1,231 @@
+"""`train`: hold the run against what is there, train it through Ray Train, show how it goes."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kinetics_pipeline.annotations.table import read_labels
+from kinetics_pipeline.dataset.class_names import require_among_classes
+from kinetics_pipeline.dataset.dataset import Dataset
+from kinetics_pipeline.dataset.fingerprint import fingerprint
+from kinetics_pipeline.errors import JobFailed, UserError
+from kinetics_pipeline.shards.writer import versions
+from kinetics_pipeline.workflows.flags.build_flags import as_record, comma_separated
+from kinetics_pipeline.workflows.flags.training_flags import TrainConfig
+from kinetics_pipeline.workflows.runtime.cluster import addressed, connected, require_lasting
+from kinetics_pipeline.workflows.runtime.progress import Meter, duration
+from kinetics_pipeline.workflows.runtime.signals import stop_requested
+from kinetics_pipeline.workflows.training.metrics import SCORES, MetricsFollower, main_score
+from kinetics_pipeline.workflows.training.run_folder import Ending, RunFolder, write_json
+from kinetics_pipeline.workflows.training.settings import Settings
+
+POLL = 0.5
+PATIENCE = 30.0
+"""Seconds after which a driver that hears nothing says what it waits for."""
+
+
+def train(output: str, config: TrainConfig) -> None:
+    """See the module. Raises UserError, JobFailed, or KeyboardInterrupt when stopped; the same command goes on."""
+    require_lasting("--run", config.run)
+    dataset = Dataset.open(output)
+    run = RunFolder(config.run.absolute())
+    settings = _settings(dataset, config, run)
+    steps = settings.training_recipe().steps
+    with run.taken(), run.full_disk_is_said():
+        run.begin(_record(settings, dataset))
+        done = _steps_done(run)
+        if done >= steps and run.results.exists():
+            print(f"{run.path} is finished: {_results_line(run)}")
+            return
+        _check(settings, begins=done == 0)
+        with connected(), stop_requested() as should_stop:
+            ending = _train(settings, steps, done, should_stop)
+        if ending.reason == "stopped":
+            raise KeyboardInterrupt
+        _write_results(settings, dataset)
+    print(_results_line(run))
+    print(f"checkpoints, metrics.jsonl and tensorboard lie in {run.path}")
+
+
+def _settings(dataset: Dataset, config: TrainConfig, run: RunFolder) -> Settings:
+    if config.stream == "flow" and dataset.recipe.flow == "none":
+        raise UserError(f"--stream is flow, but {dataset.store.uri} was built without flow; allowed: rgb")
+    asked = comma_separated(config.classes)
+    if config.class_list is not None:
+        asked = (*asked, *read_labels(config.class_list))
+    require_among_classes(dataset, asked)
+    classes = tuple(name for name in dataset.classes if not asked or name in asked)
+    if len(classes) < 2:
+        raise UserError(
+            f"the choice of classes leaves {len(classes)} of {len(dataset.classes)} classes; allowed: 2 or more"
+        )
+    return Settings(
+        config=config,
+        uri=dataset.store.uri,
+        classes=classes,
+        recipe=dataset.recipe.to_json(),
+        fingerprint=fingerprint(dataset).to_json(),
+        run=run,
+        token=secrets.token_hex(8),
+    )
+
+
+def _record(settings: Settings, dataset: Dataset) -> dict[str, Any]:
+    return {
+        "command": "train",
+        "config": as_record(settings.config) | {"classes": list(settings.classes)},
+        "dataset": {"uri": dataset.store.uri, "recipe": settings.recipe, "fingerprint": settings.fingerprint},
+        "classes": list(settings.classes),
+        "versions": versions(),
+    }
+
+
+def _check(settings: Settings, *, begins: bool) -> None:
+    """What can be wrong with splits, crops and flags is said before Ray is started."""
+    from kinetics_pipeline.models import MODELS, build_model
+    from kinetics_pipeline.models.i3d import LEAST_FRAMES
+    from kinetics_pipeline.workflows.scoring.trained import said_to_the_user
+    from kinetics_pipeline.workflows.training.data import only_labelled, training_clips
+    from kinetics_pipeline.workflows.training.validation import validation_clips
+    from kinetics_pipeline.workflows.training.weights import initial_weights
+
+    config = settings.config
+    if config.model not in MODELS:
+        raise UserError(f"--model is {config.model}; allowed: {', '.join(MODELS)}")
+    if config.frames < LEAST_FRAMES:
+        raise UserError(f"--frames is {config.frames}; allowed: {LEAST_FRAMES} or more")
+    with _naming("--train-split", config.train_split):
+        clips = training_clips(settings)
+    only_labelled(clips)
+    if clips.actions:
+        if len(settings.classes) != len(clips.classes):
+            raise UserError("--classes chooses clips by their one label; those of this dataset have several actions")
+        if config.model != "i3d":
+            raise UserError(f"--model is {config.model}; clips with several actions are learned by i3d")
+    if config.evaluate_every:
+        with _naming("--val-split", config.val_split, "; --evaluate-every 0 trains without"):
+            validation_clips(settings)
+    if begins:  # before the workers, whose news come late, and for each of them again
+        with said_to_the_user():
+            initial_weights(build_model(config.model, **settings.model_options(1)), config.init, settings)
+
+
+@contextmanager
+def _naming(flag: str, split: str, way_out: str = "") -> Iterator[None]:
+    """Two flags name splits."""
+    from kinetics_pipeline.loading.selection import NoSuchSplit
+
+    try:
+        yield
+    except NoSuchSplit as error:
+        raise UserError(f"{flag} is {split!r}; {error.args[1]}{way_out}") from error
+
+
+def _steps_done(run: RunFolder) -> int:
+    if not run.last.exists():
+        return 0
+    from kinetics_pipeline.models import read_checkpoint
+    from kinetics_pipeline.workflows.scoring.trained import said_to_the_user
+
+    with said_to_the_user():
+        return int(read_checkpoint(run.last).metadata["step"])
+
+
+def _train(settings: Settings, steps: int, done: int, should_stop: Any) -> Ending:
+    from kinetics_pipeline.workflows.training.ray_workers import Training, alive_nodes, share, wait
+
+    config, run = settings.config, settings.run
+    given = share(config.workers, config.loaders, config.device, alive_nodes())
+    run.forget_ending()
+    run.control(settings.token)
+    follower = MetricsFollower(run.metrics)
+    with Meter(steps, "steps", done=done) as meter:
+        show = _Show(meter, follower, settings, f"{config.workers} workers of {given.resources}")
+        training = Training(settings, given)
+
+        def look() -> None:
+            show.new_lines()
+            if should_stop() and not show.stopping:
+                show.stopping = True
+                run.control(settings.token, stop=True)
+                meter.say("stopping after this step")
+
+        wait(training, POLL, look)
+        return training.ending()
+
+
+class _Show:
+    """What the terminal sees of the lines that the workers write."""
+
+    def __init__(self, meter: Meter, follower: MetricsFollower, settings: Settings, asked: str) -> None:
+        self.meter, self.follower, self.settings, self.asked = meter, follower, settings, asked
+        self.stopping = False
+        self._heard: float | None = None
+        self._began = time.monotonic()
+
+    def new_lines(self) -> None:
+        lines = self.follower.new()
+        for line in lines:
+            if line["kind"] == "note":
+                self.meter.say(line["text"])
+            elif line["kind"] == "evaluation":
+                said = {name: line.get(key) for key, name in SCORES.items()}
+                scores = ", ".join(f"{name} {value:.1%}" for name, value in said.items() if value is not None)
+                loss = f"loss {line['loss']:.3f}"
+                self.meter.say(f"step {line['step']}: {self.settings.config.val_split} {scores}, {loss}")
+        done = [line for line in lines if line["kind"] == "step"]
+        if done:
+            self._step(done[-1])
+        if self._heard is None and not lines and time.monotonic() - self._began > PATIENCE:
+            self._began = time.monotonic()
+            where = f"the cluster at {os.environ['RAY_ADDRESS']}" if addressed() else "Ray"
+            self.meter.say(f"waiting for {where} to start {self.asked}")
+
+    def _step(self, line: dict[str, Any]) -> None:
+        if self._heard is None:  # what came before the first step is not the pace
+            self.meter.began_with, self.meter.began = line["step"], time.monotonic()
+        self._heard = time.monotonic()
+        rates = f"loader {line['loader_samples_per_second']:.0f}/s, compute {line['compute_samples_per_second']:.0f}/s"
+        speed = f"{line['samples_per_second']:.1f} clips/s, {line['bound']}-bound ({rates})"
+        self.meter.at(line["step"], f"loss {line['loss']:.3f} · {speed}")
+
+
+def _write_results(settings: Settings, dataset: Dataset) -> None:
+    run = settings.run
+    lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    steps = [line for line in lines if line["kind"] == "step"]
+    evaluations = [line for line in lines if line["kind"] == "evaluation"]
+    if not steps:
+        raise JobFailed(f"{run.metrics} has no step in it")
+    known = [line for line in evaluations if line[main_score(line)] is not None]
+    best = max(known, key=lambda line: line[main_score(line)], default=None)
+    rates = sorted(line["samples_per_second"] for line in steps)
+    results = {
+        "steps": steps[-1]["step"],
+        "loss": steps[-1]["loss"],
+        "samples_per_second": rates[len(rates) // 2],
+        "bound": steps[-1]["bound"],
+        "seconds": round(steps[-1]["time"] - lines[0]["time"], 1),
+        "best": None if best is None else {k: best[k] for k in ("step", "loss", *SCORES) if k in best},
+        "last": evaluations[-1] if evaluations else None,
+        "dataset": {"uri": dataset.store.uri, "fingerprint": settings.fingerprint},
+        "classes": len(settings.classes),
+    }
+    write_json(run.results, results)
+
+
+def _results_line(run: RunFolder) -> str:
+    results = json.loads(run.results.read_bytes())
+    text = f"{results['steps']} steps, {results['samples_per_second']:.1f} clips/s ({results['bound']}-bound), "
+    text += f"loss {results['loss']:.3f}, {duration(results['seconds'])}"
+    best = results["best"]
+    if best is None:
+        return text
+    score = main_score(best)
+    return f"{text}; best {SCORES[score]} {best[score]:.1%} at step {best['step']}"

@@ -1,0 +1,163 @@
+"""What a run says of itself: JSON lines for programs and the driver's terminal, TensorBoard events for eyes."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kinetics_pipeline.models.training.loop import StepMetrics
+from kinetics_pipeline.models.weights.torch_files import write_whole
+
+SCORES = {
+    "top1": "top-1",
+    "top5": "top-5",
+    "classification_map": "classification mAP",
+    "localisation_map": "localisation mAP",
+}
+"""Of an evaluation, and what they are called; a run has the first two, or of several actions the last two."""
+BOUND_ABOVE = 0.1
+"""Share of a step spent waiting for the loader above which the loader is what limits the run."""
+
+
+def main_score(scores: Mapping[str, Any]) -> str:
+    """Name of the score by which the best weights of a run are chosen."""
+    return next(name for name in SCORES if name in scores)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Clips a second of all workers together."""
+
+    samples: float
+    """Trained on, over the last steps."""
+    loader: float
+    """That the loading processes could give, were nobody slower."""
+    compute: float
+    """That the network could take, were nobody slower."""
+    bound: str
+    """`loader` or `compute`: which of them limits."""
+
+
+class SpeedMeter:
+    """Speed over the last steps; the first step of a session, which also sets up, does not count."""
+
+    def __init__(self, workers: int, loaders: int, over: int = 20) -> None:
+        self._workers, self._lanes, self._over = workers, max(1, loaders), over
+        self._steps: list[tuple[int, float, float, float]] = []
+
+    def step(self, clips: int, waiting: float, computing: float, loading: float) -> Speed:
+        """Of one worker's step: its clips, and seconds of waiting, of computing, and spent by its loaders on them."""
+        self._steps = [*self._steps, (clips, waiting, computing, loading)][-self._over :]
+        counted = self._steps[1:] or self._steps
+        total, waited, computed, loaded = (sum(column) for column in zip(*counted, strict=True))
+        bound = "loader" if waited > BOUND_ABOVE * (waited + computed) else "compute"
+        rates = (total / (waited + computed), self._lanes * total / max(loaded, 1e-9), total / max(computed, 1e-9))
+        samples, loader, compute = (round(self._workers * rate, 2) for rate in rates)
+        return Speed(samples, loader, compute, bound)
+
+
+class MetricsLog:
+    """Writes both; only in the process of rank 0. After a restart at `step` nothing later than that is left in it."""
+
+    def __init__(self, metrics: Path, tensorboard: Path, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        _cut(metrics, step)
+        self._lines: IO[str] = metrics.open("a", buffering=1)
+        self._events = SummaryWriter(str(tensorboard), purge_step=step + 1, flush_secs=20)
+
+    def step(self, done: StepMetrics, speed: Speed) -> None:
+        line = {
+            "kind": "step",
+            "step": done.step,
+            "loss": done.loss,
+            "top1": done.top1,
+            "learning_rate": done.learning_rate,
+            "gradient_norm": done.gradient_norm,
+            "samples_per_second": speed.samples,
+            "loader_samples_per_second": speed.loader,
+            "compute_samples_per_second": speed.compute,
+            "bound": speed.bound,
+        }
+        self._write(line)
+        for name in ("loss", "top1", "learning_rate", "gradient_norm"):
+            self._events.add_scalar(f"train/{name}", line[name], done.step)
+        self._events.add_scalar("speed/samples_per_second", speed.samples, done.step)
+
+    def evaluation(self, step: int, scores: dict[str, float], confusion: NDArray[np.int64] | None) -> None:
+        self._write({"kind": "evaluation", "step": step, **scores})
+        for name, value in scores.items():
+            self._events.add_scalar(f"val/{name}", value, step)
+        if confusion is not None:
+            rows = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+            self._events.add_image("val/confusion", rows[None].astype(np.float32), step)
+
+    def picture(self, name: str, picture: NDArray[np.uint8], step: int) -> None:
+        """uint8 RGB [H, W, 3]."""
+        self._events.add_image(name, picture, step, dataformats="HWC")
+
+    def note(self, step: int, text: str) -> None:
+        self._write({"kind": "note", "step": step, "text": text})
+
+    def close(self) -> None:
+        self._lines.close()
+        self._events.close()
+
+    def _write(self, line: dict[str, Any]) -> None:
+        finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in line.items()}
+        self._lines.write(json.dumps({**finite, "time": time.time()}) + "\n")
+
+
+def _cut(metrics: Path, step: int) -> None:
+    """Takes away the lines of steps that are done again, and one that was cut short. Replaces the file whole."""
+    if not metrics.exists():
+        return
+    kept = [text for text, line in _parsed(metrics.read_text().splitlines(keepends=True)) if line["step"] <= step]
+    write_whole(metrics, lambda file: file.write("".join(kept).encode()))
+
+
+def _parsed(lines: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for text in lines:
+        if text.endswith("\n"):
+            try:
+                yield text, json.loads(text)
+            except ValueError:
+                continue  # written over a crash of the machine
+
+
+class MetricsFollower:
+    """Reads the lines as they are written by another process, of what is new since it was made."""
+
+    def __init__(self, metrics: Path) -> None:
+        self._path = metrics
+        self._file, self._read = 0, 0
+        self._seen = -math.inf
+        """The time of the newest line given: a file that was replaced begins with lines that were given before."""
+        self.new()
+
+    def new(self) -> list[dict[str, Any]]:
+        """Lines since the last call."""
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return []
+        if found.st_ino != self._file:
+            self._file, self._read = found.st_ino, 0
+        if found.st_size <= self._read:
+            return []
+        with self._path.open("rb") as lines:
+            lines.seek(self._read)
+            whole, newline, _ = lines.read(found.st_size - self._read).rpartition(b"\n")
+        self._read += len(whole) + len(newline)
+        parsed = (line for _, line in _parsed((whole + newline).decode().splitlines(keepends=True)))
+        fresh = [line for line in parsed if line["time"] > self._seen]
+        self._seen = max([self._seen, *(line["time"] for line in fresh)])
+        return fresh

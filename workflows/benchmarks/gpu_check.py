@@ -161,7 +161,7 @@ def sanitizer() -> Iterator[Check]:
         print("  not installed here (it comes with the CUDA toolkit): skipped")
         return
     code = (
-        "from kinetics_pipeline.flow import tvl1; from workflows.benchmarks import scenes; "
+        "from kinetics_pipeline.flow import tvl1; from kinetics_pipeline.workflows.benchmarks import scenes; "
         "tvl1(scenes.clip(3, 50, 70), 'cuda', warps=1, nscales=2, outerIterations=2, innerIterations=6)"
     )
     for kind in ("memcheck", "racecheck"):

@@ -32,10 +32,10 @@ CLIPS_PER_SHARD = 65
 DATA_BYTES = 270_000_000
 CLASSES = [f"class {number:03d}" for number in range(700)]
 STEPS = {
-    "status": ("from workflows.status import status", "status({folder!r}, True)"),
+    "status": ("from kinetics_pipeline.workflows.datasets.status import status", "status({folder!r}, True)"),
     "scan of a build": (
-        "import tempfile; from pathlib import Path; from kinetics_pipeline.shards.catalogue import Dataset; "
-        "from kinetics_pipeline.shards.withdrawal import finish",
+        "import tempfile; from pathlib import Path; from kinetics_pipeline.dataset.dataset import Dataset; "
+        "from kinetics_pipeline.dataset.withdraw import finish",
         "d = Dataset.open({folder!r}); finish(d, Path(tempfile.gettempdir()), bool); d.unfinished(); d.settled({{}}); "
         "d.next_shard_numbers()",
     ),

@@ -145,9 +145,9 @@ def test_a_strange_file_among_the_withdrawals_is_none(dataset: Dataset) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from kinetics_pipeline.shards.catalogue import Dataset
-from kinetics_pipeline.shards.storage import LocalStore
-from kinetics_pipeline.shards.withdrawal import entomb, finish
+from kinetics_pipeline.dataset.dataset import Dataset
+from kinetics_pipeline.storage.store import LocalStore
+from kinetics_pipeline.dataset.withdraw import entomb, finish
 
 folder, step, *ids = sys.argv[1:]
 left = int(step)

@@ -26,7 +26,7 @@ def _has_driver() -> bool:
 def test_the_gpu_check_says_in_one_line_that_there_is_no_gpu_and_imports_nothing_heavy() -> None:
     heavy = "ray pandas pyarrow cv2 cyclopts torch numba"
     code = (
-        "import sys; from workflows.benchmarks.gpu_check import main; code = main(); "
+        "import sys; from kinetics_pipeline.workflows.benchmarks.gpu_check import main; code = main(); "
         f"assert not set({heavy.split()!r}) & set(sys.modules), 'heavy imports'; sys.exit(code)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -16,8 +16,8 @@ from kinetics_pipeline.workflows.building.lease import Lease, holder, is_current
 
 HOLDER = """
 import sys, time
-from kinetics_pipeline.shards.storage import open_store
-from workflows.build.lease import Lease
+from kinetics_pipeline.storage.store import open_store
+from kinetics_pipeline.workflows.building.lease import Lease
 lease = Lease.acquire(open_store(sys.argv[1]))
 print("held", flush=True)
 time.sleep(60)

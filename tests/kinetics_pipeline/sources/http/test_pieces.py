@@ -81,7 +81,7 @@ def test_a_section_serves_a_clip_with_a_second_around_it(
 HOLDER = """
 import sys, time
 from pathlib import Path
-from kinetics_pipeline.sources.pieces import locked
+from kinetics_pipeline.sources.http.partial_file import locked
 with locked(Path(sys.argv[1]), "v"):
     print("held", flush=True)
     time.sleep(60)

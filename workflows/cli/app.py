@@ -18,6 +18,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.workflows.cli import dataset_commands, model_commands
+from kinetics_pipeline.workflows.extras import how_to_get
 from kinetics_pipeline.workflows.flags.build_flags import BuildConfig, DemoConfig, PlanConfig
 from kinetics_pipeline.workflows.flags.training_flags import EvaluateConfig, PaperConfig, PredictConfig, TrainConfig
 from kinetics_pipeline.workflows.runtime.cluster import prepare
@@ -274,6 +275,11 @@ def run(arguments: Sequence[str]) -> int:
     except UserError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return error.exit_code
+    except ModuleNotFoundError as error:
+        if (said := how_to_get(error.name)) is None:
+            raise
+        print(f"{PROGRAM}: {said}", file=sys.stderr)
+        return 2
     except BrokenPipeError:
         sys.stderr.close()
         return 1

@@ -21,6 +21,7 @@ from kinetics_pipeline.recipe import FlowBackend, Recipe
 from kinetics_pipeline.records import Clip
 from kinetics_pipeline.sources import parse_source
 from kinetics_pipeline.sources.base import LocalSource, NetworkSource, is_network
+from kinetics_pipeline.sources.local.held import held
 from kinetics_pipeline.sources.local.tars import TarSource
 from kinetics_pipeline.sources.options import SourceOptions
 from kinetics_pipeline.workflows.flags.build_flags import BuildConfig, Selection, comma_separated, ytdlp_options
@@ -37,7 +38,7 @@ class Asked:
     def held_locally(self, clips: Sequence[Clip]) -> set[str]:
         """The clips that a local source has a file for."""
         local = [cast(LocalSource, source) for source in self.sources if not is_network(source)]
-        return {clip.clip_id for clip in clips if any(source.candidates(clip) for source in local)} if local else set()
+        return set().union(*(held(source, clips) for source in local))
 
     @property
     def notes(self) -> int:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import re
-import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import cast
 
 from rich.console import Console
 
+from kinetics_pipeline.annotations.class_names import alike, chosen_classes
 from kinetics_pipeline.annotations.table import Annotations, load_annotations, read_labels
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.flow import resolve_backend
@@ -64,7 +63,7 @@ def read_asked(files: Sequence[str], config: Selection) -> Asked:
     settings = PlanSettings(
         clips_per_shard=config.clips_per_shard,
         limit=config.limit,
-        classes=comma_separated(config.classes) or None,
+        classes=chosen_classes(config.classes, annotations.labels) or None,
         splits=comma_separated(config.split) or None,
         retry=frozenset(comma_separated(config.retry)),
     )
@@ -95,18 +94,6 @@ def overlaps(annotations: Annotations) -> list[str]:
     for splits, number in sorted(Counter(several.groupby("video_id")["split"].agg(" and in ".join)).items()):
         lines.append(f"{number} videos have clips in {splits}")
     return lines
-
-
-def alike(labels: Sequence[str]) -> list[str]:
-    """Labels of one word in several spellings, which may be meant as one class: a line a word."""
-    spellings: dict[str, list[str]] = defaultdict(list)
-    for label in labels:
-        spellings[" ".join(re.split(r"[\s_-]+", unicodedata.normalize("NFKC", label).casefold()))].append(label)
-    return [
-        f"{len(same)} classes have names that differ in spelling alone: {', '.join(map(repr, same))}"
-        for same in spellings.values()
-        if len(same) > 1
-    ]
 
 
 def asked_recipe(config: Selection, existing: Recipe | None, *, gpu: bool | None = None) -> Recipe:

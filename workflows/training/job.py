@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from kinetics_pipeline.annotations.table import read_labels
-from kinetics_pipeline.dataset.class_names import require_among_classes
-from kinetics_pipeline.dataset.dataset import Dataset
+from kinetics_pipeline.dataset.dataset import Dataset, require_among_classes
 from kinetics_pipeline.dataset.fingerprint import fingerprint
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.shards.writer import versions

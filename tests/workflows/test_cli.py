@@ -13,7 +13,8 @@ from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.sources.http.template import UrlTemplate
 from kinetics_pipeline.workflows.cli.app import run
 from kinetics_pipeline.workflows.datasets.status import look
-from kinetics_pipeline.workflows.flags.build_flags import BuildConfig, as_record, command_line, ytdlp_options
+from kinetics_pipeline.workflows.flags.build_flags import BuildConfig, ytdlp_options
+from kinetics_pipeline.workflows.flags.record import as_record, command_line
 from tests.builders.clips import asked_clips, built
 
 

@@ -34,7 +34,8 @@ from kinetics_pipeline.workflows.building.request import Asked, asked_recipe, la
 from kinetics_pipeline.workflows.building.stages import clear, spooled
 from kinetics_pipeline.workflows.building.state import PROGRESS, RUN, look_at_lanes, traffic
 from kinetics_pipeline.workflows.building.time_needed import expected
-from kinetics_pipeline.workflows.flags.build_flags import BuildConfig, as_record, command_line
+from kinetics_pipeline.workflows.flags.build_flags import BuildConfig
+from kinetics_pipeline.workflows.flags.record import as_record, command_line
 from kinetics_pipeline.workflows.runtime.cluster import connected, require_lasting
 from kinetics_pipeline.workflows.runtime.progress import Meter, duration, size
 from kinetics_pipeline.workflows.runtime.signals import stop_requested

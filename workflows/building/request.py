@@ -23,7 +23,8 @@ from kinetics_pipeline.sources import parse_source
 from kinetics_pipeline.sources.base import LocalSource, NetworkSource, is_network
 from kinetics_pipeline.sources.local.tars import TarSource
 from kinetics_pipeline.sources.options import SourceOptions
-from kinetics_pipeline.workflows.flags.build_flags import BuildConfig, Selection, comma_separated, ytdlp_options
+from kinetics_pipeline.workflows.flags.build_flags import BuildConfig, Selection, ytdlp_options
+from kinetics_pipeline.workflows.flags.values import comma_separated
 
 
 @dataclass(frozen=True)

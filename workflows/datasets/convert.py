@@ -19,7 +19,7 @@ from kinetics_pipeline.redaction import without_secrets
 from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.workflows.building.lease import Lease, is_current
 from kinetics_pipeline.workflows.building.state import RUN
-from kinetics_pipeline.workflows.flags.build_flags import comma_separated
+from kinetics_pipeline.workflows.flags.values import comma_separated
 from kinetics_pipeline.workflows.runtime.progress import Meter, size
 
 

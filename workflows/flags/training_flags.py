@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.workflows.flags.build_flags import Repeated, require, require_loaders
+from kinetics_pipeline.workflows.flags.values import Repeated, require, require_loaders
 
 Stream = Literal["rgb", "flow"]
 ModelName = Literal["i3d", "c3d", "convnet_lstm", "two_stream", "fused_two_stream", "inception2d"]

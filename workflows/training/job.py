@@ -15,8 +15,9 @@ from kinetics_pipeline.dataset.dataset import Dataset, require_among_classes
 from kinetics_pipeline.dataset.fingerprint import fingerprint
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.shards.writer import versions
-from kinetics_pipeline.workflows.flags.build_flags import as_record, comma_separated
+from kinetics_pipeline.workflows.flags.record import as_record
 from kinetics_pipeline.workflows.flags.training_flags import TrainConfig
+from kinetics_pipeline.workflows.flags.values import comma_separated
 from kinetics_pipeline.workflows.runtime.cluster import addressed, connected, require_lasting
 from kinetics_pipeline.workflows.runtime.progress import Meter, duration
 from kinetics_pipeline.workflows.runtime.signals import stop_requested

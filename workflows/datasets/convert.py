@@ -17,7 +17,7 @@ from kinetics_pipeline.loading.index import load_index
 from kinetics_pipeline.loading.selection import select
 from kinetics_pipeline.recipe import Layout
 from kinetics_pipeline.redaction import without_secrets
-from kinetics_pipeline.storage.store import open_store
+from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.workflows.building.lease import Lease, is_current
 from kinetics_pipeline.workflows.building.state import RUN
 from kinetics_pipeline.workflows.flags.values import comma_separated

@@ -12,8 +12,7 @@ from typing import Any
 
 from kinetics_pipeline.annotations.class_names import chosen_classes
 from kinetics_pipeline.annotations.table import read_labels
-from kinetics_pipeline.dataset.class_names import require_among_classes
-from kinetics_pipeline.dataset.dataset import Dataset
+from kinetics_pipeline.dataset.dataset import Dataset, require_among_classes
 from kinetics_pipeline.dataset.fingerprint import fingerprint
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.shards.writer import versions

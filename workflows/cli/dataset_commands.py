@@ -158,7 +158,7 @@ def convert(
     layout
         JPEG in Parquet, or raw arrays in Arrow IPC.
     classes
-        Only these classes, comma-separated or repeated; they keep their numbers.
+        Only these classes: comma-separated, the flag repeated, or a file with one a line; they keep their numbers.
     split
         Only these splits.
     clips

@@ -34,7 +34,7 @@ class Selection(Config):
     split: Annotated[tuple[str, ...], Repeated] = ()
     """Only these splits."""
     classes: Annotated[tuple[str, ...], Repeated] = ()
-    """Only these classes, comma-separated or repeated."""
+    """Only these classes: comma-separated, the flag repeated, or a file with one a line."""
     limit: int | None = None
     """Only the first N clips of the plan's fixed order."""
     on_bad_row: Literal["fail", "skip"] = "fail"

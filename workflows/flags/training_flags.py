@@ -81,7 +81,7 @@ class TrainConfig(Config):
     val_split: str = "val"
     """Evaluated on while training."""
     classes: Annotated[tuple[str, ...], Repeated] = ()
-    """Only these classes, comma-separated or repeated."""
+    """Only these classes: comma-separated, the flag repeated, or a file with one a line."""
     class_list: Path | None = None
     """Only the classes in this file, one a line (miniKinetics is such a list)."""
     examples_per_class: int | None = None

@@ -16,7 +16,7 @@ import pytest
 
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.shards.spool import Spool
-from kinetics_pipeline.storage.store import open_store
+from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.workflows.__main__ import main
 from kinetics_pipeline.workflows.building.lease import holder
 from kinetics_pipeline.workflows.runtime.cluster import connected

@@ -17,8 +17,7 @@ import pyarrow.compute as pc
 
 from kinetics_pipeline.annotations.charades import parse_actions
 from kinetics_pipeline.dataset.certificate import read_certificate
-from kinetics_pipeline.dataset.class_names import require_among_classes
-from kinetics_pipeline.dataset.dataset import Dataset
+from kinetics_pipeline.dataset.dataset import Dataset, require_among_classes
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.loading.arguments import texts, whole_number
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kinetics_pipeline.dataset.dataset import DATASET, Dataset, plan_name
-from kinetics_pipeline.dataset.withdraw import finish
+from kinetics_pipeline.dataset.withdraw import finish_withdrawals
 from kinetics_pipeline.errors import JobFailed, WorkRemains
 from kinetics_pipeline.flow import require_backend
 from kinetics_pipeline.plan import Plan, PlannedShard, make_plan
@@ -22,7 +22,7 @@ from kinetics_pipeline.records import Record
 from kinetics_pipeline.redaction import WITHHELD
 from kinetics_pipeline.sources.youtube.source import YouTube
 from kinetics_pipeline.storage.cache import cache_folder
-from kinetics_pipeline.storage.store import open_store
+from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.workflows.building.attempts import Attempts
 from kinetics_pipeline.workflows.building.cache_folders import Workplace, nodes, on_every_node
 from kinetics_pipeline.workflows.building.disk import Disk
@@ -101,7 +101,7 @@ class _Build:
         self._lanes_before = look_at_lanes(lease.store)
         self.workplace = Workplace.of(cache_folder(config.cache), dataset)
         on_every_node(clear, self.workplace, everything=False)
-        finish(self.dataset, self.workplace.scratch, lambda: is_current(lease.store, lease.generation))
+        finish_withdrawals(self.dataset, self.workplace.scratch, lambda: is_current(lease.store, lease.generation))
         began = time.monotonic()
         while (unfinished := self.dataset.unfinished()) is not None:
             self._run_plan(*unfinished, self.dataset.outcomes())

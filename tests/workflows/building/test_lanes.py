@@ -11,7 +11,7 @@ import pytest
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.records import Clip
 from kinetics_pipeline.sources.youtube.source import YouTube
-from kinetics_pipeline.storage.store import open_store
+from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.workflows.building import fetch as fetching
 from kinetics_pipeline.workflows.building.fetch import Fetching, Lane, lanes_of
 from kinetics_pipeline.workflows.flags.build_flags import BuildConfig

@@ -10,8 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kinetics_pipeline.dataset.certificate import read_certificate
-from kinetics_pipeline.dataset.class_names import require_among_classes
-from kinetics_pipeline.dataset.dataset import Dataset
+from kinetics_pipeline.dataset.dataset import Dataset, require_among_classes
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.loading.arguments import texts, whole_number
 from kinetics_pipeline.loading.joined import joined

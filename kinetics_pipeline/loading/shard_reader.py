@@ -1,4 +1,4 @@
-"""Reads the rows of a clip from a shard: opened when first needed, kept open, closed when many others are."""
+"""Reads the rows of a clip from a shard: open_data_file when first needed, kept open, closed when many others are."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from kinetics_pipeline.loading.plain_rows import PlainRows
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.shards import codec
 from kinetics_pipeline.shards.clip_rows import CorruptRow, Images, stored_images
+from kinetics_pipeline.shards.data_file import data_name
 from kinetics_pipeline.shards.schema import row_schema
-from kinetics_pipeline.shards.writer import data_name
 from kinetics_pipeline.storage.store import Store
 
 _OPEN = 32
-"""More than the shards of a sampler's window, so that a window is opened once."""
+"""More than the shards of a sampler's window, so that a window is open_data_file once."""
 
 
 _SAID = ("clip_id", "chunk", "label")

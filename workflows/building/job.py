@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kinetics_pipeline.dataset.dataset import DATASET, Dataset, plan_name
-from kinetics_pipeline.dataset.withdraw import finish
+from kinetics_pipeline.dataset.withdraw import finish_withdrawals
 from kinetics_pipeline.errors import JobFailed, WorkRemains
 from kinetics_pipeline.flow import require_backend
 from kinetics_pipeline.plan import Plan, PlannedShard, make_plan
@@ -23,7 +23,7 @@ from kinetics_pipeline.records import Record, Spent
 from kinetics_pipeline.redaction import WITHHELD
 from kinetics_pipeline.sources.base import is_network
 from kinetics_pipeline.storage.cache import cache_folder
-from kinetics_pipeline.storage.store import open_store
+from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
 from kinetics_pipeline.workflows.building.disk import Disk
 from kinetics_pipeline.workflows.building.driver import BuildEvent, ClipFinished, ClipTakenBack, Driver, ShardCommitted
@@ -37,7 +37,8 @@ from kinetics_pipeline.workflows.building.request import Asked, asked_recipe, re
 from kinetics_pipeline.workflows.building.state import PROGRESS, RUN, Attempts, look_at_lanes, traffic
 from kinetics_pipeline.workflows.building.time_needed import Expectation, expected
 from kinetics_pipeline.workflows.building.write import Writing
-from kinetics_pipeline.workflows.flags.build_flags import BuildConfig, as_record, command_line
+from kinetics_pipeline.workflows.flags.build_flags import BuildConfig
+from kinetics_pipeline.workflows.flags.record import as_record, command_line
 from kinetics_pipeline.workflows.runtime.cluster import connected, require_lasting
 from kinetics_pipeline.workflows.runtime.progress import Meter, duration, size
 from kinetics_pipeline.workflows.runtime.signals import stop_requested
@@ -105,7 +106,7 @@ class _Build:
         folders = CacheFolders.of(cache_folder(config.cache), dataset)
         self.executor = RayExecutor(folders, on_gpu=uses_gpu(recipe), slots=self._pace.slots)
         self.executor.clear(everything=False)
-        finish(self.dataset, folders.scratch, lambda: is_current(lease.store, lease.generation))
+        finish_withdrawals(self.dataset, folders.scratch, lambda: is_current(lease.store, lease.generation))
         began = time.monotonic()
         while (unfinished := self.dataset.unfinished()) is not None:
             self._run_plan(*unfinished, self.dataset.outcomes())

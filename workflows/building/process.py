@@ -16,7 +16,7 @@ from kinetics_pipeline.records import Clip, Record, Spent
 from kinetics_pipeline.shards.spool import Spool
 from kinetics_pipeline.sources.base import Media
 from kinetics_pipeline.sources.local.tars import unpack
-from kinetics_pipeline.storage.store import open_store
+from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.video.container import BrokenVideo
 from kinetics_pipeline.video.segment import cut_segment, segment_name
 from kinetics_pipeline.workflows.building.cache_folders import CacheFolders

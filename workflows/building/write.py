@@ -13,7 +13,7 @@ from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Record
 from kinetics_pipeline.shards.spool import Spool
 from kinetics_pipeline.shards.writer import Superseded, write_shard
-from kinetics_pipeline.storage.store import open_store
+from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
 from kinetics_pipeline.workflows.building.disk import Disk
 from kinetics_pipeline.workflows.building.executor import Executor, Lost, Ref

@@ -26,7 +26,7 @@ from kinetics_pipeline.models.scoring.evaluation import Predictions
 from kinetics_pipeline.models.scoring.evaluation import evaluate as evaluate_network
 from kinetics_pipeline.models.scoring.metrics import confusion, fuse, mean_error, per_class, top_k
 from kinetics_pipeline.shards.writer import versions
-from kinetics_pipeline.workflows.flags.build_flags import as_record
+from kinetics_pipeline.workflows.flags.record import as_record
 from kinetics_pipeline.workflows.flags.training_flags import EvaluateConfig
 from kinetics_pipeline.workflows.runtime.progress import Meter
 from kinetics_pipeline.workflows.scoring.action_scores import action_scores, print_action_scores, see

@@ -16,11 +16,12 @@ pytest.importorskip("moto.server")
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.dataset.repair import require_nothing_left, take_out
 from kinetics_pipeline.dataset.verify import verify
-from kinetics_pipeline.dataset.withdraw import entomb, finish
+from kinetics_pipeline.dataset.withdraw import finish_withdrawals, withdraw
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.loading import ClipDataset
 from kinetics_pipeline.recipe import Recipe
-from kinetics_pipeline.storage.store import Store, open_store
+from kinetics_pipeline.storage.open_store import open_store
+from kinetics_pipeline.storage.store import Store
 from tests.builders.clips import CLASSES, asked_clips, built, commit, planned
 from tests.builders.faulty_s3 import Faults, faulty_s3
 
@@ -117,8 +118,8 @@ def test_a_dataset_in_a_bucket_is_as_one_on_a_disk(store: Store, tmp_path: Path,
         assert np.array_equal(there[number]["video"], here[number]["video"])
     assert verify(dataset).faults == []
     gone = asked_clips(5)[2].clip_id
-    entomb(dataset, [gone], "why")
-    finish(dataset, tmp_path / "scratch", lambda: True)
+    withdraw(dataset, [gone], "why")
+    finish_withdrawals(dataset, tmp_path / "scratch", lambda: True)
     assert verify(dataset).faults == []
     assert gone not in ClipDataset(store.uri, frames=8, crop=32).index["clip_id"].to_pylist()
 

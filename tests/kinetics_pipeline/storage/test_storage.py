@@ -11,7 +11,9 @@ import pytest
 from pyarrow import fs
 
 from kinetics_pipeline.errors import JobFailed, UserError
-from kinetics_pipeline.storage.store import ObjectStore, Store, open_store
+from kinetics_pipeline.storage.objects import ObjectStore
+from kinetics_pipeline.storage.open_store import open_store
+from kinetics_pipeline.storage.store import Store
 
 
 @pytest.fixture(params=["local", "object"])

@@ -12,7 +12,7 @@ import pytest
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.records import Clip
 from kinetics_pipeline.sources.youtube.source import YouTube
-from kinetics_pipeline.storage.store import open_store
+from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.workflows.building.executor import Moment
 from kinetics_pipeline.workflows.building.fetch import Fetching, FetchJob
 from kinetics_pipeline.workflows.building.lanes import FOLLOW_EVERY, Lanes, Pace, lanes_of

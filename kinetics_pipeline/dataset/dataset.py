@@ -23,23 +23,25 @@ import pyarrow.compute as pc
 
 from kinetics_pipeline.dataset.newest import newest_entries
 from kinetics_pipeline.errors import JobFailed, UserError
-from kinetics_pipeline.plan import Plan, read_columns
+from kinetics_pipeline.plan import Plan, read_columns, require_among
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Outcome, Record
 from kinetics_pipeline.shards.markers import (
     SHARD_NAME,
     Marker,
     Tombstone,
-    as_told,
+    as_withdrawn,
     is_sealed,
+    marker_name,
     parse_marker,
     parse_tombstone,
     sealed,
 )
 from kinetics_pipeline.shards.schema import SCHEMA_VERSION, SUFFIX, require_readable
-from kinetics_pipeline.shards.writer import marker_name, versions
+from kinetics_pipeline.shards.writer import versions
 from kinetics_pipeline.storage.digest import with_digest, without_digest
-from kinetics_pipeline.storage.store import Store, open_store
+from kinetics_pipeline.storage.open_store import open_store
+from kinetics_pipeline.storage.store import Store
 
 DATASET = "dataset.json"
 _COPY = f"state/{DATASET}"
@@ -148,7 +150,7 @@ class Dataset:
             "created_by": versions()["kinetics-pipeline"],
         }
         data = sealed(document)
-        if not store.create_exclusive(DATASET, data):
+        if not store.create(DATASET, data):
             raise UserError(f"{store.uri} is a dataset already: another build has just begun it")
         for name, _ in store.list(_COPIES):
             store.delete(name)  # of a dataset that was here before
@@ -212,7 +214,7 @@ class Dataset:
         """Freezes the plan of a run, before the run starts; its number. Only for who holds the lease."""
         number = max(self.plan_numbers(), default=-1) + 1
         data = plan.to_parquet_bytes()
-        if not self.store.create_exclusive(plan_file(number), data):
+        if not self.store.create(plan_file(number), data):
             raise JobFailed(f"{self.store.uri}: another build has just written plan {plan_name(number)}")
         self.store.write(plan_copy(number), with_digest(data))
         return number
@@ -265,17 +267,18 @@ class Dataset:
                 portion = names[first : first + _AHEAD]
                 tried = portion[: _TRIED if local else 0]
                 begun = time.perf_counter()
-                at_hand = [self.store.read(name) for name in tried]
+                first_read = [self.store.read(name) for name in tried]
                 near = local and time.perf_counter() - begun < len(tried) * _NEAR
                 others = (map if near else readers.map)(self.store.read, portion[len(tried) :])
-                for name, data in zip(portion, chain(at_hand, others), strict=True):
+                for name, data in zip(portion, chain(first_read, others), strict=True):
                     yield parse_marker(f"{self.store.uri}/{name}", data)
 
     def _current(self) -> Iterator[Marker]:
         """The markers as they count: a clip that was withdrawn is withdrawn, whatever its marker says."""
         withdrawn = self.withdrawn()
         for marker in self.markers():
-            yield replace(marker, clips=tuple(as_told(e, withdrawn) for e in marker.clips)) if withdrawn else marker
+            clips = tuple(as_withdrawn(entry, withdrawn) for entry in marker.clips) if withdrawn else marker.clips
+            yield replace(marker, clips=clips)
 
     def newest(self, extract: Callable[[Marker, dict[str, Any]], T]) -> dict[str, T]:
         """What `extract` makes of the newest entry of each clip, by clip_id."""
@@ -351,3 +354,8 @@ class Dataset:
         nothing = pa.table({name: pa.array([], pa.string()) for name in names})
         together = pa.concat_tables([nothing, *planned])
         return together.filter(pc.invert(pc.is_in(together["clip_id"], recorded))).group_by(names).aggregate([])
+
+
+def require_among_classes(dataset: Dataset, chosen: Iterable[str]) -> None:
+    """Raises UserError that names the first of the chosen classes that the dataset does not have, and those it has."""
+    require_among("class", chosen, dataset.classes, dataset.store.uri)

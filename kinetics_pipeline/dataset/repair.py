@@ -10,8 +10,8 @@ from kinetics_pipeline.dataset.dataset import PLAN, PLAN_COPY, TOMBSTONES, Datas
 from kinetics_pipeline.dataset.verify import Findings
 from kinetics_pipeline.errors import JobFailed
 from kinetics_pipeline.plan import SCHEMA, Plan
-from kinetics_pipeline.shards.markers import NEXT
-from kinetics_pipeline.shards.writer import data_name, marker_name
+from kinetics_pipeline.shards.data_file import data_name
+from kinetics_pipeline.shards.markers import NEXT, marker_name
 from kinetics_pipeline.storage.digest import with_digest
 from kinetics_pipeline.storage.store import StoreFailed
 

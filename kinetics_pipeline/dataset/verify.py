@@ -22,11 +22,11 @@ from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.plan import Plan
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.shards.clip_rows import CorruptRow, check_rows, shape_of
-from kinetics_pipeline.shards.markers import NEXT, Marker, parse_marker, parse_tombstone
+from kinetics_pipeline.shards.data_file import data_name, open_data_file, read_footer, require_rows
+from kinetics_pipeline.shards.markers import NEXT, Marker, marker_name, parse_marker, parse_tombstone
 from kinetics_pipeline.shards.schema import recipe_of_footer, row_schema
-from kinetics_pipeline.shards.writer import data_name, marker_name, opened, read_footer, require_rows
 from kinetics_pipeline.storage.digest import sha256_of
-from kinetics_pipeline.storage.store import StoreFailed, at_hand, said_in_a_line
+from kinetics_pipeline.storage.store import StoreFailed, as_local_file, one_line_errors
 
 _PORTION = 64
 """Shards handed out for each process at a time: few answers pile up, and one that dies takes few along."""
@@ -263,9 +263,9 @@ def _look(job: _Job) -> _Checked:
     if size is not None and not job.quick:
         try:
             with (
-                said_in_a_line(f"read {dataset.store.uri}/{file}"),
+                one_line_errors(f"read {dataset.store.uri}/{file}"),
                 tempfile.TemporaryDirectory() as scratch,
-                at_hand(dataset.store, file, Path(scratch)) as path,
+                as_local_file(dataset.store, file, Path(scratch)) as path,
             ):
                 faults += _against_marker(path, file, marker, survivors, dataset)
         except FileNotFoundError:
@@ -308,7 +308,7 @@ def _against_marker(
         if problem := _footer_problem(schema.metadata or {}, path.name, dataset):
             faults.append(Fault(file, problem, shard))
         require_rows(path, layout, [entry["rows"] for entry in survivors])
-        with opened(path, layout) as read:
+        with open_data_file(path, layout) as read:
             for entry in survivors:
                 try:
                     rows = read(entry["first_row"], entry["rows"], entry["position"])

@@ -21,10 +21,19 @@ from kinetics_pipeline.dataset.fingerprint import fingerprint
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.records import CLIP_ID
 from kinetics_pipeline.shards.clip_rows import CorruptRow
-from kinetics_pipeline.shards.markers import NEXT, Marker, Tombstone, as_told, reason_of, sealed
-from kinetics_pipeline.shards.writer import Superseded, data_name, marker_name, opened, write_data_file
+from kinetics_pipeline.shards.data_file import data_name, open_data_file, write_data_file
+from kinetics_pipeline.shards.markers import (
+    NEXT,
+    Marker,
+    Tombstone,
+    as_withdrawn,
+    marker_name,
+    sealed,
+    withdrawal_reason,
+)
+from kinetics_pipeline.shards.writer import Superseded
 from kinetics_pipeline.storage.digest import sha256_of
-from kinetics_pipeline.storage.store import Store, at_hand
+from kinetics_pipeline.storage.store import Store, as_local_file
 
 LONGEST_REASON = 500
 _ROUNDS = 3
@@ -33,7 +42,7 @@ _UNSEEN = ("Cc", "Cs", "Zl", "Zp")
 """Control characters, lone surrogates, and what begins a line or a paragraph (Unicode's general categories)."""
 
 
-def entomb(dataset: Dataset, ids: Collection[str], reason: str) -> Tombstone | None:
+def withdraw(dataset: Dataset, ids: Collection[str], reason: str) -> Tombstone | None:
     """Withdraws clips and videos, whether the dataset has heard of them or not. None when all of them are already.
 
     Raises UserError for a reason that is not one line of text.
@@ -60,12 +69,12 @@ def entomb(dataset: Dataset, ids: Collection[str], reason: str) -> Tombstone | N
         fingerprint=fingerprint(dataset).to_json(),
     )
     number = len(dataset.tombstone_names())
-    while not dataset.store.create_exclusive(tombstone_file(number), sealed(vars(stone))):
+    while not dataset.store.create(tombstone_file(number), sealed(vars(stone))):
         number += 1
     return stone
 
 
-def finish(dataset: Dataset, scratch: Path, still_current: Callable[[], bool]) -> int:
+def finish_withdrawals(dataset: Dataset, scratch: Path, still_current: Callable[[], bool]) -> int:
     """Rewrites every shard that still holds a withdrawn clip, or was left half rewritten; how many. Idempotent.
 
     Only for who holds the lease: raises Superseded when `still_current()` is false before a shard is touched. Raises
@@ -120,7 +129,10 @@ def _concerned(marker: Marker, withdrawn: Mapping[str, str], dataset: Dataset, t
         marker.file != marker.shard
         or data_name(marker.shard + NEXT, layout) in there
         or (marker.sha256 is None and data_name(marker.shard, layout) in there)
-        or any(entry["outcome"] != "withdrawn" and reason_of(entry, withdrawn) is not None for entry in marker.clips)
+        or any(
+            entry["outcome"] != "withdrawn" and withdrawal_reason(entry, withdrawn) is not None
+            for entry in marker.clips
+        )
     )
 
 
@@ -130,8 +142,8 @@ def _rewrite(dataset: Dataset, marker: Marker, withdrawn: Mapping[str, str], scr
     document = json.loads(store.read(marker_name(shard)))
     scratch.mkdir(parents=True, exist_ok=True)
     if marker.file == shard:
-        survivors = [e for e in marker.clips if e["outcome"] == "ok" and reason_of(e, withdrawn) is None]
-        document["clips"] = [as_told(entry, withdrawn) for entry in document["clips"]]
+        survivors = [e for e in marker.clips if e["outcome"] == "ok" and withdrawal_reason(e, withdrawn) is None]
+        document["clips"] = [as_withdrawn(entry, withdrawn) for entry in document["clips"]]
         if not survivors:
             store.write(marker_name(shard), sealed({**document, "bytes": 0, "sha256": None}))
         elif len(survivors) == sum(entry["outcome"] == "ok" for entry in marker.clips):
@@ -139,7 +151,7 @@ def _rewrite(dataset: Dataset, marker: Marker, withdrawn: Mapping[str, str], scr
         else:
             unfinished = scratch / f"{shard}.{uuid.uuid4().hex}{Path(own).suffix}"
             try:
-                with at_hand(store, own, scratch) as path:
+                with as_local_file(store, own, scratch) as path:
                     _write(unfinished, path, survivors, dataset)
                 document["sha256"] = sha256_of(unfinished)
                 document["bytes"] = unfinished.stat().st_size
@@ -149,7 +161,7 @@ def _rewrite(dataset: Dataset, marker: Marker, withdrawn: Mapping[str, str], scr
                 unfinished.unlink(missing_ok=True)
             marker = Marker(**{**vars(marker), "file": shard + NEXT})
     if marker.file != shard:
-        with at_hand(store, following, scratch) as path:
+        with as_local_file(store, following, scratch) as path:
             store.upload(path, own)
         store.write(marker_name(shard), sealed({k: v for k, v in document.items() if k != "file"}))
     elif not any(entry["outcome"] == "ok" for entry in document["clips"]):
@@ -158,7 +170,7 @@ def _rewrite(dataset: Dataset, marker: Marker, withdrawn: Mapping[str, str], scr
 
 
 def _write(to: Path, path: Path, survivors: Sequence[Mapping[str, Any]], dataset: Dataset) -> None:
-    with opened(path, dataset.recipe.layout) as read:
+    with open_data_file(path, dataset.recipe.layout) as read:
         clips = (read(entry["first_row"], entry["rows"], entry["position"]) for entry in survivors)
         shapes = write_data_file(to, clips, dataset.recipe, dataset.classes)
     for shape, entry in zip(shapes, survivors, strict=True):

@@ -18,8 +18,8 @@ from kinetics_pipeline.loading.plain_rows import PlainRows
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.shards import codec
 from kinetics_pipeline.shards.clip_rows import CorruptRow, Images, stored_images
+from kinetics_pipeline.shards.data_file import data_name
 from kinetics_pipeline.shards.schema import row_schema
-from kinetics_pipeline.shards.writer import data_name
 from kinetics_pipeline.storage.store import Store
 
 _OPEN = 32

@@ -74,6 +74,10 @@ _FIELDS = len(IN_EVERY_ENTRY | _OF_A_FILE)
 _document = msgspec.json.Decoder(_Document).decode
 
 
+def marker_name(shard: str) -> str:
+    return f"shards/{shard}.json"
+
+
 @dataclass(frozen=True)
 class Marker:
     """A committed shard.
@@ -136,14 +140,14 @@ def without_rows(entry: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
     return {**{k: v for k, v in entry.items() if k not in added}, "frames": 0, **changes}
 
 
-def reason_of(entry: Mapping[str, Any], withdrawn: Mapping[str, str]) -> str | None:
+def withdrawal_reason(entry: Mapping[str, Any], withdrawn: Mapping[str, str]) -> str | None:
     """Why the entry's clip or its video was withdrawn (reasons by id); None when it was not."""
     return withdrawn.get(entry["clip_id"]) or withdrawn.get(entry["video_id"])
 
 
-def as_told(entry: dict[str, Any], withdrawn: Mapping[str, str]) -> dict[str, Any]:
+def as_withdrawn(entry: dict[str, Any], withdrawn: Mapping[str, str]) -> dict[str, Any]:
     """The entry, or what there is to say of its clip once that is withdrawn."""
-    reason = None if entry["outcome"] == "withdrawn" else reason_of(entry, withdrawn)
+    reason = None if entry["outcome"] == "withdrawn" else withdrawal_reason(entry, withdrawn)
     return entry if reason is None else without_rows(entry, outcome="withdrawn", detail=reason)
 
 

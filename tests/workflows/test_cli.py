@@ -13,7 +13,8 @@ from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.sources.http.template import UrlTemplate
 from kinetics_pipeline.workflows.cli.app import run
 from kinetics_pipeline.workflows.datasets.status import look
-from kinetics_pipeline.workflows.flags.build_flags import BuildConfig, as_record, command_line, ytdlp_options
+from kinetics_pipeline.workflows.flags.build_flags import BuildConfig, ytdlp_options
+from kinetics_pipeline.workflows.flags.record import as_record, command_line
 from tests.builders.clips import asked_clips, built
 
 
@@ -188,9 +189,9 @@ def test_what_is_refused_is_named_without_its_secret(flags, capsys, tmp_path):
 
 
 def test_the_command_to_go_on_repeats_what_differs_from_the_defaults():
-    config = BuildConfig(output="my data", source=("a b", "youtube"), limit=3)
+    config = BuildConfig(output="/my data", source=("a b", "youtube"), limit=3)
     assert command_line("build", ["x.csv"], config) == (
-        "kinetics-pipeline build x.csv --source 'a b' --source youtube --limit 3 --output 'my data'"
+        "kinetics-pipeline build x.csv --source 'a b' --source youtube --limit 3 --output '/my data'"
     )
 
 

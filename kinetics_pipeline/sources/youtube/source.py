@@ -31,15 +31,20 @@ class YouTube:
 
     options: SourceOptions = field(default_factory=SourceOptions)
     name: ClassVar[str] = "youtube"
+    on_network: ClassVar[bool] = True
+    paced: ClassVar[bool] = True
 
-    def could_have(self, video_id: str) -> bool:
+    def accepts(self, video_id: str) -> bool:
         """Whether it is an id as YouTube gives them; for another nobody is asked."""
         return YOUTUBE_ID.fullmatch(video_id) is not None
+
+    def through(self, proxy: str) -> YouTube:
+        return replace(self, options=replace(self.options, proxy=proxy))
 
     def download(self, video_id: str, clips: Sequence[Clip], folder: Path) -> Download:
         from kinetics_pipeline.sources.http.ytdlp import shared_opener
 
-        if not self.could_have(video_id):
+        if not self.accepts(video_id):
             return Download(failure=Failure("not_found", "not a YouTube id"))
         try:
             with locked(folder, video_id):

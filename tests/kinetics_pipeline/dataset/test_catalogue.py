@@ -12,7 +12,7 @@ import pytest
 
 from kinetics_pipeline.dataset.dataset import Counts, Dataset
 from kinetics_pipeline.dataset.verify import verify
-from kinetics_pipeline.dataset.withdraw import entomb
+from kinetics_pipeline.dataset.withdraw import withdraw
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.shards.markers import sealed
@@ -136,7 +136,7 @@ def test_many_clips_are_looked_at_in_columns_with_the_same_result(tmp_path: Path
     for shard, plan in (("a-00000", 2), ("b-00000", 0), ("c-00000", 1)):
         of_plan = {clip.clip_id: of[plan] for clip, of in zip(clips, outcomes, strict=False)}
         commit(dataset, shard, clips[: 5 + plan % 2], plan=plan, outcomes=of_plan)
-    entomb(dataset, [withdrawn.video_id], "asked for")
+    withdraw(dataset, [withdrawn.video_id], "asked for")
     by_clip = dataset.newest(lambda marker, entry: (entry["outcome"], marker.file, entry.get("rows")))
     assert [of for of, *_ in by_clip.values()] == ["ok", "network", "network", "ok", "withdrawn", "ok"]
     schema = pa.schema([("clip_id", "string"), ("outcome", "string"), ("file", "string"), ("rows", "int32")])

@@ -18,7 +18,8 @@ from kinetics_pipeline.shards.clip_rows import CorruptRow
 from kinetics_pipeline.shards.markers import sealed
 from kinetics_pipeline.shards.schema import recipe_of_footer
 from kinetics_pipeline.shards.writer import Superseded, write_shard
-from kinetics_pipeline.storage.store import LocalStore, open_store
+from kinetics_pipeline.storage.local import LocalStore
+from kinetics_pipeline.storage.open_store import open_store
 from tests.builders.clips import CLASSES, asked_clips, payload_of, record_of
 
 LAYOUTS: tuple[Layout, ...] = ("parquet", "array")
@@ -154,7 +155,7 @@ def test_a_file_that_changed_after_it_was_written_is_not_committed(
 ) -> None:
     import kinetics_pipeline.shards.writer as writer
 
-    verify = writer._verify
+    verify = writer.verify_data_file
 
     def damaged(path: Path, *rest: object) -> None:
         data = bytearray(path.read_bytes())
@@ -162,7 +163,7 @@ def test_a_file_that_changed_after_it_was_written_is_not_committed(
         path.write_bytes(data)
         verify(path, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(writer, "_verify", damaged)
+    monkeypatch.setattr(writer, "verify_data_file", damaged)
     with pytest.raises(CorruptRow):
         written(tmp_path)
     assert open_store(tmp_path / "out").list() == []

@@ -10,13 +10,13 @@ import time
 import pytest
 
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.storage.store import open_store
+from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.workflows.building import lease as leases
 from kinetics_pipeline.workflows.building.lease import Lease, holder, is_current
 
 HOLDER = """
 import sys, time
-from kinetics_pipeline.storage.store import open_store
+from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.workflows.building.lease import Lease
 lease = Lease.acquire(open_store(sys.argv[1]))
 print("held", flush=True)

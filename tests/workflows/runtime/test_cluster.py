@@ -16,7 +16,7 @@ import pytest
 
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.shards.spool import Spool
-from kinetics_pipeline.storage.store import open_store
+from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.workflows.__main__ import main
 from kinetics_pipeline.workflows.building.lease import holder
 from kinetics_pipeline.workflows.runtime.cluster import connected
@@ -145,6 +145,17 @@ def _job(cluster: Cluster, *words: str) -> str:
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def test_a_job_imports_the_three_packages_from_its_working_folder_under_one_name(one_node: Cluster):
+    code = (
+        "import kinetics_pipeline.models.errors as m; import kinetics_pipeline.workflows.flags.values as w; "
+        "from kinetics_pipeline.workflows.__main__ import main; "
+        "print('from', m.__file__, w.__file__); main(['--version'])"
+    )
+    said = _job(one_node, "submit", "--submission-id=names", "--working-dir=.", "--", "python", "-c", code)
+    (line,) = [line for line in said.splitlines() if line.startswith("from ")]
+    assert all("working_dir_files" in file for file in line.split()[1:])
 
 
 def _submit(cluster: Cluster, build: Build, name: str, *flags: str) -> str:

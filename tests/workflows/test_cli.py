@@ -189,9 +189,9 @@ def test_what_is_refused_is_named_without_its_secret(flags, capsys, tmp_path):
 
 
 def test_the_command_to_go_on_repeats_what_differs_from_the_defaults():
-    config = BuildConfig(output="my data", source=("a b", "youtube"), limit=3)
+    config = BuildConfig(output="/my data", source=("a b", "youtube"), limit=3)
     assert command_line("build", ["x.csv"], config) == (
-        "kinetics-pipeline build x.csv --source 'a b' --source youtube --limit 3 --output 'my data'"
+        "kinetics-pipeline build x.csv --source 'a b' --source youtube --limit 3 --output '/my data'"
     )
 
 

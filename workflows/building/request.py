@@ -121,13 +121,6 @@ def asked_recipe(config: Selection, existing: Recipe | None, *, gpu: bool | None
     )
 
 
-def label_numbers(classes: Sequence[str]) -> dict[str | None, int]:
-    """Class numbers by label; -1 for a clip without one."""
-    numbers: dict[str | None, int] = {label: number for number, label in enumerate(classes)}
-    numbers[None] = -1
-    return numbers
-
-
 def _cookies(path: Path | None) -> str | None:
     if path is None:
         return None

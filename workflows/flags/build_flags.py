@@ -15,16 +15,17 @@ from cyclopts import Parameter
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.recipe import FlowMethod, Interpolation, Layout
 from kinetics_pipeline.sources.pace.egress import Sharing
+from kinetics_pipeline.workflows.flags.places import Config, Place, PlaceOrName
 from kinetics_pipeline.workflows.flags.record import shown_option, shown_proxy
 from kinetics_pipeline.workflows.flags.values import Duration, Repeated, Size, most_processes, require
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Selection:
+class Selection(Config):
     """Which clips are asked, and where their videos may come from."""
 
-    source: Annotated[tuple[str, ...], Repeated] = ("youtube",)
+    source: Annotated[tuple[PlaceOrName, ...], Repeated] = ("youtube",)
     """`youtube`, a URL template as `https://host/{video_id}.mp4`, a folder, or tar files; tried in this order."""
     allow_private_addresses: Annotated[bool, Parameter(negative=())] = False
     """Also fetch from a URL template whose host is in a private network, and follow its redirects there."""
@@ -50,7 +51,7 @@ class Selection:
     """Who has a --rate of its own: all together, every node (each has an address of its own), or every --proxy."""
     cache: Path | None = None
     """Where downloads and finished clips wait for their shard. Default: ~/.cache/kinetics-pipeline."""
-    keep_clips: str | None = None
+    keep_clips: Place | None = None
     """Also keep the cut segments as mp4 in this folder or URI."""
     fps: float = 25.0
     """Frames a second."""
@@ -72,6 +73,7 @@ class Selection:
     """Frames a row."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require("--limit", self.limit, self.limit is None or self.limit >= 1, "1 or more")
         require("--clips-per-shard", self.clips_per_shard, self.clips_per_shard >= 1, "1 or more")
         require("--rate", self.rate, 0 < self.rate < 1e9, "more than 0")
@@ -90,7 +92,7 @@ class Selection:
 class PlanConfig(Selection):
     """What `plan` shows."""
 
-    output: str | None = None
+    output: Place | None = None
     """A dataset that exists already: what it holds is not planned again."""
 
 
@@ -99,7 +101,7 @@ class PlanConfig(Selection):
 class BuildConfig(Selection):
     """What `build` does."""
 
-    output: str
+    output: Place
     """The dataset: a folder or a URI (s3://, gs://)."""
     max_disk: Size | None = None
     """The most that the cache may hold, as 200GB."""
@@ -139,7 +141,7 @@ def _is_proxy(text: str) -> bool:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class DemoConfig:
+class DemoConfig(Config):
     """What `demo` does."""
 
     folder: Path = Path("demo")
@@ -150,6 +152,7 @@ class DemoConfig:
     """Rendered clips."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require("--steps", self.steps, self.steps >= 1, "1 or more")
         require("--clips", self.clips, self.clips >= 16, "16 or more")
 

@@ -12,7 +12,6 @@ import pytest
 
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.loading import ClipDataset, DamagedShard
-from kinetics_pipeline.loading.clip_dataset import _place
 from kinetics_pipeline.recipe import Layout, Recipe
 from kinetics_pipeline.shards.markers import sealed
 from tests.builders.clips import CLASSES, asked_clips, built, commit, planned
@@ -157,12 +156,12 @@ def damage(folder: Path, layout: Layout, chunk: int) -> str:
     """Flips a bit in an RGB image of a chunk of the second clip; its id."""
     [path] = folder.glob("shards/*.parquet" if layout == "parquet" else "shards/*.arrow")
     dataset = ClipDataset(folder, frames=1, crop=32)
-    clip = dataset._clip(1)
-    image = dataset._reader.images(_place(clip), [chunk], ["rgb"])["rgb"][0][2].tobytes()
+    place = dataset.place_of(1)
+    image = dataset._clip_frames._reader.images(place, [chunk], ["rgb"])["rgb"][0][2].tobytes()
     data = bytearray(path.read_bytes())
     data[data.index(image) + len(image) // 2] ^= 4
     path.write_bytes(data)
-    return str(clip["clip_id"])
+    return place.clip_id
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -69,7 +69,7 @@ def withdraw(dataset: Dataset, ids: Collection[str], reason: str) -> Tombstone |
         fingerprint=fingerprint(dataset).to_json(),
     )
     number = len(dataset.tombstone_names())
-    while not dataset.store.create_exclusive(tombstone_file(number), sealed(vars(stone))):
+    while not dataset.store.create(tombstone_file(number), sealed(vars(stone))):
         number += 1
     return stone
 

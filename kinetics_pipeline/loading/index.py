@@ -58,9 +58,10 @@ def load_index(dataset: Dataset) -> pa.Table:
 
 
 def _state(dataset: Dataset) -> str:
-    """Stands for the set of markers and withdrawals: their names, sizes and time stamps."""
-    versions = [version for version in dataset.store.versions("shards") if version[0].endswith(".json")]
-    versions += dataset.store.versions(TOMBSTONES)
+    """Stands for the set of markers and withdrawals: their names, sizes and versions."""
+    files = [file for file in dataset.store.files("shards") if file.name.endswith(".json")]
+    files += dataset.store.files(TOMBSTONES)
+    versions = [(file.name, file.size, file.version) for file in files]
     return hashlib.sha256(json.dumps(versions).encode()).hexdigest()
 
 

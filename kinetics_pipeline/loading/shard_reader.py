@@ -1,4 +1,4 @@
-"""Reads the rows of a clip from a shard: open_data_file when first needed, kept open, closed when many others are."""
+"""Reads the rows of a clip from a shard: opened when first needed, kept open, closed when many others are."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from kinetics_pipeline.shards.schema import version_of
 from kinetics_pipeline.storage.store import Store
 
 _OPEN = 32
-"""More than the shards of a sampler's window, so that a window is open_data_file once."""
+"""More than the shards of a sampler's window, so that a window is opened once."""
 
 
 _SAID = ("clip_id", "chunk", "label")

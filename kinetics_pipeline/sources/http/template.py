@@ -10,9 +10,9 @@ import urllib.parse
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.records import Clip
@@ -40,6 +40,8 @@ class UrlTemplate:
 
     template: str = field(repr=False)
     options: SourceOptions = field(default_factory=SourceOptions)
+    on_network: ClassVar[bool] = True
+    paced: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         _require_template(self.template, self.options.allow_private_addresses)
@@ -49,6 +51,12 @@ class UrlTemplate:
         """The template without credentials and query: they are no one's business in a record."""
         parts = urllib.parse.urlsplit(self.template)
         return urllib.parse.urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+    def accepts(self, video_id: str) -> bool:
+        return True
+
+    def through(self, proxy: str) -> UrlTemplate:
+        return replace(self, options=replace(self.options, proxy=proxy))
 
     def download(self, video_id: str, clips: Sequence[Clip], folder: Path) -> Download:
         from kinetics_pipeline.sources.http.transfer import Remote

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from kinetics_pipeline.sources.pace.retries import POLICY
-from kinetics_pipeline.workflows.building.attempts import SAVE_EVERY
+from kinetics_pipeline.workflows.building.state import SAVE_EVERY
 from kinetics_pipeline.workflows.cli.app import run as cli
 from tests.builders.building import Build, Pile
 from tests.builders.youtube_builds import SMALL, ended, players, through

@@ -14,6 +14,7 @@ import ray
 from rich.console import Console
 from rich.table import Table
 
+from kinetics_pipeline.dataset.card import refresh_card
 from kinetics_pipeline.dataset.dataset import DATASET, Dataset, plan_name
 from kinetics_pipeline.dataset.withdraw import finish_withdrawals
 from kinetics_pipeline.errors import JobFailed, WorkRemains
@@ -61,7 +62,10 @@ def build(files: Sequence[str], config: BuildConfig) -> None:
         existing.recipe.require_same(asked_recipe(config, existing.recipe))
         existing.require_classes(asked.annotations.labels)
     with Lease.acquire(store) as lease, connected(config.cpus), stop_requested() as should_stop:
-        _Build(asked, config, lease, console, files, should_stop).run(existing)
+        try:
+            _Build(asked, config, lease, console, files, should_stop).run(existing)
+        finally:
+            refresh_card(config.output)
 
 
 class _Build:

@@ -40,6 +40,8 @@ class Media:
     kept, `clip.time_start` for a file that was trimmed to the clip."""
     duration: float | None = None
     """Seconds of the whole video where the source knows them and the file itself does not say (a section)."""
+    aspect: float | None = None
+    """Width to height at which the video is to be shown, where the source knows it and the file does not say it."""
     inside: Inside | None = None
     """Set where `path` is an archive: the file has to be unpacked first."""
     sound: Path | None = None
@@ -56,6 +58,8 @@ class Failure:
     detail: str
     wait: float | None = None
     """Seconds that a throttling server asked to be left alone, where it said (Retry-After)."""
+    statuses: str = field(default="", compare=False)
+    """What each call answered, in statuses alone (`VISIONOS 403; watch page 200 OK`), where the source knows it."""
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,7 @@ def _read(clip: Clip, media: Media, recipe: Recipe, timeout: float) -> NDArray[n
             lookahead=0 if recipe.flow == "none" else 1,
             offset=media.offset,
             duration=media.duration,
+            aspect=media.aspect,
             interpolation=recipe.interpolation,
             timeout=timeout,
         )

@@ -150,7 +150,7 @@ class Dataset:
             "created_by": versions()["kinetics-pipeline"],
         }
         data = sealed(document)
-        if not store.create_exclusive(DATASET, data):
+        if not store.create(DATASET, data):
             raise UserError(f"{store.uri} is a dataset already: another build has just begun it")
         for name, _ in store.list(_COPIES):
             store.delete(name)  # of a dataset that was here before
@@ -214,7 +214,7 @@ class Dataset:
         """Freezes the plan of a run, before the run starts; its number. Only for who holds the lease."""
         number = max(self.plan_numbers(), default=-1) + 1
         data = plan.to_parquet_bytes()
-        if not self.store.create_exclusive(plan_file(number), data):
+        if not self.store.create(plan_file(number), data):
             raise JobFailed(f"{self.store.uri}: another build has just written plan {plan_name(number)}")
         self.store.write(plan_copy(number), with_digest(data))
         return number

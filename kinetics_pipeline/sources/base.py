@@ -40,6 +40,8 @@ class Media:
     kept, `clip.time_start` for a file that was trimmed to the clip."""
     duration: float | None = None
     """Seconds of the whole video where the source knows them and the file itself does not say (a section)."""
+    aspect: float | None = None
+    """Width to height at which the video is to be shown, where the source knows it and the file does not say it."""
     inside: Inside | None = None
     """Set where `path` is an archive: the file has to be unpacked first."""
     sound: Path | None = None
@@ -58,6 +60,8 @@ class Failure:
     """Seconds that a throttling server asked to be left alone, where it said (Retry-After)."""
     unreachable: bool = False
     """Whether nobody answered: no connection came about, or none that lasted until an answer."""
+    statuses: str = field(default="", compare=False)
+    """What each call answered, in statuses alone (`VISIONOS 403; watch page 200 OK`), where the source knows it."""
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,6 @@ PASSED_OPTIONS: Mapping[str, type | tuple[type, ...]] = {
     "prefer_free_formats": bool,
     "prefer_insecure": bool,
     "retries": int,
-    "skip_unavailable_fragments": bool,
     "sleep_interval_requests": NUMBER,
     "socket_timeout": NUMBER,
     "source_address": str,

@@ -117,7 +117,7 @@ class Lease:
             "renewed": time.time(),
             "released": False,
         }
-        if not store.create_exclusive(_name(generation), json.dumps(document).encode()):
+        if not store.create(_name(generation), json.dumps(document).encode()):
             raise UserError(f"{store.uri} is being built by a command that started a moment ago; one build at a time")
         for old in generations(store):
             if old < generation - 1:

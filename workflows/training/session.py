@@ -27,7 +27,7 @@ from kinetics_pipeline.models.training.freezing import freeze_features
 from kinetics_pipeline.models.training.loop import model_inputs, train_steps
 from kinetics_pipeline.models.training.recipes import explain_batch
 from kinetics_pipeline.models.training.state import TrainingState, restore_state, start_training, state_to_save
-from kinetics_pipeline.pictures import contact_sheet, flow_colours
+from kinetics_pipeline.workflows.pictures import contact_sheet, flow_colours
 from kinetics_pipeline.workflows.scoring.trained import said_to_the_user
 from kinetics_pipeline.workflows.training.data import (
     LOADING,

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 
 from kinetics_pipeline.records import Outcome
 from kinetics_pipeline.sources.base import EgressSignal, Failure
-from kinetics_pipeline.sources.youtube.refusals import NOT_YET
+from kinetics_pipeline.sources.youtube.texts import NOT_YET
 
 VIDEOS = 10
 """Different videos in a row, with no other answer among them."""

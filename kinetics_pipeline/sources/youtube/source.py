@@ -1,21 +1,25 @@
 """YouTube, through yt-dlp's own extractor: one extraction for all clips of a video, and of its files only what they
-need (`one_format`). The pictures come alone; the sound (`sound`) is fetched where segments are kept.
+need (`format_download`). The pictures come alone; the sound (`sound`) is fetched where segments are kept.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import unquote
 
 from kinetics_pipeline.records import YOUTUBE_ID, Clip
 from kinetics_pipeline.sources.base import Download, Failure, Media, is_signal
 from kinetics_pipeline.sources.http.partial_file import at_hand, locked
 from kinetics_pipeline.sources.options import SourceOptions
 from kinetics_pipeline.sources.youtube import sound
+from kinetics_pipeline.sources.youtube.answers import PlayerAnswers
 from kinetics_pipeline.sources.youtube.format_download import OneFormat
 from kinetics_pipeline.sources.youtube.refusals import from_extraction
+from kinetics_pipeline.sources.youtube.texts import LIVE
 
 if TYPE_CHECKING:
     from kinetics_pipeline.sources.http.ytdlp import Opener
@@ -106,12 +110,19 @@ class YouTube:
         """The one format to fetch, as yt-dlp describes it with its video (`duration`, ...)."""
         from yt_dlp.utils import YoutubeDLError
 
+        answers = PlayerAnswers()
         try:
-            info = opener.extract_info(f"https://www.youtube.com/watch?v={video_id}", download=False)
+            with opener.heard_by(answers):
+                address = f"https://www.youtube.com/watch?v={video_id}"
+                info = opener.extract_info(address, download=False, process=False)
+                if info is None or info.get("_type", "video") != "video" or info.get("id") != video_id:
+                    return _of_another(answers)
+                info["formats"] = [one for one in info.get("formats") or () if not is_upscaled(one)]
+                info = opener.process_ie_result(info, download=False)
         except YoutubeDLError as error:
-            return from_extraction(error, opener.warnings)
+            return from_extraction(error, opener.warnings, answers.all, video_id)
         if info.get("live_status") in ("is_live", "is_upcoming", "post_live"):
-            return Failure("no_format", "a live stream that has not ended")
+            return Failure("no_format", LIVE)
         refused = self._needs_leave(info)
         if refused is not None:
             return refused
@@ -130,3 +141,16 @@ class YouTube:
         if kind is None or kind in self.options.allow_access:
             return None
         return Failure(kind, f"the cookies would open it; --allow-access {kind} is not given")  # type: ignore[arg-type]
+
+
+def is_upscaled(found: Mapping[str, Any]) -> bool:
+    """Whether a format (of yt-dlp's) was made larger by a model: its pictures are not the uploader's (`sr=1`)."""
+    address = unquote(unquote(str(found.get("url") or "")))
+    return str(found.get("format_id")).endswith("-sr") or re.search(r"xtags[=/][^&/]*\bsr=1\b", address) is not None
+
+
+def _of_another(answers: PlayerAnswers) -> Failure:
+    """The extractor was led to another video: to the trailer of one that must be paid for."""
+    if any("paid" in answer.signs for answer in answers.all):
+        return Failure("members_only", "requires payment")
+    return Failure("no_format", "YouTube leads to another video")

@@ -33,6 +33,7 @@ def rule(outcome: Outcome | EgressSignal, detail: str, report: str, *texts: str)
     return Rule(outcome, detail, report, re.compile(rf"(?<!\w)(?:{'|'.join(texts)})(?!\w)"))
 
 
+LIMITED = "YouTube limits this address"
 SOFT_BLOCK = "YouTube says that this content is not available, as it does to an address or account that it limits"
 UNAVAILABLE = "unavailable, and YouTube gives no reason"
 ONE_VIDEO = "YouTube could not play this video now"
@@ -50,6 +51,8 @@ ANOTHER_VIDEO = "YouTube answers for another video; this address is blocked"
 
 NOT_YET = frozenset({PREMIERE, LIVE, NO_RECORDING, PROCESSING, LATER})
 """Details of a `no_format` that will pass by itself."""
+IN_WORDS = frozenset({LIMITED, SOFT_BLOCK})
+"""Details of refusals that were read from words alone: a single video may say so too, for reasons of its own."""
 EXPLAINED = NOT_YET | {NETWORK_RULES, DRM}
 """Details of failures that YouTube gives a reason for: neither a broken extractor nor a blocked address would."""
 FINDINGS = {

@@ -21,10 +21,10 @@ from kinetics_pipeline.dataset.dataset import Dataset, plan_copy, plan_file, pla
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.plan import Plan
 from kinetics_pipeline.recipe import Recipe
-from kinetics_pipeline.shards.clip_rows import CorruptRow, check_rows, shape_of
+from kinetics_pipeline.shards.clip_rows import CorruptRow, Origin, check_rows, shape_of
 from kinetics_pipeline.shards.data_file import data_name, open_data_file, read_footer, require_rows
 from kinetics_pipeline.shards.markers import NEXT, Marker, marker_name, parse_marker, parse_tombstone
-from kinetics_pipeline.shards.schema import recipe_of_footer, row_schema
+from kinetics_pipeline.shards.schema import recipe_of_footer, version_of
 from kinetics_pipeline.storage.digest import sha256_of
 from kinetics_pipeline.storage.store import StoreFailed, as_local_file, one_line_errors
 
@@ -303,9 +303,9 @@ def _against_marker(
         )
     try:
         schema = read_footer(path, layout)
-        if not schema.equals(row_schema(layout)):  # whatever its rows are, they are none
+        if (version := version_of(schema, layout)) is None:  # whatever its rows are, they are none
             return [*faults, Fault(file, "its columns are not those of a shard", shard)]
-        if problem := _footer_problem(schema.metadata or {}, path.name, dataset):
+        if problem := _footer_problem(schema.metadata or {}, path.name, version, dataset):
             faults.append(Fault(file, problem, shard))
         require_rows(path, layout, [entry["rows"] for entry in survivors])
         with open_data_file(path, layout) as read:
@@ -313,7 +313,7 @@ def _against_marker(
                 try:
                     rows = read(entry["first_row"], entry["rows"], entry["position"])
                     check_rows(rows, layout)
-                    _require_shape(rows, entry, dataset)
+                    _require_shape(rows, entry, marker.split, dataset)
                 except CorruptRow as error:
                     faults.append(Fault(file, _without(str(error), path.name, entry), shard, entry["clip_id"]))
     except (CorruptRow, KeyError) as error:
@@ -321,8 +321,10 @@ def _against_marker(
     return faults
 
 
-def _footer_problem(metadata: Mapping[bytes, bytes], name: str, dataset: Dataset) -> str | None:
+def _footer_problem(metadata: Mapping[bytes, bytes], name: str, version: int, dataset: Dataset) -> str | None:
     try:
+        if (told := metadata[b"schema_version"].decode(errors="replace")) != str(version):
+            return f"its footer says schema version {told}, its columns are those of {version}"
         dataset.recipe.require_same(recipe_of_footer(metadata, name))
         if json.loads(metadata[b"classes"]) != dataset.classes:
             return "its footer has other classes than the dataset"
@@ -331,7 +333,7 @@ def _footer_problem(metadata: Mapping[bytes, bytes], name: str, dataset: Dataset
     return None
 
 
-def _require_shape(rows: Any, entry: Mapping[str, Any], dataset: Dataset) -> None:
+def _require_shape(rows: Any, entry: Mapping[str, Any], split: str, dataset: Dataset) -> None:
     shape = shape_of(rows)
     label = dataset.classes.index(entry["label"]) if entry["label"] in dataset.classes else -1
     said = {
@@ -342,6 +344,8 @@ def _require_shape(rows: Any, entry: Mapping[str, Any], dataset: Dataset) -> Non
     for name, value in said.items():
         if getattr(shape, name) != value:
             raise CorruptRow(f"its rows say {name} {getattr(shape, name)}, the marker {value}")
+    if shape.origin is not None and shape.origin != (told := Origin.of(entry, split)):
+        raise CorruptRow(f"its rows say {shape.origin}, the marker {told}")
 
 
 def _without(text: str, file: str, entry: Mapping[str, Any] | None) -> str:

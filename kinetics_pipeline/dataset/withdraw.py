@@ -20,7 +20,7 @@ from kinetics_pipeline.dataset.dataset import Dataset, tombstone_file
 from kinetics_pipeline.dataset.fingerprint import fingerprint
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.records import CLIP_ID
-from kinetics_pipeline.shards.clip_rows import CorruptRow
+from kinetics_pipeline.shards.clip_rows import CorruptRow, Origin
 from kinetics_pipeline.shards.data_file import data_name, open_data_file, write_data_file
 from kinetics_pipeline.shards.markers import (
     NEXT,
@@ -152,7 +152,7 @@ def _rewrite(dataset: Dataset, marker: Marker, withdrawn: Mapping[str, str], scr
             unfinished = scratch / f"{shard}.{uuid.uuid4().hex}{Path(own).suffix}"
             try:
                 with as_local_file(store, own, scratch) as path:
-                    _write(unfinished, path, survivors, dataset)
+                    _write(unfinished, path, marker.split, survivors, dataset)
                 document["sha256"] = sha256_of(unfinished)
                 document["bytes"] = unfinished.stat().st_size
                 store.upload(unfinished, following)
@@ -169,9 +169,11 @@ def _rewrite(dataset: Dataset, marker: Marker, withdrawn: Mapping[str, str], scr
     store.delete(following)
 
 
-def _write(to: Path, path: Path, survivors: Sequence[Mapping[str, Any]], dataset: Dataset) -> None:
+def _write(to: Path, path: Path, split: str, survivors: Sequence[Mapping[str, Any]], dataset: Dataset) -> None:
     with open_data_file(path, dataset.recipe.layout) as read:
-        clips = (read(entry["first_row"], entry["rows"], entry["position"]) for entry in survivors)
+        clips = (
+            (read(entry["first_row"], entry["rows"], entry["position"]), Origin.of(entry, split)) for entry in survivors
+        )
         shapes = write_data_file(to, clips, dataset.recipe, dataset.classes)
     for shape, entry in zip(shapes, survivors, strict=True):
         if (shape.clip_id, shape.content) != (entry["clip_id"], entry["content"]):

@@ -17,11 +17,14 @@ from kinetics_pipeline.dataset.dataset import TOMBSTONES, Dataset
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.storage.digest import append_digest, without_digest
 
-_CACHE = "state/loader-index-1.arrow"
+_CACHE = "state/loader-index-2.arrow"
 _KEY = b"markers"
 _SCHEMA = pa.schema(
     [
         ("clip_id", pa.string()),
+        ("video_id", pa.string()),
+        ("time_start", pa.float64()),  # seconds of the video; null for a whole video
+        ("time_end", pa.float64()),
         ("split", pa.string()),
         ("label", pa.string()),
         ("shard", pa.string()),  # the name of its data file

@@ -19,7 +19,7 @@ from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.shards import codec
 from kinetics_pipeline.shards.clip_rows import CorruptRow, Images, stored_images
 from kinetics_pipeline.shards.data_file import data_name
-from kinetics_pipeline.shards.schema import row_schema
+from kinetics_pipeline.shards.schema import version_of
 from kinetics_pipeline.storage.store import Store
 
 _OPEN = 32
@@ -193,7 +193,7 @@ class ShardReader:
             source = self._store.open_input(name) if local is None else str(local)
             handle = pq.ParquetFile(source, pre_buffer=local is None)
             schema = handle.schema_arrow
-        if not schema.equals(row_schema(self._layout)):
+        if version_of(schema, self._layout) is None:
             raise CorruptRow("its columns are not those of a shard")
         plain = None
         if local is not None and self._layout == "parquet":

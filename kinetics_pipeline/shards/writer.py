@@ -19,7 +19,7 @@ from typing import Any
 from kinetics_pipeline.errors import JobFailed
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Record
-from kinetics_pipeline.shards.clip_rows import CorruptRow, Shape, check_rows, rows_of, shape_of
+from kinetics_pipeline.shards.clip_rows import CorruptRow, Origin, Shape, check_rows, rows_of, shape_of, with_origin
 from kinetics_pipeline.shards.data_file import data_name, new_data_file, verify_data_file
 from kinetics_pipeline.shards.markers import SHARD_NAME, marker_name, sealed
 from kinetics_pipeline.shards.schema import SUFFIX
@@ -63,7 +63,7 @@ def write_shard(
     Raises Superseded when `still_current()` is false just before the upload or just before the marker, CorruptRow for
     a payload or a written file whose rows are not as they were made, UserError or JobFailed for what storage refuses.
     """
-    if not SHARD_NAME.fullmatch(name):
+    if (named := SHARD_NAME.fullmatch(name)) is None:
         raise ValueError(f"{name!r} is no shard name; allowed: split-00000")
     if store.exists(marker_name(name)):
         return dict(json.loads(store.read(marker_name(name))))
@@ -72,7 +72,7 @@ def write_shard(
     unfinished = scratch / f"{name}.{uuid.uuid4().hex}{SUFFIX[recipe.layout]}"
     try:
         with one_line_errors(f"write {unfinished}"):
-            entries, shapes = _write_rows(unfinished, clips, recipe, classes)
+            entries, shapes = _write_rows(unfinished, clips, named[1], recipe, classes)
         marker: dict[str, Any] = {"shard": name, "plan": plan, "bytes": 0, "sha256": None, "clips": entries}
         if shapes:
             verify_data_file(unfinished, shapes, recipe, classes)
@@ -108,7 +108,7 @@ def _require_current(still_current: Callable[[], bool], name: str) -> None:
 
 
 def _write_rows(
-    path: Path, clips: Iterable[tuple[Record, bytes]], recipe: Recipe, classes: Sequence[str]
+    path: Path, clips: Iterable[tuple[Record, bytes]], split: str, recipe: Recipe, classes: Sequence[str]
 ) -> tuple[list[dict[str, Any]], list[Shape]]:
     """The data file (only with a clip that is ok), the marker's entries, and the shapes of the clips written."""
     entries: list[dict[str, Any]] = []
@@ -118,8 +118,9 @@ def _write_rows(
         for record, payload in clips:
             entry = record.to_json()
             if record.outcome == "ok":
-                rows = rows_of(payload)
-                check_rows(rows, recipe.layout)
+                encoded = rows_of(payload)
+                check_rows(encoded, recipe.layout)
+                rows = with_origin(encoded, Origin.of(entry, split), recipe.layout)
                 shape = shape_of(rows)
                 label = -1 if record.label is None else numbers.get(record.label, -1)
                 if (shape.clip_id, shape.frames, shape.label) != (record.clip_id, record.frames, label):

@@ -74,7 +74,7 @@ def read_asked(files: Sequence[str], config: Selection) -> Asked:
 def say_what_is_odd(annotations: Annotations, console: Console) -> None:
     """Rows left out, segments that stand in two files, labels that may be one: told, never an error by now."""
     if annotations.bad_rows:
-        console.print(f"{len(annotations.bad_rows)} bad rows left out:", highlight=False, markup=False)
+        console.print(f"{annotations.bad_count} bad rows left out:", highlight=False, markup=False)
         for row in annotations.bad_rows[:10]:
             console.print(f"  {row}", highlight=False, markup=False, soft_wrap=True)
     for line in [*overlaps(annotations), *alike(annotations.labels)]:

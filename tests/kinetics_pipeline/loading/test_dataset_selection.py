@@ -59,9 +59,9 @@ def test_the_newest_record_of_a_clip_counts_and_may_take_it_out(tmp_path: Path) 
 def test_the_index_is_kept_and_made_anew_when_a_shard_appears(tmp_path: Path) -> None:
     dataset = built(tmp_path / "data", 4)
     assert len(opened(tmp_path / "data")) == 4
-    kept = (tmp_path / "data/state/loader-index-1.arrow").read_bytes()
+    kept = (tmp_path / "data/state/loader-index-2.arrow").read_bytes()
     assert len(opened(tmp_path / "data")) == 4
-    assert (tmp_path / "data/state/loader-index-1.arrow").read_bytes() == kept
+    assert (tmp_path / "data/state/loader-index-2.arrow").read_bytes() == kept
     for shard in planned(dataset, asked_clips(6)).shards():
         commit(dataset, shard.name, shard.clips, plan=1)
     assert len(opened(tmp_path / "data")) == 6
@@ -70,10 +70,10 @@ def test_the_index_is_kept_and_made_anew_when_a_shard_appears(tmp_path: Path) ->
 def test_an_index_that_is_damaged_or_cannot_be_kept_is_done_without(tmp_path: Path) -> None:
     built(tmp_path / "data", 4)
     opened(tmp_path / "data")
-    (tmp_path / "data/state/loader-index-1.arrow").write_bytes(b"damaged")
+    (tmp_path / "data/state/loader-index-2.arrow").write_bytes(b"damaged")
     assert len(opened(tmp_path / "data")) == 4
-    (tmp_path / "data/state/loader-index-1.arrow").unlink()
-    (tmp_path / "data/state/loader-index-1.arrow").mkdir()  # a folder where the file should be
+    (tmp_path / "data/state/loader-index-2.arrow").unlink()
+    (tmp_path / "data/state/loader-index-2.arrow").mkdir()  # a folder where the file should be
     assert len(opened(tmp_path / "data")) == 4
 
 

@@ -68,6 +68,10 @@ def test_every_row_is_a_row_group_of_the_contracts_columns(tmp_path: Path) -> No
     assert file.num_row_groups == file.metadata.num_rows == 6
     assert {field.name: str(field.type) for field in file.schema_arrow} == {
         "clip_id": "string",
+        "video_id": "string",
+        "time_start": "double",
+        "time_end": "double",
+        "split": "string",
         "chunk": "int16",
         "start_frame": "int32",
         "n": "int16",

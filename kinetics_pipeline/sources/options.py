@@ -95,8 +95,8 @@ class SourceOptions:
         for name in self.ytdlp_options.get("http_headers", {}):
             if str(name).strip().lower().startswith(REFUSED_HEADERS):
                 raise UserError(
-                    f"--ytdlp-option http_headers names {str(name)[:40]!r}, which speaks for an account; allowed: other "
-                    "headers, and --cookies FILE with --allow-access"
+                    f"--ytdlp-option http_headers names {str(name)[:40]!r}, which speaks for an account; allowed: "
+                    "other headers, and --cookies FILE with --allow-access"
                 )
         for extractor, arguments in self.ytdlp_options.get("extractor_args", {}).items():
             if isinstance(arguments, dict) and "data_sync_id" in arguments:

@@ -56,13 +56,17 @@ IN_WORDS = frozenset({LIMITED, SOFT_BLOCK})
 EXPLAINED = NOT_YET | {NETWORK_RULES, DRM}
 """Details of failures that YouTube gives a reason for: neither a broken extractor nor a blocked address would."""
 FINDINGS = {
-    NETWORK_RULES: "this network restricts YouTube (an administrator, a DNS filter such as a safe search, or "
-    "Restricted Mode): see https://www.youtube.com/check_content_restrictions, lift it or use another network, then "
-    "--retry no_format",
-    COUNTRY: "YouTube does not offer these videos in the country of this network: --proxy with an address elsewhere, "
-    "where that is allowed, and --retry geo_blocked",
+    NETWORK_RULES: (
+        "this network restricts YouTube (an administrator, a DNS filter such as a safe search, or Restricted Mode; "
+        "https://www.youtube.com/check_content_restrictions shows which). Lift it or use another network",
+        "no_format",
+    ),
+    COUNTRY: (
+        "YouTube does not offer them in the country of this network; a --proxy elsewhere may be allowed to see them",
+        "geo_blocked",
+    ),
 }
-"""By detail, what a failure says of the user's network, and what to do."""
+"""By detail, what a failure says of the user's network and what to do, and the outcome to try again then."""
 
 EARLIER_GONE = frozenset({"unavailable", "removed on a copyright claim"})
 """Details of `gone` that earlier versions gave to texts which are no longer on the list, among others that still

@@ -88,6 +88,13 @@ class _Build:
         self._noted = 0.0
 
     def run(self, existing: Dataset | None) -> None:
+        """Raises UserError, JobFailed, KeyboardInterrupt, and WorkRemains with the command to go on with."""
+        try:
+            self._run(existing)
+        except WorkRemains as remains:
+            raise WorkRemains(f"{remains}; {self.to_go_on}") from None
+
+    def _run(self, existing: Dataset | None) -> None:
         config, lease = self.config, self.lease
         gpu = ray.cluster_resources().get("GPU", 0) > 0
         recipe = asked_recipe(config, existing.recipe if existing else None, gpu=gpu)
@@ -177,15 +184,12 @@ class _Build:
             )
             driver = self._driver(run, shards, outcomes)
             self.shards = 0
-            try:
-                with closing(driver.run()) as rounds:
-                    for events in rounds:
-                        self._tell(events, driver, meter)
-                        if self.should_stop():
-                            print(f"interrupted; {self.to_go_on}", file=sys.stderr)
-                            raise KeyboardInterrupt
-            except WorkRemains as remains:
-                raise WorkRemains(f"{remains}; {self.to_go_on}") from None
+            with closing(driver.run()) as rounds:
+                for events in rounds:
+                    self._tell(events, driver, meter)
+                    if self.should_stop():
+                        print(f"interrupted; {self.to_go_on}", file=sys.stderr)
+                        raise KeyboardInterrupt
             self.executor.end_removals()
 
     def _time_needed(self, plan: Plan, missing: set[str]) -> Expectation:
@@ -204,7 +208,7 @@ class _Build:
             clip.video_id
             for shard in shards
             for clip in shard.clips
-            if outcomes.get(clip.clip_id) in ("no_format", "internal") or attempts.was_doubted(clip.clip_id)
+            if outcomes.get(clip.clip_id) in ("no_format", "internal", "network") or attempts.was_doubted(clip.clip_id)
         }
         lanes = Lanes(executor, store, sources, self._pace, familiar=familiar)
         return Driver(

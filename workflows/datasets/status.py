@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import time
 from typing import Any
@@ -14,6 +15,7 @@ from kinetics_pipeline.dataset.dataset import Counts, Dataset
 from kinetics_pipeline.records import FINAL, NEEDS_ACCESS, RETRYABLE
 from kinetics_pipeline.workflows.building.lease import condition
 from kinetics_pipeline.workflows.building.state import PROGRESS, last_run, look_at_lanes, read_state, traffic
+from kinetics_pipeline.workflows.datasets.advice import advice
 from kinetics_pipeline.workflows.runtime.progress import duration, size
 
 PAUSES = {
@@ -36,7 +38,8 @@ def status(uri: str, as_json: bool) -> None:
 
 def look(dataset: Dataset) -> dict[str, Any]:
     """`{"clips", "ok", "pending", "failed": {outcome: n}, "shards", "bytes", "egress": [...], "next": command}`, and
-    `building`: who is at work, with how many clips of the present plan are done."""
+    `building`: who is at work, with how many clips of the present plan are done; `advice`: what the failures say
+    together, a line each."""
     counts = dataset.counts()
     store = dataset.store
     progress = read_state(dataset.store, PROGRESS)
@@ -56,6 +59,7 @@ def look(dataset: Dataset) -> dict[str, Any]:
         "egress": [{"name": name, **state} for name, state in sorted(look_at_lanes(store).items())],
         "next": _next(dataset, counts, building is not None),
         "building": building,
+        "advice": advice(counts.reasons, command_of(dataset)),
     }
 
 
@@ -72,6 +76,13 @@ def _next(dataset: Dataset, counts: Counts, building: bool) -> str:
     if again and run is not None:
         return f"{run['command']} --retry {','.join(again)}"
     return f"kinetics-pipeline report {place}"
+
+
+def command_of(dataset: Dataset) -> str:
+    """The latest build's command, without `--retry`."""
+    run = last_run(dataset.store)
+    command = str(run["command"]) if run is not None else "kinetics-pipeline build ..."
+    return re.sub(r" --retry(?: |=)\S+", "", command)
 
 
 def _show(dataset: Dataset, document: dict[str, Any]) -> None:
@@ -94,6 +105,8 @@ def _show(dataset: Dataset, document: dict[str, Any]) -> None:
     console.print(f"{document['clips']} clips asked, {document['shards']} shards, {size(document['bytes'])}")
     if fetched := traffic({}, {egress["name"]: egress for egress in document["egress"]}):
         console.print(fetched)
+    for line in document["advice"]:
+        console.print(line, markup=False, soft_wrap=True)
     for egress in document["egress"]:
         if (egress.get("paused_until") or 0) > time.time():
             until = time.strftime("%Y-%m-%d %H:%M", time.localtime(egress["paused_until"]))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from kinetics_pipeline.annotations.rows import NUMBER, BadRow, Line, shown
-from kinetics_pipeline.file_names import OTHER_SUFFIXES
+from kinetics_pipeline.file_names import OTHER_SUFFIXES, normalised
 from kinetics_pipeline.records import SPLIT, VIDEO_ID, clip_id
 
 SPLIT_NAMES = {"training": "train", "testing": "test"} | dict.fromkeys(("valid", "validate", "validation"), "val")
@@ -185,9 +185,12 @@ class CheckedRows:
     def _check_labels(self, allowed: Sequence[str] | None) -> None:
         distinct = set(self.labels) - {None}
         if allowed is not None and distinct and not distinct <= set(allowed) and all(map(_is_class_number, distinct)):
-            names = {number: allowed[int(number)] for number in distinct if int(number) < len(allowed)}
-            self.labels = _objects(names.get(label, label) for label in self.labels)
-            distinct = set(self.labels) - {None}
+            self._rename_labels({number: allowed[int(number)] for number in distinct if int(number) < len(allowed)})
+        elif allowed is not None and not distinct <= set(allowed):
+            forms = {normalised(label): label for label in allowed}
+            outside = distinct - set(allowed)
+            self._rename_labels({label: forms[normalised(label)] for label in outside if normalised(label) in forms})
+        distinct = set(self.labels) - {None}
         unprintable = {label for label in distinct if CONTROL.search(label)}
         self._reject(_isin(self.labels, unprintable), lambda i: f"label {shown(self.labels[i])} has control characters")
         if allowed is not None:
@@ -199,6 +202,9 @@ class CheckedRows:
                     f"and no class number from 0 to {len(allowed) - 1}"
                 ),
             )
+
+    def _rename_labels(self, names: Mapping[str, str]) -> None:
+        self.labels = _objects(names.get(label, label) for label in self.labels)
 
     def _splits(self, given: np.ndarray) -> np.ndarray:
         names = {split: normalised_split(split) for split in set(given) - {None}}

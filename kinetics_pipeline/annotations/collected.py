@@ -20,8 +20,8 @@ from kinetics_pipeline.file_names import normalised
 MAX_ROWS = 5_000_000
 """Of all files together; Kinetics-700 has 650,000."""
 AT_ONCE = 10_000
-_NAMES = ("video_id", "path", "label")
-"""Fields that are compared as text: in one Unicode form."""
+_NAMES = ("video_id", "path")
+"""Fields that are kept in one Unicode form, since file systems change it."""
 _REPEATED = ("label", "time_start", "time_end", "split")
 """Fields with few different values: equal ones are kept once."""
 

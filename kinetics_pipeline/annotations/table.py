@@ -29,7 +29,6 @@ from kinetics_pipeline.annotations.files import Document, open_annotations, read
 from kinetics_pipeline.annotations.rows import BadRow, shown
 from kinetics_pipeline.annotations.split_lists import open_lists, split_lists
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.file_names import normalised
 from kinetics_pipeline.records import Clip
 
 __all__ = ["Annotations", "BadRow", "Duplicate", "clips_of", "load_annotations", "read_annotations", "read_labels"]
@@ -106,7 +105,7 @@ def read_labels(path: str | Path) -> list[str]:
     path = Path(path)
     labels: dict[str, int] = {}
     for number, line in enumerate(read_text(path, "labels file").splitlines(), start=1):
-        label = normalised(line.strip())
+        label = line.strip()
         if label in labels:
             raise UserError(f"labels file {path}: line {number} repeats {shown(label)} of line {labels[label]}")
         if label:

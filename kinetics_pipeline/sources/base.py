@@ -114,6 +114,10 @@ class NetworkSource(Protocol):
         Never raises for anything a server or a network can do: that is a `Failure`.
         """
 
+    def probe(self, clip: Clip, folder: Path) -> Download:
+        """Asks again, for as little as possible, for a clip that came well lately; keeps nothing in `folder`. Without a
+        failure this way to the source is sound. Never raises, like `download`."""
+
 
 def is_network(source: LocalSource | NetworkSource) -> TypeGuard[NetworkSource]:
     """Whether a source must be asked over a network; the others have files at hand."""

@@ -22,6 +22,7 @@ from kinetics_pipeline.flow import require_backend
 from kinetics_pipeline.plan import Plan, PlannedShard, make_plan
 from kinetics_pipeline.records import Record, Spent
 from kinetics_pipeline.redaction import WITHHELD
+from kinetics_pipeline.shards.writer import Superseded
 from kinetics_pipeline.sources.base import is_network
 from kinetics_pipeline.storage.cache import cache_folder
 from kinetics_pipeline.storage.open_store import open_store
@@ -30,7 +31,7 @@ from kinetics_pipeline.workflows.building.disk import Disk
 from kinetics_pipeline.workflows.building.driver import BuildEvent, ClipFinished, ClipTakenBack, Driver, ShardCommitted
 from kinetics_pipeline.workflows.building.fetch import Fetching
 from kinetics_pipeline.workflows.building.lanes import Lanes, Pace
-from kinetics_pipeline.workflows.building.lease import Lease, is_current
+from kinetics_pipeline.workflows.building.lease import Lease, LeaseHeld, is_current
 from kinetics_pipeline.workflows.building.plan_run import FinishedClip, PlanRun
 from kinetics_pipeline.workflows.building.process import Processing, uses_gpu
 from kinetics_pipeline.workflows.building.ray_executor import RayExecutor
@@ -185,9 +186,14 @@ class _Build:
                 with closing(driver.run()) as rounds:
                     for events in rounds:
                         self._tell(events, driver, meter)
+                        self.lease.require_held()
                         if self.should_stop():
                             print(f"interrupted; {self.to_go_on}", file=sys.stderr)
                             raise KeyboardInterrupt
+            except (LeaseHeld, Superseded):
+                self.lease.renew()  # finds out who has taken over
+                self.lease.require_held()
+                raise
             except WorkRemains as remains:
                 raise WorkRemains(f"{remains}; {self.to_go_on}") from None
             self.executor.end_removals()

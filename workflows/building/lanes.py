@@ -168,7 +168,8 @@ class Lanes:
         failure = download.failure
         if is_unreachable(failure):
             lane.unreached.add(video_id)
-            if lane.is_on_trial or len(lane.unreached) >= OUTAGE_VIDEOS:
+            others_wait = lane.waiting.keys() - lane.unreached
+            if lane.is_on_trial or len(lane.unreached) >= (OUTAGE_VIDEOS if others_wait else 2):
                 lane.egress = paused(lane.egress, now.unix, "outage", cool_down=self._cool_down)
                 doubted = frozenset(lane.unreached)
             self.save()

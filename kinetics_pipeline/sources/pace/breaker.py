@@ -16,7 +16,8 @@ from kinetics_pipeline.sources.youtube.texts import NOT_YET
 VIDEOS = 10
 """Different videos in a row, with no other answer among them."""
 OUTAGE_VIDEOS = 3
-"""Different videos in a row for which nobody answered: fewer, because that says nothing at all of a video."""
+"""Different videos in a row for which nobody answered: fewer, because that says nothing at all of a video. Two are
+enough where no other video waits."""
 UNREACHABLE = frozenset({"the connection to YouTube failed", "YouTube did not answer in time"})
 """Details of YouTube's failures that mean that nobody answered."""
 

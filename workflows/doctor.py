@@ -195,7 +195,7 @@ def sing(video_id: str, options: SourceOptions) -> Finding:
     from kinetics_pipeline.sources.youtube.source import YouTube
 
     youtube = YouTube(options)
-    if not youtube.could_have(video_id):
+    if not youtube.accepts(video_id):
         raise UserError(f'--canary is "{video_id}"; allowed: a YouTube id, 11 of A-Z a-z 0-9 _ -')
     with Opener(options) as opener:
         found = youtube.extract(opener, video_id)

@@ -57,7 +57,7 @@ def begin(source: Dataset, target: str, layout: Layout, choice: Choice, clips_pe
         require_among_classes(source, choice.classes)
     dataset = Dataset.open_or_create(target, replace(source.recipe, layout=layout), source.classes, source.annotations)
     for name in source.tombstone_names():
-        dataset.store.create_exclusive(name, source.store.read(name))
+        dataset.store.create(name, source.store.read(name))
     plan = _planned(source, choice, clips_per_shard)
     if not dataset.plan_numbers():
         dataset.add_plan(plan)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kinetics_pipeline.recipe import Layout, Recipe
-from kinetics_pipeline.shards.clip_rows import CorruptRow, Shape, check_rows, shape_of
+from kinetics_pipeline.shards.clip_rows import CorruptRow, Origin, Shape, check_rows, shape_of, with_origin
 from kinetics_pipeline.shards.schema import ROW_FIELDS, SUFFIX, footer_schema
 
 
@@ -18,15 +18,18 @@ def data_name(shard: str, layout: Layout) -> str:
     return f"shards/{shard}{SUFFIX[layout]}"
 
 
-def write_data_file(path: Path, clips: Iterable[pa.RecordBatch], recipe: Recipe, classes: Sequence[str]) -> list[Shape]:
-    """A data file of the rows of some clips, checked before and after; a local scratch file.
+def write_data_file(
+    path: Path, clips: Iterable[tuple[pa.RecordBatch, Origin]], recipe: Recipe, classes: Sequence[str]
+) -> list[Shape]:
+    """A data file of the rows of some clips and where they come from, checked before and after; a local scratch file.
 
     Raises CorruptRow for rows that are not as they were made, or were not written so.
     """
     shapes: list[Shape] = []
     with new_data_file(path, recipe, classes) as append:
-        for rows in clips:
-            check_rows(rows, recipe.layout)
+        for encoded, origin in clips:
+            check_rows(encoded, recipe.layout)
+            rows = with_origin(encoded, origin, recipe.layout)
             shapes.append(shape_of(rows))
             append(rows)
     verify_data_file(path, shapes, recipe, classes)

@@ -6,24 +6,26 @@ A file is written under a temporary name, synced, given its name, and its folder
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from pyarrow import fs
 
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.storage.store import BLOCK, Listing, Names, Versions, one_line_errors, parts_of
+from kinetics_pipeline.storage.digest import sha256_of
+from kinetics_pipeline.storage.store import BLOCK, Files, Listing, Names, StoredFile, one_line_errors, parts_of
 
 _TEMPORARY = ".tmp"
 
 
 class LocalStore:
-    """A folder of this machine, or of a file system that all nodes share."""
+    """See `store.Store`. Links within the place are refused: they could lead anywhere."""
 
     def __init__(self, root: str) -> None:
         self.uri = root
@@ -32,32 +34,48 @@ class LocalStore:
         with one_line_errors(f"read {self.uri}/{name}"):
             return self._path(name).read_bytes()
 
+    def read_version(self, name: str) -> tuple[bytes, str]:
+        with one_line_errors(f"read {self.uri}/{name}"), self._path(name).open("rb") as file:
+            return file.read(), _version(os.fstat(file.fileno()))
+
     def write(self, name: str, data: bytes) -> None:
         with self._new_file(name) as out:
             out.write(data)
 
-    def create_exclusive(self, name: str, data: bytes) -> bool:
-        if self._path(name).exists():
-            return False
-        try:
-            with self._new_file(name, exclusive=True) as out:
-                out.write(data)
-        except FileExistsError:
-            return False
-        return True
+    def create(self, name: str, data: bytes) -> bool:
+        return self._created(name, lambda out: out.write(data))
+
+    def replace(self, name: str, data: bytes, version: str) -> bool:
+        with self._unchanged(name, version) as unchanged:
+            if unchanged:
+                self.write(name, data)
+        return unchanged or self._holds(name, data)
 
     def upload(self, local: Path, name: str) -> None:
         with self._new_file(name) as out, local.open("rb") as source:
             shutil.copyfileobj(source, out, BLOCK)
 
-    def list(self, prefix: str = "") -> Listing:
-        return [(name, size) for name, size, _ in self.versions(prefix)]
+    def create_from(self, local: Path, name: str) -> bool:
+        def copy(out: BinaryIO) -> None:
+            with local.open("rb") as source:
+                shutil.copyfileobj(source, out, BLOCK)
 
-    def versions(self, prefix: str = "") -> Versions:
+        return self._created(name, copy) or self._is_same(local, name)
+
+    def replace_from(self, local: Path, name: str, version: str) -> bool:
+        with self._unchanged(name, version) as unchanged:
+            if unchanged:
+                self.upload(local, name)
+        return unchanged or self._is_same(local, name)
+
+    def list(self, prefix: str = "") -> Listing:
+        return [(file.name, file.size) for file in self.files(prefix)]
+
+    def files(self, prefix: str = "") -> Files:
         with one_line_errors(f"list {self.uri}/{prefix}"):
             found = _files(self._path(prefix), "".join(f"{part}/" for part in parts_of(prefix)))
             return sorted(
-                (name, stat.st_size, stat.st_mtime_ns)
+                StoredFile(name, stat.st_size, _version(stat), stat.st_mtime)
                 for name, stat in found
                 if not _is_temporary(name.rpartition("/")[2])
             )
@@ -73,9 +91,20 @@ class LocalStore:
         with one_line_errors(f"look for {self.uri}/{name}"):
             return self._path(name).exists()
 
+    def version(self, name: str) -> str | None:
+        with one_line_errors(f"look for {self.uri}/{name}"):
+            try:
+                return _version(self._path(name).stat())
+            except FileNotFoundError:
+                return None
+
     def delete(self, name: str) -> None:
         with one_line_errors(f"remove {self.uri}/{name}"):
             self._path(name).unlink(missing_ok=True)
+
+    def delete_folder(self, prefix: str) -> None:
+        for name, _ in self.list(prefix):
+            self.delete(name)
 
     def local_path(self, name: str) -> Path | None:
         return self._path(name)
@@ -91,8 +120,56 @@ class LocalStore:
                 self._path(name).unlink(missing_ok=True)
         return len(left)
 
+    def require_conditions(self) -> None:
+        return  # link(2) and rename(2) keep them
+
     def _path(self, name: str) -> Path:
-        return Path(self.uri, *parts_of(name))
+        """Raises UserError where a link is in the way."""
+        path = self.uri
+        for part in parts_of(name):
+            path = os.path.join(path, part)
+            if os.path.islink(path):
+                raise UserError(f"{path} is a link, which could lead out of the dataset; allowed: files and folders")
+        return Path(path)
+
+    def _created(self, name: str, fill: Callable[[BinaryIO], object]) -> bool:
+        if self._path(name).exists():
+            return False
+        try:
+            with self._new_file(name, exclusive=True) as out:
+                fill(out)
+        except FileExistsError:
+            return False
+        return True
+
+    def _holds(self, name: str, data: bytes) -> bool:
+        try:
+            return self.read(name) == data
+        except FileNotFoundError:
+            return False
+
+    def _is_same(self, local: Path, name: str) -> bool:
+        try:
+            with one_line_errors(f"read {self.uri}/{name}"):
+                path = self._path(name)
+                return path.stat().st_size == local.stat().st_size and sha256_of(path) == sha256_of(local)
+        except FileNotFoundError:
+            return False
+
+    @contextmanager
+    def _unchanged(self, name: str, version: str) -> Iterator[bool]:
+        """Whether the file has that version, and no other `replace` of the folder's files runs within the block."""
+        path = self._path(name)
+        with one_line_errors(f"write {path}"), ExitStack() as stack:
+            try:
+                folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+                stack.callback(os.close, folder)
+                with suppress(OSError):  # a file system without locks: the lease alone keeps others away
+                    fcntl.flock(folder, fcntl.LOCK_EX)
+                found = _version(path.stat())
+            except FileNotFoundError:
+                found = ""
+            yield found == version
 
     @contextmanager
     def _new_file(self, name: str, *, exclusive: bool = False) -> Iterator[BinaryIO]:
@@ -154,7 +231,9 @@ def _files(folder: str | os.PathLike[str], prefix: str = "") -> Iterator[tuple[s
         return
     with entries:  # never a list of them: each keeps its stat, and there may be many thousands
         for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
+            if entry.is_symlink():
+                continue
+            if entry.is_dir():
                 yield from _files(entry.path, f"{prefix}{entry.name}/")
                 continue
             try:
@@ -165,3 +244,7 @@ def _files(folder: str | os.PathLike[str], prefix: str = "") -> Iterator[tuple[s
 
 def _is_temporary(name: str) -> bool:
     return name.startswith(".") and name.endswith(_TEMPORARY)
+
+
+def _version(stat: os.stat_result) -> str:
+    return f"{stat.st_ino:x}-{stat.st_mtime_ns:x}-{stat.st_size:x}"

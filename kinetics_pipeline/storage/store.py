@@ -1,6 +1,7 @@
-"""What a place for a dataset's files can do, whether a folder (`local`) or an object store (`objects`).
+"""What a place for files can do, whether it is a folder (`local`) or in an object store (`objects`).
 
-A file appears whole or not at all. `open_store` finds the store of a path or a URI.
+A file appears whole or not at all. `create` and `replace` are decided by the store: of several writers one wins.
+`open_store` finds the store of a path or a URI.
 """
 
 from __future__ import annotations
@@ -11,66 +12,103 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from kinetics_pipeline.errors import JobFailed, UserError
+from kinetics_pipeline.errors import JobFailed, UserError, WorkRemains
 
 Names = list[str]
 Listing = list[tuple[str, int]]
 """(name, bytes) of files."""
-Versions = list[tuple[str, int, int]]
-"""(name, bytes, ns): the last is the file's time stamp, which changes when the file is replaced."""
 
 BLOCK = 8 << 20
 """Bytes that are copied at a time."""
+
+_RENEW = ((r"ExpiredToken|TokenRefreshRequired|InvalidToken", "the credentials have expired; renew them"),)
 _REFUSALS = (
-    (r"ExpiredToken|EXPIRED_TOKEN|TokenRefreshRequired", "the credentials have expired; renew them"),
-    (r"InvalidAccessKeyId|INVALID_ACCESS_KEY_ID", "the credentials are not known there; look at AWS_ACCESS_KEY_ID"),
-    (r"SignatureDoesNotMatch|SIGNATURE_DOES_NOT_MATCH", "the credentials do not fit; look at AWS_SECRET_ACCESS_KEY"),
-    (r"ACCESS_DENIED", "the credentials do not allow it"),
-    (r"NO_SUCH_BUCKET", "there is no such bucket"),
+    (r"InvalidAccessKeyId", "the credentials are not known there; look at AWS_ACCESS_KEY_ID"),
+    (r"SignatureDoesNotMatch", "the credentials do not fit; look at AWS_SECRET_ACCESS_KEY"),
+    (r"AccessDenied|AllAccessDisabled|AuthorizationFailure", "the credentials do not allow it"),
+    (r"NoSuchBucket|ContainerNotFound", "there is no such bucket"),
+    (
+        r"PermanentRedirect|status code: 301|AuthorizationHeaderMalformed",
+        "the bucket is in another region; set AWS_REGION",
+    ),
     # An answer to HEAD has no body that could say why.
-    (r"HTTP status 40[013]\) during Head", "the credentials are refused: expired, unknown, or not for this place"),
+    (r"status code: 40[013]\b", "the credentials are refused: expired, unknown, or not for this place"),
 )
-"""What the user must mend, by the error codes of S3 (Amazon S3 API Reference) and the SDK's names for them."""
+"""What the user must change, by the error codes of S3 (Amazon S3 API Reference) and Azure Blob Storage."""
 
 
 class StoreFailed(JobFailed):
-    """A file could not be had or written, which says nothing of what it holds."""
+    """A file could not be read or written, which says nothing of what it holds."""
+
+
+class StoredFile(NamedTuple):
+    """A file as a listing describes it."""
+
+    name: str
+    size: int
+    """Bytes."""
+    version: str
+    """Changes whenever the file is written: the ETag; of a local file its inode, time and size."""
+    modified: float
+    """When it was written, by the store's clock, in seconds since 1970. Only for people to read."""
+
+
+Files = list[StoredFile]
 
 
 class Store(Protocol):
     """Files by name (`shards/train-00000.json`) under one place. Plain data: it is pickled to the workers.
 
-    A missing file is FileNotFoundError; what the user must mend (rights, credentials, a full disk) is UserError.
+    A missing file raises FileNotFoundError. What the user must change (rights, credentials) raises UserError, what
+    passes by itself or with more room WorkRemains, any other failure StoreFailed; each in one line.
     """
 
     uri: str
 
     def read(self, name: str) -> bytes: ...
 
-    def write(self, name: str, data: bytes) -> None:
-        """Replaces the file, whole or not at all."""
+    def read_version(self, name: str) -> tuple[bytes, str]:
+        """The file, and its version for `replace`."""
 
-    def create_exclusive(self, name: str, data: bytes) -> bool:
-        """Writes the file unless there is one; whether it did. Object stores do it only as well as they can."""
+    def write(self, name: str, data: bytes) -> None:
+        """Writes the file, whatever was there."""
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Writes the file if there is none. False when there is one that holds something else."""
+
+    def replace(self, name: str, data: bytes, version: str) -> bool:
+        """Writes the file if it still has that version. False when it was changed or removed to something else."""
 
     def upload(self, local: Path, name: str) -> None:
-        """Copies a finished local file, whole or not at all."""
+        """Copies a finished local file, whatever was there."""
+
+    def create_from(self, local: Path, name: str) -> bool:
+        """Copies a finished local file like `create`."""
+
+    def replace_from(self, local: Path, name: str, version: str) -> bool:
+        """Copies a finished local file like `replace`."""
 
     def list(self, prefix: str = "") -> Listing:
         """(name, bytes) of every file under the folder `prefix`, at any depth, sorted; [] when there is none."""
 
-    def versions(self, prefix: str = "") -> Versions:
-        """Like `list`, with time stamps."""
+    def files(self, prefix: str = "") -> Files:
+        """Like `list`, with versions and times, in the same requests."""
 
     def top(self) -> Names:
         """Names of the files and folders directly in the place, temporary ones left out; [] when there is none."""
 
     def exists(self, name: str) -> bool: ...
 
+    def version(self, name: str) -> str | None:
+        """The file's version for `replace`; None when there is no such file."""
+
     def delete(self, name: str) -> None:
         """Removes the file; nothing when there is none."""
+
+    def delete_folder(self, prefix: str) -> None:
+        """Removes every file under the folder `prefix`."""
 
     def local_path(self, name: str) -> Path | None:
         """Where the file lies on this machine; None in an object store."""
@@ -79,7 +117,10 @@ class Store(Protocol):
         """A pyarrow file for random access."""
 
     def sweep(self) -> int:
-        """Removes what killed writers left behind; how many. Only for who holds the dataset's lease."""
+        """Removes what killed writers left behind; how many. Only for the holder of the dataset's lease."""
+
+    def require_conditions(self) -> None:
+        """Raises UserError where the store does not keep what `create` and `replace` promise. A few requests."""
 
 
 @contextmanager
@@ -110,6 +151,7 @@ def download(store: Store, name: str, to: Path) -> None:
 
 
 def parts_of(name: str) -> tuple[str, ...]:
+    """The folders and the file of a name. Raises ValueError for a name that leads out of the place."""
     parts = PurePosixPath(name).parts
     if name.startswith("/") or ".." in parts:
         raise ValueError(f"{name!r} leads out of the dataset")
@@ -118,7 +160,7 @@ def parts_of(name: str) -> tuple[str, ...]:
 
 @contextmanager
 def one_line_errors(what: str) -> Iterator[None]:
-    """Turns what a file system refuses into one line; a missing or taken name stays what it is, for who asked."""
+    """Turns what a file system refuses into one line; a missing or taken name stays what it is, for the caller."""
     try:
         yield
     except (FileNotFoundError, FileExistsError):
@@ -133,12 +175,24 @@ def one_line_errors(what: str) -> Iterator[None]:
     except OSError as e:
         if e.errno in (errno.EROFS, errno.ENAMETOOLONG):
             raise UserError(f"cannot {what}: {one_line(e)}") from e
-        for pattern, mend in _REFUSALS:
-            if re.search(pattern, str(e)):
-                raise UserError(f"cannot {what}: {mend}") from e
-        raise StoreFailed(f"cannot {what}: {one_line(e)}") from e
+        if e.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise WorkRemains(f"cannot {what}: {one_line(e)}; make room, and run the same command again") from e
+        raise failure(what, e) from e
+
+
+def failure(what: str, error: Exception) -> UserError:
+    """The error to raise for what an object store, or a file system, answered."""
+    text = str(error)
+    for pattern, remedy in _RENEW:
+        if re.search(pattern, text):
+            return WorkRemains(f"cannot {what}: {remedy}, and run the same command again")
+    for pattern, remedy in _REFUSALS:
+        if re.search(pattern, text):
+            return UserError(f"cannot {what}: {remedy}")
+    return StoreFailed(f"cannot {what}: {one_line(error)}")
 
 
 def one_line(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error)
-    return " ".join(str(text).split())[:500]
+    """What an error says, in one line."""
+    text = str(getattr(error, "strerror", None) or error).partition("\n\nDebug source")[0]
+    return " ".join(text.split())[:500]

@@ -80,6 +80,7 @@ def read_clip(
     *,
     offset: float = 0.0,
     duration: float | None = None,
+    aspect: float | None = None,
     interpolation: str = "bilinear",
     timeout: float = 300.0,
 ) -> NDArray[np.uint8]:
@@ -90,7 +91,8 @@ def read_clip(
     video has them; the first T are the same with or without.
 
     `offset` is the video's time at the file's time zero, `duration` the length in seconds of the whole video where the
-    file is a section and does not know (see `sources.base.Media`). `timeout` is wall-clock seconds for everything.
+    file is a section and does not know (see `sources.base.Media`). `aspect` is width to height as the picture is to be
+    shown, where it is known better than the file says it. `timeout` is wall-clock seconds for everything.
 
     Raises BrokenVideo, TooShort (the file is sound and holds less than half of the clip), TimeoutError, OSError for a
     file that is not there or may not be read, and UserError for arguments that no video can satisfy.
@@ -105,7 +107,7 @@ def read_clip(
     deadline = time.monotonic() + timeout
     container = inspect(path, timeout)
     cut = plan_cut(container, start, end, Fraction(fps).limit_denominator(1001), lookahead, offset)
-    look = _Look(short_side, interpolation)
+    look = _Look(short_side, interpolation, aspect)
 
     frames, complaint = _decode(path, container, cut, look, deadline, seek=True)
     if complaint and cut.seeks(container):
@@ -150,6 +152,8 @@ class Cut:
 class _Look:
     short_side: int
     interpolation: str
+    aspect: float | None = None
+    """Width to height; None: as the file says."""
 
 
 def plan_cut(
@@ -199,7 +203,7 @@ def _graph(path: Path, container: Container, cut: Cut, look: _Look, *, seek: boo
     origin = f"STARTPTS-({round((cut.first - container.video_start + TOLERANCE) * 1e6)})"
     if not cut.from_first_frame:
         origin = f"({round((cut.first + TOLERANCE) * 1e6)})"
-    side, shape = look.short_side, "iw*sar/ih"
+    side, shape = look.short_side, "iw*sar/ih" if look.aspect is None else f"{look.aspect:.6f}"
     tall = f"lt({shape},1)"
     frames = (
         frames.filter("settb", "1/1000000")

@@ -137,7 +137,8 @@ def main() -> None:
         folder = asked.folder or Path(temporary) / "data"
         if not (folder / "dataset.json").exists():
             make(folder, asked.shards)
-        (folder / "state" / "loader-index-1.arrow").unlink(missing_ok=True)
+        for index in (folder / "state").glob("loader-index-*.arrow"):
+            index.unlink()
         table = Table("step", "s", "CPU s", "s with imports", "MB at most", box=None)
         for name in STEPS:
             whole, wall, cpu, peak = measure(name, folder)

@@ -74,7 +74,7 @@ def read_asked(files: Sequence[str], config: Selection) -> Asked:
 def say_what_is_odd(annotations: Annotations, console: Console) -> None:
     """Rows left out, segments that stand in two files, labels that may be one: told, never an error by now."""
     if annotations.bad_rows:
-        console.print(f"{len(annotations.bad_rows)} bad rows left out:", highlight=False, markup=False)
+        console.print(f"{annotations.bad_count} bad rows left out:", highlight=False, markup=False)
         for row in annotations.bad_rows[:10]:
             console.print(f"  {row}", highlight=False, markup=False, soft_wrap=True)
     for line in [*overlaps(annotations), *alike(annotations.labels)]:
@@ -119,13 +119,6 @@ def asked_recipe(config: Selection, existing: Recipe | None, *, gpu: bool | None
         flow_quality=config.flow_quality,
         chunk_length=config.chunk_length,
     )
-
-
-def label_numbers(classes: Sequence[str]) -> dict[str | None, int]:
-    """Class numbers by label; -1 for a clip without one."""
-    numbers: dict[str | None, int] = {label: number for number, label in enumerate(classes)}
-    numbers[None] = -1
-    return numbers
 
 
 def _cookies(path: Path | None) -> str | None:

@@ -91,7 +91,7 @@ def _check(settings: Settings, *, begins: bool) -> None:
     from kinetics_pipeline.models import MODELS, build_model
     from kinetics_pipeline.models.i3d import LEAST_FRAMES
     from kinetics_pipeline.workflows.runtime.model_errors import as_user_errors
-    from kinetics_pipeline.workflows.training.data import only_labelled, training_clips
+    from kinetics_pipeline.workflows.training.data import training_clips
     from kinetics_pipeline.workflows.training.validation import validation_clips
     from kinetics_pipeline.workflows.training.weights import initial_weights
 
@@ -102,7 +102,6 @@ def _check(settings: Settings, *, begins: bool) -> None:
         raise UserError(f"--frames is {config.frames}; allowed: {LEAST_FRAMES} or more")
     with _naming("--train-split", config.train_split):
         clips = training_clips(settings)
-    only_labelled(clips)
     if clips.actions:
         if len(settings.classes) != len(clips.classes):
             raise UserError("--classes chooses clips by their one label; those of this dataset have several actions")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
+from typing import ClassVar
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.file_names import is_passed_over, is_video
@@ -22,6 +23,8 @@ class FolderSource:
     followed, each folder being entered once; hidden and unfinished files are passed over. Only files that were found
     in this way are ever returned, so no path in an annotation leads out of the folder.
     """
+
+    on_network: ClassVar[bool] = False
 
     def __init__(self, root: str | os.PathLike[str], name: str | None = None) -> None:
         """Raises UserError when `root` is not a folder that can be read. `name` is what records call this source, by

@@ -27,7 +27,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.file_names import is_passed_over
@@ -67,6 +67,8 @@ class Archive:
 
 class TarSource:
     """The videos in some tar files; a `LocalSource`. How they must be named says `VideoNames`."""
+
+    on_network: ClassVar[bool] = False
 
     def __init__(self, paths: Sequence[Path], cache: Path, say: Callable[[str], None] = log.warning) -> None:
         """Reads the archives that the `cache` does not know. Raises UserError for a file that is none, and where the

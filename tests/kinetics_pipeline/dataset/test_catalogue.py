@@ -29,7 +29,7 @@ def test_a_dataset_opens_as_it_was_created(tmp_path: Path) -> None:
     begun(tmp_path)
     dataset = Dataset.open(tmp_path)
     assert (dataset.recipe, dataset.classes, dataset.annotations) == (RECIPE, CLASSES, {"a.csv": "00"})
-    assert json.loads((tmp_path / "dataset.json").read_bytes())["schema_version"] == 1
+    assert json.loads((tmp_path / "dataset.json").read_bytes())["schema_version"] == 2
 
 
 def test_another_recipe_is_refused_with_the_field_named(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_folder_with_only_a_lease_may_be_filled(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "said"), [(2, "newer than this program"), ("x", "is none"), (0, "is none"), (None, "is none")]
+    ("version", "said"), [(3, "newer than this program"), ("x", "is none"), (0, "is none"), (None, "is none")]
 )
 def test_a_schema_version_that_is_not_read_is_refused(tmp_path: Path, version: object, said: str) -> None:
     begun(tmp_path)

@@ -41,7 +41,7 @@ TABLE: list[tuple[str, str]] = []
 def model() -> Iterator[nn.Module]:
     """One network for all: building it takes longer than most loads. At the end the table is printed."""
     yield build_model("i3d", num_classes=CLASSES)
-    width = max(len(name) for name, _ in TABLE)
+    width = max((len(name) for name, _ in TABLE), default=0)
     print("\n" + "\n".join(f"{name:<{width}}  {said}" for name, said in TABLE))
 
 

@@ -214,7 +214,7 @@ class _Build:
             clip.video_id
             for shard in shards
             for clip in shard.clips
-            if outcomes.get(clip.clip_id) in ("no_format", "internal") or attempts.was_doubted(clip.clip_id)
+            if outcomes.get(clip.clip_id) in ("no_format", "internal", "network") or attempts.was_doubted(clip.clip_id)
         }
         lanes = Lanes(executor, store, sources, self._pace, familiar=familiar)
         return Driver(

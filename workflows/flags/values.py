@@ -56,6 +56,11 @@ def require_loaders(loaders: int) -> None:
     require("--loaders", loaders, 0 <= loaders <= most_processes(), f"0 to {most_processes()} on this machine")
 
 
+def require_epsilon(epsilon: float | None) -> None:
+    """Raises UserError for a --bn-eps that is no small positive number."""
+    require("--bn-eps", epsilon, epsilon is None or 0 < epsilon < 1, "above 0, as 0.001 or 1e-5")
+
+
 def comma_separated(values: Sequence[str]) -> tuple[str, ...]:
     """Values of a flag that may be repeated or comma-separated."""
     return tuple(part.strip() for value in values for part in value.split(",") if part.strip())

@@ -126,7 +126,7 @@ def test_a_canary_without_a_network_is_one_line(
         monkeypatch.setenv(name, f"http://me:secret@127.0.0.1:{closed_port()}")
     code, findings = found(capsys, "--canary")
     assert code == 1
-    assert findings["canary"]["says"].endswith("network (the connection to YouTube failed)")
+    assert findings["canary"]["says"].endswith("network (YouTube's watch page: the connection failed)")
     assert "HTTPS_PROXY" in findings["canary"]["mend"]
     assert "secret" not in str(findings)
 

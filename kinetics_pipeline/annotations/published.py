@@ -11,9 +11,10 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from kinetics_pipeline.annotations.download import Unreachable, download, shown_url
 from kinetics_pipeline.errors import UserError
@@ -35,7 +36,8 @@ class Published:
     """Clips of each split in the lists, where they are known."""
     in_copy: dict[str, int] = field(default_factory=dict)
     """Videos of each split in the public copy, where they are known."""
-    terms: str = "annotations by Google DeepMind, CC BY 4.0"
+    terms: str = "annotations by Google DeepMind, CC BY 4.0 as stated there"
+    """Said when they are first fetched."""
 
 
 def _splits(folder: str, suffix: str = "csv") -> tuple[tuple[str, ...], ...]:
@@ -68,6 +70,14 @@ def is_published(name: str) -> bool:
     return name.lower() in PUBLISHED and not Path(name).exists()
 
 
+def is_base_address(mirror: str | None) -> bool:
+    """Whether `--mirror` is an http(s) address, or is not given."""
+    try:
+        return mirror is None or (urlsplit(mirror).scheme in ("http", "https") and bool(urlsplit(mirror).hostname))
+    except ValueError:
+        return False
+
+
 def mirrored(address: str, mirror: str | None) -> str:
     """The address, below `mirror` where it is one of the public copy's."""
     if mirror is None or not address.startswith(PUBLIC_COPY + "/"):
@@ -93,10 +103,22 @@ def fetch_published(name: str, mirror: str | None, cache: Path, say: Callable[[s
     if mirror is not None:
         folder /= hashlib.sha256(mirror.encode()).hexdigest()[:12]
     try:
+        if not folder.exists():
+            say(f"{name}: {published.terms}")
         folder.mkdir(parents=True, exist_ok=True)
         return [_first_there(addresses, folder, say) for addresses in wanted]
     except OSError as error:
         raise UserError(f"the cache {folder} cannot keep annotations: {error.strerror or error}") from None
+
+
+def against_known_counts(name: str, counts: Mapping[str, int]) -> list[str]:
+    """A line for each split whose number of clips is not the known one: the official lists have shrunk over the
+    years."""
+    return [
+        f"{name}: {counts[split]} clips of {split}; {known} are known"
+        for split, known in PUBLISHED[name.lower()].asked.items()
+        if counts.get(split, known) != known
+    ]
 
 
 def _first_there(addresses: tuple[str, ...], folder: Path, say: Callable[[str], None]) -> Path:
@@ -109,7 +131,7 @@ def _first_there(addresses: tuple[str, ...], folder: Path, say: Callable[[str], 
 def _kept(address: str, folder: Path, say: Callable[[str], None]) -> Path | None:
     """The file at an address, in the cache; None where the server has none."""
     path = folder / address.rpartition("/")[2]
-    about = path.with_name(f"{path.name}.json")
+    about = path.with_name(f".{path.name}.json")
     before = _read(about) if path.exists() else {}
     scratch = tempfile.NamedTemporaryFile(dir=folder, delete=False)  # noqa: SIM115 - takes the file's place
     try:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -63,6 +63,18 @@ class Annotations:
     """SHA-256 of each file given, by its name; of a folder of class folders that of the paths in it."""
     folders: tuple[Path, ...] = ()
     """The folders of class folders: their videos lie there, too."""
+    published: tuple[str, ...] = ()
+    """The versions of Kinetics that were asked for by name."""
+
+    def changed_since(self, before: Mapping[str, str]) -> list[str]:
+        """A line for each file that is not the one of this name with which a dataset was begun (`before`: its
+        SHA-256 by name)."""
+        return [
+            f"{name} is another file than the one the dataset was begun with: SHA-256 {digest[:12]}..., then "
+            f"{before[name][:12]}..."
+            for name, digest in self.hashes.items()
+            if before.get(name, digest) != digest
+        ]
 
 
 def read_annotations(
@@ -108,8 +120,9 @@ def load_annotations(
         raise UserError(f"{', '.join(hashes)}: no usable row; the first is bad: {bad_rows[0]}")
     if split_by is not None:
         _share_out(table, split_by)
+    published = tuple(str(path) for path in paths if is_published(str(path)))
     classes = list(labels) if labels is not None else _classes(table, numbered=read.numbered)
-    return Annotations(table, classes, bad_rows, bad_count, duplicates, hashes, folders)
+    return Annotations(table, classes, bad_rows, bad_count, duplicates, hashes, folders, published)
 
 
 def _files(paths: Sequence[str | Path], mirror: str | None, cache: Path | None) -> Iterator[str | Path]:

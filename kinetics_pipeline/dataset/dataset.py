@@ -12,9 +12,10 @@ import os
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -56,6 +57,7 @@ _AHEAD = 256
 _TRIED, _NEAR = 8, 2e-4
 """Files that are read to see whether the rest come as soon, within so many seconds each: then threads only hinder."""
 _OUTCOMES = pa.schema([("clip_id", pa.string()), ("outcome", pa.string())])
+_REASONS = _OUTCOMES.append(pa.field("detail", pa.string()))
 T = TypeVar("T")
 
 
@@ -71,6 +73,8 @@ class Counts:
     """Committed ones."""
     bytes: int
     """Of the data files."""
+    reasons: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Clips that failed, by outcome and detail."""
 
 
 def plan_name(number: int) -> str:
@@ -98,13 +102,22 @@ def tombstone_file(number: int) -> str:
 class Dataset:
     """A dataset that exists: `open` one, or `create` it. Plain data: it is pickled to the workers."""
 
-    def __init__(self, store: Store, recipe: Recipe, classes: Sequence[str], annotations: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        recipe: Recipe,
+        classes: Sequence[str],
+        annotations: Mapping[str, str],
+        schema_version: int = SCHEMA_VERSION,
+    ) -> None:
         self.store = store
         self.recipe = recipe
         self.classes = list(classes)
         """Labels; their positions are the class numbers."""
         self.annotations = dict(annotations)
         """SHA-256 by file name of the annotations the dataset was begun with."""
+        self.schema_version = schema_version
+        """The one it was begun with: older shards may lie beside newer ones. Each says its own in its footer."""
 
     @classmethod
     def open(cls, uri: str | os.PathLike[str]) -> Dataset:
@@ -124,7 +137,7 @@ class Dataset:
             raise _damaged(store, "it was changed after it was written")
         try:
             recipe = Recipe.from_json(document["recipe"])
-            return cls(store, recipe, [str(label) for label in document["classes"]], document["annotations"])
+            return cls(store, recipe, [str(label) for label in document["classes"]], document["annotations"], version)
         except (ValueError, TypeError, KeyError, AttributeError, UserError) as e:
             raise _damaged(store, " ".join(str(e).split())) from None
 
@@ -331,13 +344,16 @@ class Dataset:
         """What `status` shows."""
         sizes = dict(self.store.list("shards"))
         shards = [name.removesuffix(".json") for name in sizes if _MARKER.fullmatch(name)]
-        recorded = self.newest_table(_OUTCOMES)
-        outcomes = {pair["values"]: pair["counts"] for pair in pc.value_counts(recorded["outcome"]).to_pylist()}
+        recorded = self.newest_table(_REASONS)
+        reasons = recorded.group_by(["outcome", "detail"]).aggregate([([], "count_all")]).to_pylist()
+        outcomes = Counter[str]()
+        for one in reasons:
+            outcomes[one["outcome"]] += one["count_all"]
         waiting = self._waiting(recorded["clip_id"])
         gone = pa.array(list(self.withdrawn()), pa.string())
         early = pc.or_(pc.is_in(waiting["clip_id"], gone), pc.is_in(waiting["video_id"], gone))
         if withdrawn := pc.sum(early).as_py():
-            outcomes["withdrawn"] = outcomes.get("withdrawn", 0) + withdrawn
+            outcomes["withdrawn"] += withdrawn
         return Counts(
             clips=len(recorded) + len(waiting),
             ok=outcomes.pop("ok", 0),
@@ -345,6 +361,7 @@ class Dataset:
             failed=dict(sorted(outcomes.items())),
             shards=len(shards),
             bytes=sum(sizes.get(shard + SUFFIX[self.recipe.layout], 0) for shard in shards),
+            reasons={(r["outcome"], r["detail"] or ""): r["count_all"] for r in reasons if r["outcome"] != "ok"},
         )
 
     def _waiting(self, recorded: pa.ChunkedArray) -> pa.Table:

@@ -196,6 +196,19 @@ def export(
     job(output, format, to, split, kept)
 
 
+def refusals(file: str, /) -> None:
+    """Say how messages of yt-dlp are read: which outcome each has, and which nobody knows yet.
+
+    Parameters
+    ----------
+    file
+        A log, or messages pasted into a file, one a line; `-` reads standard input.
+    """
+    from kinetics_pipeline.workflows.datasets.refusals import refusals as job
+
+    job(file)
+
+
 def register(app: App, tools: App) -> None:
     """Adds the commands to the command line and to its `tools`."""
     app.command(verify)
@@ -206,3 +219,4 @@ def register(app: App, tools: App) -> None:
     tools.command(forget)
     tools.command(convert)
     tools.command(export)
+    tools.command(refusals)

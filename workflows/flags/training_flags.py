@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.workflows.flags.places import Config, Place
-from kinetics_pipeline.workflows.flags.values import Repeated, require, require_loaders
+from kinetics_pipeline.workflows.flags.values import Repeated, require, require_epsilon, require_loaders
 
 Stream = Literal["rgb", "flow"]
 ModelName = Literal["i3d", "c3d", "convnet_lstm", "two_stream", "fused_two_stream", "inception2d"]
@@ -32,6 +32,10 @@ class TrainConfig(Config):
     """The schedule: the paper's (tenfold less when validation saturates) or the released code's steps."""
     init: Path | None = None
     """Weights to start from: a checkpoint of ours, a public PyTorch port's, or DeepMind's TensorFlow files."""
+    new_head: bool = False
+    """With --init: begin the last layer anew, also where its number of classes fits."""
+    bn_eps: float | None = None
+    """What batch norm adds to the variance. Default: as --init says if it is a checkpoint of ours, else 0.001."""
     steps: int | None = None
     """Steps of the optimiser; a shorter run shrinks the schedule with it. Default: the recipe's."""
     batch_size: int = 6
@@ -103,6 +107,8 @@ class TrainConfig(Config):
             require("--" + flag.replace("_", "-"), getattr(self, flag), getattr(self, flag) >= 0, "0 or more")
         require("--dropout", self.dropout, 0 <= self.dropout < 1, "0 to less than 1")
         require("--init", "none", self.init is not None or not self.freeze_features, "weights, with --freeze-features")
+        require("--init", "none", self.init is not None or not self.new_head, "weights, with --new-head")
+        require_epsilon(self.bn_eps)
         for flag in ("learning_rate", "clip_gradients"):
             rate = getattr(self, flag)
             require("--" + flag.replace("_", "-"), rate, rate is None or 0 < rate < float("inf"), "more than 0")
@@ -147,6 +153,8 @@ class EvaluateConfig(Config):
     """Where the results are written as JSON. Default: in the run folder."""
     any_recipe: bool = False
     """Score a checkpoint that was trained on shards of another recipe."""
+    bn_eps: float | None = None
+    """What batch norm adds to the variance. Default: as the checkpoint says, else 0.001."""
     deepmind_sample: Path | None = None
     """kinetics-i3d's data folder, scored instead of a dataset; --rgb and --flow may then be weights of any origin."""
     top: int = 5
@@ -159,6 +167,7 @@ class EvaluateConfig(Config):
             raise UserError("none of --rgb, --flow and --both is given; allowed: one of them, or --rgb and --flow")
         require("--both", self.both, self.both is None or len(given) == 1, "a network of both streams, alone")
         require_loaders(self.loaders)
+        require_epsilon(self.bn_eps)
         for flag, least in (("batch_size", 1), ("frames", 1), ("window", 1), ("top", 1)):
             value = getattr(self, flag)
             require("--" + flag.replace("_", "-"), value, value is None or value >= least, f"{least} or more")

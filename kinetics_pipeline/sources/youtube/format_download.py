@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,10 +64,41 @@ class OneFormat:
 
     def run(self) -> Failure | None:
         """Fills `media`; says why clips are missing."""
+
+        def fetch(remote: Remote) -> Failure | None:
+            if self.found.get("protocol") in FRAGMENTS:
+                return self._fetch_by_ytdlp()
+            from kinetics_pipeline.sources.http.transfer import Changed, RangesRefused
+
+            try:
+                return self._fetch(remote)
+            except (RangesRefused, Changed):
+                self._discard()
+                return self._fetch_whole(remote)
+
+        return self._attempt(fetch)
+
+    def probe(self) -> Failure | None:
+        """Fetches the first bytes alone; says why they do not come. Fragments are not tried."""
+
+        def fetch(remote: Remote) -> None:
+            if self.found.get("protocol") not in FRAGMENTS:
+                self._bring(remote, self.whole, HEAD)
+
+        return self._attempt(fetch)
+
+    def _attempt(self, fetch: Callable[[Remote], Failure | None]) -> Failure | None:
+        """What `fetch` says, or what it raises means, once the format is available."""
         from yt_dlp.utils import YoutubeDLError
 
         from kinetics_pipeline.sources.http import transfer
 
+        if self.found.get("protocol") not in ("http", "https", *FRAGMENTS):
+            return Failure("no_format", "only as a stream, whose bytes cannot be bounded")
+        wait = float(self.found.get("available_at") or 0.0) - time.time()
+        if wait > LONGEST_WAIT:
+            return Failure("no_format", LATER)
+        time.sleep(max(0.0, wait))
         remote = transfer.Remote(
             self.found["url"],
             headers=self.found.get("http_headers") or {},
@@ -75,22 +106,8 @@ class OneFormat:
             limit=self.limit,
             retries=self.opener.params["retries"],
         )
-        wait = float(self.found.get("available_at") or 0.0) - time.time()
-        if wait > LONGEST_WAIT:
-            return Failure("no_format", LATER)
-        if wait > 0:
-            time.sleep(wait)
         try:
-            protocol = self.found.get("protocol")
-            if protocol in FRAGMENTS:
-                return self._fetch_by_ytdlp()
-            if protocol not in ("http", "https"):
-                return Failure("no_format", "only as a stream, whose bytes cannot be bounded")
-            try:
-                return self._fetch(remote)
-            except (transfer.RangesRefused, transfer.Changed):
-                self._discard()
-                return self._fetch_whole(remote)
+            return fetch(remote)
         except transfer.FAILURES as error:
             return transfer.failure(error, "youtube")
         except YoutubeDLError as error:

@@ -227,8 +227,10 @@ def _first(rules: Sequence[Rule], *texts: str, only: str | None = None) -> Rule 
 
 
 def redacted(text: str, limit: int = 160) -> str:
-    """A text of unknown origin without URLs, addresses, mail addresses, handles, quoted names or long tokens."""
+    """A text of unknown origin without URLs, addresses, mail addresses, handles, quoted names or long tokens, in one
+    line of printable characters."""
     for pattern in (
+        r"\x1b\[[0-9;]*m",
         r"[a-z][a-z0-9+.-]*://\S+",
         r"\S+@\S+|@[\w.-]+",
         r"\b\d{1,3}(?:\.\d{1,3}){3}\b(?::\d+)?",
@@ -238,7 +240,7 @@ def redacted(text: str, limit: int = 160) -> str:
         r"(?:/[\w.-]+){2,}",
     ):
         text = re.sub(pattern, "...", text, flags=re.IGNORECASE)
-    text = " ".join(text.split())
+    text = "".join(one for one in " ".join(text.split()) if one.isprintable())
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 

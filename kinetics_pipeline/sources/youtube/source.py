@@ -5,7 +5,9 @@ need (`format_download`). The pictures come alone; the sound (`sound`) is fetche
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,6 +15,7 @@ from urllib.parse import unquote
 
 from kinetics_pipeline.records import YOUTUBE_ID, Clip
 from kinetics_pipeline.sources.base import Download, Failure, Media, is_signal
+from kinetics_pipeline.sources.http.addresses import public_addresses_only, typed_endpoints
 from kinetics_pipeline.sources.http.partial_file import at_hand, locked
 from kinetics_pipeline.sources.options import SourceOptions
 from kinetics_pipeline.sources.youtube import sound
@@ -53,11 +56,37 @@ class YouTube:
                 if not missing:
                     return Download(ready)
                 opener = shared_opener(self.options)
-                failure, whole = self._fetch(opener, video_id, missing, folder)
+                with self._guarded(opener):
+                    failure, whole = self._fetch(opener, video_id, missing, folder)
                 ready = self._ready(folder, video_id, clips)
                 return Download(ready, failure, opener.requests, opener.bytes_fetched, whole)
         except TimeoutError as error:
             return Download(failure=Failure("network", str(error)))
+
+    def probe(self, clip: Clip, folder: Path) -> Download:
+        """Asks again for a video that came well lately, for little: one extraction and the first bytes of its media,
+        which are not kept. Says whether this way to YouTube is sound."""
+        from kinetics_pipeline.sources.http.ytdlp import shared_opener
+
+        opener = shared_opener(self.options)
+        with self._guarded(opener), tempfile.TemporaryDirectory(dir=folder) as scratch:
+            found = self.extract(opener, clip.video_id)
+            if isinstance(found, Failure):
+                return Download(failure=found, requests=opener.requests)
+            name, limit = "probe", self.options.max_filesize
+            failure = OneFormat(opener, found, clip.video_id, [clip], Path(scratch), name=name, limit=limit).probe()
+            return Download(failure=failure, requests=opener.requests, bytes_fetched=opener.bytes_fetched)
+
+    @contextmanager
+    def _guarded(self, opener: Opener) -> Iterator[None]:
+        """Whatever an answer names: nothing but the open internet, and the proxies that the user typed."""
+        if self.options.allow_private_addresses:
+            yield
+            return
+        typed = (*opener.proxies.values(), self.options.ytdlp_options.get("geo_verification_proxy"))
+        with public_addresses_only(typed_endpoints(*typed)) as refused:
+            opener.refused_addresses = refused
+            yield
 
     def _ready(self, folder: Path, video_id: str, clips: Sequence[Clip]) -> dict[str, Media]:
         """By clip_id what has all its bytes at hand; where sound is asked for, also its own or why there is none."""

@@ -33,6 +33,7 @@ def rule(outcome: Outcome | EgressSignal, detail: str, report: str, *texts: str)
     return Rule(outcome, detail, report, re.compile(rf"(?<!\w)(?:{'|'.join(texts)})(?!\w)"))
 
 
+LIMITED = "YouTube limits this address"
 SOFT_BLOCK = "YouTube says that this content is not available, as it does to an address or account that it limits"
 UNAVAILABLE = "unavailable, and YouTube gives no reason"
 ONE_VIDEO = "YouTube could not play this video now"
@@ -50,16 +51,22 @@ ANOTHER_VIDEO = "YouTube answers for another video; this address is blocked"
 
 NOT_YET = frozenset({PREMIERE, LIVE, NO_RECORDING, PROCESSING, LATER})
 """Details of a `no_format` that will pass by itself."""
+IN_WORDS = frozenset({LIMITED, SOFT_BLOCK})
+"""Details of refusals that were read from words alone: a single video may say so too, for reasons of its own."""
 EXPLAINED = NOT_YET | {NETWORK_RULES, DRM}
 """Details of failures that YouTube gives a reason for: neither a broken extractor nor a blocked address would."""
 FINDINGS = {
-    NETWORK_RULES: "this network restricts YouTube (an administrator, a DNS filter such as a safe search, or "
-    "Restricted Mode): see https://www.youtube.com/check_content_restrictions, lift it or use another network, then "
-    "--retry no_format",
-    COUNTRY: "YouTube does not offer these videos in the country of this network: --proxy with an address elsewhere, "
-    "where that is allowed, and --retry geo_blocked",
+    NETWORK_RULES: (
+        "this network restricts YouTube (an administrator, a DNS filter such as a safe search, or Restricted Mode; "
+        "https://www.youtube.com/check_content_restrictions shows which). Lift it or use another network",
+        "no_format",
+    ),
+    COUNTRY: (
+        "YouTube does not offer them in the country of this network; a --proxy elsewhere may be allowed to see them",
+        "geo_blocked",
+    ),
 }
-"""By detail, what a failure says of the user's network, and what to do."""
+"""By detail, what a failure says of the user's network and what to do, and the outcome to try again then."""
 
 EARLIER_GONE = frozenset({"unavailable", "removed on a copyright claim"})
 """Details of `gone` that earlier versions gave to texts which are no longer on the list, among others that still

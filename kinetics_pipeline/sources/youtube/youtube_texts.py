@@ -5,6 +5,7 @@ from __future__ import annotations
 from kinetics_pipeline.sources.youtube.texts import (
     COUNTRY,
     DRM,
+    LIMITED,
     LIVE,
     NETWORK_RULES,
     NO_RECORDING,
@@ -31,13 +32,13 @@ YOUTUBE_CLEAR: tuple[Rule, ...] = (
     # 1. The address or the account is asked to slow down; this says nothing of the video.
     rule(
         "throttled",
-        "YouTube limits this address",
+        LIMITED,
         "yt-dlp 11426",
         r"content (?:isn't|is not) available,? (?:please )?try again later",
     ),
     rule(
         "throttled",
-        "YouTube limits this address",
+        LIMITED,
         "video2dataset 348",
         r"usually within an hour",
         r"(?:you've|you have|your \w+ has) (?:reached|hit|exceeded) (?:\S+ ){0,6}limits?",
@@ -55,7 +56,7 @@ YOUTUBE_CLEAR: tuple[Rule, ...] = (
     ),
     rule(
         "throttled",
-        "YouTube limits this address",
+        LIMITED,
         "ytdl-sub 1252",
         r"your (?:ip|ip address|account|network|session) (?:\w+ ){0,4}(?:blocked|suspended|banned|disabled|terminated)",
         r"your (?:ip|ip address|account|network|session) (?:\w+ ){0,4}(?:limited|rate-limited|restricted)",

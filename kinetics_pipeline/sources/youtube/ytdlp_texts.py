@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from kinetics_pipeline.sources.youtube.texts import ANOTHER_VIDEO, CUT, DRM, LIVE, NO_FORMAT, Rule, rule
+from kinetics_pipeline.sources.youtube.texts import ANOTHER_VIDEO, CUT, DRM, LIMITED, LIVE, NO_FORMAT, Rule, rule
 
 YTDLP: tuple[Rule, ...] = (
     rule(
         "throttled",
-        "YouTube limits this address",
+        LIMITED,
         "yt-dlp 7123",
         r"http error 429",
         r"too many requests",
@@ -26,7 +26,7 @@ YTDLP: tuple[Rule, ...] = (
     ),
     rule(
         "throttled",
-        "YouTube limits this address",
+        LIMITED,
         "yt-dlp's source",
         r"has been rate-limited by youtube",
     ),

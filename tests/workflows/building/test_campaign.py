@@ -52,11 +52,11 @@ def kinds(film: Path, broken: Path) -> dict[str, Kind]:
         name: Kind(Video(playability=name), outcome)
         for outcome, names in {
             "private": ("private",),
-            "gone": (*("removed", "unavailable", "not_any_more", "terminated", "closed", "copyright", "guidelines"),),
+            "gone": ("removed", "not_any_more", "terminated", "closed", "copyright", "guidelines"),
             "age_restricted": ("age",),
             "geo_blocked": ("geo", "geo_copyright"),
             "members_only": ("members", "payment"),
-            "no_format": ("premiere", "live_to_come", "live_ended", "processing"),
+            "no_format": ("unavailable", "premiere", "live_to_come", "live_ended", "processing"),
             "internal": ("unheard_of",),
         }.items()
         for name in names

@@ -123,6 +123,16 @@ def test_an_option_of_the_wrong_type_is_one_line() -> None:
         SourceOptions(allow_access=frozenset({"all"}))
 
 
+@pytest.mark.parametrize("name", ["Cookie", "cookie", "Authorization", " authorization", "X-Goog-AuthUser"])
+def test_an_account_comes_by_cookies_alone(name: str) -> None:
+    with pytest.raises(UserError, match="--allow-access") as error:
+        SourceOptions(ytdlp_options={"http_headers": {name: "secret"}})
+    assert "secret" not in str(error.value)
+    with pytest.raises(UserError, match="data_sync_id"):
+        SourceOptions(ytdlp_options={"extractor_args": {"youtube": {"data_sync_id": ["x"]}}})
+    SourceOptions(ytdlp_options={"http_headers": {"User-Agent": "x"}, "extractor_args": {"youtube": {"lang": ["en"]}}})
+
+
 def test_a_source_travels_whole_and_shows_no_secret() -> None:
     source = YouTube(SourceOptions(cookies="secret1", proxy="http://u:secret2@host", ytdlp_options={"retries": 1}))
     assert pickle.loads(pickle.dumps(source)) == source

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 from cyclopts import Parameter
 
+from kinetics_pipeline.annotations.published import is_base_address
+from kinetics_pipeline.annotations.split_by import parse_shares
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.recipe import FlowMethod, Interpolation, Layout
 from kinetics_pipeline.sources.pace.egress import Sharing
@@ -31,10 +33,16 @@ class Selection(Config):
     """Also fetch from a URL template whose host is in a private network, and follow its redirects there."""
     labels: Path | None = None
     """A file with one class a line; its order numbers the classes. Default: the sorted labels of ANNOTATIONS."""
+    mirror: str | None = None
+    """The base address of a copy of https://s3.amazonaws.com/kinetics; its annotations count for names of Kinetics."""
     split: Annotated[tuple[str, ...], Repeated] = ()
     """Only these splits."""
+    split_by: str | None = None
+    """Share out clips without a split, by video: 0.9,0.1 for train and val, or with a third share for test."""
     classes: Annotated[tuple[str, ...], Repeated] = ()
     """Only these classes: comma-separated, the flag repeated, or a file with one a line."""
+    per_class: int | None = None
+    """Only the first N clips of each class, in the plan's fixed order."""
     limit: int | None = None
     """Only the first N clips of the plan's fixed order."""
     on_bad_row: Literal["fail", "skip"] = "fail"
@@ -74,6 +82,10 @@ class Selection(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require("--per-class", self.per_class, self.per_class is None or self.per_class >= 1, "1 or more")
+        require("--mirror", self.mirror, is_base_address(self.mirror), "an address as https://host/kinetics")
+        if self.split_by is not None:
+            parse_shares(self.split_by)
         require("--limit", self.limit, self.limit is None or self.limit >= 1, "1 or more")
         require("--clips-per-shard", self.clips_per_shard, self.clips_per_shard >= 1, "1 or more")
         require("--rate", self.rate, 0 < self.rate < 1e9, "more than 0")

@@ -26,8 +26,8 @@ class Position:
     consumed: int = 0
 
     def after(self, batch_size: int, clips: int, world_size: int) -> Position:
-        """The position one batch of every rank later, in a dataset of `clips`; a batch may begin in one epoch and end in
-        the next."""
+        """The position one batch of every rank later, in a dataset of `clips`; a batch may begin in one epoch and
+        end in the next."""
         epoch, consumed, wanted = self.epoch, self.consumed, batch_size
         while wanted:
             left = -(-(clips - consumed) // world_size)

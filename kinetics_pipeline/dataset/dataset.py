@@ -102,13 +102,22 @@ def tombstone_file(number: int) -> str:
 class Dataset:
     """A dataset that exists: `open` one, or `create` it. Plain data: it is pickled to the workers."""
 
-    def __init__(self, store: Store, recipe: Recipe, classes: Sequence[str], annotations: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        recipe: Recipe,
+        classes: Sequence[str],
+        annotations: Mapping[str, str],
+        schema_version: int = SCHEMA_VERSION,
+    ) -> None:
         self.store = store
         self.recipe = recipe
         self.classes = list(classes)
         """Labels; their positions are the class numbers."""
         self.annotations = dict(annotations)
         """SHA-256 by file name of the annotations the dataset was begun with."""
+        self.schema_version = schema_version
+        """The one it was begun with: older shards may lie beside newer ones. Each says its own in its footer."""
 
     @classmethod
     def open(cls, uri: str | os.PathLike[str]) -> Dataset:
@@ -128,7 +137,7 @@ class Dataset:
             raise _damaged(store, "it was changed after it was written")
         try:
             recipe = Recipe.from_json(document["recipe"])
-            return cls(store, recipe, [str(label) for label in document["classes"]], document["annotations"])
+            return cls(store, recipe, [str(label) for label in document["classes"]], document["annotations"], version)
         except (ValueError, TypeError, KeyError, AttributeError, UserError) as e:
             raise _damaged(store, " ".join(str(e).split())) from None
 

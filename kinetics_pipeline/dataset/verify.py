@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -20,10 +21,9 @@ from typing import Any
 from kinetics_pipeline.dataset.dataset import Dataset, plan_copy, plan_file, plan_name, tombstone_file
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.plan import Plan
-from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.shards.clip_rows import CorruptRow, Origin, check_rows, shape_of
 from kinetics_pipeline.shards.data_file import data_name, open_data_file, read_footer, require_rows
-from kinetics_pipeline.shards.markers import NEXT, Marker, marker_name, parse_marker, parse_tombstone
+from kinetics_pipeline.shards.markers import Marker, marker_name, parse_marker, parse_tombstone, shard_of
 from kinetics_pipeline.shards.schema import recipe_of_footer, version_of
 from kinetics_pipeline.storage.digest import sha256_of
 from kinetics_pipeline.storage.store import StoreFailed, as_local_file, one_line_errors
@@ -94,9 +94,8 @@ def verify(dataset: Dataset, *, quick: bool = False, on_shard: Callable[[int], N
     missing: set[int] = set()
     clips = total = 0
     read = frozenset(planned.plan for planned in plans.values())
-    jobs = [
-        _Job(dataset, shard, _sizes_of(shard, dataset.recipe, sizes), plans.get(shard), read, quick) for shard in names
-    ]
+    by_shard = _sizes_by_shard(sizes)
+    jobs = [_Job(dataset, shard, by_shard.get(shard, {}), plans.get(shard), read, quick) for shard in names]
     for done, checked in enumerate(_in_parallel(jobs, quick), start=1):
         faults += checked.faults
         clips, total = clips + checked.clips, total + checked.bytes
@@ -186,9 +185,12 @@ class _Checked:
     """That the marker names and nobody could read."""
 
 
-def _sizes_of(shard: str, recipe: Recipe, sizes: Mapping[str, int]) -> dict[str, int]:
-    files = [data_name(stem, recipe.layout) for stem in (shard, shard + NEXT)]
-    return {file: sizes[file] for file in files if file in sizes}
+def _sizes_by_shard(sizes: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = defaultdict(dict)
+    for name, size in sizes.items():
+        if not name.endswith(".json"):
+            found[shard_of(name.removeprefix("shards/").rpartition(".")[0])][name] = size
+    return found
 
 
 def _in_parallel(jobs: Sequence[_Job], quick: bool) -> Iterator[_Checked]:
@@ -229,9 +231,11 @@ def _check(job: _Job) -> _Checked:
 
 def _sizes_now(dataset: Dataset, shard: str) -> dict[str, int]:
     sizes = {}
-    for stem in (shard, shard + NEXT):
-        with suppress(FileNotFoundError), dataset.store.open_input(data_name(stem, dataset.recipe.layout)) as file:
-            sizes[data_name(stem, dataset.recipe.layout)] = file.size()
+    with suppress(FileNotFoundError, UserError):
+        marker = parse_marker(marker_name(shard), dataset.store.read(marker_name(shard)))
+        file = data_name(marker.file, dataset.recipe.layout)
+        with dataset.store.open_input(file) as source:
+            sizes[file] = source.size()
     return sizes
 
 

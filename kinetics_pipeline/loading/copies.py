@@ -22,7 +22,7 @@ from pathlib import Path
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.recipe import Layout
 from kinetics_pipeline.shards.data_file import data_name
-from kinetics_pipeline.shards.markers import NEXT, Marker, marker_name, parse_marker
+from kinetics_pipeline.shards.markers import Marker, marker_name, parse_marker, shard_of
 from kinetics_pipeline.shards.schema import SUFFIX
 from kinetics_pipeline.storage.cache import cache_folder
 from kinetics_pipeline.storage.store import Store, one_line_errors
@@ -163,7 +163,7 @@ class Copies:
     def _marker(self, shard: str) -> Marker | None:
         """What says which bytes the data file `shard` holds; None where it is another's by now."""
         if shard not in self._markers:
-            name = marker_name(shard.removesuffix(NEXT))
+            name = marker_name(shard_of(shard))
             try:
                 marker = parse_marker(name, self._store.read(name))
                 self._markers[shard] = marker if marker.file == shard else None

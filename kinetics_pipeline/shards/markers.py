@@ -20,7 +20,7 @@ from kinetics_pipeline.records import SPLIT, Outcome
 
 SHARD_NAME = re.compile(rf"({SPLIT.pattern})-(\d{{5,}})")
 NEXT = ".next"
-"""What the name of a data file gets that is to take the place of the shard's own."""
+"""Follows the shard in the name of a data file that is to take the place of the shard's own."""
 _SEAL = re.compile(rb', "digest": "([0-9a-f]{64})"}')
 _SEAL_LENGTH = len(', "digest": ""}') + 64
 _Int16 = Annotated[int, msgspec.Meta(ge=1, le=2**15 - 1)]
@@ -76,6 +76,16 @@ _document = msgspec.json.Decoder(_Document).decode
 
 def marker_name(shard: str) -> str:
     return f"shards/{shard}.json"
+
+
+def next_file(shard: str, sha256: str) -> str:
+    """The name of a data file with these bytes until it takes the shard's own: nobody gives it to other bytes."""
+    return f"{shard}{NEXT}-{sha256[:16]}"
+
+
+def shard_of(file: str) -> str:
+    """The shard of a data file, by the file's name without folder and suffix."""
+    return file.partition(NEXT)[0]
 
 
 @dataclass(frozen=True)
@@ -176,7 +186,7 @@ def parse_marker(name: str, data: bytes) -> Marker:
         if (sha256 is None) != (first == 0) or (size > 0) != (first > 0):
             raise ValueError("it does not agree with itself on whether there is a data file")
         file = document.get("file", shard)
-        if file not in (shard, shard + NEXT):
+        if file != shard and not re.fullmatch(rf"{re.escape(shard)}{re.escape(NEXT)}(-[0-9a-f]{{16}})?", file):
             raise ValueError(f"it names the data file {file!r}")
         plan = int(document["plan"])
         if not 0 <= plan < 2**31:

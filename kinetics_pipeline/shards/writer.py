@@ -1,7 +1,12 @@
 """Commits a shard: its data file finished and checked on local disk, uploaded, and its marker last.
 
-The data file holds nothing of the time, the machine or the run, so that whoever writes it again, after whatever
-interruption, writes the same bytes; two writers of one shard are therefore harmless. The marker holds the rest.
+The data file holds nothing of the time, the machine or the run, so that the same clips give the same bytes, after
+whatever interruption. The marker holds the rest.
+
+Several may write one shard at a time (a build that was frozen, and one that took over), and not always the same bytes.
+Nothing that a marker may vouch for is ever overwritten: the marker is created only if absent, which commits a shard
+once; the data file is created only if absent, and where other bytes lie under its name, which their writer may yet
+commit, it gets a name of its own until its marker is there.
 """
 
 from __future__ import annotations
@@ -16,15 +21,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from kinetics_pipeline.errors import JobFailed
-from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.errors import WorkRemains
+from kinetics_pipeline.recipe import Layout, Recipe
 from kinetics_pipeline.records import Record
 from kinetics_pipeline.shards.clip_rows import CorruptRow, Origin, Shape, check_rows, rows_of, shape_of, with_origin
 from kinetics_pipeline.shards.data_file import data_name, new_data_file, verify_data_file
-from kinetics_pipeline.shards.markers import SHARD_NAME, marker_name, sealed
+from kinetics_pipeline.shards.markers import SHARD_NAME, marker_name, next_file, sealed
 from kinetics_pipeline.shards.schema import SUFFIX
 from kinetics_pipeline.storage.digest import sha256_of
-from kinetics_pipeline.storage.store import Store, one_line_errors
+from kinetics_pipeline.storage.store import Store, as_local_file, one_line_errors
 
 _PACKAGES = (
     "kinetics-pipeline",
@@ -39,7 +44,7 @@ _PACKAGES = (
 )
 
 
-class Superseded(JobFailed):
+class Superseded(WorkRemains):
     """Another build has taken over the dataset: this one must not commit any more."""
 
 
@@ -66,7 +71,7 @@ def write_shard(
     if (named := SHARD_NAME.fullmatch(name)) is None:
         raise ValueError(f"{name!r} is no shard name; allowed: split-00000")
     if store.exists(marker_name(name)):
-        return dict(json.loads(store.read(marker_name(name))))
+        return _committed(store, name)
     with one_line_errors(f"make {scratch}"):
         scratch.mkdir(parents=True, exist_ok=True)
     unfinished = scratch / f"{name}.{uuid.uuid4().hex}{SUFFIX[recipe.layout]}"
@@ -74,20 +79,59 @@ def write_shard(
         with one_line_errors(f"write {unfinished}"):
             entries, shapes = _write_rows(unfinished, clips, named[1], recipe, classes)
         marker: dict[str, Any] = {"shard": name, "plan": plan, "bytes": 0, "sha256": None, "clips": entries}
+        file = name
         if shapes:
             verify_data_file(unfinished, shapes, recipe, classes)
             marker["sha256"] = sha256_of(unfinished)
             marker["bytes"] = unfinished.stat().st_size
             _require_current(still_current, name)
-            store.upload(unfinished, data_name(name, recipe.layout))
+            file = _upload(store, unfinished, name, marker["sha256"], recipe.layout)
+        marker |= {"file": file} if file != name else {}
         marker["created"] = datetime.now(UTC).isoformat(timespec="seconds")
         marker["versions"] = versions()
         _require_current(still_current, name)
-        as_written = sealed(marker)
-        store.write(marker_name(name), as_written)
-        return dict(json.loads(as_written))
+        created = store.create(marker_name(name), sealed(marker))
+        committed = _committed(store, name)
+        if not created and file not in (name, committed.get("file")):
+            store.delete(data_name(file, recipe.layout))
+        elif file != name:
+            take_own_name(store, name, recipe.layout, scratch)
+        return committed
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _committed(store: Store, name: str) -> dict[str, Any]:
+    return dict(json.loads(store.read(marker_name(name))))
+
+
+def _upload(store: Store, finished: Path, shard: str, sha256: str, layout: Layout) -> str:
+    """The name, without folder and suffix, under which the data file now lies."""
+    if store.create_from(finished, data_name(shard, layout)):
+        return shard
+    file = next_file(shard, sha256)
+    store.create_from(finished, data_name(file, layout))
+    return file
+
+
+def take_own_name(store: Store, shard: str, layout: Layout, scratch: Path) -> bool:
+    """Gives the data file of a committed shard the shard's own name, if it has another; and removes copies.
+
+    At every moment the marker names a file that is as it says. False when somebody else changes the shard meanwhile.
+    """
+    name, own = marker_name(shard), data_name(shard, layout)
+    data, version = store.read_version(name)
+    document = json.loads(data)
+    file = document.pop("file", shard)
+    if file == shard:
+        return True
+    there = store.version(own)
+    with as_local_file(store, data_name(file, layout), scratch) as path:
+        done = store.create_from(path, own) if there is None else store.replace_from(path, own, there)
+    if not done or not store.replace(name, sealed(document), version):
+        return False
+    store.delete(data_name(file, layout))
+    return True
 
 
 @cache

@@ -91,6 +91,13 @@ class LocalStore:
         with one_line_errors(f"look for {self.uri}/{name}"):
             return self._path(name).exists()
 
+    def version(self, name: str) -> str | None:
+        with one_line_errors(f"look for {self.uri}/{name}"):
+            try:
+                return _version(self._path(name).stat())
+            except FileNotFoundError:
+                return None
+
     def delete(self, name: str) -> None:
         with one_line_errors(f"remove {self.uri}/{name}"):
             self._path(name).unlink(missing_ok=True)

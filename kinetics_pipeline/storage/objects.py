@@ -109,12 +109,14 @@ class ObjectStore:
         return sorted(path.rstrip("/") for path in paths)
 
     def exists(self, name: str) -> bool:
+        return self.version(name) is not None
+
+    def version(self, name: str) -> str | None:
         with self._errors("look for", name):
             try:
-                self._client.call("head", _key(name))
+                return _version(self._client.call("head", _key(name)))
             except FileNotFoundError:
-                return False
-        return True
+                return None
 
     def delete(self, name: str) -> None:
         with self._errors("remove", name):

@@ -101,6 +101,9 @@ class Store(Protocol):
 
     def exists(self, name: str) -> bool: ...
 
+    def version(self, name: str) -> str | None:
+        """The file's version for `replace`; None when there is no such file."""
+
     def delete(self, name: str) -> None:
         """Removes the file; nothing when there is none."""
 

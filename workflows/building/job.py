@@ -14,6 +14,7 @@ import ray
 from rich.console import Console
 from rich.table import Table
 
+from kinetics_pipeline.dataset.card import refresh_card
 from kinetics_pipeline.dataset.dataset import DATASET, Dataset, plan_name
 from kinetics_pipeline.dataset.withdraw import finish_withdrawals
 from kinetics_pipeline.errors import JobFailed, WorkRemains
@@ -21,6 +22,7 @@ from kinetics_pipeline.flow import require_backend
 from kinetics_pipeline.plan import Plan, PlannedShard, make_plan
 from kinetics_pipeline.records import Record, Spent
 from kinetics_pipeline.redaction import WITHHELD
+from kinetics_pipeline.shards.writer import Superseded
 from kinetics_pipeline.sources.base import is_network
 from kinetics_pipeline.sources.youtube.texts import FINDINGS
 from kinetics_pipeline.storage.cache import cache_folder
@@ -30,7 +32,7 @@ from kinetics_pipeline.workflows.building.disk import Disk
 from kinetics_pipeline.workflows.building.driver import BuildEvent, ClipFinished, ClipTakenBack, Driver, ShardCommitted
 from kinetics_pipeline.workflows.building.fetch import Fetching
 from kinetics_pipeline.workflows.building.lanes import Lanes, Pace
-from kinetics_pipeline.workflows.building.lease import Lease, is_current
+from kinetics_pipeline.workflows.building.lease import Lease, LeaseHeld, is_current
 from kinetics_pipeline.workflows.building.plan_run import FinishedClip, PlanRun
 from kinetics_pipeline.workflows.building.process import Processing, uses_gpu
 from kinetics_pipeline.workflows.building.ray_executor import RayExecutor
@@ -63,7 +65,10 @@ def build(files: Sequence[str], config: BuildConfig) -> None:
         existing.recipe.require_same(asked_recipe(config, existing.recipe))
         existing.require_classes(asked.annotations.labels)
     with Lease.acquire(store) as lease, connected(config.cpus), stop_requested() as should_stop:
-        _Build(asked, config, lease, console, files, should_stop).run(existing)
+        try:
+            _Build(asked, config, lease, console, files, should_stop).run(existing)
+        finally:
+            refresh_card(config.output)
 
 
 class _Build:
@@ -91,13 +96,6 @@ class _Build:
         self._found: set[str] = set()
 
     def run(self, existing: Dataset | None) -> None:
-        """Raises UserError, JobFailed, KeyboardInterrupt, and WorkRemains with the command to go on with."""
-        try:
-            self._run(existing)
-        except WorkRemains as remains:
-            raise WorkRemains(f"{remains}; {self.to_go_on}") from None
-
-    def _run(self, existing: Dataset | None) -> None:
         config, lease = self.config, self.lease
         gpu = ray.cluster_resources().get("GPU", 0) > 0
         recipe = asked_recipe(config, existing.recipe if existing else None, gpu=gpu)
@@ -187,12 +185,20 @@ class _Build:
             )
             driver = self._driver(run, shards, outcomes)
             self.shards = 0
-            with closing(driver.run()) as rounds:
-                for events in rounds:
-                    self._tell(events, driver, meter)
-                    if self.should_stop():
-                        print(f"interrupted; {self.to_go_on}", file=sys.stderr)
-                        raise KeyboardInterrupt
+            try:
+                with closing(driver.run()) as rounds:
+                    for events in rounds:
+                        self._tell(events, driver, meter)
+                        self.lease.require_held()
+                        if self.should_stop():
+                            print(f"interrupted; {self.to_go_on}", file=sys.stderr)
+                            raise KeyboardInterrupt
+            except (LeaseHeld, Superseded):
+                self.lease.renew()  # finds out who has taken over
+                self.lease.require_held()
+                raise
+            except WorkRemains as remains:
+                raise WorkRemains(f"{remains}; {self.to_go_on}") from None
             self.executor.end_removals()
 
     def _time_needed(self, plan: Plan, missing: set[str]) -> Expectation:

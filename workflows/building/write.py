@@ -17,7 +17,7 @@ from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
 from kinetics_pipeline.workflows.building.disk import Disk
 from kinetics_pipeline.workflows.building.executor import Executor, Lost, Ref
-from kinetics_pipeline.workflows.building.lease import is_current
+from kinetics_pipeline.workflows.building.lease import LeaseHeld, is_current
 from kinetics_pipeline.workflows.building.nodes import Located, bring
 from kinetics_pipeline.workflows.building.open_shards import OpenShard
 from kinetics_pipeline.workflows.building.plan_run import FinishedClip, PlanRun
@@ -172,7 +172,7 @@ class Writing:
                 raise JobFailed(f"shard {shard.name} was not written: its writer died {times} times")
             self._start(shard)
         elif isinstance(written, TakenOver):
-            raise JobFailed(f"another build of {self.run.uri} took over; this one has stopped")
+            raise LeaseHeld(f"another command has taken over {self.run.uri}; this one has stopped")
         return shard, written
 
     def forget_rows(self, shard: OpenShard) -> None:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from kinetics_pipeline.dataset.dataset import Counts, Dataset
 from kinetics_pipeline.records import FINAL, NEEDS_ACCESS, RETRYABLE
-from kinetics_pipeline.workflows.building.lease import holder
+from kinetics_pipeline.workflows.building.lease import condition
 from kinetics_pipeline.workflows.building.state import PROGRESS, last_run, look_at_lanes, read_state, traffic
 from kinetics_pipeline.workflows.datasets.advice import advice, command_of
 from kinetics_pipeline.workflows.runtime.progress import duration, size
@@ -42,11 +42,13 @@ def look(dataset: Dataset) -> dict[str, Any]:
     together, a line each."""
     counts = dataset.counts()
     store = dataset.store
-    lease = holder(store)
     progress = read_state(dataset.store, PROGRESS)
     building = None
-    if lease is not None:
-        building = {"host": lease["host"], "pid": lease["pid"], "since": lease["since"], **(progress or {})}
+    if (lease := condition(store)) is not None and lease.state != "ended":
+        holding = lease.holding
+        building = {"host": holding.host, "pid": holding.pid, "since": holding.since, "state": lease.state}
+        building |= {"silent_seconds": round(lease.silent_seconds)} if lease.state == "silent" else {}
+        building |= progress or {}
     return {
         "clips": counts.clips,
         "ok": counts.ok,
@@ -111,6 +113,8 @@ def _show(dataset: Dataset, document: dict[str, Any]) -> None:
     building = document["building"]
     if building is not None:
         line = f"being built by process {building['pid']} on {building['host']}"
+        if building["state"] == "silent":
+            line = f"process {building['pid']} on {building['host']} is silent for {building['silent_seconds']} s"
         if "done" in building:
             line += f": {building['done']} of {building['total']} clips"
             if building["per_second"] > 0:

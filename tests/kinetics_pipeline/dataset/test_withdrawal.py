@@ -162,7 +162,7 @@ def counting(name):
         return was(self, *arguments)
     setattr(LocalStore, name, counted)
 
-for name in ("write", "create", "upload", "delete"):
+for name in ("write", "create", "create_from", "upload", "delete"):
     counting(name)
 dataset = Dataset.open(folder)
 withdraw(dataset, ids, "why")

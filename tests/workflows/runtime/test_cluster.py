@@ -166,7 +166,7 @@ def _submit(cluster: Cluster, build: Build, name: str, *flags: str) -> str:
 def _driver(build: Build) -> psutil.Process:
     lease = holder(open_store(str(build.output)))
     assert lease is not None
-    return psutil.Process(lease["pid"])
+    return psutil.Process(lease.pid)
 
 
 def _wait_until_clips_are_finished(build: Build, seconds: float = 120) -> None:

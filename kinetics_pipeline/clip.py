@@ -21,7 +21,7 @@ DECODE_TIMEOUT = 300.0
 
 
 @dataclass(frozen=True)
-class Processed:
+class ClipResult:
     """What became of a clip, and its rows when it is `ok`."""
 
     outcome: Outcome
@@ -35,12 +35,12 @@ class Processed:
     media: Media | None = None
     """The file that gave the frames."""
     payload: bytes = b""
-    """The encoded rows (`shards.payload`); empty unless the outcome is `ok`."""
+    """The encoded rows (`shards.clip_rows`); empty unless the outcome is `ok`."""
 
 
 def process_clip(
     clip: Clip, candidates: Sequence[Media], recipe: Recipe, label: int, *, decode_timeout: float = DECODE_TIMEOUT
-) -> Processed:
+) -> ClipResult:
     """Makes the rows of a clip from the first of `candidates` that holds at least half of it.
 
     `label` is the class number that the rows carry (-1: none or several). Never raises for a bad file: one that is
@@ -63,12 +63,12 @@ def process_clip(
 
             payload = encode_clip(clip.clip_id, label, frames, flow, recipe)
         detail = "; ".join(f.detail for f in failures) + f"; used {media.path.name}" if failures else ""
-        return Processed("ok", detail, media.source, len(frames), seconds, media, payload)
+        return ClipResult("ok", detail, media.source, len(frames), seconds, media, payload)
 
     if not failures:
-        return Processed("not_found", "no source has it", seconds=seconds)
+        return ClipResult("not_found", "no source has it", seconds=seconds)
     detail = "; ".join(f.detail for f in failures)
-    return Processed(most_hopeful(f.outcome for f in failures), detail, seconds=seconds)
+    return ClipResult(most_hopeful(f.outcome for f in failures), detail, seconds=seconds)
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,7 @@ def _read(clip: Clip, media: Media, recipe: Recipe, timeout: float) -> NDArray[n
             lookahead=0 if recipe.flow == "none" else 1,
             offset=media.offset,
             duration=media.duration,
+            aspect=media.aspect,
             interpolation=recipe.interpolation,
             timeout=timeout,
         )

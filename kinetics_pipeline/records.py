@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
@@ -81,6 +81,16 @@ class Clip:
 
 
 @dataclass(frozen=True)
+class Spent:
+    """What a clip took before it was processed, and what the sources that failed said of it."""
+
+    requests: int = 0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """By stage."""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
 class Record:
     """What became of a clip: one for every clip of a shard, in its commit marker. JSON through `to_json`."""
 
@@ -100,6 +110,25 @@ class Record:
     """RGB frames stored; flow has as many."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Processing time by stage (`fetch`, `decode`, `flow`, `encode`)."""
+
+    @classmethod
+    def of(
+        cls, clip: Clip, outcome: Outcome, detail: str, spent: Spent, *, source: str = "", frames: int = 0
+    ) -> Record:
+        """The record of a clip that ends with `outcome`."""
+        return cls(
+            clip_id=clip.clip_id,
+            video_id=clip.video_id,
+            time_start=clip.time_start,
+            time_end=clip.time_end,
+            label=clip.label,
+            outcome=outcome,
+            detail=detail,
+            source=source,
+            requests=spent.requests,
+            frames=frames,
+            seconds=dict(spent.seconds),
+        )
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -24,6 +24,7 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.sources.base import Failure
 from kinetics_pipeline.sources.options import SourceOptions
 from kinetics_pipeline.storage.cache import cache_folder
+from kinetics_pipeline.workflows.extras import command_to_install, is_absent
 from kinetics_pipeline.workflows.runtime.progress import size
 
 State = Literal["ok", "note", "wrong"]
@@ -46,9 +47,17 @@ class Finding:
     mend: str = ""
 
 
+LEFT_OUT = {
+    "build": "plan, build, train, predict and demo",
+    "torch": "train, evaluate, predict, paper, demo and most tools",
+}
+"""Extra -> the commands that need it."""
+
+
 def doctor(as_json: bool, canary: str | None = None) -> int:
     """Prints what was found; 1 when something is wrong, else 0. `canary`: a video that YouTube is asked for."""
-    findings = [finding for check in CHECKS for finding in check()]
+    checks = [check for extra, checks in CHECKS for check in checks if not (extra and is_absent(extra))]
+    findings = [finding for check in checks for finding in check()]
     if canary is not None:
         findings.append(sing(canary, SourceOptions(timeout=10.0, ytdlp_options={"extractor_retries": 0})))
     wrong = sum(finding.state == "wrong" for finding in findings)
@@ -68,6 +77,13 @@ def _python() -> Iterator[Finding]:
     right = (3, 11) <= sys.version_info < (3, 14)
     says = f"Python {platform.python_version()} on {platform.machine()} {platform.system()}"
     yield Finding("python", "ok" if right else "wrong", says, "" if right else "use Python 3.11 to 3.13")
+
+
+def _extras() -> Iterator[Finding]:
+    """One note for each extra that was left out: its packages are then not looked for."""
+    for extra, commands in LEFT_OUT.items():
+        if is_absent(extra):
+            yield Finding(extra, "note", f"not installed: {commands} do not run", command_to_install(extra))
 
 
 def _ffmpeg() -> Iterator[Finding]:
@@ -102,7 +118,15 @@ def _opencv() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    for name in ("ray", "pyarrow", "simplejpeg", "numba"):
+    yield from _imported("pyarrow", "simplejpeg")
+
+
+def _build_packages() -> Iterator[Finding]:
+    yield from _imported("ray", "numba")
+
+
+def _imported(*names: str) -> Iterator[Finding]:
+    for name in names:
         try:
             importlib.import_module(name)
         except ImportError as error:
@@ -171,7 +195,7 @@ def sing(video_id: str, options: SourceOptions) -> Finding:
     from kinetics_pipeline.sources.youtube.source import YouTube
 
     youtube = YouTube(options)
-    if not youtube.could_have(video_id):
+    if not youtube.accepts(video_id):
         raise UserError(f'--canary is "{video_id}"; allowed: a YouTube id, 11 of A-Z a-z 0-9 _ -')
     with Opener(options) as opener:
         found = youtube.extract(opener, video_id)
@@ -263,13 +287,11 @@ def _version(distribution: str) -> str | None:
         return None
 
 
-CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
-    _python,
-    _ffmpeg,
-    _opencv,
-    _packages,
-    _ytdlp,
-    _gpu,
-    _room,
-    _cluster,
+Check = Callable[[], Iterator[Finding]]
+CHECKS: tuple[tuple[str | None, tuple[Check, ...]], ...] = (
+    (None, (_python, _extras, _packages)),
+    ("build", (_ffmpeg, _opencv, _build_packages, _ytdlp)),
+    ("torch", (_gpu,)),
+    (None, (_room, _cluster)),
 )
+"""The extra that checks belong to, and the checks; in the order in which they are printed."""

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from kinetics_pipeline.annotations.rows import Reject, Row
 
 _ID, _ACTIONS = "id", "actions"
 
@@ -32,30 +34,24 @@ def is_header(cells: Sequence[str]) -> bool:
     return {_ID, _ACTIONS} <= names
 
 
-def read_rows(cells: Sequence[tuple[int, Sequence[str]]]) -> tuple[list[tuple[int, str, str]], list[tuple[int, str]]]:
-    """(line, video id, actions) of each row after the header, and (line, reason) of those that are bad.
-
-    A video in which nothing happens has no actions, and is in the dataset all the same.
-    """
-    header = [cell.strip().lower() for cell in cells[0][1]]
-    video, acts = header.index(_ID), header.index(_ACTIONS)
-    rows, bad = [], []
-    for line, row in cells[1:]:
+def read_rows(header: Sequence[str], cells: Iterable[tuple[int, list[str]]], reject: Reject) -> Iterator[Row]:
+    """The rows after the header. A video in which nothing happens has no actions, and is in the dataset as well."""
+    video, actions = header.index(_ID), header.index(_ACTIONS)
+    for line, row in cells:
         if len(row) != len(header):
-            bad.append((line, f"{len(row)} cells where the header has {len(header)}"))
+            reject(line, f"{len(row)} cells where the header has {len(header)}")
             continue
-        text = row[acts].strip()
+        text = row[actions].strip()
         try:
             parse_actions(text)
         except ValueError as error:
-            bad.append((line, str(error)))
+            reject(line, str(error))
             continue
-        rows.append((line, row[video].strip(), text))
-    return rows, bad
+        yield Row(line, row[video].strip(), None, None, None, None, None, None, text)
 
 
 def parse_actions(text: str) -> tuple[Action, ...]:
-    """Of `label start end;...`. Raises ValueError that says the part that is none."""
+    """The actions in `label start end;...`. Raises ValueError that names the part that is no action."""
     found = []
     for part in filter(None, (one.strip() for one in text.split(";"))):
         words = part.split()

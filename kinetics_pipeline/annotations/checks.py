@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kinetics_pipeline.annotations.rows import NUMBER, BadRow, Line, Row, shown
+from kinetics_pipeline.annotations.rows import NUMBER, BadRow, Line, shown
+from kinetics_pipeline.file_names import OTHER_SUFFIXES, normalised
 from kinetics_pipeline.records import SPLIT, VIDEO_ID, clip_id
 
 SPLIT_NAMES = {"training": "train", "testing": "test"} | dict.fromkeys(("valid", "validate", "validation"), "val")
@@ -27,6 +28,8 @@ CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 MAX_SECONDS = 10_000_000.0
 """Of a time; no video is as long, and a mistaken number is told."""
 MAX_ID = 128
+MAX_REASONS = 10_000
+"""Bad rows that are told apart; more are only counted."""
 
 
 @dataclass(frozen=True)
@@ -64,23 +67,29 @@ class CheckedRows:
     """Rows of all files as columns, and for each the first thing that is wrong with it (None: nothing)."""
 
     def __init__(
-        self, rows: list[Row], document: np.ndarray, origins: list[tuple[str, str]], labels: Sequence[str] | None
+        self,
+        columns: Sequence[list[Any]],
+        document: np.ndarray,
+        origins: list[tuple[str, str]],
+        labels: Sequence[str] | None,
     ) -> None:
-        columns: Any = zip(*rows, strict=True) if rows else [()] * len(Row._fields)
+        """`columns`: a list for each field of `Row`. `document`: of each row the number of its file in `origins`, which
+        has each file's name and the split that the name says. `labels`: those allowed; None allows all."""
         read = tuple(map(_objects, columns))
         self.lines, self.videos, self.paths, self.labels, starts, ends, splits, self.lists, self.actions = read
         self.document, self.origins = document, origins
-        self.wrong = np.full(len(rows), None, dtype=object)
+        self.wrong = np.full(len(document), None, dtype=object)
+        self._reasons = 0
         self._check_names()
         self.starts, self.ends = self._times(starts, ends)
         self._check_labels(labels)
         self.splits = self._splits(splits)
 
-    def bad_rows(self) -> list[tuple[int, BadRow]]:
-        return [
-            (int(self.document[i]), BadRow(self._file(i), self.lines[i], self.wrong[i]))
-            for i in np.flatnonzero(self._is(self.wrong)).tolist()
-        ]
+    def bad_rows(self) -> tuple[list[tuple[int, BadRow]], int]:
+        """The first `MAX_REASONS` bad rows, each with the number of its file; and how many there are."""
+        bad = np.flatnonzero(self._is(self.wrong)).tolist()
+        told = [(int(self.document[i]), BadRow(self._file(i), self.lines[i], self.wrong[i])) for i in bad[:MAX_REASONS]]
+        return told, len(bad)
 
     def table(self) -> tuple[pd.DataFrame, list[Duplicate]]:
         """The good rows, a segment once; finds what is wrong between rows (to be called before `bad_rows`)."""
@@ -175,14 +184,27 @@ class CheckedRows:
 
     def _check_labels(self, allowed: Sequence[str] | None) -> None:
         distinct = set(self.labels) - {None}
+        if allowed is not None and distinct and not distinct <= set(allowed) and all(map(_is_class_number, distinct)):
+            self._rename_labels({number: allowed[int(number)] for number in distinct if int(number) < len(allowed)})
+        elif allowed is not None and not distinct <= set(allowed):
+            forms = {normalised(label): label for label in allowed}
+            outside = distinct - set(allowed)
+            self._rename_labels({label: forms[normalised(label)] for label in outside if normalised(label) in forms})
+        distinct = set(self.labels) - {None}
         unprintable = {label for label in distinct if CONTROL.search(label)}
         self._reject(_isin(self.labels, unprintable), lambda i: f"label {shown(self.labels[i])} has control characters")
         if allowed is not None:
             outside = distinct - set(allowed)
             self._reject(
                 _isin(self.labels, outside),
-                lambda i: f"label {shown(self.labels[i])} is none of the {len(allowed)} of the labels file",
+                lambda i: (
+                    f"label {shown(self.labels[i])} is none of the {len(allowed)} of the labels file, "
+                    f"and no class number from 0 to {len(allowed) - 1}"
+                ),
             )
+
+    def _rename_labels(self, names: Mapping[str, str]) -> None:
+        self.labels = _objects(names.get(label, label) for label in self.labels)
 
     def _splits(self, given: np.ndarray) -> np.ndarray:
         names = {split: normalised_split(split) for split in set(given) - {None}}
@@ -195,7 +217,8 @@ class CheckedRows:
     def _reject(self, mask: np.ndarray, reason: Callable[[int], str]) -> None:
         for i in np.flatnonzero(mask).tolist():
             if self.wrong[i] is None:
-                self.wrong[i] = reason(i)
+                self._reasons += 1
+                self.wrong[i] = reason(i) if self._reasons <= MAX_REASONS else "bad"
 
     def _file(self, i: int) -> str:
         return self.origins[self.document[i]][0]
@@ -243,6 +266,10 @@ def _one_time(cell: str | float | None) -> tuple[float, str | None]:
     return round(time * 1000) / 1000, None
 
 
+def _is_class_number(label: str) -> bool:
+    return label.isascii() and label.isdecimal() and len(label) <= 6
+
+
 def _relative(path: str) -> tuple[str, str | None]:
     """A path within the folder of a source, without `.` and doubled slashes, and what is wrong with it."""
     if CONTROL.search(path) or "\\" in path or "://" in path:
@@ -252,6 +279,8 @@ def _relative(path: str) -> tuple[str, str | None]:
         return path, f"path {shown(path)} leaves the source's folder; allowed: a relative path without .."
     if not pure.name:
         return path, f"path {shown(path)} names no file"
+    if pure.suffix.lower() in OTHER_SUFFIXES:
+        return path, f"path {shown(path)} names a {pure.suffix.lower()} file, which is no video"
     return str(pure), None
 
 

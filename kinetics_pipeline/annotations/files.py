@@ -1,41 +1,67 @@
-"""Annotation files as text: from a path or an http(s) URL, plain, gzipped, or in the zip or tar they are published in.
+"""Annotation files as lines of text: from a path or an http(s) URL, plain, gzipped, or in a zip or tar.
 
-Nothing is ever unpacked to disk, and what is read is bounded (`MAX_BYTES`), so a hostile archive costs memory at most
-up to the bound.
+Everything is read in a stream, nothing is unpacked to disk, and what is read is bounded (`MAX_BYTES`, `MAX_LINES`,
+`MAX_LINE`): a hostile file costs time and memory up to the bounds.
 """
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import hashlib
 import io
 import lzma
 import re
 import tarfile
+import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Literal, Protocol
+from typing import IO, Any, Literal
 from urllib.parse import unquote, urlsplit
 
 import requests
 
 from kinetics_pipeline.errors import UserError
 
-Format = Literal["csv", "json"]
+Format = Literal["table", "json", "json lines"]
 
-FORMATS: dict[str, Format] = {".csv": "csv", ".txt": "csv", ".json": "json"}
+FORMATS: dict[str, Format] = {
+    ".csv": "table",
+    ".tsv": "table",
+    ".txt": "table",
+    ".list": "table",
+    ".json": "json",
+    ".jsonl": "json lines",
+}
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-ALLOWED = ".csv, .txt or .json, plain, .gz, or inside a .zip, .tar, .tar.gz or .tgz"
+ALLOWED = ".csv, .tsv, .txt, .json or .jsonl, plain, .gz, or inside a .zip, .tar, .tar.gz or .tgz"
 SPLIT_LIST = re.compile(r"(?:train|test)list\d\d\.txt|classInd\.txt|.+_test_split[123]\.txt")
 """Files of UCF-101's and HMDB-51's lists of splits, as distributed."""
+NAMED_SPLIT = re.compile(r"(?:.*[^a-z])?(?:train|val|valid|validate|validation|test)(?:[^a-z].*)?", re.IGNORECASE)
+"""Of a .txt in an archive: an annotation file names a split, a readme does not."""
 MAX_BYTES = 1 << 30
 """Of one file and of all that is unpacked from it; the largest published, Kinetics-700's train.json, has 0.15 GB."""
+MAX_LINES = 5_000_000
+"""Of one file: Kinetics-700 has 650,000 rows."""
+MAX_LINE = 1 << 20
+"""Characters; a video's row has some hundred."""
+BLOCK = 1 << 16
 CONNECT_SECONDS, READ_SECONDS, DOWNLOAD_SECONDS = 10.0, 30.0, 900.0
 
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig", "UTF-8"),
+    (codecs.BOM_UTF32_LE, "utf-32", "UTF-32"),
+    (codecs.BOM_UTF32_BE, "utf-32", "UTF-32"),
+    (codecs.BOM_UTF16_LE, "utf-16", "UTF-16"),
+    (codecs.BOM_UTF16_BE, "utf-16", "UTF-16"),
+)
+"""Byte order marks, those that begin with another one first; Python's name and the reader's for the encoding."""
 _UNREADABLE = (
     OSError,
     EOFError,
@@ -50,12 +76,27 @@ _UNREADABLE = (
 
 @dataclass(frozen=True)
 class Document:
-    """The text of one annotation file."""
+    """One annotation file, not yet read."""
 
     name: str
     """The file's name; of a member, the archive's name, a slash, and the member's."""
     format: Format
-    text: str
+    """What its suffix says."""
+    opened: Callable[[], Any]
+    """A context manager that gives its bytes as a stream."""
+
+    def blocks(self) -> Generator[str, None, None]:
+        """Its text, piece by piece; every line ends with a line feed. Raises UserError, also in the middle, for what is
+        damaged, too large, or no text."""
+        try:
+            with self.opened() as stream:
+                yield from _blocks(stream, self.name, "annotation file")
+        except _UNREADABLE as error:
+            raise UserError(f"annotation file {self.name} cannot be unpacked: {_one_line(error)}") from None
+
+    def lines(self) -> Iterator[str]:
+        """Its lines, each with its end. Raises UserError as `blocks` does."""
+        return _lines(self.blocks(), self.name, "annotation file")
 
 
 @dataclass(frozen=True)
@@ -69,54 +110,59 @@ class Opened:
     documents: tuple[Document, ...]
 
 
-class _Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
-
-
 def open_annotations(location: str | Path) -> Opened:
-    """Reads a file or downloads an http(s) URL. Raises UserError (one line) for anything that cannot be read."""
+    """Finds the documents of a file or http(s) URL. Raises UserError (one line) for anything that cannot be read."""
     where = str(location)
     if re.match(r"https?://", where, re.IGNORECASE):
-        name, data = _download(where)
+        name, file = _download(where)
     elif "://" in where:
         raise UserError(f"annotations {_shown(where)}: only paths and http(s) URLs can be read")
     else:
-        name, data = Path(where).name, _read_file(Path(where))
-    if not data:
-        raise UserError(f"annotation file {name} is empty")
-    documents = tuple(_documents(_printable(name), data))
-    return Opened(name=_printable(name), sha256=hashlib.sha256(data).hexdigest(), documents=documents)
+        name, file = Path(where).name, partial(_open_file, Path(where), "annotation file")
+    name = _printable(name)
+    with file() as stream:
+        size = stream.seek(0, io.SEEK_END)
+        if not size:
+            raise UserError(f"annotation file {name} is empty")
+        if size > MAX_BYTES:
+            raise UserError(f"annotation file {where} has more than {MAX_BYTES >> 20} MiB; is this the right file?")
+        stream.seek(0)
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return Opened(name=name, sha256=digest, documents=tuple(_documents(name, file)))
 
 
 def read_text(path: Path, what: str) -> str:
-    """A small UTF-8 file, `what` it is in an error. Raises UserError."""
-    return _decoded(_read_file(path, what), path.name, what)
+    """A small text file, `what` it is in an error. Raises UserError."""
+    with _open_file(path, what) as stream:
+        return "".join(_blocks(stream, path.name, what))
 
 
-def _read_file(path: Path, what: str = "annotation file") -> bytes:
+@contextmanager
+def _open_file(path: Path, what: str) -> Iterator[IO[bytes]]:
     if path.is_dir():
         raise UserError(f"{what} {path} is a folder; give a file")
     try:
-        with path.open("rb") as stream:
-            return _bounded(stream, str(path))
+        stream = path.open("rb")
     except OSError as error:
         raise UserError(f"{what} {path} cannot be read: {error.strerror or error}") from None
+    with stream:
+        yield stream
 
 
-def _download(url: str) -> tuple[str, bytes]:
-    """The file name in the URL, and its bytes. No message has the URL's query or account, which may be secrets."""
+def _download(url: str) -> tuple[str, Callable[[], Any]]:
+    """The file name in the URL, and its bytes in a file that goes with the last reference to it. No message has the
+    URL's query or account, which may be secrets."""
     shown = _shown(url)
     deadline = time.monotonic() + DOWNLOAD_SECONDS
-    data = bytearray()
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - read again by every document
     try:
         with requests.get(
             url, stream=True, timeout=(CONNECT_SECONDS, READ_SECONDS), headers={"Accept-Encoding": "identity"}
         ) as response:
             if response.status_code != 200:
                 raise UserError(f"annotations {shown}: the server answered {response.status_code} {response.reason}")
-            for piece in response.iter_content(1 << 16):
-                data += piece
-                if len(data) > MAX_BYTES:
+            for piece in response.iter_content(BLOCK):
+                if file.write(piece) and file.tell() > MAX_BYTES:
                     raise UserError(f"annotations {shown}: more than {MAX_BYTES >> 20} MiB; is this the right file?")
                 if time.monotonic() > deadline:
                     raise UserError(f"annotations {shown}: not finished after {DOWNLOAD_SECONDS:.0f} s")
@@ -127,9 +173,15 @@ def _download(url: str) -> tuple[str, bytes]:
         raise UserError(f"annotations {shown}: no connection, or it broke off") from None
     except (requests.RequestException, UnicodeError) as error:
         raise UserError(f"annotations {shown}: cannot be fetched ({type(error).__name__})") from None
+
+    @contextmanager
+    def opened() -> Iterator[IO[bytes]]:
+        file.seek(0)
+        yield file
+
     name = PurePosixPath(unquote(urlsplit(url).path)).name or "annotations"
     # Some servers declare a .gz file's own compression as the transfer's, and it is undone by then.
-    return (name[:-3] if encoded and name.lower().endswith(".gz") else name), bytes(data)
+    return (name[:-3] if encoded and name.lower().endswith(".gz") else name), opened
 
 
 def _shown(url: str) -> str:
@@ -145,100 +197,137 @@ def _printable(name: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in name)
 
 
-def _documents(name: str, data: bytes) -> Iterator[Document]:
+def _documents(name: str, file: Callable[[], Any]) -> Iterator[Document]:
     lower = name.lower()
-    if lower.endswith(TARS) or lower.endswith(".zip"):
-        try:
-            members = _zip_members(name, data) if lower.endswith(".zip") else _tar_members(name, data)
-        except _UNREADABLE as error:
-            raise UserError(f"annotation file {name} cannot be unpacked: {_line(error)}") from None
-        if not members:
-            raise UserError(f"annotation archive {name} holds no .csv or .json file")
-        for member, content in members:
-            yield _document(f"{name}/{_printable(member)}", content)
-    else:
-        yield _document(name, data)
+    if not lower.endswith((*TARS, ".zip")):
+        yield _document(name, file)
+        return
+    members, member = (_zip_members, _zip_member) if lower.endswith(".zip") else (_tar_members, _tar_member)
+    try:
+        chosen = _chosen(members(name, file))
+    except _UNREADABLE as error:
+        raise UserError(f"annotation file {name} cannot be unpacked: {_one_line(error)}") from None
+    if not chosen:
+        raise UserError(f"annotation archive {name} holds no .csv or .json file")
+    for one in chosen:
+        yield _document(f"{name}/{_printable(one)}", partial(member, file, one))
 
 
-def _document(name: str, data: bytes) -> Document:
+def _document(name: str, file: Callable[[], Any]) -> Document:
     plain = name
     if name.lower().endswith(".gz"):
-        plain = name[:-3]
-        try:
-            with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
-                data = _bounded(stream, name)
-        except _UNREADABLE as error:
-            raise UserError(f"annotation file {name} cannot be unpacked: {_line(error)}") from None
+        plain, file = name[:-3], partial(_gunzipped, file)
     format_ = FORMATS.get(PurePosixPath(plain.lower()).suffix)
     if format_ is None:
         raise UserError(f"annotation file {name} is of no known kind; allowed: {ALLOWED}")
-    text = _decoded(data, name, "annotation file")
-    if not text.strip():
-        raise UserError(f"annotation file {name} is empty")
-    return Document(name, format_, text)
+    return Document(name, format_, file)
 
 
-def _zip_members(name: str, data: bytes) -> list[tuple[str, bytes]]:
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        chosen = _chosen([i.filename for i in archive.infolist() if not i.is_dir()])
-        members, left = [], MAX_BYTES
-        for member in chosen:
-            with archive.open(member) as stream:
-                members.append((member, _bounded(stream, f"{name}/{member}", left)))
-            left -= len(members[-1][1])
-        return members
+@contextmanager
+def _gunzipped(file: Callable[[], Any]) -> Iterator[IO[bytes]]:
+    with file() as packed, gzip.GzipFile(fileobj=packed) as stream:
+        yield stream  # type: ignore[misc]  # it reads as any stream
 
 
-def _tar_members(name: str, data: bytes) -> list[tuple[str, bytes]]:
-    """In one pass to list and one to read: a compressed tar cannot be sought cheaply, and is small."""
-    with tarfile.open(fileobj=io.BytesIO(data), mode="r:*") as archive:
-        by_name: dict[str, tarfile.TarInfo] = {}
-        unpacked = 0
+def _zip_members(name: str, file: Callable[[], Any]) -> list[str]:
+    with file() as stream, zipfile.ZipFile(stream) as archive:
+        infos = {info.filename: info for info in archive.infolist() if not info.is_dir()}
+    if sum(infos[one].file_size for one in _chosen(list(infos))) > MAX_BYTES:
+        raise UserError(f"annotation archive {name} unpacks to more than {MAX_BYTES >> 20} MiB")
+    return list(infos)
+
+
+@contextmanager
+def _zip_member(file: Callable[[], Any], member: str) -> Iterator[IO[bytes]]:
+    with file() as stream, zipfile.ZipFile(stream) as archive, archive.open(member) as content:
+        yield content
+
+
+def _tar_members(name: str, file: Callable[[], Any]) -> list[str]:
+    """The whole archive is read once, to find its members and whether it is sound."""
+    names, unpacked = [], 0
+    with file() as stream, tarfile.open(fileobj=stream, mode="r:*") as archive:
         for info in archive:
             unpacked += info.size
             if unpacked > MAX_BYTES:
                 raise UserError(f"annotation archive {name} unpacks to more than {MAX_BYTES >> 20} MiB")
             if info.isreg():
-                by_name[info.name] = info
-        members = []
-        for member in _chosen(list(by_name)):
-            stream = archive.extractfile(by_name[member])
-            assert stream is not None  # a regular file
-            members.append((member, stream.read()))
-        return members
+                names.append(info.name)
+    return names
 
 
-def _chosen(names: list[str]) -> list[str]:
-    """The annotation files of an archive, in order of name: .csv and .json (a .txt there is a readme), also gzipped.
+@contextmanager
+def _tar_member(file: Callable[[], Any], member: str) -> Iterator[IO[bytes]]:
+    with file() as stream, tarfile.open(fileobj=stream, mode="r:*") as archive:
+        content = archive.extractfile(member)
+        assert content is not None  # a regular file
+        with content:
+            yield content
+
+
+def _chosen(names: Sequence[str]) -> list[str]:
+    """The annotation files of an archive, in order of name: tables and JSON, also gzipped; a .txt where there is
+    nothing else and its name says a split (else it is a readme).
 
     Where a folder holds `train.csv` and `train.json` the two say the same, as in Kinetics-700's archives, and the CSV
     is read. What macOS adds (`__MACOSX/`, `._train.csv`) is not an annotation file.
     """
     kinds: dict[str, dict[str, str]] = {}
+    texts = []
     for name in sorted(names):
         path = PurePosixPath(name)
         plain = PurePosixPath(name[:-3]) if name.lower().endswith(".gz") else path
-        if plain.suffix.lower() in (".csv", ".json") and not path.name.startswith(".") and "__MACOSX" not in path.parts:
+        if path.name.startswith(".") or "__MACOSX" in path.parts:
+            continue
+        if plain.suffix.lower() in (".csv", ".tsv", ".json", ".jsonl"):
             kinds.setdefault(str(plain.with_suffix("")), {}).setdefault(plain.suffix.lower(), name)
+        elif plain.suffix.lower() == ".txt":
+            texts.append((name, plain))
     if not kinds:
-        return [name for name in sorted(names) if SPLIT_LIST.fullmatch(PurePosixPath(name).name)]
-    return [kind.get(".csv") or kind[".json"] for kind in kinds.values()]
+        lists = [name for name, plain in texts if SPLIT_LIST.fullmatch(plain.name)]
+        return lists or [name for name, plain in texts if NAMED_SPLIT.fullmatch(plain.stem)]
+    return [next(kind[k] for k in (".csv", ".tsv", ".json", ".jsonl") if k in kind) for kind in kinds.values()]
 
 
-def _bounded(stream: _Readable, name: str, limit: int | None = None) -> bytes:
-    limit = MAX_BYTES if limit is None else limit
-    data = stream.read(limit + 1)
-    if len(data) > limit:
-        raise UserError(f"annotation file {name} has more than {MAX_BYTES >> 20} MiB; is this the right file?")
-    return data
+def _blocks(stream: Any, name: str, what: str) -> Iterator[str]:
+    """A stream of bytes as text, piece by piece. Raises UserError for what is no text, or too much of it."""
+    block = stream.read(BLOCK)
+    encoding, called = next(((e, c) for mark, e, c in _MARKS if block.startswith(mark)), ("utf-8", "UTF-8"))
+    if encoding == "utf-8" and block.count(0) * 4 > len(block):
+        raise UserError(f"{what} {name} looks like UTF-16 without a byte order mark; save it as UTF-8")
+    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)(), translate=True)
+    taken = 0
+    while block:
+        taken += len(block)
+        if taken > MAX_BYTES:
+            raise UserError(f"{what} {name} has more than {MAX_BYTES >> 20} MiB; is this the right file?")
+        following = stream.read(BLOCK)
+        try:
+            text = decoder.decode(block, final=not following)
+        except UnicodeDecodeError as error:
+            at = taken + error.start - len(error.object)
+            raise UserError(f"{what} {name} is not {called} text (byte {at}); save it as UTF-8") from None
+        if text:
+            yield text
+        block = following
 
 
-def _decoded(data: bytes, name: str, what: str) -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{what} {name} is not UTF-8 text (byte {error.start})") from None
+def _lines(blocks: Iterator[str], name: str, what: str) -> Iterator[str]:
+    """The lines of a text. Raises UserError for too many of them, and for one that is too long."""
+    number, rest = 0, ""
+    for block in blocks:
+        pieces = (rest + block).split("\n")
+        rest = pieces.pop()
+        number += len(pieces)
+        if number > MAX_LINES:
+            raise UserError(f"{what} {name} has more than {MAX_LINES:,} lines; is this the right file?")
+        if len(rest) > MAX_LINE:
+            raise UserError(f"{what} {name} has a line of more than {MAX_LINE:,} characters (line {number + 1})")
+        for piece in pieces:
+            yield piece + "\n"
+    if rest:
+        yield rest
 
 
-def _line(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__

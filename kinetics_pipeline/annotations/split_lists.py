@@ -119,7 +119,7 @@ def _class_numbers(document: Document | None, bad: list[BadRow]) -> dict[str, st
 def _lines(document: Document) -> list[tuple[int, list[str]]]:
     """Line and words of every line that is not blank. A name may have blanks in it: only the last word stands apart."""
     found = []
-    for number, line in enumerate(document.text.splitlines(), start=1):
+    for number, line in enumerate(document.lines(), start=1):
         if line.strip():
             head, _, last = line.strip().rpartition(" ")
             found.append((number, [head.strip(), last] if head else [last]))
@@ -128,7 +128,7 @@ def _lines(document: Document) -> list[tuple[int, list[str]]]:
 
 def _is_csv(document: Document) -> bool:
     """Whether it is a list of ours that only happens to be called as these are: a comma before any blank."""
-    first = next((line for line in document.text.splitlines() if line.strip()), "")
+    first = next((line for line in document.lines() if line.strip()), "")
     return "," in first.partition(" ")[0] and not _HMDB.fullmatch(_name(document))
 
 

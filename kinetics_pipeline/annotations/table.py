@@ -12,6 +12,7 @@ Times that a row leaves out ask for the whole video. Where a row names no split,
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -23,9 +24,10 @@ import pandas as pd
 
 from kinetics_pipeline.annotations import charades
 from kinetics_pipeline.annotations.checks import CheckedRows, Duplicate, split_in_name
+from kinetics_pipeline.annotations.collected import Collected
 from kinetics_pipeline.annotations.files import Document, open_annotations, read_text
-from kinetics_pipeline.annotations.rows import BadRow, Row, parse, shown
-from kinetics_pipeline.annotations.split_lists import ALL, open_lists, read_lists, split_lists
+from kinetics_pipeline.annotations.rows import BadRow, shown
+from kinetics_pipeline.annotations.split_lists import open_lists, split_lists
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.records import Clip
 
@@ -34,6 +36,8 @@ __all__ = ["Annotations", "BadRow", "Duplicate", "clips_of", "load_annotations",
 OnBadRow = Literal["fail", "skip"]
 
 SHOWN_ROWS = 10
+MOST_CLASSES = 10_000
+"""The largest class number for which all smaller ones are classes, too."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class Annotations:
     labels: list[str]
     """The classes in order of their numbers: the list given, else the sorted labels of the table."""
     bad_rows: list[BadRow]
+    """The first of them, at least ten thousand where there are more."""
+    bad_count: int
     duplicates: list[Duplicate]
     hashes: dict[str, str]
     """SHA-256 of each file given, by its name."""
@@ -59,7 +65,7 @@ def read_annotations(
 def load_annotations(
     paths: Sequence[str | Path], *, labels: Sequence[str] | None = None, on_bad_row: OnBadRow = "fail"
 ) -> Annotations:
-    """Reads annotation files or http(s) URLs: csv, json, gzipped, or inside a zip or tar.
+    """Reads annotation files or http(s) URLs: tables, JSON, gzipped, or inside a zip or tar.
 
     `labels`: the classes allowed, in order. `on_bad_row="skip"` leaves bad rows out and lists them in the result.
     Raises UserError: for a file that cannot be read (one line), for bad rows unless they are skipped (their number,
@@ -69,10 +75,7 @@ def load_annotations(
         raise UserError(f"on_bad_row is {on_bad_row!r}; allowed: {', '.join(get_args(OnBadRow))}")
     if not paths:
         raise UserError("no annotation file given")
-    origins: list[tuple[str, str]] = []  # of each document: name, and the split its name says
-    rows: list[Row] = []
-    document_of: list[int] = []
-    bad: list[tuple[int, BadRow]] = []
+    read = Collected()
     hashes: dict[str, str] = {}
     lists: list[Document] = []  # read together: each says one of the splits of the same clips
     for path in paths:
@@ -82,26 +85,19 @@ def load_annotations(
         of_splits, others = split_lists(opened.documents)
         lists += of_splits
         for document in others:
-            parsed, broken = parse(document)
-            document_of += [len(origins)] * len(parsed)
-            bad += [(len(origins), row) for row in broken]
-            rows += parsed
-            origins.append((name + document.name.removeprefix(opened.name), split_in_name(document.name)))
+            read.add(document, name + document.name.removeprefix(opened.name), split_in_name(document.name))
     if lists:
-        parsed, broken = read_lists(lists)
-        document_of += [len(origins)] * len(parsed)
-        bad += [(len(origins), row) for row in broken]
-        rows += parsed
-        origins.append((lists[0].name, ALL))
-    checked = CheckedRows(rows, np.array(document_of, dtype=np.intp), origins, labels)
+        read.add_split_lists(lists)
+    checked = CheckedRows(read.columns, np.array(read.document, dtype=np.intp), read.origins, labels)
     table, duplicates = checked.table()
-    bad_rows = _in_order(bad + checked.bad_rows())
+    wrong, wrong_count = checked.bad_rows()
+    bad_rows, bad_count = _in_order(read.bad + wrong), read.bad_count + wrong_count
     if bad_rows and on_bad_row == "fail":
-        raise UserError(_told(bad_rows, len(rows) + len(bad)))
+        raise UserError(_told(bad_rows, bad_count, len(read.document) + read.bad_count))
     if table.empty:
         raise UserError(f"{', '.join(hashes)}: no usable row; the first is bad: {bad_rows[0]}")
-    classes = list(labels) if labels is not None else sorted((set(table["label"]) - {None}) | _action_labels(table))
-    return Annotations(table=table, labels=classes, bad_rows=bad_rows, duplicates=duplicates, hashes=hashes)
+    classes = list(labels) if labels is not None else _classes(table, numbered=read.numbered)
+    return Annotations(table, classes, bad_rows, bad_count, duplicates, hashes)
 
 
 def read_labels(path: str | Path) -> list[str]:
@@ -128,6 +124,16 @@ def clips_of(table: pd.DataFrame) -> Iterator[Clip]:
         yield Clip(name, video, None if whole else start, None if whole else end, label, split, path)
 
 
+def _classes(table: pd.DataFrame, *, numbered: bool) -> list[str]:
+    """The sorted labels. Where these are the class numbers of a list, all numbers up to the largest, so that each
+    class keeps its number."""
+    labels = (set(table["label"]) - {None}) | _action_labels(table)
+    if numbered and labels and all(re.fullmatch("0|[1-9][0-9]{0,8}", label) for label in labels):
+        largest = max(map(int, labels))
+        return [str(number) for number in range(largest + 1)] if largest < MOST_CLASSES else sorted(labels, key=int)
+    return sorted(labels)
+
+
 def _action_labels(table: pd.DataFrame) -> set[str]:
     if "actions" not in table:
         return set()
@@ -144,9 +150,9 @@ def _in_order(bad: list[tuple[int, BadRow]]) -> list[BadRow]:
     return [row for _, row in sorted(bad, key=lambda b: (b[0], b[1].line if isinstance(b[1].line, int) else 0))]
 
 
-def _told(bad: list[BadRow], rows: int) -> str:
-    lines = [f"{len(bad)} of {rows} rows are bad; correct them, or leave them out with --on-bad-row skip:"]
+def _told(bad: list[BadRow], count: int, rows: int) -> str:
+    lines = [f"{count} of {rows} rows are bad; correct them, or leave them out with --on-bad-row skip:"]
     lines += [f"  {row}" for row in bad[:SHOWN_ROWS]]
-    if len(bad) > SHOWN_ROWS:
-        lines.append(f"  ... and {len(bad) - SHOWN_ROWS} more")
+    if count > SHOWN_ROWS:
+        lines.append(f"  ... and {count - SHOWN_ROWS} more")
     return "\n".join(lines)

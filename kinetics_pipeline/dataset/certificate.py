@@ -19,7 +19,8 @@ from kinetics_pipeline.dataset.dataset import DATASET, Dataset
 from kinetics_pipeline.dataset.fingerprint import Fingerprint, asked_line, fingerprint_of
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.records import Outcome
-from kinetics_pipeline.storage.store import open_store
+from kinetics_pipeline.storage.local import new_file
+from kinetics_pipeline.storage.open_store import open_store
 
 KIND = "kinetics-pipeline certificate"
 VERSION = 1
@@ -89,9 +90,8 @@ def write_certificate(certificate: Certificate, path: Path) -> None:
         if path.exists() and not path.is_file():  # /dev/stdout, which must not become a file
             path.write_text(text, encoding="utf-8")
             return
-        temporary = path.with_name(f".{path.name}.tmp")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        with new_file(path) as out:
+            out.write(text.encode())
     except OSError as error:
         raise UserError(f"a certificate cannot be written to {path}: {error.strerror}") from None
 

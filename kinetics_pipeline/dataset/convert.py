@@ -15,16 +15,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from kinetics_pipeline.dataset.class_names import require_among_classes
-from kinetics_pipeline.dataset.dataset import Dataset, plan_name
+from kinetics_pipeline.dataset.dataset import Dataset, plan_name, require_among_classes
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.plan import JOINED, Plan, plan_schema
 from kinetics_pipeline.recipe import Layout, Recipe
 from kinetics_pipeline.records import Record
 from kinetics_pipeline.shards.clip_rows import CorruptRow, recode
+from kinetics_pipeline.shards.data_file import data_name, open_data_file
 from kinetics_pipeline.shards.markers import Marker
-from kinetics_pipeline.shards.writer import data_name, opened, write_shard
-from kinetics_pipeline.storage.store import Store, at_hand
+from kinetics_pipeline.shards.writer import write_shard
+from kinetics_pipeline.storage.store import Store, as_local_file
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def begin(source: Dataset, target: str, layout: Layout, choice: Choice, clips_pe
         require_among_classes(source, choice.classes)
     dataset = Dataset.open_or_create(target, replace(source.recipe, layout=layout), source.classes, source.annotations)
     for name in source.tombstone_names():
-        dataset.store.create_exclusive(name, source.store.read(name))
+        dataset.store.create(name, source.store.read(name))
     plan = _planned(source, choice, clips_per_shard)
     if not dataset.plan_numbers():
         dataset.add_plan(plan)
@@ -181,8 +181,8 @@ class _Reader:
         try:
             if place.file != self._file:
                 self._stack.close()
-                path = self._stack.enter_context(at_hand(self._store, place.file, self._scratch))
-                self._read = self._stack.enter_context(opened(path, self._recipe.layout))
+                path = self._stack.enter_context(as_local_file(self._store, place.file, self._scratch))
+                self._read = self._stack.enter_context(open_data_file(path, self._recipe.layout))
                 self._file = place.file
             rows = self._read(place.entry["first_row"], place.entry["rows"], place.entry["position"])
             return recode(rows, self._recipe, recipe)

@@ -12,9 +12,10 @@ import os
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -23,23 +24,25 @@ import pyarrow.compute as pc
 
 from kinetics_pipeline.dataset.newest import newest_entries
 from kinetics_pipeline.errors import JobFailed, UserError
-from kinetics_pipeline.plan import Plan, read_columns
+from kinetics_pipeline.plan import Plan, read_columns, require_among
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Outcome, Record
 from kinetics_pipeline.shards.markers import (
     SHARD_NAME,
     Marker,
     Tombstone,
-    as_told,
+    as_withdrawn,
     is_sealed,
+    marker_name,
     parse_marker,
     parse_tombstone,
     sealed,
 )
 from kinetics_pipeline.shards.schema import SCHEMA_VERSION, SUFFIX, require_readable
-from kinetics_pipeline.shards.writer import marker_name, versions
+from kinetics_pipeline.shards.writer import versions
 from kinetics_pipeline.storage.digest import with_digest, without_digest
-from kinetics_pipeline.storage.store import Store, open_store
+from kinetics_pipeline.storage.open_store import open_store
+from kinetics_pipeline.storage.store import Store
 
 DATASET = "dataset.json"
 _COPY = f"state/{DATASET}"
@@ -54,6 +57,7 @@ _AHEAD = 256
 _TRIED, _NEAR = 8, 2e-4
 """Files that are read to see whether the rest come as soon, within so many seconds each: then threads only hinder."""
 _OUTCOMES = pa.schema([("clip_id", pa.string()), ("outcome", pa.string())])
+_REASONS = _OUTCOMES.append(pa.field("detail", pa.string()))
 T = TypeVar("T")
 
 
@@ -69,6 +73,8 @@ class Counts:
     """Committed ones."""
     bytes: int
     """Of the data files."""
+    reasons: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Clips that failed, by outcome and detail."""
 
 
 def plan_name(number: int) -> str:
@@ -96,13 +102,22 @@ def tombstone_file(number: int) -> str:
 class Dataset:
     """A dataset that exists: `open` one, or `create` it. Plain data: it is pickled to the workers."""
 
-    def __init__(self, store: Store, recipe: Recipe, classes: Sequence[str], annotations: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        recipe: Recipe,
+        classes: Sequence[str],
+        annotations: Mapping[str, str],
+        schema_version: int = SCHEMA_VERSION,
+    ) -> None:
         self.store = store
         self.recipe = recipe
         self.classes = list(classes)
         """Labels; their positions are the class numbers."""
         self.annotations = dict(annotations)
         """SHA-256 by file name of the annotations the dataset was begun with."""
+        self.schema_version = schema_version
+        """The one it was begun with: older shards may lie beside newer ones. Each says its own in its footer."""
 
     @classmethod
     def open(cls, uri: str | os.PathLike[str]) -> Dataset:
@@ -122,7 +137,7 @@ class Dataset:
             raise _damaged(store, "it was changed after it was written")
         try:
             recipe = Recipe.from_json(document["recipe"])
-            return cls(store, recipe, [str(label) for label in document["classes"]], document["annotations"])
+            return cls(store, recipe, [str(label) for label in document["classes"]], document["annotations"], version)
         except (ValueError, TypeError, KeyError, AttributeError, UserError) as e:
             raise _damaged(store, " ".join(str(e).split())) from None
 
@@ -148,7 +163,7 @@ class Dataset:
             "created_by": versions()["kinetics-pipeline"],
         }
         data = sealed(document)
-        if not store.create_exclusive(DATASET, data):
+        if not store.create(DATASET, data):
             raise UserError(f"{store.uri} is a dataset already: another build has just begun it")
         for name, _ in store.list(_COPIES):
             store.delete(name)  # of a dataset that was here before
@@ -212,7 +227,7 @@ class Dataset:
         """Freezes the plan of a run, before the run starts; its number. Only for who holds the lease."""
         number = max(self.plan_numbers(), default=-1) + 1
         data = plan.to_parquet_bytes()
-        if not self.store.create_exclusive(plan_file(number), data):
+        if not self.store.create(plan_file(number), data):
             raise JobFailed(f"{self.store.uri}: another build has just written plan {plan_name(number)}")
         self.store.write(plan_copy(number), with_digest(data))
         return number
@@ -265,17 +280,18 @@ class Dataset:
                 portion = names[first : first + _AHEAD]
                 tried = portion[: _TRIED if local else 0]
                 begun = time.perf_counter()
-                at_hand = [self.store.read(name) for name in tried]
+                first_read = [self.store.read(name) for name in tried]
                 near = local and time.perf_counter() - begun < len(tried) * _NEAR
                 others = (map if near else readers.map)(self.store.read, portion[len(tried) :])
-                for name, data in zip(portion, chain(at_hand, others), strict=True):
+                for name, data in zip(portion, chain(first_read, others), strict=True):
                     yield parse_marker(f"{self.store.uri}/{name}", data)
 
     def _current(self) -> Iterator[Marker]:
         """The markers as they count: a clip that was withdrawn is withdrawn, whatever its marker says."""
         withdrawn = self.withdrawn()
         for marker in self.markers():
-            yield replace(marker, clips=tuple(as_told(e, withdrawn) for e in marker.clips)) if withdrawn else marker
+            clips = tuple(as_withdrawn(entry, withdrawn) for entry in marker.clips) if withdrawn else marker.clips
+            yield replace(marker, clips=clips)
 
     def newest(self, extract: Callable[[Marker, dict[str, Any]], T]) -> dict[str, T]:
         """What `extract` makes of the newest entry of each clip, by clip_id."""
@@ -328,13 +344,16 @@ class Dataset:
         """What `status` shows."""
         sizes = dict(self.store.list("shards"))
         shards = [name.removesuffix(".json") for name in sizes if _MARKER.fullmatch(name)]
-        recorded = self.newest_table(_OUTCOMES)
-        outcomes = {pair["values"]: pair["counts"] for pair in pc.value_counts(recorded["outcome"]).to_pylist()}
+        recorded = self.newest_table(_REASONS)
+        reasons = recorded.group_by(["outcome", "detail"]).aggregate([([], "count_all")]).to_pylist()
+        outcomes = Counter[str]()
+        for one in reasons:
+            outcomes[one["outcome"]] += one["count_all"]
         waiting = self._waiting(recorded["clip_id"])
         gone = pa.array(list(self.withdrawn()), pa.string())
         early = pc.or_(pc.is_in(waiting["clip_id"], gone), pc.is_in(waiting["video_id"], gone))
         if withdrawn := pc.sum(early).as_py():
-            outcomes["withdrawn"] = outcomes.get("withdrawn", 0) + withdrawn
+            outcomes["withdrawn"] += withdrawn
         return Counts(
             clips=len(recorded) + len(waiting),
             ok=outcomes.pop("ok", 0),
@@ -342,6 +361,7 @@ class Dataset:
             failed=dict(sorted(outcomes.items())),
             shards=len(shards),
             bytes=sum(sizes.get(shard + SUFFIX[self.recipe.layout], 0) for shard in shards),
+            reasons={(r["outcome"], r["detail"] or ""): r["count_all"] for r in reasons if r["outcome"] != "ok"},
         )
 
     def _waiting(self, recorded: pa.ChunkedArray) -> pa.Table:
@@ -351,3 +371,8 @@ class Dataset:
         nothing = pa.table({name: pa.array([], pa.string()) for name in names})
         together = pa.concat_tables([nothing, *planned])
         return together.filter(pc.invert(pc.is_in(together["clip_id"], recorded))).group_by(names).aggregate([])
+
+
+def require_among_classes(dataset: Dataset, chosen: Iterable[str]) -> None:
+    """Raises UserError that names the first of the chosen classes that the dataset does not have, and those it has."""
+    require_among("class", chosen, dataset.classes, dataset.store.uri)

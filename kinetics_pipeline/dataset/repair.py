@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections import defaultdict
+from collections.abc import Callable
 
 import pyarrow as pa
 
@@ -10,14 +12,14 @@ from kinetics_pipeline.dataset.dataset import PLAN, PLAN_COPY, TOMBSTONES, Datas
 from kinetics_pipeline.dataset.verify import Findings
 from kinetics_pipeline.errors import JobFailed
 from kinetics_pipeline.plan import SCHEMA, Plan
-from kinetics_pipeline.shards.markers import NEXT
-from kinetics_pipeline.shards.writer import data_name, marker_name
+from kinetics_pipeline.shards.markers import marker_name, shard_of
+from kinetics_pipeline.shards.writer import Superseded
 from kinetics_pipeline.storage.digest import with_digest
 from kinetics_pipeline.storage.store import StoreFailed
 
 
-def take_out(dataset: Dataset, findings: Findings) -> list[str]:
-    """What was done, a line each. Only for who holds the lease.
+def take_out(dataset: Dataset, findings: Findings, still_current: Callable[[], bool] = lambda: True) -> list[str]:
+    """What was done, a line each. Only for the holder of the lease.
 
     The marker of a bad shard goes first, then its data: killed in between, the shard is one that was never finished. A
     plan that is damaged or missing is restored from its copy. One of an older dataset, which kept none, is written anew
@@ -25,10 +27,16 @@ def take_out(dataset: Dataset, findings: Findings) -> list[str]:
     planned again. A withdrawal cannot be mended: only who withdrew knows what it said. What could not be read is left.
     """
     done = []
+    data_files = defaultdict(list)
+    for name, _ in dataset.store.list("shards"):
+        if not name.endswith(".json"):
+            data_files[shard_of(name.removeprefix("shards/").rpartition(".")[0])].append(name)
     for shard in findings.bad_shards():
+        if not still_current():
+            raise Superseded("nothing more is taken out: another command has taken over this dataset")
         dataset.store.delete(marker_name(shard))
-        for stem in (shard, shard + NEXT):
-            dataset.store.delete(data_name(stem, dataset.recipe.layout))
+        for name in data_files[shard]:
+            dataset.store.delete(name)
         done.append(f"shard {shard} is taken out")
     bad = sorted({int(match[1]) for fault in findings.faults if (match := PLAN.fullmatch(fault.file))})
     done += [_mend_plan(dataset, number) for number in bad]

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -20,13 +21,12 @@ from typing import Any
 from kinetics_pipeline.dataset.dataset import Dataset, plan_copy, plan_file, plan_name, tombstone_file
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.plan import Plan
-from kinetics_pipeline.recipe import Recipe
-from kinetics_pipeline.shards.clip_rows import CorruptRow, check_rows, shape_of
-from kinetics_pipeline.shards.markers import NEXT, Marker, parse_marker, parse_tombstone
-from kinetics_pipeline.shards.schema import recipe_of_footer, row_schema
-from kinetics_pipeline.shards.writer import data_name, marker_name, opened, read_footer, require_rows
+from kinetics_pipeline.shards.clip_rows import CorruptRow, Origin, check_rows, shape_of
+from kinetics_pipeline.shards.data_file import data_name, open_data_file, read_footer, require_rows
+from kinetics_pipeline.shards.markers import Marker, marker_name, parse_marker, parse_tombstone, shard_of
+from kinetics_pipeline.shards.schema import recipe_of_footer, version_of
 from kinetics_pipeline.storage.digest import sha256_of
-from kinetics_pipeline.storage.store import StoreFailed, at_hand, said_in_a_line
+from kinetics_pipeline.storage.store import StoreFailed, as_local_file, one_line_errors
 
 _PORTION = 64
 """Shards handed out for each process at a time: few answers pile up, and one that dies takes few along."""
@@ -94,9 +94,8 @@ def verify(dataset: Dataset, *, quick: bool = False, on_shard: Callable[[int], N
     missing: set[int] = set()
     clips = total = 0
     read = frozenset(planned.plan for planned in plans.values())
-    jobs = [
-        _Job(dataset, shard, _sizes_of(shard, dataset.recipe, sizes), plans.get(shard), read, quick) for shard in names
-    ]
+    by_shard = _sizes_by_shard(sizes)
+    jobs = [_Job(dataset, shard, by_shard.get(shard, {}), plans.get(shard), read, quick) for shard in names]
     for done, checked in enumerate(_in_parallel(jobs, quick), start=1):
         faults += checked.faults
         clips, total = clips + checked.clips, total + checked.bytes
@@ -186,9 +185,12 @@ class _Checked:
     """That the marker names and nobody could read."""
 
 
-def _sizes_of(shard: str, recipe: Recipe, sizes: Mapping[str, int]) -> dict[str, int]:
-    files = [data_name(stem, recipe.layout) for stem in (shard, shard + NEXT)]
-    return {file: sizes[file] for file in files if file in sizes}
+def _sizes_by_shard(sizes: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = defaultdict(dict)
+    for name, size in sizes.items():
+        if not name.endswith(".json"):
+            found[shard_of(name.removeprefix("shards/").rpartition(".")[0])][name] = size
+    return found
 
 
 def _in_parallel(jobs: Sequence[_Job], quick: bool) -> Iterator[_Checked]:
@@ -229,9 +231,11 @@ def _check(job: _Job) -> _Checked:
 
 def _sizes_now(dataset: Dataset, shard: str) -> dict[str, int]:
     sizes = {}
-    for stem in (shard, shard + NEXT):
-        with suppress(FileNotFoundError), dataset.store.open_input(data_name(stem, dataset.recipe.layout)) as file:
-            sizes[data_name(stem, dataset.recipe.layout)] = file.size()
+    with suppress(FileNotFoundError, UserError):
+        marker = parse_marker(marker_name(shard), dataset.store.read(marker_name(shard)))
+        file = data_name(marker.file, dataset.recipe.layout)
+        with dataset.store.open_input(file) as source:
+            sizes[file] = source.size()
     return sizes
 
 
@@ -263,9 +267,9 @@ def _look(job: _Job) -> _Checked:
     if size is not None and not job.quick:
         try:
             with (
-                said_in_a_line(f"read {dataset.store.uri}/{file}"),
+                one_line_errors(f"read {dataset.store.uri}/{file}"),
                 tempfile.TemporaryDirectory() as scratch,
-                at_hand(dataset.store, file, Path(scratch)) as path,
+                as_local_file(dataset.store, file, Path(scratch)) as path,
             ):
                 faults += _against_marker(path, file, marker, survivors, dataset)
         except FileNotFoundError:
@@ -303,17 +307,17 @@ def _against_marker(
         )
     try:
         schema = read_footer(path, layout)
-        if not schema.equals(row_schema(layout)):  # whatever its rows are, they are none
+        if (version := version_of(schema, layout)) is None:  # whatever its rows are, they are none
             return [*faults, Fault(file, "its columns are not those of a shard", shard)]
-        if problem := _footer_problem(schema.metadata or {}, path.name, dataset):
+        if problem := _footer_problem(schema.metadata or {}, path.name, version, dataset):
             faults.append(Fault(file, problem, shard))
         require_rows(path, layout, [entry["rows"] for entry in survivors])
-        with opened(path, layout) as read:
+        with open_data_file(path, layout) as read:
             for entry in survivors:
                 try:
                     rows = read(entry["first_row"], entry["rows"], entry["position"])
                     check_rows(rows, layout)
-                    _require_shape(rows, entry, dataset)
+                    _require_shape(rows, entry, marker.split, dataset)
                 except CorruptRow as error:
                     faults.append(Fault(file, _without(str(error), path.name, entry), shard, entry["clip_id"]))
     except (CorruptRow, KeyError) as error:
@@ -321,8 +325,10 @@ def _against_marker(
     return faults
 
 
-def _footer_problem(metadata: Mapping[bytes, bytes], name: str, dataset: Dataset) -> str | None:
+def _footer_problem(metadata: Mapping[bytes, bytes], name: str, version: int, dataset: Dataset) -> str | None:
     try:
+        if (told := metadata[b"schema_version"].decode(errors="replace")) != str(version):
+            return f"its footer says schema version {told}, its columns are those of {version}"
         dataset.recipe.require_same(recipe_of_footer(metadata, name))
         if json.loads(metadata[b"classes"]) != dataset.classes:
             return "its footer has other classes than the dataset"
@@ -331,7 +337,7 @@ def _footer_problem(metadata: Mapping[bytes, bytes], name: str, dataset: Dataset
     return None
 
 
-def _require_shape(rows: Any, entry: Mapping[str, Any], dataset: Dataset) -> None:
+def _require_shape(rows: Any, entry: Mapping[str, Any], split: str, dataset: Dataset) -> None:
     shape = shape_of(rows)
     label = dataset.classes.index(entry["label"]) if entry["label"] in dataset.classes else -1
     said = {
@@ -342,6 +348,8 @@ def _require_shape(rows: Any, entry: Mapping[str, Any], dataset: Dataset) -> Non
     for name, value in said.items():
         if getattr(shape, name) != value:
             raise CorruptRow(f"its rows say {name} {getattr(shape, name)}, the marker {value}")
+    if shape.origin is not None and shape.origin != (told := Origin.of(entry, split)):
+        raise CorruptRow(f"its rows say {shape.origin}, the marker {told}")
 
 
 def _without(text: str, file: str, entry: Mapping[str, Any] | None) -> str:

@@ -2,8 +2,8 @@
 
 A tombstone comes first. It is one small file, and from that moment on the clips are withdrawn for whoever reads the
 dataset or builds on it. Then the shards that hold them are rewritten one by one, and at every moment each marker
-names a data file that is as it says: the new file is uploaded beside the old one (`.next`), the marker turns to it,
-the new file takes the old one's name, the marker turns back. Whoever is killed in between is gone on from by anybody.
+names a data file that is as it says: the new file is uploaded beside the old one (`.next-...`), the marker turns to it,
+the new file takes the old one's name, the marker turns back. What a killed run left in between, the next one finishes.
 """
 
 from __future__ import annotations
@@ -20,11 +20,23 @@ from kinetics_pipeline.dataset.dataset import Dataset, tombstone_file
 from kinetics_pipeline.dataset.fingerprint import fingerprint
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.records import CLIP_ID
-from kinetics_pipeline.shards.clip_rows import CorruptRow
-from kinetics_pipeline.shards.markers import NEXT, Marker, Tombstone, as_told, reason_of, sealed
-from kinetics_pipeline.shards.writer import Superseded, data_name, marker_name, opened, write_data_file
+from kinetics_pipeline.shards.clip_rows import CorruptRow, Origin
+from kinetics_pipeline.shards.data_file import data_name, open_data_file, write_data_file
+from kinetics_pipeline.shards.markers import (
+    NEXT,
+    Marker,
+    Tombstone,
+    as_withdrawn,
+    marker_name,
+    next_file,
+    parse_marker,
+    sealed,
+    shard_of,
+    withdrawal_reason,
+)
+from kinetics_pipeline.shards.writer import Superseded, take_own_name
 from kinetics_pipeline.storage.digest import sha256_of
-from kinetics_pipeline.storage.store import Store, at_hand
+from kinetics_pipeline.storage.store import Store, as_local_file
 
 LONGEST_REASON = 500
 _ROUNDS = 3
@@ -33,7 +45,7 @@ _UNSEEN = ("Cc", "Cs", "Zl", "Zp")
 """Control characters, lone surrogates, and what begins a line or a paragraph (Unicode's general categories)."""
 
 
-def entomb(dataset: Dataset, ids: Collection[str], reason: str) -> Tombstone | None:
+def withdraw(dataset: Dataset, ids: Collection[str], reason: str) -> Tombstone | None:
     """Withdraws clips and videos, whether the dataset has heard of them or not. None when all of them are already.
 
     Raises UserError for a reason that is not one line of text.
@@ -60,19 +72,19 @@ def entomb(dataset: Dataset, ids: Collection[str], reason: str) -> Tombstone | N
         fingerprint=fingerprint(dataset).to_json(),
     )
     number = len(dataset.tombstone_names())
-    while not dataset.store.create_exclusive(tombstone_file(number), sealed(vars(stone))):
+    while not dataset.store.create(tombstone_file(number), sealed(vars(stone))):
         number += 1
     return stone
 
 
-def finish(dataset: Dataset, scratch: Path, still_current: Callable[[], bool]) -> int:
+def finish_withdrawals(dataset: Dataset, scratch: Path, still_current: Callable[[], bool]) -> int:
     """Rewrites every shard that still holds a withdrawn clip, or was left half rewritten; how many. Idempotent.
 
     Only for who holds the lease: raises Superseded when `still_current()` is false before a shard is touched. Raises
     JobFailed for a shard that is damaged.
     """
     withdrawn = dataset.withdrawn()
-    if not withdrawn:
+    if not withdrawn and not any(NEXT in name for name, _ in dataset.store.list("shards")):
         return 0
     rewritten = 0
     for _ in range(_ROUNDS):  # again: what a killed run left half done may hold newer ones
@@ -81,7 +93,8 @@ def finish(dataset: Dataset, scratch: Path, still_current: Callable[[], bool]) -
             if not still_current():
                 raise Superseded("nothing more is rewritten: another build has taken over this dataset")
             try:
-                _rewrite(dataset, marker, withdrawn, scratch)
+                if not _rewrite(dataset, marker.shard, withdrawn, scratch):
+                    raise Superseded(f"{dataset.store.uri}: shard {marker.shard} is being changed by another command")
             except (CorruptRow, FileNotFoundError) as error:
                 raise JobFailed(
                     f"{dataset.store.uri}: shard {marker.shard} is damaged and cannot be rewritten ({error}); "
@@ -98,7 +111,8 @@ def finish(dataset: Dataset, scratch: Path, still_current: Callable[[], bool]) -
 
 def _waiting(dataset: Dataset, withdrawn: Mapping[str, str]) -> list[Marker]:
     there = {name for name, _ in dataset.store.list("shards")}
-    return [marker for marker in dataset.markers() if _concerned(marker, withdrawn, dataset, there)]
+    unfinished = {shard_of(name.removeprefix("shards/")) for name in there if NEXT in name}
+    return [marker for marker in dataset.markers() if _concerned(marker, withdrawn, dataset, there, unfinished)]
 
 
 def remove_kept(kept: Store, withdrawn: Mapping[str, str], clips: Collection[str]) -> int:
@@ -114,52 +128,63 @@ def remove_kept(kept: Store, withdrawn: Mapping[str, str], clips: Collection[str
     return removed
 
 
-def _concerned(marker: Marker, withdrawn: Mapping[str, str], dataset: Dataset, there: Collection[str]) -> bool:
+def _concerned(
+    marker: Marker, withdrawn: Mapping[str, str], dataset: Dataset, there: Collection[str], unfinished: Collection[str]
+) -> bool:
     layout = dataset.recipe.layout
     return (
         marker.file != marker.shard
-        or data_name(marker.shard + NEXT, layout) in there
+        or marker.shard in unfinished
         or (marker.sha256 is None and data_name(marker.shard, layout) in there)
-        or any(entry["outcome"] != "withdrawn" and reason_of(entry, withdrawn) is not None for entry in marker.clips)
+        or any(
+            entry["outcome"] != "withdrawn" and withdrawal_reason(entry, withdrawn) is not None
+            for entry in marker.clips
+        )
     )
 
 
-def _rewrite(dataset: Dataset, marker: Marker, withdrawn: Mapping[str, str], scratch: Path) -> None:
-    store, layout, shard = dataset.store, dataset.recipe.layout, marker.shard
-    own, following = data_name(shard, layout), data_name(shard + NEXT, layout)
-    document = json.loads(store.read(marker_name(shard)))
+def _rewrite(dataset: Dataset, shard: str, withdrawn: Mapping[str, str], scratch: Path) -> bool:
+    """One step: a file left under another name takes the shard's own, or the withdrawn clips are taken out.
+
+    False when somebody else has changed the shard meanwhile: then nothing of theirs is overwritten.
+    """
+    store, layout = dataset.store, dataset.recipe.layout
+    name, own = marker_name(shard), data_name(shard, layout)
     scratch.mkdir(parents=True, exist_ok=True)
-    if marker.file == shard:
-        survivors = [e for e in marker.clips if e["outcome"] == "ok" and reason_of(e, withdrawn) is None]
-        document["clips"] = [as_told(entry, withdrawn) for entry in document["clips"]]
-        if not survivors:
-            store.write(marker_name(shard), sealed({**document, "bytes": 0, "sha256": None}))
-        elif len(survivors) == sum(entry["outcome"] == "ok" for entry in marker.clips):
-            store.write(marker_name(shard), sealed(document))
-        else:
-            unfinished = scratch / f"{shard}.{uuid.uuid4().hex}{Path(own).suffix}"
-            try:
-                with at_hand(store, own, scratch) as path:
-                    _write(unfinished, path, survivors, dataset)
-                document["sha256"] = sha256_of(unfinished)
-                document["bytes"] = unfinished.stat().st_size
-                store.upload(unfinished, following)
-                store.write(marker_name(shard), sealed({**document, "file": shard + NEXT}))
-            finally:
-                unfinished.unlink(missing_ok=True)
-            marker = Marker(**{**vars(marker), "file": shard + NEXT})
+    data, version = store.read_version(name)
+    marker, document = parse_marker(f"{store.uri}/{name}", data), json.loads(data)
     if marker.file != shard:
-        with at_hand(store, following, scratch) as path:
-            store.upload(path, own)
-        store.write(marker_name(shard), sealed({k: v for k, v in document.items() if k != "file"}))
-    elif not any(entry["outcome"] == "ok" for entry in document["clips"]):
+        return take_own_name(store, shard, layout, scratch)
+    survivors = [e for e in marker.clips if e["outcome"] == "ok" and withdrawal_reason(e, withdrawn) is None]
+    document["clips"] = [as_withdrawn(entry, withdrawn) for entry in document["clips"]]
+    if survivors and len(survivors) < sum(entry["outcome"] == "ok" for entry in marker.clips):
+        unfinished = scratch / f"{shard}.{uuid.uuid4().hex}{Path(own).suffix}"
+        try:
+            with as_local_file(store, own, scratch) as path:
+                _write(unfinished, path, marker.split, survivors, dataset)
+            document |= {"sha256": sha256_of(unfinished), "bytes": unfinished.stat().st_size}
+            document["file"] = next_file(shard, document["sha256"])
+            store.create_from(unfinished, data_name(document["file"], layout))
+        finally:
+            unfinished.unlink(missing_ok=True)
+        return store.replace(name, sealed(document), version) and take_own_name(store, shard, layout, scratch)
+    if not survivors:
+        document |= {"bytes": 0, "sha256": None}
+    if not store.replace(name, sealed(document), version):
+        return False
+    if not survivors:
         store.delete(own)
-    store.delete(following)
+    for file, _ in store.list("shards"):
+        if NEXT in file and shard_of(file.removeprefix("shards/")) == shard:
+            store.delete(file)
+    return True
 
 
-def _write(to: Path, path: Path, survivors: Sequence[Mapping[str, Any]], dataset: Dataset) -> None:
-    with opened(path, dataset.recipe.layout) as read:
-        clips = (read(entry["first_row"], entry["rows"], entry["position"]) for entry in survivors)
+def _write(to: Path, path: Path, split: str, survivors: Sequence[Mapping[str, Any]], dataset: Dataset) -> None:
+    with open_data_file(path, dataset.recipe.layout) as read:
+        clips = (
+            (read(entry["first_row"], entry["rows"], entry["position"]), Origin.of(entry, split)) for entry in survivors
+        )
         shapes = write_data_file(to, clips, dataset.recipe, dataset.classes)
     for shape, entry in zip(shapes, survivors, strict=True):
         if (shape.clip_id, shape.content) != (entry["clip_id"], entry["content"]):

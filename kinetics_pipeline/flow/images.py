@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kinetics_pipeline.flow.levels import level_sizes
-from kinetics_pipeline.flow.parameters import TVL1
+from kinetics_pipeline.flow.parameters import TVL1, level_sizes
 
 
 def resize(images: Tensor, height: int, width: int, scale_y: float, scale_x: float) -> Tensor:

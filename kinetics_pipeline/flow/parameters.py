@@ -1,4 +1,4 @@
-"""The parameters of TV-L1, under OpenCV's names and with OpenCV's defaults."""
+"""The parameters of TV-L1, under OpenCV's names and with OpenCV's defaults, and the pyramid that they give."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from kinetics_pipeline.errors import UserError
 
 ALIASES = {"lambda": "lambda_", "innnerIterations": "innerIterations"}
 """OpenCV's spelling -> ours: `lambda` is a keyword of Python's, and the three n are a slip in `create`'s signature."""
+
+SMALLEST_LEVEL = 16
+"""Pixels: OpenCV adds no level with a shorter side."""
 
 
 @dataclass(frozen=True)
@@ -85,3 +88,14 @@ def _is_real(value: object) -> bool:
 
 def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def level_sizes(height: int, width: int, parameters: TVL1) -> list[tuple[int, int]]:
+    """Height and width of every level, the full size first, each from the one before; rounded half to even (OpenCV)."""
+    sizes = [(height, width)]
+    while len(sizes) < parameters.nscales:
+        height, width = round(height * parameters.scaleStep), round(width * parameters.scaleStep)
+        if min(height, width) < SMALLEST_LEVEL:
+            break
+        sizes.append((height, width))
+    return sizes

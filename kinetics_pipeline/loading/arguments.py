@@ -1,4 +1,4 @@
-"""What arguments may be, said in a line where they are wrong."""
+"""Checks of arguments that several classes take: a wrong value is named in a line, with what is allowed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from kinetics_pipeline.errors import UserError
 
 
 def whole_number(name: str, value: Any, least: int | None = None) -> int:
-    """Also numpy's and torch's. Raises UserError for any other value, and for one below `least`."""
+    """The value as an int; numpy's and torch's whole numbers too.
+
+    Raises UserError for any other value, and for one below `least`.
+    """
     try:
         number = operator.index(value)
     except (TypeError, ValueError):  # torch's: of a tensor with several values
@@ -21,7 +24,7 @@ def whole_number(name: str, value: Any, least: int | None = None) -> int:
 
 
 def texts(name: str, values: Iterable[Any]) -> list[str]:
-    """Sorted. Raises UserError for a single text, which is one of letters, and for what is none in it."""
+    """The texts, sorted. Raises UserError for a single text (a collection of letters), and for one that is no text."""
     if isinstance(values, str):
         raise UserError(f"{name} is {values!r}; allowed: several texts, as in [{values!r}]")
     for value in (known := list(values)):

@@ -4,38 +4,39 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Unpack
 
 import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import get_worker_info
 
 from kinetics_pipeline.annotations.charades import parse_actions, targets
 from kinetics_pipeline.dataset.dataset import Dataset
-from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.loading.arguments import whole_number
-from kinetics_pipeline.loading.batches import Batch
+from kinetics_pipeline.loading.batches import Batch, named_when_stacked
+from kinetics_pipeline.loading.clip_frames import ClipFrames
 from kinetics_pipeline.loading.copies import CopyAhead
-from kinetics_pipeline.loading.decoding import Decoder, StoredStream
+from kinetics_pipeline.loading.decoding import StoredStream
 from kinetics_pipeline.loading.index import load_index
-from kinetics_pipeline.loading.memory import Block, Blocks
-from kinetics_pipeline.loading.selection import actions_of, select
-from kinetics_pipeline.loading.shard_reader import Place, ShardReader
+from kinetics_pipeline.loading.options import ClipOptions, Stream, require_arguments, require_size, with_defaults
+from kinetics_pipeline.loading.selection import actions_of, ids_of, renumbered, require_labelled, select, unknown
+from kinetics_pipeline.loading.shard_reader import Place
 from kinetics_pipeline.loading.snippets import Snippet, central_snippet, frame_numbers, places, random_snippet
-from kinetics_pipeline.loading.transforms import mirror, normalise
+from kinetics_pipeline.loading.transforms import finished, transformed
 
-Stream = Literal["rgb", "flow", "both"]
+__all__ = ["ClipDataset", "ClipOptions", "EpochIndex", "Stream"]
 
-
-_OF_PLACE = tuple(field.name for field in fields(Place))
-_NAMES_OF_CLIP = ("shard", "clip_id")
-_NUMBERS_OF_CLIP = tuple("class" if name == "label" else name for name in _OF_PLACE if name not in _NAMES_OF_CLIP)
+_NAMES = ("shard", "clip_id")
+_NUMBERS = ("class", "first_row", "position", "frames", "height", "width")
+_NO_EPOCH = torch.iinfo(torch.int64).min
+_FIRST_DRAW = 2**40
+"""Draws without an epoch are numbered from here: no epoch is so high."""
 
 
 class EpochIndex(int):
@@ -60,27 +61,37 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
     """Map style; a sample is `{"video": [C, T, H, W], "label": int, "clip_id": str}`.
 
     `stream` is `rgb` (C = 3), `flow` (C = 2: u, v) or `both`: then `video` is RGB and `flow` the flow of the same
-    frames, crop and flip. `label` is the position in `classes`, -1 for a clip without a label.
+    frames, crop and flip. `label` is the position in `classes`, -1 for a clip without a label or with several: then
+    the sample also has `targets`, float32 [classes, T].
 
-    With `train` a sample is a random snippet, crop and flip, drawn from (`seed`, epoch, clip_id) alone: see
-    `set_epoch`; `flip=False` leaves the flip out, for classes that differ in left and right. Else it is the snippet and
-    crop in the middle. `frames` is how many, every `stride`-th, of a clip that is looped where it is too short;
-    `frames=None` takes the whole clip, up to 250 frames. `crop=None` takes whole frames. `step_between_clips` takes
-    each clip's snippets that begin so many frames apart, one after the other, instead of one: a sample is one of them.
+    **Frames.** `frames` is how many, every `stride`-th; `frames=None` takes the whole clip, up to 250 frames. A clip
+    that is too short is looped: frame number k of it is k modulo its length, so that a stride which does not divide the
+    length takes other frames in the second round. `crop=None` takes whole frames. `step_between_clips` takes each
+    clip's snippets that begin so many frames apart, one after the other, instead of one: a sample is one of them.
 
-    Values are float32 in [-1, 1]. With `raw` they are the stored uint8 and not flipped; the sample says `flip`, and
-    `transforms.to_device` finishes a batch on the device: the way to train fast, together with `collate`.
+    **Training.** With `train` a sample is a random snippet, crop and flip; else it is the snippet and crop in the
+    middle. They are drawn anew each time that a sample is taken, from torch's random numbers, with any sampler. With a
+    `ClipSampler`, or after `set_epoch`, they depend on (`seed`, epoch, clip_id) alone, whoever loads them.
+    `flip=False` leaves the flip out, for classes that differ in left and right.
 
-    Only committed shards are read. `classes`, `clips` (ids, a file with one a line, or a certificate) and
-    `examples_per_class` (the first so many of each) choose among their clips. Works from a path or a URI, under fork
-    and spawn, and pickled.
+    **Values** are float32 in [-1, 1]. With `raw` they are the stored uint8 and not flipped; the sample says `flip`, and
+    `transforms.to_device` finishes a batch on the device: the way to train fast, together with `collate`. `transform`
+    is applied to the uint8 frames [T, C, H, W] before the flip and before the values become floats, and returns the
+    same; with `stream="both"` it is given RGB and flow, and returns both.
 
-    With a `ClipSampler` the shards of a remote dataset are copied to local disk (`cache`) ahead of use: those of its
-    window and the next, at most `copy_ahead` bytes for all processes that use the folder; what has no room is read
-    where it is. That pays when a machine takes a third of the clips or more; 0 copies nothing.
+    **Choice.** Only committed shards are read. `classes`, `clips` (ids, a file with one a line, or a certificate) and
+    `examples_per_class` (the first so many of each) choose among their clips; a clip with several labels is chosen when
+    it has one of `classes`. `renumber` numbers the labels by the classes chosen, in the dataset's order: `classes` of
+    the dataset then names these alone. `labelled_only` leaves out clips without a label. Ids of `clips` that the
+    dataset does not hold are named in a warning, and listed in `unknown_clips`.
 
-    Raises UserError when nothing is left to read, for a stream the dataset does not have, a crop larger than its
-    frames, a class it does not know; when a sample is read, DamagedShard that names shard, clip and chunk.
+    **Copies.** With a `ClipSampler` the shards of a remote dataset are copied to local disk (`cache`) ahead of use:
+    those of its window and the next, at most `copy_ahead` bytes for all processes that use the folder; what has no room
+    is read where it is. That pays when a machine takes a third of the clips or more; 0 copies nothing.
+
+    Works from a path or a URI, under fork and spawn, and pickled. Raises UserError when nothing is left to read, for a
+    stream the dataset does not have, a crop larger than its frames, a class it does not know; when a sample is read,
+    DamagedShard that names shard, clip and chunk.
     """
 
     def __init__(
@@ -92,41 +103,49 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
         crop: int | None = 224,
         train: bool = True,
         seed: int = 0,
-        *,
-        stride: int = 1,
-        step_between_clips: int | None = None,
-        classes: Collection[str] | None = None,
-        clips: Collection[str] | str | Path | None = None,
-        examples_per_class: int | None = None,
-        raw: bool = False,
-        flip: bool = True,
-        copy_ahead: int = 64 << 30,
-        cache: str | os.PathLike[str] | None = None,
+        **options: Unpack[ClipOptions],
     ) -> None:
-        dataset = Dataset.open(uri)
-        _require_arguments(stream, frames, crop, stride, step_between_clips, dataset)
+        dataset, options = Dataset.open(uri), with_defaults(options)
+        require_arguments(stream, frames, crop, options, dataset)
         whole_number("seed", seed)
-        self.uri, self.stream, self.frames, self.crop, self.stride = dataset.store.uri, stream, frames, crop, stride
-        self.train, self.seed, self.raw, self.flip = train, seed, raw, flip
-        self.classes: list[str] = dataset.classes
-        """Labels by class number."""
+        self.uri, self.stream, self.frames, self.crop = dataset.store.uri, stream, frames, crop
+        self.train, self.seed, self.raw, self.flip = train, seed, options["raw"], options["flip"]
+        self.stride, self.step_between_clips = options["stride"], options["step_between_clips"]
+        self.transform = options["transform"]
         self.recipe = dataset.recipe
-        self.index: pa.Table = select(load_index(dataset), dataset, split, classes, clips, examples_per_class)
-        """The clips chosen, in the order of the samples: `index.load_index`'s columns and `class`, the class number."""
-        _require_size(self.index, crop)
-        self.actions = actions_of(self.index, dataset)
+        whole, classes, examples = load_index(dataset), options["classes"], options["examples_per_class"]
+        ids = None if options["clips"] is None else ids_of(options["clips"])
+        self.unknown_clips = [] if ids is None else unknown(ids, whole, dataset)
+        """Ids of `clips` that the dataset does not hold."""
+        chosen = select(whole, dataset, split, classes, ids, examples)
+        self.actions = actions_of(chosen, dataset)
         """By clip_id, of clips with several labels: `charades.parse_actions` reads them. Their samples have
         `targets`, float32 [classes, T], and the label -1."""
-        self.step_between_clips = step_between_clips
-        self._ends = None if step_between_clips is None else np.cumsum(self._starts(step_between_clips))
+        self.unlabelled = 0
+        """How many clips `labelled_only` left out."""
+        if options["labelled_only"] and not self.actions:  # a video in which no action happens is an example too
+            chosen, self.unlabelled = require_labelled(chosen, dataset)
+        require_size(chosen, self.crop)
+        self._stored_labels: NDArray[np.int32] = chosen["class"].to_numpy()
+        """The class numbers of the shards' rows."""
+        self.classes, self.index = dataset.classes, chosen
+        if options["renumber"] and classes is not None:
+            self.classes, self.index = renumbered(chosen, dataset.classes, classes)
+        self._renumbered = options["renumber"]
+        self._ends = None if self.step_between_clips is None else np.cumsum(self._starts(self.step_between_clips))
         self._streams: tuple[StoredStream, ...] = ("rgb", "flow") if stream == "both" else (stream,)
-        remote = dataset.store.local_path("") is None
-        self.copies = CopyAhead.of(cache, copy_ahead) if remote and copy_ahead > 0 else None
+        remote, copy_ahead = dataset.store.local_path("") is None, options["copy_ahead"]
+        self.copies = CopyAhead.of(options["cache"], copy_ahead) if remote and copy_ahead > 0 else None
         """Where shards that the sampler announces are copied to; None for a local dataset."""
-        self._reader = ShardReader(dataset.store, dataset.recipe, self.copies)
-        self._blocks = Blocks()
-        # In shared memory, so that workers which outlive an epoch see the next one.
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._clip_frames = ClipFrames(dataset, self.copies)
+        # In shared memory, so that workers which outlive an epoch see the next one, and tell that they load.
+        self._epoch = torch.full((), _NO_EPOCH).share_memory_()
+        self._in_workers = torch.zeros((), dtype=torch.bool).share_memory_()
+
+    classes: list[str]
+    """Labels by class number."""
+    index: pa.Table
+    """The clips chosen, in the order of the samples: `index.load_index`'s columns and `class`, the class number."""
 
     def __len__(self) -> int:
         return len(self.index) if self._ends is None else int(self._ends[-1])
@@ -137,29 +156,34 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
         return np.array([(places(count, self.frames, self.stride) - 1) // step + 1 for count in frames], np.int64)
 
     def clip_of(self, index: int) -> tuple[int, int]:
-        """Of a sample the row of its clip in `index`, and its number among the clip's snippets."""
+        """The row in `index` of a sample's clip, and the sample's number among the clip's snippets."""
         if self._ends is None:
             return index, 0
         row = int(np.searchsorted(self._ends, index, side="right"))
         return row, index - (int(self._ends[row - 1]) if row else 0)
 
     def shard_numbers(self) -> NDArray[np.int64]:
-        """Of every sample the number of its shard, in the order of the samples."""
+        """The number of the shard of every sample, in the order of the samples."""
         shards = np.asarray(self._shards().indices)
         return shards if self._ends is None else np.repeat(shards, np.diff(self._ends, prepend=0))
 
     def shard_names(self) -> list[str]:
-        """By the numbers of `shard_numbers`: what their data files are called, without folder and suffix."""
+        """What the data files are called, without folder and suffix, by the numbers of `shard_numbers`."""
         return list(self._shards().dictionary.to_pylist())
 
     def _shards(self) -> pa.DictionaryArray:
         return self.index["shard"].combine_chunks().dictionary_encode()
 
+    @property
+    def loaded_by_workers(self) -> bool:
+        """Whether a worker process of a DataLoader has loaded samples of this dataset: then ahead of their use."""
+        return bool(self._in_workers)
+
     @cached_property
     def _columns(self) -> tuple[list[pa.Array], NDArray[np.int64]]:
-        """Of `index` those of `_clip`, names apart from numbers: a table goes to a value by way of three objects."""
-        names, numbers = ([self.index[name] for name in some] for some in (_NAMES_OF_CLIP, _NUMBERS_OF_CLIP))
-        return [column.combine_chunks() for column in names], np.stack([n.to_numpy() for n in numbers], axis=1)
+        """Columns of `index`, names apart from numbers: a table goes to a value by way of three objects."""
+        names = [self.index[name].combine_chunks() for name in _NAMES]
+        return names, np.stack([*(self.index[name].to_numpy() for name in _NUMBERS), self._stored_labels], axis=1)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_columns"}
@@ -167,157 +191,109 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._epoch.share_memory_()  # which a copy's is not
+        self._in_workers.share_memory_()
 
-    def _clip(self, row: int) -> dict[str, Any]:
+    def place_of(self, row: int) -> Place:
+        """Where the clip in a row of `index` lies, and how many frames it has of what size."""
         names, numbers = self._columns
-        values = [*(column[row].as_py() for column in names), *numbers[row].tolist()]
-        return dict(zip(_NAMES_OF_CLIP + _NUMBERS_OF_CLIP, values, strict=True))
+        shard, clip_id = (column[row].as_py() for column in names)
+        _, first_row, position, frames, height, width, label = numbers[row].tolist()
+        return Place(shard, clip_id, label, first_row, position, frames, height, width)
 
     def frames_of(self, row: int, numbers: NDArray[np.int64]) -> tuple[NDArray[np.uint8], int]:
         """The stored values, uint8 [C, T, H, W], of some frames of the clip in a row of `index`, and its class number.
 
         Of the stream `rgb` or `flow`, whole frames.
         """
-        clip = self._clip(row)
-        snippet = Snippet(numbers, 0, 0, clip["height"], clip["width"], False)
+        place = self.place_of(row)
+        snippet = Snippet(numbers, 0, 0, place.height, place.width, False)
         stream = self._streams[0]
-        stored = {stream: self._block(stream, snippet, 1).values[0].numpy()}
-        self._read(clip, snippet, stored)
-        return stored[stream], clip["class"]
+        stored = {stream: self._clip_frames.block(stream, snippet, 1).values[0].numpy()}
+        self._clip_frames.read(place, snippet, stored)
+        return stored[stream], self._class_of(row)
+
+    def _class_of(self, row: int) -> int:
+        return int(self._columns[1][row, 0])
 
     def set_epoch(self, epoch: int) -> None:
-        """Draws other snippets, crops and flips from now on. `ClipSampler` does it by itself."""
+        """From now on a sample depends on (seed, `epoch`, clip_id) alone. `ClipSampler` does this by itself."""
         self._epoch.fill_(whole_number("epoch", epoch))
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        clip, snippet = self._sample(index)
-        stored = {stream: self._block(stream, snippet, 1).values[0].numpy() for stream in self._streams}
-        self._announce(index)
-        self._read(clip, snippet, stored)
-        sample = self._described(clip, snippet)
-        for name, stream in self._names():
-            values = torch.from_numpy(stored[stream])
-            if not self.raw:
-                values = normalise(mirror(values) if snippet.flip else values)
-            sample[name] = values
-        return sample
+    def snippet_of(self, index: int) -> tuple[int, Snippet]:
+        """The row in `self.index` of a sample's clip, and the frames and the crop that the sample takes of it.
 
-    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
-        """The samples of a batch (torch's fetcher calls this): raw ones of one size are decoded into one block."""
-        chosen = [self._sample(index) for index in indices]
-        sizes = {(len(s.frames), s.height, s.width) for _, s in chosen}
-        if not self.raw or len(sizes) != 1:
-            return [self[index] for index in indices]
-        blocks = {stream: self._block(stream, chosen[0][1], len(chosen), to_send=True) for stream in self._streams}
-        samples = []
-        for number, (clip, snippet) in enumerate(chosen):
-            self._announce(indices[number])
-            self._read(clip, snippet, {stream: block.values[number].numpy() for stream, block in blocks.items()})
-            samples.append(self._described(clip, snippet))
-        named = {name: blocks[stream] for name, stream in self._names()}
-        for number, sample in enumerate(samples):
-            sample |= {name: block.values[number] for name, block in named.items()}
-        return Batch(samples, named)
-
-    def _announce(self, index: int) -> None:
-        if isinstance(index, EpochIndex) and index.shards:
-            self._reader.need(index.shards)
-
-    def _names(self) -> list[tuple[str, StoredStream]]:
-        """What a sample calls each stream that is read."""
-        return [("flow" if stream == "flow" and self.stream == "both" else "video", stream) for stream in self._streams]
-
-    def _sample(self, index: int) -> tuple[dict[str, Any], Snippet]:
+        A subclass that takes other frames overrides this method alone. Raises IndexError for a sample there is not.
+        """
         position = operator.index(index)
         if not -len(self) <= position < len(self):
             raise IndexError(f"sample {position} of {len(self)}")
         row, number = self.clip_of(position % len(self))
-        clip = self._clip(row)
-        size = (clip["frames"], clip["height"], clip["width"], self.frames, self.stride, self.crop)
+        place = self.place_of(row)
+        size = (place.frames, place.height, place.width, self.frames, self.stride, self.crop)
         if self.train:
-            epoch = index.epoch if isinstance(index, EpochIndex) else int(self._epoch)
-            key = clip["clip_id"] if self.step_between_clips is None else f"{clip['clip_id']} {number}"
-            snippet = random_snippet((self.seed, epoch, key), *size)
+            key = place.clip_id if self.step_between_clips is None else f"{place.clip_id} {number}"
+            snippet = random_snippet((self.seed, self._draw(index), key), *size)
             snippet = snippet if self.flip else replace(snippet, flip=False)
         else:
             snippet = central_snippet(*size)
         if self.step_between_clips is not None:
             start = number * self.step_between_clips
-            snippet = replace(snippet, frames=frame_numbers(clip["frames"], self.frames, self.stride, start))
-        return clip, snippet
+            snippet = replace(snippet, frames=frame_numbers(place.frames, self.frames, self.stride, start))
+        return row, snippet
 
-    def _described(self, clip: dict[str, Any], snippet: Snippet) -> dict[str, Any]:
-        sample = {"label": clip["class"], "clip_id": clip["clip_id"]}
+    def _draw(self, index: int) -> int:
+        """What a sample is drawn for: its epoch where that is known, else a random number."""
+        if isinstance(index, EpochIndex):
+            return index.epoch
+        epoch = int(self._epoch)
+        return int(torch.randint(_FIRST_DRAW, 2**62, ())) if epoch == _NO_EPOCH else epoch
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        row, snippet = self.snippet_of(index)
+        stored = {stream: self._clip_frames.block(stream, snippet, 1).values[0] for stream in self._streams}
+        self._read(index, row, snippet, stored)
+        sample = self._described(row, snippet)
+        values = {name: stored[stream] for name, stream in self._names()}
+        if self.transform is not None:
+            values = transformed(values, self.transform)
+        return sample | (values if self.raw else finished(values, snippet.flip))
+
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """The samples of a batch (torch's fetcher calls this): raw ones of one size are decoded into one block."""
+        if not self.raw or self.transform is not None or type(self).__getitem__ is not ClipDataset.__getitem__:
+            return named_when_stacked([self[index] for index in indices])
+        chosen = [self.snippet_of(index) for index in indices]
+        if len({(len(s.frames), s.height, s.width) for _, s in chosen}) != 1:
+            return named_when_stacked([self[index] for index in indices])
+        read = self._clip_frames
+        blocks = {stream: read.block(stream, chosen[0][1], len(chosen), to_send=True) for stream in self._streams}
+        samples = []
+        for number, (row, snippet) in enumerate(chosen):
+            self._read(indices[number], row, snippet, {s: block.values[number] for s, block in blocks.items()})
+            samples.append(self._described(row, snippet))
+        named = {name: blocks[stream] for name, stream in self._names()}
+        for number, sample in enumerate(samples):
+            sample |= {name: block.values[number] for name, block in named.items()}
+        return Batch(samples, named)
+
+    def _read(self, index: int, row: int, snippet: Snippet, stored: dict[StoredStream, torch.Tensor]) -> None:
+        if not self._in_workers and get_worker_info() is not None:
+            self._in_workers.fill_(True)
+        if isinstance(index, EpochIndex) and index.shards:
+            self._clip_frames.need(index.shards)
+        self._clip_frames.read(self.place_of(row), snippet, {s: values.numpy() for s, values in stored.items()})
+
+    def _names(self) -> list[tuple[str, StoredStream]]:
+        """What a sample calls each stream that is read."""
+        return [("flow" if stream == "flow" and self.stream == "both" else "video", stream) for stream in self._streams]
+
+    def _described(self, row: int, snippet: Snippet) -> dict[str, Any]:
+        place = self.place_of(row)
+        sample = {"label": self._class_of(row), "clip_id": place.clip_id}
         if self.actions:
-            acts = parse_actions(self.actions.get(clip["clip_id"], ""))
-            there = targets(acts, self.classes, clip["frames"], self.recipe.fps)
+            acts = parse_actions(self.actions.get(place.clip_id, ""))
+            if self._renumbered:
+                acts = tuple(act for act in acts if act.label in self.classes)
+            there = targets(acts, self.classes, place.frames, self.recipe.fps)
             sample["targets"] = torch.from_numpy(there[:, snippet.frames])
         return sample | {"flip": snippet.flip} if self.raw else sample
-
-    def _block(self, stream: StoredStream, snippet: Snippet, samples: int, *, to_send: bool = False) -> Block:
-        """Memory for a stream of some samples, uint8 [N, C, T, H, W]; RGB with the channels innermost, as it is stored.
-
-        Moving the channels costs more than all else in the array layout: `to_device` does it, where there is a GPU on
-        it.
-        """
-        time, high, wide = len(snippet.frames), snippet.height, snippet.width
-        if stream == "rgb":
-            block = self._blocks.empty([samples, time, high, wide, 3], to_send=to_send)
-            return replace(block, values=block.values.permute(0, 4, 1, 2, 3))
-        return self._blocks.empty([samples, 2, time, high, wide], to_send=to_send)
-
-    def _read(self, clip: dict[str, Any], snippet: Snippet, out: dict[StoredStream, NDArray[np.uint8]]) -> None:
-        """Fills `out`, uint8 [C, T, H, W] of each stream, with the snippet's crop."""
-        length = self.recipe.chunk_length
-        frames = snippet.frames.tolist()
-        first = {frame: time for time, frame in reversed([*enumerate(frames)])}
-        parts: dict[int, tuple[list[int], list[int]]] = {}
-        """By chunk the times in the sample, and the numbers in the chunk, of the frames it holds."""
-        for frame in sorted(first):
-            times, numbers = parts.setdefault(frame // length, ([], []))
-            times.append(first[frame])
-            numbers.append(frame % length)
-        place = _place(clip)
-        images = self._reader.images(place, list(parts), self._streams)
-        for stream, values in out.items():
-            size = [clip["height"], clip["width"]]
-            whole = self._blocks.empty([*size, 3] if stream == "rgb" else [2, *size]).values.numpy()
-            decoder = Decoder(stream, whole, snippet)
-            for (chunk, (times, numbers)), stored in zip(parts.items(), images[stream], strict=True):
-                try:
-                    decoder.fill(values, times, stored, numbers)
-                except (IndexError, ValueError) as e:
-                    raise self._reader.damaged(place, chunk, f"{stream}: {e}") from e
-            if len(first) < len(frames):  # looped
-                values[:] = values[:, [first[frame] for frame in frames]]
-
-
-def _place(clip: Mapping[str, Any]) -> Place:
-    return Place(**{name: clip["class" if name == "label" else name] for name in _OF_PLACE})
-
-
-def _require_arguments(
-    stream: str, frames: int | None, crop: int | None, stride: int, step: int | None, dataset: Dataset
-) -> None:
-    if stream not in get_args(Stream):
-        raise UserError(f"stream is {stream!r}; allowed: rgb, flow, both")
-    if stream != "rgb" and dataset.recipe.flow == "none":
-        raise UserError(f"stream is {stream!r}, but {dataset.store.uri} was built without flow; allowed: rgb")
-    for name, value in (("frames", frames), ("crop", crop), ("step_between_clips", step)):
-        if value is not None:
-            whole_number(name, value, 1)
-    whole_number("stride", stride, 1)
-
-
-def _require_size(index: pa.Table, crop: int | None) -> None:
-    if crop is None:
-        return
-    for name in ("height", "width"):
-        sizes = index[name].to_numpy()
-        smallest = int(sizes.argmin())
-        if sizes[smallest] < crop:
-            clip = index.slice(smallest, 1).to_pylist()[0]
-            raise UserError(
-                f"crop is {crop}, but the frames of {clip['clip_id']} are {clip['height']}x{clip['width']}; "
-                f"allowed: at most {min(clip['height'], clip['width'])}"
-            )

@@ -7,21 +7,27 @@ state is the number of clips taken by all ranks; any other number of ranks goes 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from itertools import repeat
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import Sampler
+from torch import distributed
+from torch.utils.data import DistributedSampler
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.loading.arguments import whole_number
 from kinetics_pipeline.loading.clip_dataset import ClipDataset, EpochIndex
 
 
-class ClipSampler(Sampler[int]):
+class ClipSampler(DistributedSampler[int]):
     """For `DataLoader(dataset, sampler=..., batch_size=...)`, with one of the ranks 0 to `world_size` - 1.
+
+    Rank and world size are those of torch.distributed where it is initialised, else 0 and 1. A DistributedSampler:
+    Lightning and Ray Train leave it as it is, and Lightning calls its `set_epoch`. Accelerate shards any sampler once
+    more: there give `rank=0, world_size=1`.
 
     Yields sample numbers that carry their epoch, so that crops and flips are of (seed, epoch, clip) also in workers
     that outlive epochs. Every rank yields equally many: with `drop_last` the clips left over by the ranks go, else the
@@ -34,8 +40,8 @@ class ClipSampler(Sampler[int]):
         self,
         dataset: ClipDataset,
         *,
-        rank: int = 0,
-        world_size: int = 1,
+        rank: int | None = None,
+        world_size: int | None = None,
         seed: int = 0,
         shuffle: bool = True,
         drop_last: bool = False,
@@ -43,12 +49,11 @@ class ClipSampler(Sampler[int]):
     ) -> None:
         if not isinstance(dataset, ClipDataset):
             raise UserError(f"a ClipSampler is for a ClipDataset, not for a {type(dataset).__name__}")
-        self.world_size, self.rank = whole_number("world_size", world_size, 1), whole_number("rank", rank)
-        if not 0 <= self.rank < self.world_size:
-            raise UserError(f"rank is {rank} of {world_size}; allowed: 0 to {world_size - 1}")
-        self.seed, self.window = whole_number("seed", seed), whole_number("window", window, 1)
-        self.shuffle, self.drop_last = shuffle, drop_last
-        self.epoch = 0
+        size, mine = _place(rank, world_size)
+        whole_number("seed", seed)
+        super().__init__(dataset, size, mine, shuffle, int(seed), drop_last)
+        self.window = whole_number("window", window, 1)
+        self._clips = dataset
         self._shards = dataset.shard_numbers()
         self._names = [] if dataset.copies is None else dataset.shard_names()
         """By number; only of a dataset whose shards are copied ahead."""
@@ -60,15 +65,15 @@ class ClipSampler(Sampler[int]):
     def __len__(self) -> int:
         """How many this rank yields from where it stands at the beginning of an iteration."""
         left = len(self._shards) - self._begin
-        return left // self.world_size if self.drop_last else -(-left // self.world_size)
+        return left // self.num_replicas if self.drop_last else -(-left // self.num_replicas)
 
     def __iter__(self) -> Iterator[int]:
         self._taken = 0
         order = self.order()
         left = order[self._begin :]
         count = len(self)
-        whole = np.resize(np.concatenate([left, order]), count * self.world_size)
-        mine = whole[self.rank :: self.world_size]
+        whole = np.resize(np.concatenate([left, order]), count * self.num_replicas)
+        mine = whole[self.rank :: self.num_replicas]
         for index, shards in zip(mine.tolist(), self._announced(mine), strict=True):
             self._taken += 1
             yield EpochIndex(index, self.epoch, shards)
@@ -110,10 +115,22 @@ class ClipSampler(Sampler[int]):
     def state_dict(self, taken: int | None = None) -> dict[str, Any]:
         """Where all ranks stand after each took `taken` clips in this iteration; by default what this one yielded.
 
-        A DataLoader with workers asks for clips ahead of the batches it gives: there `taken` is the clips trained on.
+        A DataLoader with workers asks for clips ahead of the batches it gives, so that there the default would lose
+        the clips that wait. Then `taken` must be given, the clips that this rank was given in batches since the
+        iteration began; torchdata's StatefulDataLoader keeps the right state with each batch by itself.
+
+        Raises UserError where the default is not exact.
         """
-        taken = self._taken if taken is None else taken
-        consumed = min(self._begin + taken * self.world_size, len(self._shards))
+        if taken is None:
+            if self._clips.loaded_by_workers and not _asked_by_torchdata():
+                raise UserError(
+                    "the DataLoader's workers load ahead of the batches it gives, so the sampler does not know which "
+                    "clips were trained on; give state_dict(taken=batches * batch_size), or take torchdata's "
+                    "StatefulDataLoader and its state_dict()"
+                )
+            taken = self._taken
+        most = len(self._shards) - self._begin
+        consumed = self._begin + min(whole_number("taken", taken, 0) * self.num_replicas, most)
         return {"epoch": self.epoch, "consumed": consumed, "seed": self.seed, "clips": len(self._shards)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -131,6 +148,27 @@ class ClipSampler(Sampler[int]):
         if consumed > len(self._shards):
             raise UserError(f"consumed of the state is {consumed}; allowed: up to {len(self._shards)}")
         self.epoch, self._begin, self._taken = epoch, consumed, 0
+
+
+def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:
+    """The world size and the rank. Raises UserError for a rank that there is not, and for one of the two alone."""
+    if rank is None and world_size is None:
+        if distributed.is_available() and distributed.is_initialized():
+            return distributed.get_world_size(), distributed.get_rank()
+        return 1, 0
+    size = 1 if world_size is None else whole_number("world_size", world_size, 1)
+    mine = 0 if rank is None else whole_number("rank", rank)
+    if rank is None or world_size is None:
+        raise UserError(f"rank is {rank} and world_size is {world_size}; allowed: both, or neither")
+    if not 0 <= mine < size:
+        raise UserError(f"rank is {rank} of {world_size}; allowed: 0 to {world_size - 1}")
+    return size, mine
+
+
+def _asked_by_torchdata() -> bool:
+    """Whether torchdata calls `state_dict`: it does so for each batch of numbers it takes, and keeps the state with the
+    batch until that is given out."""
+    return str(sys._getframe(2).f_globals.get("__name__")).startswith("torchdata.")
 
 
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -21,11 +21,11 @@ from pathlib import Path
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.recipe import Layout
-from kinetics_pipeline.shards.markers import NEXT, Marker, parse_marker
+from kinetics_pipeline.shards.data_file import data_name
+from kinetics_pipeline.shards.markers import Marker, marker_name, parse_marker, shard_of
 from kinetics_pipeline.shards.schema import SUFFIX
-from kinetics_pipeline.shards.writer import data_name, marker_name
 from kinetics_pipeline.storage.cache import cache_folder
-from kinetics_pipeline.storage.store import Store, said_in_a_line
+from kinetics_pipeline.storage.store import Store, one_line_errors
 
 _STREAMS = 4
 """Shards fetched at a time by one process: one connection to an object store gives some 60 MB/s."""
@@ -163,7 +163,7 @@ class Copies:
     def _marker(self, shard: str) -> Marker | None:
         """What says which bytes the data file `shard` holds; None where it is another's by now."""
         if shard not in self._markers:
-            name = marker_name(shard.removesuffix(NEXT))
+            name = marker_name(shard_of(shard))
             try:
                 marker = parse_marker(name, self._store.read(name))
                 self._markers[shard] = marker if marker.file == shard else None
@@ -175,7 +175,7 @@ class Copies:
         """Fills `part` and gives it its name; leaves neither if that fails or this process is to stop."""
         name, done = data_name(shard, self._layout), False
         try:
-            with said_in_a_line(f"copy {self._store.uri}/{name}"), closing(self._store.open_input(name)) as source:
+            with one_line_errors(f"copy {self._store.uri}/{name}"), closing(self._store.open_input(name)) as source:
                 for begin in range(0, size, _BLOCK):
                     if self._stopped:
                         return

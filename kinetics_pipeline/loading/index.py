@@ -17,11 +17,14 @@ from kinetics_pipeline.dataset.dataset import TOMBSTONES, Dataset
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.storage.digest import append_digest, without_digest
 
-_CACHE = "state/loader-index-1.arrow"
+_CACHE = "state/loader-index-2.arrow"
 _KEY = b"markers"
 _SCHEMA = pa.schema(
     [
         ("clip_id", pa.string()),
+        ("video_id", pa.string()),
+        ("time_start", pa.float64()),  # seconds of the video; null for a whole video
+        ("time_end", pa.float64()),
         ("split", pa.string()),
         ("label", pa.string()),
         ("shard", pa.string()),  # the name of its data file
@@ -55,9 +58,10 @@ def load_index(dataset: Dataset) -> pa.Table:
 
 
 def _state(dataset: Dataset) -> str:
-    """Stands for the set of markers and withdrawals: their names, sizes and time stamps."""
-    versions = [version for version in dataset.store.versions("shards") if version[0].endswith(".json")]
-    versions += dataset.store.versions(TOMBSTONES)
+    """Stands for the set of markers and withdrawals: their names, sizes and versions."""
+    files = [file for file in dataset.store.files("shards") if file.name.endswith(".json")]
+    files += dataset.store.files(TOMBSTONES)
+    versions = [(file.name, file.size, file.version) for file in files]
     return hashlib.sha256(json.dumps(versions).encode()).hexdigest()
 
 

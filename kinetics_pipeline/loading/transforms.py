@@ -5,13 +5,16 @@ A flip mirrors the columns, and motion to the right becomes motion to the left: 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
-_STREAMS = ("video", "flow")
+from kinetics_pipeline.errors import UserError
+
+STREAMS = ("video", "flow")
+"""What samples call them."""
 
 
 def normalise(stored: torch.Tensor) -> torch.Tensor:
@@ -51,10 +54,40 @@ def to_device(batch: Mapping[str, Any], device: torch.device | str) -> dict[str,
     `flip`. The rest goes along: `label` to the device, `clip_id` as it is.
     """
     flips = batch["flip"].to(device, non_blocking=True)
-    moved = {name: value for name, value in batch.items() if name not in (*_STREAMS, "flip")}
+    moved = {name: value for name, value in batch.items() if name not in (*STREAMS, "flip")}
     moved["label"] = batch["label"].to(device, non_blocking=True)
-    for name in _STREAMS:
+    for name in STREAMS:
         if name in batch:
             stored = batch[name].to(device, non_blocking=True).contiguous()
             moved[name] = normalise(torch.where(flips.view(-1, 1, 1, 1, 1), mirror(stored), stored))
     return moved
+
+
+def finished(values: Mapping[str, torch.Tensor], flip: bool) -> dict[str, torch.Tensor]:
+    """The streams of one sample, uint8 [C, T, H, W], as float32 in [-1, 1]; mirrored where `flip` says so."""
+    return {name: normalise(mirror(stored) if flip else stored) for name, stored in values.items()}
+
+
+def transformed(values: Mapping[str, torch.Tensor], transform: Callable[..., Any]) -> dict[str, torch.Tensor]:
+    """The streams of one sample, uint8 [C, T, H, W], after a user's function of uint8 [T, C, H, W] each.
+
+    Two streams are given to it together, so that one random crop is that of both. Raises UserError for what is not
+    uint8 [T, C, H, W] with the same C.
+    """
+    given = [stored.transpose(0, 1) for stored in values.values()]
+    answer = transform(*given)
+    results = [answer] if len(given) == 1 else answer
+    if not isinstance(results, list | tuple) or len(results) != len(given):
+        raise UserError(f"transform returned {type(answer).__name__}; allowed: {len(given)} tensors, RGB and flow")
+    for before, after in zip(given, results, strict=True):
+        if not isinstance(after, torch.Tensor) or after.dtype != torch.uint8 or after.ndim != 4:
+            raise UserError(f"transform returned {_told(after)}; allowed: uint8 [T, C, H, W]")
+        if after.shape[1] != before.shape[1]:
+            raise UserError(f"transform returned {_told(after)}; allowed: C = {before.shape[1]}")
+    return {name: after.transpose(0, 1) for name, after in zip(values, results, strict=True)}
+
+
+def _told(value: Any) -> str:
+    if not isinstance(value, torch.Tensor):
+        return type(value).__name__
+    return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"

@@ -7,14 +7,15 @@ the clip, each in three square crops along the longer side (Wang et al., "Non-lo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import os
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal, Unpack, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kinetics_pipeline.loading.clip_dataset import Stream
+from kinetics_pipeline.loading.options import ClipOptions, Stream
 from kinetics_pipeline.loading.snippets import Snippet
 from kinetics_pipeline.loading.whole_clips import LEAST_FRAMES, WholeClips
 
@@ -22,53 +23,55 @@ ViewName = Literal["whole", "sliding", "10x3"]
 WINDOWS, CROPS = 10, 3
 
 
+class ViewOptions(ClipOptions, total=False):
+    """Keyword arguments of `Views`."""
+
+    views: ViewName
+    window: int
+    mirrored: bool
+
+
 class Views(WholeClips):
-    """`WholeClips`, a sample for each view of each clip; samples of one clip follow each other and share its id."""
+    """`WholeClips`, a sample for each view of each clip; samples of one clip follow each other and share its id.
+
+    `views` is `whole` (default), `sliding` or `10x3`; `window` the frames of a view that is not the whole clip (default
+    64). With `mirrored` every view comes once more, flipped.
+    """
 
     def __init__(
         self,
-        uri: str,
+        uri: str | os.PathLike[str],
         split: str | None,
         stream: Stream,
         crop: int,
-        most: int,
-        *,
-        views: ViewName = "whole",
-        window: int = 64,
-        mirrored: bool = False,
-        classes: Collection[str] | None = None,
-        clips: Collection[str] | None = None,
+        most: int | None = None,
+        **options: Unpack[ViewOptions],
     ) -> None:
-        """`window`: frames of a view, unless it is the whole clip. `mirrored`: every view once more, flipped."""
-        super().__init__(uri, split, stream, crop, most, classes=classes, clips=clips)
-        self.views, self.window, self.mirrored = views, window, mirrored
-        self._places: tuple[object, NDArray[np.int64]] | None = None
+        self.views: ViewName = options.pop("views", "whole")
+        self.window, self.mirrored = options.pop("window", 64), options.pop("mirrored", False)
+        super().__init__(uri, split, stream, crop, most, **cast(ClipOptions, options))
+        frames = self.index["frames"].to_pylist()
+        shown = (self.views, self.window, self.mirrored)
+        rows = [(row, *view) for row, count in enumerate(frames) for view in views_of(min(count, self.most), *shown)]
+        self._views = np.array(rows, np.int64).reshape(-1, 4)
+        """(row of the index, first frame, number of the crop, whether mirrored) of each sample."""
 
     def __len__(self) -> int:
-        return len(self._where())
+        return len(self._views)
 
     def lengths(self) -> NDArray[np.int64]:
-        whole = super().lengths()[self._where()[:, 0]]
+        whole = super().lengths()[self._views[:, 0]]
         return whole if self.views == "whole" else np.full_like(whole, max(self.window, LEAST_FRAMES))
 
-    def _where(self) -> NDArray[np.int64]:
-        """(row of the index, first frame, number of the crop, whether mirrored) of each sample."""
-        if self._places is None or self._places[0] is not self.index:  # clips are taken out of it after it was made
-            frames = self.index["frames"].to_pylist()
-            options = (self.views, self.window, self.mirrored)
-            rows = [(row, *view) for row, n in enumerate(frames) for view in views_of(min(n, self.most), *options)]
-            self._places = (self.index, np.array(rows, np.int64).reshape(-1, 4))
-        return self._places[1]
-
-    def _sample(self, index: int) -> tuple[dict[str, Any], Snippet]:
-        row, start, place, flip = self._where()[int(index)].tolist()
-        clip, whole = super()._sample(row)
+    def snippet_of(self, index: int) -> tuple[int, Snippet]:
+        row, start, crop, flip = self._views[int(index)].tolist()
+        _, whole = super().snippet_of(row)
         if self.views == "whole":
-            return clip, replace(whole, flip=bool(flip))
-        there = min(clip["frames"], self.most)
-        frames = (start + np.arange(max(self.window, LEAST_FRAMES))) % there
-        top, left = crop_corner(clip["height"], clip["width"], whole.height, place)
-        return clip, replace(whole, frames=frames, top=top, left=left, flip=bool(flip))
+            return row, replace(whole, flip=bool(flip))
+        place = self.place_of(row)
+        frames = (start + np.arange(max(self.window, LEAST_FRAMES))) % min(place.frames, self.most)
+        top, left = crop_corner(place.height, place.width, whole.height, crop)
+        return row, replace(whole, frames=frames, top=top, left=left, flip=bool(flip))
 
 
 def views_of(frames: int, views: ViewName, window: int, mirrored: bool) -> Iterator[tuple[int, int, bool]]:

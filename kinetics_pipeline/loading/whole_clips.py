@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+import os
+from collections.abc import Iterator, Sequence
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from kinetics_pipeline.loading import ClipDataset
-from kinetics_pipeline.loading.clip_dataset import Stream
-from kinetics_pipeline.loading.snippets import Snippet, central_snippet
+from kinetics_pipeline.loading.clip_dataset import ClipDataset
+from kinetics_pipeline.loading.options import ClipOptions, Stream
+from kinetics_pipeline.loading.snippets import WHOLE_CLIP, Snippet, central_snippet
 
 LEAST_FRAMES = 16
 """More than any of the networks asks for."""
@@ -20,36 +21,37 @@ LEAST_FRAMES = 16
 class WholeClips(ClipDataset):
     """A `ClipDataset` of raw samples that take a clip from its start, at most `most` frames of it.
 
-    A clip of fewer frames than a network can see is looped to that number.
+    `most=None` is 250 frames, and for clips with several actions, which are of any length, all their frames. A clip of
+    fewer frames than a network can see (16) is looped to that number. `options` are `ClipDataset`'s.
     """
 
     def __init__(
         self,
-        uri: str,
+        uri: str | os.PathLike[str],
         split: str | None,
         stream: Stream,
         crop: int | None,
-        most: int,
-        *,
-        classes: Collection[str] | None = None,
-        clips: Collection[str] | None = None,
+        most: int | None = None,
+        **options: Unpack[ClipOptions],
     ) -> None:
-        super().__init__(uri, split, stream, None, crop, train=False, raw=True, classes=classes, clips=clips)
-        self.most = most
+        raw: ClipOptions = {**options, "raw": True}
+        super().__init__(uri, split, stream, None, crop, train=False, **raw)
+        longest = int(self.index["frames"].to_numpy().max())
+        self.most: int = most or (longest if self.actions else WHOLE_CLIP)
 
     def lengths(self) -> NDArray[np.int64]:
-        """Frames of each sample."""
+        """How many frames each sample has."""
         return np.clip(self.index["frames"].to_numpy(), LEAST_FRAMES, max(self.most, LEAST_FRAMES)).astype(np.int64)
 
-    def _sample(self, index: int) -> tuple[dict[str, Any], Snippet]:
-        clip = self.index.slice(int(index), 1).to_pylist()[0]
-        there = min(clip["frames"], self.most)
-        frames = max(there, LEAST_FRAMES)
-        return clip, central_snippet(there, clip["height"], clip["width"], frames, 1, self.crop)
+    def snippet_of(self, index: int) -> tuple[int, Snippet]:
+        row = int(index)
+        place = self.place_of(row)
+        there = min(place.frames, self.most)
+        return row, central_snippet(there, place.height, place.width, max(there, LEAST_FRAMES), 1, self.crop)
 
 
 class SameLength(Sampler[list[int]]):
-    """Batches of clips of one length, of every `world_size`-th clip from `rank` on; within a length in their order."""
+    """Batches of clips of one length; within a length in their order. A rank takes every `world_size`-th clip."""
 
     def __init__(self, clips: WholeClips, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
         lengths = clips.lengths()

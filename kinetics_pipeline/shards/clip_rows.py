@@ -1,6 +1,6 @@
 """One clip's rows as bytes: what goes between the stages, into the spool and, concatenated, into a shard.
 
-A payload is an Arrow IPC stream with the schema of `schema.row_schema` and one record batch, a row a chunk. The same
+A payload is an Arrow IPC stream with the schema of `schema.clip_schema` and one record batch, a row a chunk. The same
 frames, flow and recipe give the same bytes. The payload of a clip that is not `ok` is `b""`.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from kinetics_pipeline.recipe import Layout, Recipe
 from kinetics_pipeline.shards import codec
-from kinetics_pipeline.shards.schema import row_schema
+from kinetics_pipeline.shards.schema import ORIGIN_FIELDS, clip_schema, row_schema
 
 Images = list[NDArray[np.uint8]] | NDArray[np.uint8]
 """The images of a row, uint8 each."""
@@ -27,6 +27,21 @@ Images = list[NDArray[np.uint8]] | NDArray[np.uint8]
 
 class CorruptRow(ValueError):
     """A row whose images are not those that were written: its CRC, its sizes or its JPEGs do not agree."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a clip comes from. Times are seconds of the video; None for a whole video."""
+
+    video_id: str
+    time_start: float | None
+    time_end: float | None
+    split: str
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any], split: str) -> Origin:
+        """The origin of the clip of a record or of a marker's entry, given as a mapping."""
+        return cls(entry["video_id"], entry["time_start"], entry["time_end"], split)
 
 
 @dataclass(frozen=True)
@@ -41,6 +56,8 @@ class Shape:
     width: int
     content: str
     """`content_digest` of the rows."""
+    origin: Origin | None
+    """None for rows that do not say it: those of an encoded clip, and those of schema version 1."""
 
 
 def encode_clip(
@@ -71,7 +88,7 @@ def recode(rows: pa.RecordBatch, made: Recipe, recipe: Recipe) -> bytes:
     shape = shape_of(rows)
     if made == recipe:
         check_rows(rows, made.layout)
-        return _payload(rows.replace_schema_metadata(None))
+        return _payload(rows.select(clip_schema(made.layout).names).replace_schema_metadata(None))
     frames = np.stack(list(decode_rows(rows, "rgb", made.layout)))
     flow = None if made.flow == "none" else np.stack(list(decode_rows(rows, "flow", made.layout)))
     return _encoded(shape.clip_id, shape.label, frames, flow, recipe)
@@ -85,7 +102,7 @@ def _encoded(
         for chunk, start in enumerate(range(0, len(frames), recipe.chunk_length))
         for end in (min(start + recipe.chunk_length, len(frames)),)
     ]
-    return _payload(pa.RecordBatch.from_pylist(rows, schema=row_schema(recipe.layout)))
+    return _payload(pa.RecordBatch.from_pylist(rows, schema=clip_schema(recipe.layout)))
 
 
 def _payload(rows: pa.RecordBatch) -> bytes:
@@ -124,6 +141,19 @@ def _row(
         "crc_rgb": codec.crc_of_images(rgb),
         "crc_flow": None if flow is None else codec.crc_of_images(fields),
     }
+
+
+def with_origin(rows: pa.RecordBatch, origin: Origin, layout: Layout) -> pa.RecordBatch:
+    """The rows of a clip with the columns of a shard (`schema.row_schema`)."""
+    known = {name: pa.array([value] * rows.num_rows, rows_type) for name, value, rows_type in _columns(origin)}
+    schema = row_schema(layout)
+    columns = [known[name] if name in known else rows.column(name) for name in schema.names]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _columns(origin: Origin) -> Iterator[tuple[str, str | float | None, pa.DataType]]:
+    for field in ORIGIN_FIELDS:
+        yield field.name, getattr(origin, field.name), field.type
 
 
 def rows_of(payload: bytes) -> pa.RecordBatch:
@@ -195,7 +225,7 @@ def check_rows(rows: pa.RecordBatch, layout: Layout) -> None:
         streams = ("rgb", "flow") if flow[row].is_valid else ("rgb",)
         for stream in streams:
             said = rows.column(rows.schema.get_field_index(f"crc_{stream}"))[row].as_py()
-            place = f"clip {rows.column(0)[row].as_py()}, chunk {rows.column(1)[row].as_py()}, {stream}"
+            place = f"clip {rows['clip_id'][row].as_py()}, chunk {rows['chunk'][row].as_py()}, {stream}"
             try:
                 found = codec.crc_of_images(images_of(rows, row, stream, layout))
             except CorruptRow as e:
@@ -208,14 +238,22 @@ def shape_of(rows: pa.RecordBatch) -> Shape:
     """What the rows of one clip say together. Raises CorruptRow when they are not the rows of one clip, in order."""
     columns = rows.select([f.name for f in rows.schema if f.name not in ("rgb", "flow")]).to_pylist()
     first, start = columns[0], 0
+    known = [field.name for field in ORIGIN_FIELDS if field.name in first]
     for chunk, row in enumerate(columns):
-        same = all(row[k] == first[k] for k in ("clip_id", "height", "width", "label"))
+        same = all(row[k] == first[k] for k in ("clip_id", "height", "width", "label", *known))
         if not same or row["chunk"] != chunk or row["start_frame"] != start or row["n"] < 1:
             raise CorruptRow(f"clip {first['clip_id']}: row {chunk} does not follow the one before")
         start += row["n"]
     crcs = [(row["crc_rgb"], row["crc_flow"]) for row in columns]
     return Shape(
-        first["clip_id"], first["label"], len(columns), start, first["height"], first["width"], content_digest(crcs)
+        first["clip_id"],
+        first["label"],
+        len(columns),
+        start,
+        first["height"],
+        first["width"],
+        content_digest(crcs),
+        Origin.of(first, first["split"]) if known else None,
     )
 
 
@@ -243,7 +281,7 @@ def decode_rows(rows: pa.RecordBatch, stream: str, layout: Layout) -> Iterator[N
             try:
                 (codec.decode_rgb if stream == "rgb" else codec.decode_flow)(image, out)
             except ValueError as e:
-                raise CorruptRow(f"clip {rows.column(0)[row].as_py()}, row {row}, {stream}: {e}") from None
+                raise CorruptRow(f"clip {rows['clip_id'][row].as_py()}, row {row}, {stream}: {e}") from None
             yield out
 
 

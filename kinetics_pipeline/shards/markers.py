@@ -20,7 +20,7 @@ from kinetics_pipeline.records import SPLIT, Outcome
 
 SHARD_NAME = re.compile(rf"({SPLIT.pattern})-(\d{{5,}})")
 NEXT = ".next"
-"""What the name of a data file gets that is to take the place of the shard's own."""
+"""Follows the shard in the name of a data file that is to take the place of the shard's own."""
 _SEAL = re.compile(rb', "digest": "([0-9a-f]{64})"}')
 _SEAL_LENGTH = len(', "digest": ""}') + 64
 _Int16 = Annotated[int, msgspec.Meta(ge=1, le=2**15 - 1)]
@@ -72,6 +72,20 @@ _OF_A_FILE = frozenset(_WithRows.__optional_keys__)
 _FIELDS = len(IN_EVERY_ENTRY | _OF_A_FILE)
 """Of an entry whose clip has rows; no others are taken from a marker."""
 _document = msgspec.json.Decoder(_Document).decode
+
+
+def marker_name(shard: str) -> str:
+    return f"shards/{shard}.json"
+
+
+def next_file(shard: str, sha256: str) -> str:
+    """The name of a data file with these bytes until it takes the shard's own: nobody gives it to other bytes."""
+    return f"{shard}{NEXT}-{sha256[:16]}"
+
+
+def shard_of(file: str) -> str:
+    """The shard of a data file, by the file's name without folder and suffix."""
+    return file.partition(NEXT)[0]
 
 
 @dataclass(frozen=True)
@@ -136,14 +150,14 @@ def without_rows(entry: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
     return {**{k: v for k, v in entry.items() if k not in added}, "frames": 0, **changes}
 
 
-def reason_of(entry: Mapping[str, Any], withdrawn: Mapping[str, str]) -> str | None:
+def withdrawal_reason(entry: Mapping[str, Any], withdrawn: Mapping[str, str]) -> str | None:
     """Why the entry's clip or its video was withdrawn (reasons by id); None when it was not."""
     return withdrawn.get(entry["clip_id"]) or withdrawn.get(entry["video_id"])
 
 
-def as_told(entry: dict[str, Any], withdrawn: Mapping[str, str]) -> dict[str, Any]:
+def as_withdrawn(entry: dict[str, Any], withdrawn: Mapping[str, str]) -> dict[str, Any]:
     """The entry, or what there is to say of its clip once that is withdrawn."""
-    reason = None if entry["outcome"] == "withdrawn" else reason_of(entry, withdrawn)
+    reason = None if entry["outcome"] == "withdrawn" else withdrawal_reason(entry, withdrawn)
     return entry if reason is None else without_rows(entry, outcome="withdrawn", detail=reason)
 
 
@@ -172,7 +186,7 @@ def parse_marker(name: str, data: bytes) -> Marker:
         if (sha256 is None) != (first == 0) or (size > 0) != (first > 0):
             raise ValueError("it does not agree with itself on whether there is a data file")
         file = document.get("file", shard)
-        if file not in (shard, shard + NEXT):
+        if file != shard and not re.fullmatch(rf"{re.escape(shard)}{re.escape(NEXT)}(-[0-9a-f]{{16}})?", file):
             raise ValueError(f"it names the data file {file!r}")
         plan = int(document["plan"])
         if not 0 <= plan < 2**31:

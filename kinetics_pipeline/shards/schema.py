@@ -1,4 +1,7 @@
-"""The columns of a shard and what its footer says: schema version 1.
+"""The columns of a shard and what its footer says: schema version 2.
+
+Since version 2 every row says which video and which seconds of it the clip is, and its split; a row of version 1 does
+not, and its dataset's markers and plans do. A shard says its version in its footer, so that a dataset may hold both.
 
 A row is a chunk of `chunk_length` frames of one clip (the last one of a clip may be shorter). In the `parquet` layout a
 row is a row group and its images are JPEG; in the `array` layout the rows of a clip are one record batch of an Arrow
@@ -18,13 +21,20 @@ import pyarrow as pa
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.recipe import FLOW_BOUND, Layout, Recipe
 
-SCHEMA_VERSION = 1
-"""A newer one is refused; every older one stays readable."""
+SCHEMA_VERSION = 2
+"""Shards are written in this one. A newer one is refused; every older one stays readable."""
 
 SUFFIX: dict[Layout, str] = {"parquet": ".parquet", "array": ".arrow"}
 
-ROW_FIELDS: tuple[pa.Field, ...] = (
-    pa.field("clip_id", pa.string(), nullable=False),
+_CLIP_ID = pa.field("clip_id", pa.string(), nullable=False)
+ORIGIN_FIELDS: tuple[pa.Field, ...] = (
+    pa.field("video_id", pa.string(), nullable=False),
+    pa.field("time_start", pa.float64()),
+    pa.field("time_end", pa.float64()),
+    pa.field("split", pa.string(), nullable=False),
+)
+"""Where the clip comes from: seconds of the video (null for a whole video) and the split. Since version 2."""
+_CHUNK_FIELDS: tuple[pa.Field, ...] = (
     pa.field("chunk", pa.int16(), nullable=False),
     pa.field("start_frame", pa.int32(), nullable=False),
     pa.field("n", pa.int16(), nullable=False),
@@ -32,7 +42,9 @@ ROW_FIELDS: tuple[pa.Field, ...] = (
     pa.field("width", pa.int16(), nullable=False),
     pa.field("label", pa.int32(), nullable=False),
 )
-"""What every row says of itself; label is -1 for none or several."""
+"""The frames of the row; label is -1 for none or several."""
+ROW_FIELDS: tuple[pa.Field, ...] = (_CLIP_ID, *ORIGIN_FIELDS, *_CHUNK_FIELDS)
+"""Everything that a row says beside its images."""
 
 _IMAGES: dict[Layout, pa.DataType] = {
     "parquet": pa.list_(pa.field("element", pa.binary(), nullable=False)),
@@ -40,8 +52,13 @@ _IMAGES: dict[Layout, pa.DataType] = {
 }
 
 
-def row_schema(layout: Layout) -> pa.Schema:
-    """The columns of the contract, in order. `flow` and `crc_flow` are null in a dataset without flow.
+def clip_schema(layout: Layout) -> pa.Schema:
+    """The columns of an encoded clip that waits for its shard: without `ORIGIN_FIELDS`, which the shard adds."""
+    return row_schema(layout, 1)
+
+
+def row_schema(layout: Layout, version: int = SCHEMA_VERSION) -> pa.Schema:
+    """The columns of a shard, in order. `flow` and `crc_flow` are null in a dataset without flow.
 
     `rgb` and `flow` hold n images: a list of JPEGs in the parquet layout, uint8 [n, H, W, 3] and [n, 2, H, W] in
     C order in the array layout.
@@ -49,13 +66,19 @@ def row_schema(layout: Layout) -> pa.Schema:
     images = _IMAGES[layout]
     return pa.schema(
         [
-            *ROW_FIELDS,
+            *(ROW_FIELDS if version > 1 else (_CLIP_ID, *_CHUNK_FIELDS)),
             pa.field("rgb", images, nullable=False),
             pa.field("flow", images),
             pa.field("crc_rgb", pa.uint32(), nullable=False),
             pa.field("crc_flow", pa.uint32()),
         ]
     )
+
+
+def version_of(columns: pa.Schema, layout: Layout) -> int | None:
+    """The schema version whose columns these are; None when they are not those of a shard."""
+    versions = range(1, SCHEMA_VERSION + 1)
+    return next((version for version in versions if columns.equals(row_schema(layout, version))), None)
 
 
 def footer_schema(recipe: Recipe, classes: Sequence[str]) -> pa.Schema:

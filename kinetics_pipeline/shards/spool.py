@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import struct
-import uuid
 import zlib
 from pathlib import Path
 
 from kinetics_pipeline.records import CLIP_ID, Record
-from kinetics_pipeline.storage.store import sync_folder
+from kinetics_pipeline.storage.local import new_file
 
 _MAGIC = b"kpspool1"
 _HEADER = struct.Struct("<8sII")
@@ -29,18 +27,10 @@ class Spool:
         crc = zlib.crc32(payload, zlib.crc32(document, zlib.crc32(struct.pack("<I", len(document)))))
         path = self.path(record.clip_id)
         self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-        try:
-            with temporary.open("xb") as out:
-                out.write(_HEADER.pack(_MAGIC, crc, len(document)))
-                out.write(document)
-                out.write(payload)
-                out.flush()
-                os.fsync(out.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        sync_folder(self.folder)
+        with new_file(path) as out:
+            out.write(_HEADER.pack(_MAGIC, crc, len(document)))
+            out.write(document)
+            out.write(payload)
 
     def get(self, clip_id: str) -> tuple[Record, bytes] | None:
         """The clip, or None. A file that is damaged counts as absent, and is removed so that the clip is made again."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, TypeGuard, get_args
+from typing import ClassVar, Literal, Protocol, Self, TypeGuard, get_args
 
 from kinetics_pipeline.records import Clip, Outcome
 
@@ -40,6 +40,8 @@ class Media:
     kept, `clip.time_start` for a file that was trimmed to the clip."""
     duration: float | None = None
     """Seconds of the whole video where the source knows them and the file itself does not say (a section)."""
+    aspect: float | None = None
+    """Width to height at which the video is to be shown, where the source knows it and the file does not say it."""
     inside: Inside | None = None
     """Set where `path` is an archive: the file has to be unpacked first."""
     sound: Path | None = None
@@ -56,6 +58,8 @@ class Failure:
     detail: str
     wait: float | None = None
     """Seconds that a throttling server asked to be left alone, where it said (Retry-After)."""
+    statuses: str = field(default="", compare=False)
+    """What each call answered, in statuses alone (`VISIONOS 403; watch page 200 OK`), where the source knows it."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,9 @@ class Download:
 class LocalSource(Protocol):
     """Files at hand; costs no network. Plain data: it is pickled to the workers."""
 
+    on_network: ClassVar[bool]
+    """False."""
+
     @property
     def name(self) -> str: ...
 
@@ -87,8 +94,19 @@ class LocalSource(Protocol):
 class NetworkSource(Protocol):
     """A server. Plain data: it is pickled to a child process, in which `download` runs and may be killed."""
 
+    on_network: ClassVar[bool]
+    """True."""
+    paced: ClassVar[bool]
+    """Whether it is asked at the user's rate and through the user's proxies; another is asked as fast as it answers."""
+
     @property
     def name(self) -> str: ...
+
+    def accepts(self, video_id: str) -> bool:
+        """Whether it could have a video of this id; if not, `download` says `not_found` without asking anybody."""
+
+    def through(self, proxy: str) -> Self:
+        """The same source, asked through a proxy."""
 
     def download(self, video_id: str, clips: Sequence[Clip], folder: Path) -> Download:
         """Fetches what the clips of one video need into `folder`, going on from what an earlier call left there.
@@ -96,10 +114,14 @@ class NetworkSource(Protocol):
         Never raises for anything a server or a network can do: that is a `Failure`.
         """
 
+    def probe(self, clip: Clip, folder: Path) -> Download:
+        """Asks again, for as little as possible, for a clip that came well lately; keeps nothing in `folder`. Without a
+        failure this way to the source is sound. Never raises, like `download`."""
+
 
 def is_network(source: LocalSource | NetworkSource) -> TypeGuard[NetworkSource]:
     """Whether a source must be asked over a network; the others have files at hand."""
-    return hasattr(source, "download")
+    return source.on_network
 
 
 def is_signal(outcome: Outcome | EgressSignal) -> TypeGuard[EgressSignal]:

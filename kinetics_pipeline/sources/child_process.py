@@ -1,4 +1,5 @@
-"""A download in a process of its own, which can be killed: by a limit on its time, or with whoever asked for it.
+"""A download in a process of its own, which can be killed: by a limit on its time, memory or disk, or with whoever
+asked for it.
 
 No library call is trusted to return. The child is started with `subprocess` and never forked, so it inherits neither
 Ray's state nor the asking program's `__main__`; it leads a process group, so that what it starts (a JavaScript runtime)
@@ -17,10 +18,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
+
+import psutil
 
 import kinetics_pipeline
 from kinetics_pipeline.records import Clip
@@ -28,6 +32,23 @@ from kinetics_pipeline.sources.base import Download, Failure, NetworkSource
 from kinetics_pipeline.sources.http.byte_allowance import NoRoom, bounded
 
 log = logging.getLogger(__name__)
+
+WATCH_EVERY = 1.0
+"""Seconds between two looks at what a child uses."""
+MOST_MEMORY = 3 << 30
+"""Resident bytes that a child may have, with what it started: an extraction takes some 150 MB, and deno some 200. (A
+limit on its address space would not do: deno reserves far more than it uses.)"""
+MOST_ASIDE = 64 << 20
+"""Bytes that a child may write beyond its allowance: notes, and fragments that are being put together."""
+KEPT_VARIABLES = frozenset(
+    {
+        *("PATH", "HOME", "TMPDIR", "TMP", "TEMP", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "PYTHONHOME", "LD_LIBRARY_PATH"),
+        *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
+        *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "DENO_CERT", "DENO_TLS_CA_STORE"),
+    }
+)
+"""The environment that a child gets, `PYTHONPATH` besides: what it needs to run and to reach a server, and no key or
+token that the user's environment may hold."""
 
 Call = tuple[NetworkSource, str, Sequence[Clip], Path, int | None]
 
@@ -58,21 +79,43 @@ class KillableChild:
         allowance: int | None = None,
     ) -> Download:
         """`source.download(...)`, ended after `limit` seconds. Never raises for what happens over there: a child that
-        overruns is killed (`network`), one that dies or raises is `internal`; the next call starts another.
-        `allowance`: bytes that may be written.
+        overruns is killed (`network`), one that dies, raises, or takes too much memory or disk is `internal`; the next
+        call starts another. `allowance`: bytes that may be written.
         """
         call: Call = (source, video_id, tuple(clips), folder, allowance)
+        deadline = time.monotonic() + limit
+        most = None if allowance is None else _size(folder) + allowance + MOST_ASIDE
         try:
             answers = self._send(call)
-            if not answers.poll(limit):
-                self.close()
-                return Download(failure=Failure("network", f"took more than {limit:g} s"))
+            while not answers.poll(max(0.0, min(WATCH_EVERY, deadline - time.monotonic()))):
+                if time.monotonic() >= deadline:
+                    self.close()
+                    return Download(failure=Failure("network", f"took more than {limit:g} s"))
+                excess = self._excess(folder, most)
+                if excess:
+                    self.close()
+                    return Download(failure=Failure("internal", excess))
             answer = answers.recv()
         except (EOFError, ConnectionError):
             code = self._end()
             return Download(failure=Failure("internal", f"the download's process ended ({_ending(code)})"))
         assert isinstance(answer, Download)
         return answer
+
+    def _excess(self, folder: Path, most: int | None) -> str:
+        """What the child takes too much of; empty when nothing. `most`: bytes that `folder` may hold."""
+        assert self._process is not None
+        memory = 0
+        with contextlib.suppress(psutil.Error):
+            child = psutil.Process(self._process.pid)
+            for one in (child, *child.children(recursive=True)):
+                with contextlib.suppress(psutil.Error):
+                    memory += one.memory_info().rss
+        if memory > MOST_MEMORY:
+            return f"the download took more than {MOST_MEMORY >> 30} GiB of memory"
+        if most is not None and _size(folder) > most:
+            return "the download wrote more than it may"
+        return ""
 
     def close(self) -> None:
         """Ends the child and whatever it started, at once."""
@@ -107,7 +150,7 @@ class KillableChild:
                 stdout=subprocess.DEVNULL,
                 pass_fds=(calls_out, answers_in),
                 start_new_session=True,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))},
+                env=environment(root),
             )
         finally:
             os.close(calls_out)
@@ -127,6 +170,21 @@ class KillableChild:
             connection.close()
         self._calls = self._answers = None
         return process.wait()
+
+
+def environment(root: str) -> dict[str, str]:
+    """The environment of a child that imports this package from `root`."""
+    kept = {name: value for name, value in os.environ.items() if name in KEPT_VARIABLES}
+    return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
+
+
+def _size(folder: Path) -> int:
+    """Bytes of the files in a folder."""
+    size = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # it went meanwhile
+            size += path.stat().st_size
+    return size
 
 
 def _ending(code: int | None) -> str:

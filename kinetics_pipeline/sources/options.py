@@ -36,7 +36,6 @@ PASSED_OPTIONS: Mapping[str, type | tuple[type, ...]] = {
     "prefer_free_formats": bool,
     "prefer_insecure": bool,
     "retries": int,
-    "skip_unavailable_fragments": bool,
     "sleep_interval_requests": NUMBER,
     "socket_timeout": NUMBER,
     "source_address": str,
@@ -49,6 +48,10 @@ SECRET_OPTIONS = frozenset(
     {"extractor_args", "geo_bypass_ip_block", "geo_verification_proxy", "http_headers", "source_address"}
 )
 """Of them those whose values may hold a password, a token or an address."""
+
+
+REFUSED_HEADERS = ("cookie", "authorization", "x-goog-", "x-youtube-", "x-origin")
+"""How headers begin that speak for an account: an account comes with `--cookies`, which `--allow-access` bounds."""
 
 
 @dataclass(frozen=True)
@@ -84,5 +87,20 @@ class SourceOptions:
             if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
                 names = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
                 raise UserError(f"--ytdlp-option {name} is of type {type(value).__name__}; allowed: {names}")
+        self._require_no_account()
         for kind_of_access in sorted(self.allow_access - ACCESS):
             raise UserError(f"--allow-access is {kind_of_access!r}; allowed: {', '.join(sorted(ACCESS))}")
+
+    def _require_no_account(self) -> None:
+        for name in self.ytdlp_options.get("http_headers", {}):
+            if str(name).strip().lower().startswith(REFUSED_HEADERS):
+                raise UserError(
+                    f"--ytdlp-option http_headers names {str(name)[:40]!r}, which speaks for an account; allowed: "
+                    "other headers, and --cookies FILE with --allow-access"
+                )
+        for extractor, arguments in self.ytdlp_options.get("extractor_args", {}).items():
+            if isinstance(arguments, dict) and "data_sync_id" in arguments:
+                raise UserError(
+                    f"--ytdlp-option extractor_args names data_sync_id of {str(extractor)[:40]!r}, which speaks for "
+                    "an account; allowed: other arguments, and --cookies FILE with --allow-access"
+                )

@@ -71,6 +71,7 @@ class Request:
     lookahead: int
     offset: float
     duration: float | None
+    aspect: float | None
     interpolation: str
     deadline: float
     """By the clock of `time.monotonic`."""
@@ -168,7 +169,8 @@ class Decoding:
         frames = untrusted_input(self.request.path, **options)[str(video.index)]
         if video.interlaced:
             frames = frames.filter("bwdif", mode="send_frame", deint="interlaced")
-        side, shape = self.request.short_side, "iw*sar/ih"
+        side, aspect = self.request.short_side, self.request.aspect
+        shape = "iw*sar/ih" if aspect is None else f"{aspect:.6f}"
         tall = f"lt({shape},1)"
         width = f"if({tall},{side},min(round({side}*{shape}),{side * MAX_ASPECT + 1}))"
         height = f"if({tall},min(round({side}/({shape})),{side * MAX_ASPECT + 1}),{side})"
@@ -235,7 +237,7 @@ class Decoding:
         if of_clip.max() > of_clip.min() * SAME_SHAPE:
             first, other = sizes if of_clip[0] <= of_clip.min() * SAME_SHAPE else reversed(sizes)
             raise BrokenVideo(f"the shape of the picture changes, from {first[0]}x{first[1]} to {other[0]}x{other[1]}")
-        if self.size is None and not 1 / SAME_SHAPE < of_clip[0] / shapes[0] < SAME_SHAPE:
+        if self.size is None and self.request.aspect is None and not 1 / SAME_SHAPE < of_clip[0] / shapes[0] < SAME_SHAPE:
             raise Complaint("the shape of the picture changes before the clip", size=sizes[0])
 
     def _judge_packets(self, report: GridReport, packets: Packets) -> None:

@@ -55,6 +55,7 @@ def read_clip(
     *,
     offset: float = 0.0,
     duration: float | None = None,
+    aspect: float | None = None,
     interpolation: str = "bilinear",
     timeout: float = 300.0,
     notes: list[str] | None = None,
@@ -66,13 +67,13 @@ def read_clip(
     video has them; the first T are the same with or without.
 
     `offset` is the video's time at the file's time zero, `duration` the length in seconds of the whole video where the
-    file is a section and does not know (see `sources.base.Media`). `timeout` is wall-clock seconds for everything.
-    `notes` gets a line for each choice that was made: which of several streams, a clock that was mended.
+    file is a section and does not know (see `sources.base.Media`). `aspect` is width to height as the picture is to be
+    shown, where it is known better than the file says it. `timeout` is wall-clock seconds for everything. `notes` gets a line for each choice that was made: which of several streams, a clock that was mended.
 
     Raises BrokenVideo, TooShort (the file is sound and holds less than half of the clip), TimeoutError, OSError for a
     file that is not there or may not be read, and UserError for arguments that no video can satisfy.
     """
-    span = _Span(start, end, fps, lookahead, offset, duration)
+    span = _Span(start, end, fps, lookahead, offset, duration, aspect)
     decoding = Decoding.of(_request(path, span, short_side, interpolation, timeout))
     while True:
         memory = _Memory(decoding.cut.most)
@@ -96,6 +97,7 @@ def read_frames(
     *,
     offset: float = 0.0,
     duration: float | None = None,
+    aspect: float | None = None,
     interpolation: str = "bilinear",
     timeout: float = 300.0,
 ) -> Iterator[NDArray[np.uint8]]:
@@ -104,7 +106,7 @@ def read_frames(
     The arguments are those of `read_clip`, and so is what is raised; but damage may be known only at the end, so frames
     are sound once the iterator has ended without an exception.
     """
-    span = _Span(start, end, fps, lookahead, offset, duration)
+    span = _Span(start, end, fps, lookahead, offset, duration, aspect)
     decoding = Decoding.of(_request(path, span, short_side, interpolation, timeout))
     given: list[int] = []  # checksums: a second attempt must give the frames that the first one gave
     while True:
@@ -131,6 +133,7 @@ class _Span:
     lookahead: int
     offset: float
     duration: float | None
+    aspect: float | None
 
 
 def _request(path: str | PathLike[str], span: _Span, short_side: int, interpolation: str, timeout: float) -> Request:
@@ -149,6 +152,7 @@ def _request(path: str | PathLike[str], span: _Span, short_side: int, interpolat
         lookahead=span.lookahead,
         offset=span.offset,
         duration=span.duration,
+        aspect=span.aspect,
         interpolation=interpolation,
         deadline=time.monotonic() + timeout,
     )

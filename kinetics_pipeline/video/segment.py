@@ -45,16 +45,17 @@ def cut_segment(
     to: Path,
     *,
     offset: float = 0.0,
+    aspect: float | None = None,
     sound: Path | None = None,
     timeout: float = 300.0,
 ) -> None:
     """Writes seconds `[start, end)` of the video at `path` to `to`: H.264, and AAC where there is sound.
 
-    `offset` is as in `read_clip`: seconds of the video at the file's time zero. `sound`: a file with the sound, on the
-    same time, where `path` has none. Raises BrokenVideo when ffmpeg makes no video of it, TimeoutError, OSError.
+    `offset` and `aspect` are as in `read_clip`. `sound`: a file with the sound, on the same time, where `path` has none.
+    Raises BrokenVideo when ffmpeg makes no video of it, TimeoutError, OSError.
     """
     deadline = time.monotonic() + timeout
-    request = Request(Path(path), start, end, GRID, 64, 0, offset, None, "bilinear", deadline)
+    request = Request(Path(path), start, end, GRID, 64, 0, offset, None, aspect, "bilinear", deadline)
     decoding = Decoding.of(request)
     while True:
         try:
@@ -126,7 +127,10 @@ def _pictures(source: Any, decoding: Decoding, first: int, length: float) -> Any
         .filter("select", f"gte(n,{first}){within}")
         .filter("setpts", opening)
     )
-    return frames.filter("scale", w="max(2,trunc(iw/2)*2)", h="max(2,trunc(ih/2)*2)").filter("format", "yuv420p")
+    frames = frames.filter("scale", w="max(2,trunc(iw/2)*2)", h="max(2,trunc(ih/2)*2)")
+    if decoding.request.aspect is not None:
+        frames = frames.filter("setdar", f"{decoding.request.aspect:.6f}")
+    return frames.filter("format", "yuv420p")
 
 
 def _sound(stream: Any, decoding: Decoding, length: float) -> Any:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -22,7 +23,15 @@ def _table() -> npt.NDArray[np.uint32]:
     return table
 
 
-@numba.njit(nogil=True)  # a checkpoint has 50 MB: Python alone would take a minute
+@functools.cache
+def _compiled() -> Callable[..., Any]:
+    """`_run` as machine code: a checkpoint has 50 MB, for which Python alone would take a minute."""
+    from numba import njit  # here, not above: whoever reads no TensorFlow file does without
+
+    compiled: Callable[..., Any] = njit(nogil=True)(_run)
+    return compiled
+
+
 def _run(data: npt.NDArray[np.uint8], table: npt.NDArray[np.uint32]) -> np.uint32:
     crc = np.uint32(0xFFFFFFFF)
     for byte in data:
@@ -32,7 +41,7 @@ def _run(data: npt.NDArray[np.uint8], table: npt.NDArray[np.uint32]) -> np.uint3
 
 def crc32c(data: bytes | npt.NDArray[np.uint8]) -> int:
     view = np.frombuffer(data, dtype=np.uint8) if isinstance(data, bytes) else data
-    return int(_run(view, _table()))
+    return int(_compiled()(view, _table()))
 
 
 def masked_crc32c(data: bytes | npt.NDArray[np.uint8]) -> int:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import http.client
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 
 from moto.server import ThreadedMotoServer
 
-Fault = Literal["500", "slow", "reset", "expired"]
+Fault = Literal["500", "slow", "reset", "expired", "lost", "unconditional"]
+"""`lost`: it is done, and nobody hears of it; `unconditional`: its conditions are ignored."""
 EXPIRED = (
     b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>ExpiredToken</Code>'
     b"<Message>The provided token has expired.</Message></Error>"
@@ -32,6 +34,10 @@ class Faults:
     only: Callable[[str, str], bool] = field(default=lambda method, path: True)
     """Of which method and path."""
     failed: int = 0
+    seen: Counter[str] = field(default_factory=Counter)
+    """Requests so far, by method; a listing is a LIST."""
+    conditional: threading.Lock = field(default_factory=threading.Lock)
+    """moto checks a condition and writes in two steps; one at a time, they are one step, as in a real store."""
 
     def plan(self, kind: Fault, times: int, only: Callable[[str, str], bool] = lambda method, path: True) -> None:
         self.kind, self.left, self.only, self.failed = kind, times, only, 0
@@ -67,6 +73,8 @@ def _handler(port: int, faults: Faults) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def _pass(self) -> None:
+            listing = self.command == "GET" and "list-type" in self.path
+            faults.seen["LIST" if listing else self.command] += 1
             fault = faults.take(self.command, self.path)
             if fault == "reset":
                 self.rfile.read(min(1000, int(self.headers.get("Content-Length") or 0)))
@@ -82,12 +90,21 @@ def _handler(port: int, faults: Faults) -> type[BaseHTTPRequestHandler]:
             if fault in ("500", "expired"):
                 self._answer(500 if fault == "500" else 400, [], b"" if fault == "500" else EXPIRED)
                 return
-            upstream = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
             headers = {k: v for k, v in self.headers.items() if k.lower() not in _OF_THE_HOP}
-            upstream.request(self.command, self.path, body, headers)
-            answer = upstream.getresponse()
-            self._answer(answer.status, answer.getheaders(), answer.read())
-            upstream.close()
+            conditions = {k for k in headers if k.lower() in ("if-match", "if-none-match")}
+            if fault == "unconditional":
+                headers = {k: v for k, v in headers.items() if k not in conditions}
+            with faults.conditional if conditions else nullcontext():
+                upstream = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+                upstream.request(self.command, self.path, body, headers)
+                answer = upstream.getresponse()
+                said, data = answer.getheaders(), answer.read()
+                upstream.close()
+            if fault == "lost":
+                self.connection.close()
+                self.close_connection = True
+                return
+            self._answer(answer.status, said, data)
 
         def _body(self) -> bytes:
             if self.headers.get("Transfer-Encoding") != "chunked":

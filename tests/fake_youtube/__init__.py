@@ -6,7 +6,8 @@ with FakeYouTube({"okokokokok1": Video([Rendition(path, itag=134, width=640, hei
 """
 
 from tests.fake_youtube.answers import PLAYABILITY
-from tests.fake_youtube.server import FakeYouTube, FileServer, Request
-from tests.fake_youtube.videos import Faults, Rendition, Video
+from tests.fake_youtube.server import FileServer, Request
+from tests.fake_youtube.videos import WATCH_PAGE, Faults, Rendition, Video
+from tests.fake_youtube.youtube import FakeYouTube
 
-__all__ = ["PLAYABILITY", "FakeYouTube", "Faults", "FileServer", "Rendition", "Request", "Video"]
+__all__ = ["PLAYABILITY", "WATCH_PAGE", "FakeYouTube", "Faults", "FileServer", "Rendition", "Request", "Video"]

@@ -42,3 +42,18 @@ def render_tone(path: Path, seconds: float, begins: float, indexed: bool = True)
         check=True,
     )
     return path
+
+
+def cut_into_fragments(path: Path, folder: Path, seconds: float = 1.0) -> list[Path]:
+    """The pictures of a file in MPEG-TS fragments, as they are (no picture is coded anew), the way HLS brings them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    playlist = folder / "list.m3u8"
+    subprocess.run(
+        [
+            imageio_ffmpeg.get_ffmpeg_exe(),
+            *("-v", "error", "-y", "-i", str(path), "-c", "copy", "-f", "hls", "-hls_time", str(seconds)),
+            *("-hls_list_size", "0", "-hls_segment_filename", str(folder / "%04d.ts"), str(playlist)),
+        ],
+        check=True,
+    )
+    return sorted(folder.glob("*.ts"))

@@ -1,4 +1,4 @@
-"""The servers: an HTTP proxy that is YouTube behind its CONNECT tunnels, and a file server with faults."""
+"""What both servers are made of (a log, faults), and the plain file server."""
 
 from __future__ import annotations
 
@@ -7,20 +7,17 @@ import json
 import re
 import socket
 import socketserver
-import ssl
 import struct
 import threading
 import time
 import urllib.parse
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from tests.fake_youtube.answers import PLAYABILITY
-from tests.fake_youtube.certificate import server_context
-from tests.fake_youtube.videos import Faults, Video
+from tests.fake_youtube.videos import Faults
 
 
 @dataclass
@@ -36,6 +33,8 @@ class Request:
     sent: int = 0
     """Bytes of the body that were written."""
     video_id: str | None = None
+    client: str = ""
+    """Of a player's request: the client it is asked as."""
 
     @property
     def kind(self) -> str:
@@ -53,10 +52,10 @@ class _Threads(socketserver.ThreadingMixIn, http.server.HTTPServer):
         """A client that went away is no news."""
 
 
-class _Server:
+class Server:
     """A server thread on a free loopback port, with a log."""
 
-    handler: type[_Handler]
+    handler: type[Handler]
 
     def __init__(self, port: int = 0) -> None:
         self.log: list[Request] = []
@@ -107,8 +106,9 @@ class _Server:
             return json.dumps([asdict(request) for request in self.log])
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
+class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # an answer's head and body go out at once: some 40 ms less for each
     owner: Any
     tunnel: str | None = None
     """The host behind the CONNECT tunnel that this connection became."""
@@ -220,7 +220,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.connection.close()
 
 
-class _FileHandler(_Handler):
+class _FileHandler(Handler):
     def do_GET(self) -> None:
         name = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path).lstrip("/")
         entry = self.entry(Path(name).stem)
@@ -238,7 +238,7 @@ class _FileHandler(_Handler):
     do_HEAD = do_GET
 
 
-class FileServer(_Server):
+class FileServer(Server):
     """A folder over HTTP, with ranges, ETags, a request log, and faults by file name (or for all: `default`)."""
 
     handler = _FileHandler
@@ -250,128 +250,3 @@ class FileServer(_Server):
     @property
     def template(self) -> str:
         return self.url + "/{video_id}.mp4"
-
-
-class _YouTubeHandler(_Handler):
-    owner: FakeYouTube
-
-    def do_CONNECT(self) -> None:
-        self.tunnel = self.path.rsplit(":", 1)[0]
-        self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        self.wfile.flush()
-        try:
-            self.connection = server_context().wrap_socket(self.connection, server_side=True)
-        except (ssl.SSLError, OSError):
-            self.close_connection = True
-            return
-        self.rfile = self.connection.makefile("rb")
-        self.wfile = socketserver._SocketWriter(self.connection)  # type: ignore[attr-defined,assignment]
-        self.close_connection = False  # the requests inside the tunnel follow
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
-        video_id = body.get("videoId")
-        entry = self.entry(video_id)
-        if urllib.parse.urlsplit(self.path).path == "/youtubei/v1/next":
-            return self.answer(entry, 200, b'{"contents": {"fake": true}}', "application/json")
-        if urllib.parse.urlsplit(self.path).path != "/youtubei/v1/player":
-            return self.answer(entry, 404)
-        video = self.owner.videos.get(video_id, Video(playability="unavailable"))
-        override = self.owner.refusing
-        if override is not None:
-            video = Video(playability=override)
-        if not self.owner.hits(Faults(video.playability or "ok", video.refusals), ("playability", video_id)):
-            video = replace(video, playability=None)
-        if not self.owner.hits(video.api, ("api", video_id)):
-            video = replace(video, api=Faults())
-        elif self.fails(entry, video.api):
-            return None
-        document = json.dumps(self.owner.player(video_id, video)).encode()
-        return self.answer(entry, 200, document, "application/json")
-
-    def do_GET(self) -> None:
-        parts = urllib.parse.urlsplit(self.path)
-        query = dict(urllib.parse.parse_qsl(parts.query))
-        video_id = query.get("vid")
-        video = self.owner.videos.get(video_id or "")
-        entry = self.entry(video_id)
-        if parts.path == "/watch":
-            return self.answer(entry, 200, self.owner.watch_page(query.get("v", "")).encode(), "text/html")
-        if parts.path == "/hls.m3u8" and video is not None:
-            lines = ["#EXTM3U", "#EXT-X-VERSION:7", "#EXT-X-TARGETDURATION:60", "#EXT-X-PLAYLIST-TYPE:VOD"]
-            itag = video.renditions[0].itag
-            lines += ["#EXTINF:10.0,", self.owner.media_url(video_id or "", itag), "#EXT-X-ENDLIST", ""]
-            return self.answer(entry, 200, "\n".join(lines).encode(), "application/vnd.apple.mpegurl")
-        if parts.path != "/videoplayback" or video is None:
-            return self.answer(entry, 404)
-        rendition = next(r for r in video.renditions if str(r.itag) == query["itag"])
-        faults = rendition.media or video.media
-        key = ("media", video_id, query["itag"] if rendition.media else None)
-        return self.send_file(entry, rendition.path, faults if self.owner.hits(faults, key) else Faults())
-
-
-class FakeYouTube(_Server):
-    """YouTube behind an HTTP proxy; give yt-dlp `options()` and its real extractor talks to this process."""
-
-    handler = _YouTubeHandler
-
-    def __init__(self, videos: dict[str, Video] | None = None, port: int = 0) -> None:
-        self.videos = dict(videos or {})
-        self.refusing: str | None = None
-        """A key of `PLAYABILITY`: what every video answers from now on."""
-        super().__init__(port)
-
-    ytdlp_options: dict[str, Any] = {  # noqa: RUF012
-        "nocheckcertificate": True,
-        "retries": 0,
-        "extractor_retries": 0,
-        "sleep_interval_requests": 0,
-        # One client that needs neither web page nor player script, so that a video is one API request.
-        "extractor_args": {
-            "youtube": {"player_client": ["visionos"], "player_skip": ["webpage", "configs", "js", "initial_data"]}
-        },
-    }
-
-    def media_url(self, video_id: str, itag: int) -> str:
-        """A signed URL: another at every extraction."""
-        signature = time.monotonic_ns()
-        return f"https://rr1---sn-fake.googlevideo.com/videoplayback?vid={video_id}&itag={itag}&sig={signature}"
-
-    def watch_page(self, video_id: str) -> str:
-        """The page that yt-dlp's default clients ask for first. As the real one it names no media."""
-        answer = self.player(video_id, self.videos.get(video_id, Video(playability="unavailable")))
-        answer.pop("streamingData", None)
-        config = {"INNERTUBE_CONTEXT": {"client": {"clientName": "WEB", "clientVersion": "2.20260708.00.00"}}}
-        return (
-            f"<html><body><script>ytcfg.set({json.dumps(config)});</script>"
-            f"<script>var ytInitialPlayerResponse = {json.dumps(answer)};</script>"
-            '<script>var ytInitialData = {"contents": {"fake": true}};</script></body></html>'
-        )
-
-    def player(self, video_id: str, video: Video) -> dict[str, Any]:
-        status = {"status": "OK"} if video.playability is None else PLAYABILITY[video.playability]
-        document: dict[str, Any] = {
-            "playabilityStatus": status,
-            "videoDetails": {
-                "videoId": "WRONGWRONG0" if video.api.kind == "wrong_video" else video_id,
-                "title": "fake",
-                "lengthSeconds": str(round(video.duration)),
-                "channelId": "UC" + "x" * 22,
-                **video.details,
-            },
-        }
-        if video.microformat:
-            document["microformat"] = {"playerMicroformatRenderer": video.microformat}
-        if video.playability is None and video.hls:
-            manifest = f"https://manifest.googlevideo.com/hls.m3u8?vid={video_id}"
-            document["streamingData"] = {"formats": [], "adaptiveFormats": [], "hlsManifestUrl": manifest}
-        elif video.playability is None:
-            formats = [
-                (bool(r.vcodec and r.acodec), r.to_json(self.media_url(video_id, r.itag), video.duration))
-                for r in video.renditions
-            ]
-            document["streamingData"] = {
-                "formats": [one for combined, one in formats if combined],
-                "adaptiveFormats": [one for combined, one in formats if not combined],
-            }
-        return document

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+WATCH_PAGE = "watch page"
+"""Stands for the watch page among the clients of a `Video`."""
+
 
 @dataclass
 class Faults:
@@ -42,6 +45,8 @@ class Rendition:
     container: str = "mp4"
     media: Faults | None = None
     """Instead of the video's."""
+    query: dict[str, str] = field(default_factory=dict)
+    """Added to its URL (`xtags`, ...)."""
 
     def to_json(self, url: str, duration: float) -> dict[str, Any]:
         codecs = ", ".join(filter(None, (self.vcodec, self.acodec)))
@@ -67,8 +72,8 @@ class Video:
 
     renditions: list[Rendition] = field(default_factory=list)
     duration: float = 10.0
-    playability: str | None = None
-    """A key of `PLAYABILITY`; None: it plays."""
+    playability: str | dict[str, Any] | None = None
+    """A key of `PLAYABILITY`, or a whole playability status; None: it plays."""
     refusals: int | None = None
     """Only the first so many answers say so, and then it plays; None: all."""
     api: Faults = field(default_factory=Faults)
@@ -78,3 +83,13 @@ class Video:
     microformat: dict[str, Any] = field(default_factory=dict)
     hls: bool = False
     """Offered as HLS fragments, and only so."""
+    fragments: list[Path] = field(default_factory=list)
+    """The files of its HLS fragments, in order."""
+    fragment_faults: dict[int, Faults] = field(default_factory=dict)
+    """By a fragment's number, from 0."""
+    advertisement: float = 0.0
+    """Seconds of advertising before it: until then its media URLs answer 403."""
+    watch: Faults = field(default_factory=Faults)
+    """What goes wrong with the watch page."""
+    by_client: dict[str, Video] = field(default_factory=dict)
+    """What single clients are shown instead, by `clientName`; `WATCH_PAGE` for the watch page."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kinetics_pipeline.clip import Processed, process_clip
+from kinetics_pipeline.clip import ClipResult, process_clip
 from kinetics_pipeline.flow import tvl1
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Clip, clip_id
@@ -26,7 +26,7 @@ def clip(start: float | None, end: float | None) -> Clip:
     return Clip(clip_id("abc", start, end), "abc", start, end, "jumping", "train")
 
 
-def process(recipe: Recipe, start: float | None, end: float | None, *files: Path, **kwargs: float) -> Processed:
+def process(recipe: Recipe, start: float | None, end: float | None, *files: Path, **kwargs: float) -> ClipResult:
     return process_clip(clip(start, end), [Media(f, "folder") for f in files], recipe, 7, **kwargs)
 
 

@@ -138,4 +138,4 @@ def test_what_is_no_id_is_no_canary() -> None:
 
 def test_the_oldest_yt_dlp_that_is_not_warned_of_is_the_oldest_that_is_installed():
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
-    assert f"yt-dlp>={'.'.join(map(str, FLOOR))}" in project["project"]["dependencies"]
+    assert f"yt-dlp>={'.'.join(map(str, FLOOR))}" in project["project"]["optional-dependencies"]["build"]

@@ -39,7 +39,7 @@ from rich.table import Table
 
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.loading.clip_dataset import Stream
+from kinetics_pipeline.loading.options import Stream
 from kinetics_pipeline.plan import SCHEMA, Plan
 from kinetics_pipeline.recipe import Layout, Recipe
 from kinetics_pipeline.records import Record

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.sources.local.names import is_video
+from kinetics_pipeline.file_names import is_video
 from kinetics_pipeline.video.ffmpeg import executable
 from kinetics_pipeline.video.frames import TooShort, read_clip
 

@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset as TorchDataset
 
 from kinetics_pipeline.loading import ClipDataset, collate
-from kinetics_pipeline.loading.clip_dataset import EpochIndex, Stream
+from kinetics_pipeline.loading.clip_dataset import EpochIndex
 from kinetics_pipeline.loading.decoding import StoredStream
+from kinetics_pipeline.loading.options import Stream
 from kinetics_pipeline.loading.snippets import Snippet, random_snippet
 from kinetics_pipeline.shards import codec
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset as TorchDataset
 
-from kinetics_pipeline.loading.clip_dataset import Stream
+from kinetics_pipeline.loading.options import Stream
 from kinetics_pipeline.workflows.benchmarks.loader_formats import (
     RGB_ONLY,
     STREAMS,

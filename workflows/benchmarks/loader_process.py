@@ -19,7 +19,8 @@ import psutil
 import torch
 from torch.utils.data import DataLoader, Sampler, default_collate
 
-from kinetics_pipeline.loading.clip_dataset import EpochIndex, Stream
+from kinetics_pipeline.loading.clip_dataset import EpochIndex
+from kinetics_pipeline.loading.options import Stream
 from kinetics_pipeline.workflows.benchmarks.loader_formats import OURS, Format
 from kinetics_pipeline.workflows.benchmarks.loader_peers import PEERS
 

@@ -16,8 +16,7 @@ from numba import njit
 from kinetics_pipeline.flow.cpu.layout import FIELDS, pitch_of, rounded_up, row_start, state_size
 from kinetics_pipeline.flow.cpu.simd import LANES, load, root, spread, store, total
 from kinetics_pipeline.flow.cpu.sweep import sweep
-from kinetics_pipeline.flow.levels import level_sizes
-from kinetics_pipeline.flow.parameters import TVL1
+from kinetics_pipeline.flow.parameters import TVL1, level_sizes
 
 BYTES = 64
 FLOPS = 60

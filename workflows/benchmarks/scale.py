@@ -25,8 +25,9 @@ from kinetics_pipeline.dataset.dataset import Dataset, plan_name
 from kinetics_pipeline.plan import PlannedShard, PlanSettings, make_plan
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import clip_id
-from kinetics_pipeline.shards.markers import sealed
-from kinetics_pipeline.shards.writer import data_name, marker_name, versions
+from kinetics_pipeline.shards.data_file import data_name
+from kinetics_pipeline.shards.markers import marker_name, sealed
+from kinetics_pipeline.shards.writer import versions
 
 CLIPS_PER_SHARD = 65
 DATA_BYTES = 270_000_000
@@ -35,8 +36,9 @@ STEPS = {
     "status": ("from kinetics_pipeline.workflows.datasets.status import status", "status({folder!r}, True)"),
     "scan of a build": (
         "import tempfile; from pathlib import Path; from kinetics_pipeline.dataset.dataset import Dataset; "
-        "from kinetics_pipeline.dataset.withdraw import finish",
-        "d = Dataset.open({folder!r}); finish(d, Path(tempfile.gettempdir()), bool); d.unfinished(); d.settled({{}}); "
+        "from kinetics_pipeline.dataset.withdraw import finish_withdrawals",
+        "d = Dataset.open({folder!r}); finish_withdrawals(d, Path(tempfile.gettempdir()), bool); "
+        "d.unfinished(); d.settled({{}}); "
         "d.next_shard_numbers()",
     ),
     "ClipDataset, cold": ("from kinetics_pipeline.loading import ClipDataset", "ClipDataset({folder!r})"),
@@ -135,7 +137,8 @@ def main() -> None:
         folder = asked.folder or Path(temporary) / "data"
         if not (folder / "dataset.json").exists():
             make(folder, asked.shards)
-        (folder / "state" / "loader-index-1.arrow").unlink(missing_ok=True)
+        for index in (folder / "state").glob("loader-index-*.arrow"):
+            index.unlink()
         table = Table("step", "s", "CPU s", "s with imports", "MB at most", box=None)
         for name in STEPS:
             whole, wall, cpu, peak = measure(name, folder)

@@ -9,21 +9,17 @@ from __future__ import annotations
 
 import math
 import shutil
-import time
 from collections.abc import Hashable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol
 
-import ray
-
-from kinetics_pipeline.errors import JobFailed, UserError
+from kinetics_pipeline.errors import JobFailed, UserError, WorkRemains
 from kinetics_pipeline.estimate import WHOLE_VIDEO_SECONDS
 from kinetics_pipeline.plan import PlannedShard
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Clip
-from kinetics_pipeline.workflows.building.cache_folders import LOST, Workplace, nodes, on, this_node
+from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
+from kinetics_pipeline.workflows.building.executor import Executor, Lost, Moment, Ref
 from kinetics_pipeline.workflows.runtime.progress import size
 
 LEFT_FREE = 1 << 30
@@ -39,6 +35,8 @@ FLOW_SHARE = 0.5
 SECOND_OF_VIDEO = 200_000
 """Bytes of a second of a video whose short side is 256, on the large side: the first guess of a download."""
 LARGEST_DOWNLOAD = 4 << 30
+SHORT_AT_LEAST = 5.0
+"""Seconds without anything in flight, and without room, after which no room is to be expected from this run."""
 
 
 @dataclass(frozen=True)
@@ -78,27 +76,30 @@ class Measured:
     """Bytes that the file system still gives, without what is left to others."""
 
 
-@ray.remote(num_cpus=0, max_retries=0)
-def measure(workplace: Workplace) -> Measured:
-    return measured(workplace)
+def measured(folders: CacheFolders) -> Measured:
+    """What the cache of this node holds, and has to give."""
+    usage = shutil.disk_usage(next(p for p in (folders.root, *folders.root.parents) if p.exists()))
+    return Measured(folders.bytes_used(), usage.free - min(LEFT_FREE, usage.total // 50))
 
 
-def measured(workplace: Workplace) -> Measured:
-    usage = shutil.disk_usage(next(p for p in (workplace.root, *workplace.root.parents) if p.exists()))
-    return Measured(workplace.bytes_used(), usage.free - min(LEFT_FREE, usage.total // 50))
+class DiskExecutor(Executor, Protocol):
+    """Runs `measured` on the nodes."""
 
+    def start_measuring(self, node: str) -> Ref: ...
 
-Look: TypeAlias = "Future[Measured] | ray.ObjectRef"
-"""A measurement under way: a task on another node, or a thread on the driver's own. While every core is taken a task
-starts a process for itself, which costs as much as a clip."""
+    def measured(self, ref: Ref) -> Measured | Lost:
+        """Waits for it where it has not ended."""
 
 
 class Disk:
     """The fullest node's disk stands for all: clips are processed wherever there is a core."""
 
-    def __init__(self, workplace: Workplace, recipe: Recipe, limit: int | None, notes: int = 0) -> None:
-        """`notes`: bytes of the cache that are not in the workplace, the notes of what lies where in tar files."""
-        self.workplace, self.recipe, self.notes = workplace, recipe, notes
+    def __init__(
+        self, executor: DiskExecutor, recipe: Recipe, limit: int | None, *, notes: int = 0, max_wait: float = 5400.0
+    ) -> None:
+        """`limit`: bytes that the cache may hold; None: what its disk gives. `notes`: bytes of the cache that are not
+        in the build's folders, the notes of what lies where in tar files. `max_wait`: seconds to wait for room."""
+        self.executor, self.recipe, self.notes, self.max_wait = executor, recipe, notes, max_wait
         self.limit = None if limit is None else limit - notes
         self.short_since: float | None = None
         """Since when something has been waiting for room (monotonic); None when nothing is."""
@@ -108,11 +109,10 @@ class Disk:
         self._more: dict[str, int] = {}
         self._promised: dict[Hashable, int] = {}
         self._unseen: list[tuple[float, int]] = []
-        self._looks: dict[Look, float] = {}
+        self._looks: dict[Ref, tuple[str, float]] = {}
+        """Measurements under way: of which node, and when they began (monotonic)."""
         self._by_node: dict[str, tuple[Measured, float]] = {}
-        self._of_look: dict[Look, str] = {}
         self._looked = -math.inf
-        self._thread = ThreadPoolExecutor(1)
 
     # What things take
 
@@ -130,8 +130,9 @@ class Disk:
         wanted = needs(shards, self.recipe)
         self._largest_shard, self._a_download = wanted.shard, wanted.download
         need = wanted.least
-        for ref, began in self._begin_to_look().items():
-            self._take_look(ref, began)
+        self._begin_to_look()
+        for ref in list(self._looks):
+            self._take_look(ref)
         what = (
             f"{size(need)}: a shard of up to {max((len(s.clips) for s in shards), default=0)} clips, finished and "
             f"written, and a download"
@@ -190,7 +191,20 @@ class Disk:
         self._more[video_id] = 2 * allowance
 
     def _wait(self) -> None:
-        self.short_since = self.short_since or time.monotonic()
+        self.short_since = self.short_since or self._now()
+
+    def _now(self) -> float:
+        return self.executor.now().monotonic
+
+    def require_hope(self, now: Moment) -> None:
+        """For when nothing is in flight: raises JobFailed when the user's limit leaves no room, and WorkRemains when
+        the disk has had none for longer than is waited."""
+        if self.short_since is None or now.monotonic - self.short_since <= SHORT_AT_LEAST:
+            return
+        if self.limits:
+            raise JobFailed(self.why_short())
+        if now.monotonic - self.short_since > self.max_wait:
+            raise WorkRemains(self.why_short())
 
     def why_short(self) -> str:
         """One line on what there is not enough of."""
@@ -216,37 +230,30 @@ class Disk:
     def settle(self, to: Hashable) -> int:
         """What was promised has been written, or never will be: the next look knows. The amount."""
         amount = self._promised.pop(to, 0)
-        self._unseen.append((time.monotonic(), amount))
+        self._unseen.append((self._now(), amount))
         return amount
 
     # Looking
 
     def look(self) -> None:
         """Takes in what the nodes measured, and asks them again when it is time."""
-        for look, began in list(self._looks.items()):
-            done = look.done() if isinstance(look, Future) else ray.wait([look], timeout=0)[0]
-            if done:
-                self._take_look(look, began)
+        for ref in self.executor.wait(list(self._looks), 0.0) if self._looks else ():
+            self._take_look(ref)
         plenty = self.short_since is None and self.room() > 20 * (self._largest_shard + self._a_download)
-        if not self._looks and time.monotonic() - self._looked > (LOOK_SELDOM if plenty else LOOK_EVERY):
+        if not self._looks and self._now() - self._looked > (LOOK_SELDOM if plenty else LOOK_EVERY):
             self._begin_to_look()
 
-    def _begin_to_look(self) -> dict[Look, float]:
-        self._looked, here = time.monotonic(), this_node()
-        for node in nodes():
-            if node == here:
-                look: Look = self._thread.submit(measured, self.workplace)
-            else:
-                look = measure.options(scheduling_strategy=on(node)).remote(self.workplace)
-            self._looks[look], self._of_look[look] = self._looked, node
-        return dict(self._looks)
+    def _begin_to_look(self) -> None:
+        self._looked = self._now()
+        for node in self.executor.nodes():
+            self._looks[self.executor.start_measuring(node)] = (node, self._looked)
 
-    def _take_look(self, look: Look, began: float) -> None:
-        node = self._of_look.pop(look)
-        del self._looks[look]
-        with suppress(*LOST):
-            self._by_node[node] = look.result() if isinstance(look, Future) else ray.get(look), began
-        alive = set(nodes())
+    def _take_look(self, ref: Ref) -> None:
+        node, began = self._looks.pop(ref)
+        found = self.executor.measured(ref)
+        if not isinstance(found, Lost):
+            self._by_node[node] = (found, began)
+        alive = self.executor.nodes()
         self._by_node = {name: seen for name, seen in self._by_node.items() if name in alive}
         oldest = min((began for _, began in self._by_node.values()), default=-math.inf)
         self._unseen = [(when, amount) for when, amount in self._unseen if when > oldest]

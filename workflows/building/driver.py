@@ -1,7 +1,9 @@
 """The driver: walks the shards of a plan, moves every clip through its sources, and has each full shard written.
 
-It sees small records only. At any time a bounded number of shards is open, and a slow clip holds up its own shard
-alone. Shards of local files and shards that need the network are walked side by side: neither waits for the other.
+It is composed of three stages (`fetch`, `process`, `write`) and sees small records only. At any time a bounded number
+of shards is open, and a slow clip holds up its own shard alone. Shards of local files and shards that need the network
+are walked side by side: neither waits for the other. Time and work come from an `Executor`, so the same driver runs
+under Ray and in a simulation.
 """
 
 from __future__ import annotations
@@ -9,386 +11,308 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, cast
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
 
-import ray
-
-from kinetics_pipeline.errors import JobFailed, WorkRemains
-from kinetics_pipeline.plan import Plan
-from kinetics_pipeline.recipe import Recipe
-from kinetics_pipeline.records import Clip, Record
+from kinetics_pipeline.errors import WorkRemains
+from kinetics_pipeline.records import Record, Spent
 from kinetics_pipeline.sources.base import LocalSource, NetworkSource, is_network
 from kinetics_pipeline.sources.pace.retries import Done, Event, Try, decide
-from kinetics_pipeline.workflows.building import fetch as fetching
-from kinetics_pipeline.workflows.building import process as processing
-from kinetics_pipeline.workflows.building.attempts import Attempts
-from kinetics_pipeline.workflows.building.cache_folders import LOST, Workplace, answer, nodes, on, this_node
 from kinetics_pipeline.workflows.building.disk import Disk
-from kinetics_pipeline.workflows.building.fetch import Fetching
-from kinetics_pipeline.workflows.building.open_shards import LOCAL, NETWORK, InHand, Open, OpenShards
-from kinetics_pipeline.workflows.building.process import Processing
-from kinetics_pipeline.workflows.building.stages import Candidate, Fetched, Processed, Written, unspool, write
+from kinetics_pipeline.workflows.building.executor import Executor, Lost, Moment
+from kinetics_pipeline.workflows.building.fetch import FetchAnswer, Fetching
+from kinetics_pipeline.workflows.building.open_shards import LOCAL, NETWORK, ClipInProgress, OpenShard, OpenShards
+from kinetics_pipeline.workflows.building.plan_run import FinishedClip, PlanRun
+from kinetics_pipeline.workflows.building.process import Candidate, ClipJob, Processed, Processing
+from kinetics_pipeline.workflows.building.state import Attempts
+from kinetics_pipeline.workflows.building.write import Committed, RowsMissing, Writing, Written
 
 TICK = 0.5
 """Seconds the driver waits for something to happen before it looks at the clock."""
-SHORT_AT_LEAST = 5.0
-"""Seconds without anything in flight, and without room, after which no room is to be expected from this run."""
 LOST_AT_MOST = 3
 """Times that a clip's work may vanish with its worker before that counts as an attempt."""
 
 
-class Interrupted(Exception):
-    """The user or the system asked the run to end."""
+@dataclass(frozen=True)
+class ClipFinished:
+    """A clip has its outcome."""
+
+    record: Record
 
 
-class Graph:
-    """One run over the missing shards of one plan. `run` returns when all are committed, and raises otherwise."""
+@dataclass(frozen=True)
+class ClipTakenBack:
+    """A clip that had finished so has not after all, and begins again."""
+
+    record: Record
+
+
+@dataclass(frozen=True)
+class ShardCommitted:
+    """A shard is in the dataset."""
+
+    name: str
+
+
+BuildEvent = ClipFinished | ClipTakenBack | ShardCommitted
+
+
+class Driver:
+    """One run over the missing shards of one plan."""
 
     def __init__(
         self,
-        *,
-        uri: str,
-        plan_name: str,
-        plan: Plan,
-        missing: Sequence[str],
-        generation: int,
-        recipe: Recipe,
-        classes: Sequence[str],
-        label_of: Callable[[Clip], int],
+        run: PlanRun,
         sources: Mapping[str, LocalSource | NetworkSource],
-        workplace: Workplace,
-        fetching: Fetching,
-        processing: Processing,
+        executor: Executor,
+        *,
+        fetch: Fetching,
+        process: Processing,
+        write: Writing,
         disk: Disk,
         attempts: Attempts,
-        spooled: Mapping[str, tuple[str, Record]],
-        max_wait: float,
-        on_change: Callable[[Graph], None],
-        should_stop: Callable[[], bool],
     ) -> None:
-        self.uri, self.plan_name, self.generation = uri, plan_name, generation
-        self.recipe, self.classes = recipe, classes
-        self.sources, self.workplace = sources, workplace
-        self.fetching, self.processing, self.attempts = fetching, processing, attempts
-        self.disk = disk
-        self.spooled, self.max_wait = spooled, max_wait
-        self.on_change, self.should_stop = on_change, should_stop
-        self.finished: list[Record] = []
-        """Records of the clips that this run finished and has not yet reported (the report takes them)."""
-        self.taken_back: list[Record] = []
-        """Of them, those that were not so after all; likewise."""
-        self.committed_shards = 0
-        self.committed_bytes = 0
-        self._shards = OpenShards(plan, missing, label_of, disk)
+        """`sources`: by what tells them from the others, best first."""
+        self.plan_run, self.sources, self.executor = run, sources, executor
+        self.fetch, self.process, self.write = fetch, process, write
+        self.disk, self.attempts = disk, attempts
+        self._shards = OpenShards(run, disk)
         self._clips = self._shards.clips
         self._later: list[tuple[float, int, str, str]] = []
-        self._ticket = itertools.count()
-        self._writes: dict[ray.ObjectRef, Open] = {}
-        self._tidying: list[ray.ObjectRef] = []
+        """Tries to be made later: when (monotonic), a number that keeps their order, clip, key of the source."""
+        self._numbers = itertools.count()
         self._idle_since: float | None = None
-        self._relieved: set[str] = set()
-        self._home = this_node()
+        self._cleared: set[str] = set()
+        """Videos whose downloads were removed before their shard was committed."""
+        self._events: list[BuildEvent] = []
 
-    def run(self) -> None:
-        """Raises WorkRemains when only paused egresses are left for longer than allowed, JobFailed when another
-        build took over, Interrupted when asked to stop."""
+    def run(self) -> Generator[list[BuildEvent], None, None]:
+        """Works until all shards are committed; yields what happened, about twice a second, and can be stopped there.
+
+        Raises WorkRemains when only paused egresses are left for longer than is waited, JobFailed when another build
+        took over.
+        """
         try:
-            while self._admit() or self._clips or self._writes:
-                if self.should_stop():
-                    raise Interrupted
+            while self._open_shards(self.executor.now()) or self._clips or self.write.running:
                 self.disk.look()
-                self._start_what_is_due()
-                self._write_what_is_full()
-                self.fetching.dispatch(self._ahead(), self._allowance)
-                self.processing.dispatch()
+                self._start(self.executor.now())
                 self._wait()
                 self.attempts.save()
-                self.on_change(self)
+                events, self._events = self._events, []
+                yield events
         finally:
             self.attempts.save(at_once=True)
-        if self._tidying:
-            ray.wait(self._tidying, num_returns=len(self._tidying), timeout=30)
 
     # From a shard to its clips
 
-    def _admit(self) -> bool:
+    def _open_shards(self, now: Moment) -> bool:
         """Opens shards while there is room; whether any shard was opened."""
         opened = False
         for walk in (LOCAL, NETWORK):
             # Shards of the network are opened whatever waits for the cores: the lanes say how fast they are fetched.
-            while walk == NETWORK or self.processing.backlog < 4 * self.processing.places:
+            while walk == NETWORK or self.process.backlog < 4 * self.process.places:
                 shard = self._shards.open_next(walk, self._being_made())
                 if shard is None:
                     break
-                for hand in shard.hands:
-                    self._take_up(hand.clip.clip_id)
+                for clip in shard.clips:
+                    self._begin_clip(self._clips[clip.clip_id], now)
                 opened = True
         return opened
 
     def _being_made(self) -> set[str]:
-        return {job.clip.clip_id for job, _ in self.processing.running.values()}
+        return {job.clip.clip_id for job, _ in self.process.running.values()}
 
-    def _take_up(self, clip_id: str) -> None:
+    def _begin_clip(self, one: ClipInProgress, now: Moment) -> None:
         """A clip whose shard has just been opened: finished by an earlier run, or to be begun."""
-        known = self.spooled.get(clip_id)
+        known = self.plan_run.finished.get(one.clip.clip_id)
         if known is not None:
-            node, record = known
-            self._finish(clip_id, record, node)
+            self._finish(one, known)
         else:
-            self._advance(clip_id, delay=False)
+            self._advance(one, now, delay=False)
 
-    def _advance(self, clip_id: str, *, delay: bool = True) -> None:
+    def _advance(self, one: ClipInProgress, now: Moment, *, delay: bool = True) -> None:
         """Does what the policy says of everything tried so far."""
-        hand = self._clips[clip_id]
         while True:
-            decision = decide(self.attempts.of(clip_id), list(self.sources))
+            decision = decide(self.attempts.of(one.clip.clip_id), list(self.sources))
             if isinstance(decision, Done):
-                record = self._record(hand, outcome=decision.outcome, detail=decision.detail)
-                self._finish(clip_id, record, home="")
+                spent = Spent(one.requests, one.seconds)
+                self._finish(one, FinishedClip(Record.of(one.clip, decision.outcome, decision.detail, spent), None))
                 return
             if delay and decision.after_seconds > 0:
-                due = time.monotonic() + decision.after_seconds
-                hand.on_network = is_network(self.sources[decision.source])
-                heapq.heappush(self._later, (due, next(self._ticket), clip_id, decision.source))
+                due = now.monotonic + decision.after_seconds
+                one.on_network = is_network(self.sources[decision.source])
+                heapq.heappush(self._later, (due, next(self._numbers), one.clip.clip_id, decision.source))
                 return
-            if self._begin(hand, decision):
+            if self._try(one, decision):
                 return
 
-    def _begin(self, hand: InHand, step: Try) -> bool:
+    def _try(self, one: ClipInProgress, step: Try) -> bool:
         """Starts one try; False when a local source has no file for the clip, which is now an event."""
         source = self.sources[step.source]
         if is_network(source):
-            hand.on_network = True
-            self.fetching.want(step.source, hand.clip)
+            one.on_network = True
+            self.fetch.lanes.want(step.source, one.clip)
             return True
-        candidates = [Candidate(media, home=self._home) for media in cast(LocalSource, source).candidates(hand.clip)]
-        if not candidates:
-            self.attempts.add(hand.clip.clip_id, Event(step.source, "not_found", f"{source.name}: no file"))
+        media = cast(LocalSource, source).candidates(one.clip)
+        if not media:
+            self.attempts.add(one.clip.clip_id, Event(step.source, "not_found", f"{source.name}: no file"))
             return False
-        self._process(hand, step.source, candidates)
+        here = self.executor.here()
+        self._process(one, step.source, [Candidate(file, here, fetched=False) for file in media])
         return True
 
-    def _process(self, hand: InHand, source: str, candidates: Sequence[Candidate]) -> None:
-        hand.on_network = False
-        before = self._record(hand, outcome="internal", detail=_details(self.attempts.of(hand.clip.clip_id)))
-        self.processing.add(processing.Job(hand.clip, source, tuple(candidates), hand.label, before))
+    def _process(self, one: ClipInProgress, source: str, candidates: Sequence[Candidate]) -> None:
+        one.on_network = False
+        details = dict.fromkeys(event.detail for event in self.attempts.of(one.clip.clip_id) if event.detail)
+        spent = Spent(one.requests, dict(one.seconds), "; ".join(details))
+        self.process.add(one.clip, self.plan_run.label(one.clip), source, candidates, spent)
 
-    def _record(self, hand: InHand, *, outcome: Any, detail: str) -> Record:
-        clip = hand.clip
-        return Record(
-            clip_id=clip.clip_id,
-            video_id=clip.video_id,
-            time_start=clip.time_start,
-            time_end=clip.time_end,
-            label=clip.label,
-            outcome=outcome,
-            detail=detail,
-            requests=hand.requests,
-            seconds=dict(hand.seconds),
-        )
+    # What may begin
 
-    def _start_what_is_due(self) -> None:
-        now = time.monotonic()
-        while self._later and self._later[0][0] <= now:
+    def _start(self, now: Moment) -> None:
+        while self._later and self._later[0][0] <= now.monotonic:
             _, _, clip_id, source = heapq.heappop(self._later)
-            self._begin(self._clips[clip_id], Try(source, 0.0))
+            self._try(self._clips[clip_id], Try(source, 0.0))
+        self._write_what_is_full()
+        self.fetch.dispatch(self._ahead(), self._allowance, now)
+        self.process.dispatch(now)
+
+    def _write_what_is_full(self) -> None:
+        """A shard with a failure that may yet turn out to be a burst's waits until that is known."""
+        full = [shard for shard in self._shards if shard.is_full and not self.write.is_running(shard.name)]
+        suspected = self.fetch.lanes.suspected(more_to_come=bool(self._later)) if full else frozenset()
+        for shard in full:
+            failed = {one.record.video_id for one in shard.finished.values() if one.node is None}
+            if not failed & suspected:
+                self.write.start_if_there_is_room(shard)
+
+    def _ahead(self) -> int:
+        """Videos that may be fetched ahead of the cores."""
+        ahead = 2 * self.process.places + self.fetch.slots
+        return ahead - self.process.fetched_backlog - len(self.fetch.running)
 
     def _allowance(self, video_id: str) -> int | None:
         """The bytes that a download of the video may write, or None when it has to wait for room."""
         allowance = self.disk.download(video_id, self._shards.still_to_come(self._being_made()))
         if allowance is None:
-            self._relieve()
+            self._make_room()
         return allowance
 
-    def _relieve(self) -> None:
-        """Takes away the downloads of finished clips before their shard is committed, because room is short. At worst,
-        should the node with the finished clip go, one is fetched again."""
-        done = self._shards.finished_videos() - self._relieved
-        if done:
-            self._relieved |= done
-            self._tidying += self.fetching.forget(self._downloads(done))
-
-    def _downloads(self, videos: Iterable[str]) -> list[Path]:
-        network = [source.name for source in self.sources.values() if is_network(source)]
-        return [self.workplace.video(source, video) for source in network for video in videos]
-
-    def _ahead(self) -> int:
-        """Videos that may be fetched ahead of the cores."""
-        ahead = 2 * self.processing.places + self.fetching.slots
-        return ahead - self.processing.fetched_backlog - len(self.fetching.running)
+    def _make_room(self) -> None:
+        """Removes the downloads of finished clips before their shard is committed. At worst, should the node with the
+        finished clip go, one is fetched again."""
+        done = self._shards.finished_videos() - self._cleared
+        self._cleared |= done
+        self.fetch.forget(done)
 
     # What comes back
 
     def _wait(self) -> None:
-        refs = [*self.processing.running, *self.fetching.running, *self._writes]
+        refs = [*self.process.running, *self.fetch.running, *self.write.running]
         if not refs:
             self._rest()
             return
         self._idle_since = None
-        ready, _ = ray.wait(refs, num_returns=len(refs), timeout=0, fetch_local=False)
-        if not ready:
-            ready, _ = ray.wait(refs, num_returns=1, timeout=TICK, fetch_local=False)
-        for ref in ready:
-            if ref in self.processing.running:
-                self._processed(*self.processing.result(ref))
-            elif ref in self.fetching.running:
-                self._fetched(*self.fetching.result(ref))
+        ended = self.executor.wait(refs, TICK)
+        now = self.executor.now()
+        for ref in ended:
+            if ref in self.process.running:
+                self._processed(*self.process.result(ref), now)
+            elif ref in self.fetch.running:
+                self._fetched(self.fetch.result(ref, now), now)
             else:
-                self._written(ref)
+                self._written(*self.write.result(ref), now)
 
     def _rest(self) -> None:
         """Nothing runs: a later try is awaited, or a paused egress."""
-        short = self.disk.short_since
-        if short is not None and time.monotonic() - short > SHORT_AT_LEAST and not self._later:
-            if self.disk.limits:
-                raise JobFailed(self.disk.why_short())
-            if time.monotonic() - short > self.max_wait:
-                raise WorkRemains(self.disk.why_short())
+        now = self.executor.now()
+        if not self._later:
+            self.disk.require_hope(now)
         later = [(source, self._clips[clip_id].clip.video_id) for _, _, clip_id, source in self._later]
+        resumes = None
         if all(is_network(self.sources[source]) for source, _ in later):
-            resumes = self.fetching.resumes_at(later)
-        else:
-            resumes = None
+            resumes = self.fetch.lanes.resumes_at(now, later)
         if resumes is not None:
-            self._idle_since = self._idle_since or time.time()
-            if resumes - self._idle_since > self.max_wait:
+            self._idle_since = self._idle_since or now.unix
+            if resumes - self._idle_since > self.fetch.lanes.pace.max_wait:
                 until = time.strftime("%H:%M", time.localtime(resumes))
                 raise WorkRemains(f"every egress that is left is paused, the first until {until}")
-        time.sleep(TICK / 5)
+        self.executor.rest(TICK / 5)
 
-    def _fetched(self, job: fetching.Job, fetched: Fetched | None) -> None:
-        for clip in job.clips:
-            hand = self._clips[clip.clip_id]
-            if fetched is None:
-                self._lost(hand, job.source, "its node died while it was fetched")
+    def _fetched(self, answer: FetchAnswer, now: Moment) -> None:
+        job, result = answer.job, answer.result
+        for one in (self._clips[clip.clip_id] for clip in job.clips):
+            if isinstance(result, Lost):
+                self._lost(one, job.source_key, result, now)
                 continue
-            download = fetched.download
+            download = result.download
             if download.no_room:
-                self.fetching.want(job.source, clip)
+                self.fetch.lanes.want(job.source_key, one.clip)
                 continue
-            hand.requests += download.requests
-            hand.seconds["fetch"] = hand.seconds.get("fetch", 0.0) + round(fetched.seconds / len(job.clips), 3)
-            media = download.media.get(clip.clip_id)
+            one.requests += download.requests
+            one.seconds["fetch"] = one.seconds.get("fetch", 0.0) + round(result.seconds / len(job.clips), 3)
+            media = download.media.get(one.clip.clip_id)
             if media is not None:
-                self._process(hand, job.source, [Candidate(media, fetched.node)])
-            else:
-                assert download.failure is not None, f"{job.video_id}: neither a file nor a failure"
-                failure = download.failure
-                self.attempts.add(clip.clip_id, Event(job.source, failure.outcome, failure.detail))
-                self._advance(clip.clip_id)
-        self._take_back(self.fetching.doubted)
+                self._process(one, job.source_key, [Candidate(media, result.node, fetched=True)])
+                continue
+            assert download.failure is not None, f"{job.video_id}: neither a file nor a failure"
+            failure = download.failure
+            self.attempts.add(one.clip.clip_id, Event(job.source_key, failure.outcome, failure.detail))
+            self._advance(one, now)
+        self._take_back(answer.doubted, now)
 
-    def _take_back(self, videos: frozenset[str]) -> None:
+    def _take_back(self, videos: frozenset[str], now: Moment) -> None:
         """A burst of doubtful failures says that the extractor is broken or the address blocked: none of the videos
         concerned is charged with it, and those that had come to their end begin again."""
-        writing = {shard.name for shard in self._writes.values()}
-        for clip_id, hand in self._clips.items():
-            if hand.clip.video_id not in videos or hand.shard in writing or not self.attempts.uncharge(clip_id):
+        for clip_id, one in self._clips.items():
+            if one.clip.video_id not in videos or self.write.is_running(one.shard.name):
                 continue
-            if hand.record is not None:
-                self.taken_back.append(hand.record)
-                hand.record = None
-                self._advance(clip_id, delay=False)
+            if self.attempts.uncharge(clip_id) and one.is_finished:
+                self._events.append(ClipTakenBack(one.shard.finished.pop(clip_id).record))
+                self._advance(one, now, delay=False)
 
-    def _processed(self, job: processing.Job, result: Processed | str) -> None:
-        hand = self._clips[job.clip.clip_id]
-        if isinstance(result, str):
-            self._lost(hand, job.source, result)
+    def _processed(self, job: ClipJob, result: Processed | Lost, now: Moment) -> None:
+        one = self._clips[job.clip.clip_id]
+        if isinstance(result, Lost):
+            self._lost(one, job.source_key, result, now)
             return
-        if not result.node:
-            self._lost(hand, job.source, result.record.detail)
+        record = result.record
+        one.seconds.update(record.seconds)
+        if record.outcome == "ok":
+            self.disk.learn(record.frames, result.bytes)
+            self._finish(one, FinishedClip(record, result.node))
             return
-        hand.seconds.update(result.record.seconds)
-        if result.record.outcome == "ok":
-            self.disk.learn(result.record.frames, result.bytes)
-            self._finish(job.clip.clip_id, result.record, result.node)
-            return
-        self.attempts.add(job.clip.clip_id, Event(job.source, result.record.outcome, result.record.detail))
-        self._advance(job.clip.clip_id)
+        self.attempts.add(record.clip_id, Event(job.source_key, record.outcome, record.detail))
+        self._advance(one, now)
 
-    def _lost(self, hand: InHand, source: str, how: str) -> None:
+    def _lost(self, one: ClipInProgress, source: str, lost: Lost, now: Moment) -> None:
         """Work that vanished says nothing of the clip, unless it keeps happening to the same one."""
-        hand.lost += 1
-        if hand.lost >= LOST_AT_MOST:
-            hand.lost = 0
-            self.attempts.add(hand.clip.clip_id, Event(source, "internal", how))
-        self._advance(hand.clip.clip_id, delay=hand.lost == 0)
+        one.lost += 1
+        if one.lost >= LOST_AT_MOST:
+            one.lost = 0
+            self.attempts.add(one.clip.clip_id, Event(source, "internal", lost.reason))
+        self._advance(one, now, delay=one.lost == 0)
 
-    def _finish(self, clip_id: str, record: Record, home: str) -> None:
-        hand = self._clips[clip_id]
-        hand.record, hand.home = record, home
-        self.finished.append(record)
+    def _finish(self, one: ClipInProgress, finished: FinishedClip) -> None:
+        one.shard.finished[one.clip.clip_id] = finished
+        self._events.append(ClipFinished(finished.record))
 
-    def _write_what_is_full(self) -> None:
-        """A shard with a failure that may yet turn out to be a burst's waits until that is known."""
-        writing = set(self._writes.values())
-        full = [shard for shard in self._shards if shard not in writing and shard.unfinished == 0]
-        suspected = self.fetching.suspected(more_to_come=bool(self._later)) if full else frozenset()
-        for shard in full:
-            rows = self.disk.rows(hand.clip for hand in shard.hands if hand.home)
-            doubtful = any(not hand.home and hand.clip.video_id in suspected for hand in shard.hands)
-            if not doubtful and self.disk.write(rows, only=not self._writes):
-                self._write(shard)
+    def _written(self, shard: OpenShard, written: Written | Lost, now: Moment) -> None:
+        if isinstance(written, RowsMissing):
+            for clip_id in written.clip_ids:
+                self._events.append(ClipTakenBack(shard.finished.pop(clip_id).record))
+                self._advance(self._clips[clip_id], now, delay=False)
+        elif isinstance(written, Committed):
+            self.attempts.forget(clip.clip_id for clip in shard.clips)
+            self._forget_files(shard)
+            self._shards.close(shard)
+            self._events.append(ShardCommitted(shard.name))
 
-    # From clips to a shard
-
-    def _write(self, shard: Open) -> None:
-        hands = shard.hands
-        homes = {hand.clip.clip_id: hand.home for hand in hands if hand.home}
-        alive = set(nodes())
-        most = max(homes.values(), key=list(homes.values()).count, default="")
-        options = {"scheduling_strategy": on(most, soft=True)} if most in alive else {}
-        ref = write.options(**options).remote(
-            self.workplace,
-            self.uri,
-            shard.name,
-            self.plan_name,
-            [hand.record for hand in hands],
-            homes,
-            self.recipe,
-            list(self.classes),
-            self.generation,
-        )
-        self._writes[ref] = shard
-        self.disk.promise(ref, self.disk.rows(hand.clip for hand in hands if hand.home))
-
-    def _written(self, ref: ray.ObjectRef) -> None:
-        shard = self._writes.pop(ref)
-        self.disk.settle(ref)
-        try:
-            written: Written = answer(ref)
-        except LOST as error:
-            shard.lost += 1
-            if shard.lost > LOST_AT_MOST:
-                raise JobFailed(f"shard {shard.name} was not written: its writer died {shard.lost} times") from error
-            self._write(shard)
-            return
-        if written.superseded:
-            raise JobFailed(f"another build of {self.uri} took over; this one has stopped")
-        if written.lost:
-            for clip_id in written.lost:
-                self._clips[clip_id].record = None
-                self._advance(clip_id, delay=False)
-            return
-        self.committed_shards += 1
-        self.committed_bytes += written.bytes
-        self.attempts.forget(hand.clip.clip_id for hand in shard.hands)
-        self._tidy(shard)
-        self._shards.close(shard)
-
-    def _tidy(self, shard: Open) -> None:
+    def _forget_files(self, shard: OpenShard) -> None:
         """Downloads and finished clips go once their shard is committed."""
-        others = {h.clip.video_id for h in self._clips.values() if h.shard != shard.name}
-        videos = {hand.clip.video_id for hand in shard.hands} - others
-        self._tidying += self.fetching.forget(self._downloads(videos))
-        self._relieved -= videos
-        for node in {hand.home for hand in shard.hands if hand.home} & set(nodes()):
-            mine = [hand.clip.clip_id for hand in shard.hands if hand.home == node]
-            self._tidying.append(unspool.options(scheduling_strategy=on(node)).remote(self.workplace, mine))
-        _, self._tidying = ray.wait(self._tidying, num_returns=len(self._tidying), timeout=0)
-
-
-def _details(events: Sequence[Event]) -> str:
-    return "; ".join(dict.fromkeys(event.detail for event in events if event.detail))
+        others = {one.clip.video_id for one in self._clips.values() if one.shard is not shard}
+        videos = {clip.video_id for clip in shard.clips} - others
+        self.fetch.forget(videos)
+        self._cleared -= videos
+        self.write.forget_rows(shard)

@@ -7,34 +7,40 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import PurePosixPath
 
 import ray
 from rich.console import Console
 from rich.table import Table
 
+from kinetics_pipeline.dataset.card import refresh_card
 from kinetics_pipeline.dataset.dataset import DATASET, Dataset, plan_name
-from kinetics_pipeline.dataset.withdraw import finish
+from kinetics_pipeline.dataset.withdraw import finish_withdrawals
 from kinetics_pipeline.errors import JobFailed, WorkRemains
 from kinetics_pipeline.flow import require_backend
 from kinetics_pipeline.plan import Plan, PlannedShard, make_plan
-from kinetics_pipeline.records import Record
+from kinetics_pipeline.records import Record, Spent
 from kinetics_pipeline.redaction import WITHHELD
-from kinetics_pipeline.sources.youtube.source import YouTube
+from kinetics_pipeline.shards.writer import Superseded
+from kinetics_pipeline.sources.base import is_network
 from kinetics_pipeline.storage.cache import cache_folder
-from kinetics_pipeline.storage.store import open_store
-from kinetics_pipeline.workflows.building.attempts import Attempts
-from kinetics_pipeline.workflows.building.cache_folders import Workplace, nodes, on_every_node
+from kinetics_pipeline.storage.open_store import open_store
+from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
 from kinetics_pipeline.workflows.building.disk import Disk
-from kinetics_pipeline.workflows.building.driver import Graph, Interrupted
+from kinetics_pipeline.workflows.building.driver import BuildEvent, ClipFinished, ClipTakenBack, Driver, ShardCommitted
 from kinetics_pipeline.workflows.building.fetch import Fetching
-from kinetics_pipeline.workflows.building.lease import Lease, is_current
-from kinetics_pipeline.workflows.building.process import Processing
-from kinetics_pipeline.workflows.building.request import Asked, asked_recipe, label_numbers, read_asked, say_what_is_odd
-from kinetics_pipeline.workflows.building.stages import clear, spooled
-from kinetics_pipeline.workflows.building.state import PROGRESS, RUN, look_at_lanes, traffic
-from kinetics_pipeline.workflows.building.time_needed import expected
-from kinetics_pipeline.workflows.flags.build_flags import BuildConfig, as_record, command_line
+from kinetics_pipeline.workflows.building.lanes import Lanes, Pace
+from kinetics_pipeline.workflows.building.lease import Lease, LeaseHeld, is_current
+from kinetics_pipeline.workflows.building.plan_run import FinishedClip, PlanRun
+from kinetics_pipeline.workflows.building.process import Processing, uses_gpu
+from kinetics_pipeline.workflows.building.ray_executor import RayExecutor
+from kinetics_pipeline.workflows.building.request import Asked, asked_recipe, read_asked, say_what_is_odd
+from kinetics_pipeline.workflows.building.state import PROGRESS, RUN, Attempts, look_at_lanes, traffic
+from kinetics_pipeline.workflows.building.time_needed import Expectation, expected
+from kinetics_pipeline.workflows.building.write import Writing
+from kinetics_pipeline.workflows.flags.build_flags import BuildConfig
+from kinetics_pipeline.workflows.flags.record import as_record, command_line
 from kinetics_pipeline.workflows.runtime.cluster import connected, require_lasting
 from kinetics_pipeline.workflows.runtime.progress import Meter, duration, size
 from kinetics_pipeline.workflows.runtime.signals import stop_requested
@@ -57,7 +63,10 @@ def build(files: Sequence[str], config: BuildConfig) -> None:
         existing.recipe.require_same(asked_recipe(config, existing.recipe))
         existing.require_classes(asked.annotations.labels)
     with Lease.acquire(store) as lease, connected(config.cpus), stop_requested() as should_stop:
-        _Build(asked, config, lease, console, files, should_stop).run(existing)
+        try:
+            _Build(asked, config, lease, console, files, should_stop).run(existing)
+        finally:
+            refresh_card(config.output)
 
 
 class _Build:
@@ -79,7 +88,8 @@ class _Build:
         self.to_go_on = f"to go on{withheld}: {command}"
         self.seconds: dict[str, float] = defaultdict(float)
         self.outcomes: Counter[str] = Counter()
-        self.bytes = 0
+        self.shards = 0
+        """Committed by the plan that is running."""
         self._noted = 0.0
 
     def run(self, existing: Dataset | None) -> None:
@@ -98,9 +108,10 @@ class _Build:
         # A dataset that was removed and begun anew with other classes must not find the old one's clips.
         dataset = f"{lease.store.uri}\n{recipe}\n{self.dataset.classes}"
         self._lanes_before = look_at_lanes(lease.store)
-        self.workplace = Workplace.of(cache_folder(config.cache), dataset)
-        on_every_node(clear, self.workplace, everything=False)
-        finish(self.dataset, self.workplace.scratch, lambda: is_current(lease.store, lease.generation))
+        folders = CacheFolders.of(cache_folder(config.cache), dataset)
+        self.executor = RayExecutor(folders, on_gpu=uses_gpu(recipe), slots=self._pace.slots)
+        self.executor.clear(everything=False)
+        finish_withdrawals(self.dataset, folders.scratch, lambda: is_current(lease.store, lease.generation))
         began = time.monotonic()
         while (unfinished := self.dataset.unfinished()) is not None:
             self._run_plan(*unfinished, self.dataset.outcomes())
@@ -111,7 +122,7 @@ class _Build:
             self._disk(list(plan.shards()))
             number = self.dataset.add_plan(plan)
             self._run_plan(number, plan, plan.shard_names(), outcomes)
-        on_every_node(clear, self.workplace, everything=True)
+        self.executor.clear(everything=True)
         lease.store.sweep()  # a writer that was lost on the way
         lease.store.delete(PROGRESS)
         self._report(time.monotonic() - began)
@@ -127,94 +138,112 @@ class _Build:
 
     def _disk(self, shards: Sequence[PlannedShard]) -> Disk:
         """The cache's disk, which is large enough for any one of the shards. Raises UserError or JobFailed if not."""
-        disk = Disk(self.workplace, self.dataset.recipe, self.config.max_disk, self.asked.notes)
+        disk = Disk(
+            self.executor,
+            self.dataset.recipe,
+            self.config.max_disk,
+            notes=self.asked.notes,
+            max_wait=self.config.max_wait,
+        )
         disk.require(shards)
         return disk
 
+    @property
+    def _pace(self) -> Pace:
+        config = self.config
+        return Pace(
+            rate=config.rate,
+            proxies=config.proxy,
+            sharing=config.egress,
+            time_limit=config.clip_time_limit,
+            cool_down=config.cool_down,
+            max_wait=config.max_wait,
+        )
+
     def _run_plan(self, number: int, plan: Plan, missing: Sequence[str], outcomes: Mapping[str, str]) -> None:
         """`outcomes`: what was known of clips before."""
-        config = self.config
-        found = self._spooled()
+        found = self._finished_before()
         shards = [shard for shard in plan.shards() if shard.name in set(missing)]
         clips = sum(len(shard.clips) for shard in shards)
-        disk = self._disk(shards)
-        numbers = label_numbers(self.dataset.classes)
+        with Meter(clips, "clips") as meter:
+            meter.say(f"plan {plan_name(number)}: {clips} clips in {len(missing)} shards")
+            if found:
+                meter.say(f"{len(found)} clips were finished by an earlier run")
+            meter.say(f"expected: {self._time_needed(plan, set(missing))}")
+            run = PlanRun(
+                uri=self.lease.store.uri,
+                number=number,
+                plan=plan,
+                missing=missing,
+                generation=self.lease.generation,
+                recipe=self.dataset.recipe,
+                classes=self.dataset.classes,
+                finished=found | withdrawn_clips(self.dataset, shards),
+            )
+            driver = self._driver(run, shards, outcomes)
+            self.shards = 0
+            try:
+                with closing(driver.run()) as rounds:
+                    for events in rounds:
+                        self._tell(events, driver, meter)
+                        self.lease.require_held()
+                        if self.should_stop():
+                            print(f"interrupted; {self.to_go_on}", file=sys.stderr)
+                            raise KeyboardInterrupt
+            except (LeaseHeld, Superseded):
+                self.lease.renew()  # finds out who has taken over
+                self.lease.require_held()
+                raise
+            except WorkRemains as remains:
+                raise WorkRemains(f"{remains}; {self.to_go_on}") from None
+            self.executor.end_removals()
+
+    def _time_needed(self, plan: Plan, missing: set[str]) -> Expectation:
+        config = self.config
+        paced = any(is_network(source) and source.paced for source in self.asked.sources)
+        budgets = {"shared": 1, "per-node": len(self.executor.nodes()), "per-proxy": len(config.proxy)}
+        rate = config.rate * budgets[config.egress]
+        return expected(self.dataset, plan, missing, rate=rate if paced else None)
+
+    def _driver(self, run: PlanRun, shards: Sequence[PlannedShard], outcomes: Mapping[str, str]) -> Driver:
+        config, executor, store = self.config, self.executor, self.lease.store
         sources = dict(zip(self.asked.keys, self.asked.sources, strict=True))
-        attempts = Attempts(self.lease.store)
+        disk = self._disk(shards)
+        attempts = Attempts(store, monotonic=time.monotonic)
         familiar = {
             clip.video_id
             for shard in shards
             for clip in shard.clips
             if outcomes.get(clip.clip_id) in ("no_format", "internal") or attempts.was_doubted(clip.clip_id)
         }
-        fetching = Fetching(
-            self.workplace,
-            self.lease.store,
+        lanes = Lanes(executor, store, sources, self._pace, familiar=familiar)
+        return Driver(
+            run,
             sources,
-            disk,
-            rate=config.rate,
-            proxies=config.proxy,
-            egress=config.egress,
-            time_limit=config.clip_time_limit,
-            cool_down=config.cool_down,
-            familiar=familiar,
+            executor,
+            fetch=Fetching(executor, lanes, disk),
+            process=Processing(executor, run.recipe, disk, time_limit=config.clip_time_limit, keep=config.keep_clips),
+            write=Writing(executor, run, disk),
+            disk=disk,
+            attempts=attempts,
         )
-        processing = Processing(self.workplace, self.dataset.recipe, disk, config.clip_time_limit, config.keep_clips)
-        with Meter(clips, "clips") as meter:
-            meter.say(f"plan {plan_name(number)}: {clips} clips in {len(missing)} shards")
-            if found:
-                meter.say(f"{len(found)} clips were finished by an earlier run")
-            found |= withdrawn_clips(self.dataset, shards)
-            paced = any(isinstance(source, YouTube) for source in self.asked.sources)
-            budgets = {"shared": 1, "per-node": len(nodes()), "per-proxy": len(config.proxy)}
-            rate = config.rate * budgets[config.egress]
-            time_needed = expected(self.dataset, plan, set(missing), rate=rate if paced else None)
-            meter.say(f"expected: {time_needed}")
 
-            def on_change(graph: Graph) -> None:
-                self._take(graph, meter)
-
-            graph = Graph(
-                uri=self.lease.store.uri,
-                plan_name=plan_name(number),
-                plan=plan,
-                missing=missing,
-                generation=self.lease.generation,
-                recipe=self.dataset.recipe,
-                classes=self.dataset.classes,
-                label_of=lambda clip: numbers[clip.label],
-                sources=sources,
-                workplace=self.workplace,
-                fetching=fetching,
-                processing=processing,
-                disk=disk,
-                attempts=attempts,
-                spooled=found,
-                max_wait=config.max_wait,
-                on_change=on_change,
-                should_stop=self.should_stop,
-            )
-            try:
-                graph.run()
-            except Interrupted:
-                print(f"interrupted; {self.to_go_on}", file=sys.stderr)
-                raise KeyboardInterrupt from None
-            except WorkRemains as remains:
-                raise WorkRemains(f"{remains}; {self.to_go_on}") from None
-
-    def _take(self, graph: Graph, meter: Meter) -> None:
-        """Takes the driver's new records into the report, and says how far it is."""
-        for record in graph.finished:
-            self.outcomes[record.outcome] += 1
-            for stage, seconds in record.seconds.items():
-                self.seconds[stage] += seconds
-        for record in graph.taken_back:
-            self.outcomes[record.outcome] -= 1
-        done = meter.done + len(graph.finished) - len(graph.taken_back)
-        graph.taken_back.clear()
-        graph.finished.clear()
-        note = [f"{graph.committed_shards} shards"]
-        resumes = graph.fetching.resumes_at()
+    def _tell(self, events: Sequence[BuildEvent], driver: Driver, meter: Meter) -> None:
+        """Counts what happened, and says how far the build is."""
+        done = meter.done
+        for event in events:
+            if isinstance(event, ClipFinished):
+                done += 1
+                self.outcomes[event.record.outcome] += 1
+                for stage, seconds in event.record.seconds.items():
+                    self.seconds[stage] += seconds
+            elif isinstance(event, ClipTakenBack):
+                done -= 1
+                self.outcomes[event.record.outcome] -= 1
+            elif isinstance(event, ShardCommitted):
+                self.shards += 1
+        note = [f"{self.shards} shards"]
+        resumes = driver.fetch.lanes.resumes_at(self.executor.now())
         if resumes is not None:
             note.append(f"an egress is paused until {time.strftime('%H:%M', time.localtime(resumes))}")
         if self.outcomes["ok"] < sum(self.outcomes.values()):
@@ -225,14 +254,14 @@ class _Build:
             state = {"done": done, "total": meter.total, "per_second": meter.rate, "time": time.time()}
             self.lease.store.write(PROGRESS, json.dumps(state).encode())
 
-    def _spooled(self) -> dict[str, tuple[str, Record]]:
-        """Clips that earlier runs finished, with the node that has them."""
-        found: dict[str, tuple[str, Record]] = {}
-        for node, records in on_every_node(spooled, self.workplace):
-            found |= {record.clip_id: (node, record) for record in records}
+    def _finished_before(self) -> dict[str, FinishedClip]:
+        """Clips that earlier runs finished and no shard holds yet."""
+        found: dict[str, FinishedClip] = {}
+        for node, records in self.executor.finished_clips():
+            found |= {record.clip_id: FinishedClip(record, node) for record in records}
         if self.config.keep_clips is not None:
             kept = {PurePosixPath(name).stem for name, _ in open_store(self.config.keep_clips).list()}
-            found = {clip: one for clip, one in found.items() if clip in kept or one[1].outcome != "ok"}
+            found = {clip: one for clip, one in found.items() if clip in kept or one.record.outcome != "ok"}
         return found
 
     def _report(self, seconds: float) -> None:
@@ -254,14 +283,11 @@ class _Build:
         console.print(f"{counts.shards} shards, {size(counts.bytes)} in {self.lease.store.uri}", soft_wrap=True)
 
 
-def withdrawn_clips(dataset: Dataset, shards: Sequence[PlannedShard]) -> dict[str, tuple[str, Record]]:
-    """Planned clips that were withdrawn since, as clips that are finished on no node."""
+def withdrawn_clips(dataset: Dataset, shards: Sequence[PlannedShard]) -> dict[str, FinishedClip]:
+    """Planned clips that were withdrawn since, as clips that are finished."""
     reasons = dataset.withdrawn()
     return {
-        clip.clip_id: (
-            "",
-            Record(clip.clip_id, clip.video_id, clip.time_start, clip.time_end, clip.label, "withdrawn", reason),
-        )
+        clip.clip_id: FinishedClip(Record.of(clip, "withdrawn", reason, Spent()), None)
         for shard in shards
         for clip in shard.clips
         if (reason := reasons.get(clip.clip_id) or reasons.get(clip.video_id)) is not None

@@ -23,7 +23,7 @@ from kinetics_pipeline.records import Clip
 from kinetics_pipeline.sources.base import LocalSource, is_network
 from kinetics_pipeline.sources.local.tars import TarSource
 from kinetics_pipeline.sources.youtube.source import YouTube
-from kinetics_pipeline.storage.store import open_store
+from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.workflows.building.disk import needs
 from kinetics_pipeline.workflows.building.open_shards import AT_ONCE
 from kinetics_pipeline.workflows.building.request import Asked, asked_recipe, read_asked, say_what_is_odd

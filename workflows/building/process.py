@@ -1,126 +1,231 @@
-"""The clips that wait for a core (or a GPU), those that are on one, and when one of them takes too long."""
+"""Processing: one clip on a node from its file to its encoded rows, then which clips the driver has on the cores."""
 
 from __future__ import annotations
 
-import errno
 import math
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
 
-import ray
-
-from kinetics_pipeline.errors import JobFailed, UserError
+from kinetics_pipeline.clip import ClipResult, process_clip
 from kinetics_pipeline.recipe import Recipe
-from kinetics_pipeline.records import Clip, Record
-from kinetics_pipeline.workflows.building.cache_folders import LOST, Workplace
+from kinetics_pipeline.records import Clip, Record, Spent
+from kinetics_pipeline.shards.spool import Spool
+from kinetics_pipeline.sources.base import Media
+from kinetics_pipeline.sources.local.tars import unpack
+from kinetics_pipeline.storage.open_store import open_store
+from kinetics_pipeline.video.container import BrokenVideo
+from kinetics_pipeline.video.segment import cut_segment, segment_name
+from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
 from kinetics_pipeline.workflows.building.disk import Disk
-from kinetics_pipeline.workflows.building.stages import Candidate, GpuProcessor, Processed, process_on_cpu
+from kinetics_pipeline.workflows.building.executor import Executor, Lost, Moment, Ref
+from kinetics_pipeline.workflows.building.nodes import Located, bring, this_node
 
 LOOK_EVERY = 15.0
 """Seconds between two looks at the size of the cluster."""
-GPU_THREADS = 4
-"""Clips that one GPU has in hand: one on the device, the others decoding before and encoding behind it."""
-
-
-STOPPING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
-"""Errors of a disk that would befall every clip: the run ends, and no clip is charged."""
 
 
 @dataclass(frozen=True)
-class Job:
+class Candidate:
+    """A file that may hold a clip."""
+
+    media: Media
+    node: str
+    """Of a download: the node where it lies. Of a local source, whose files every node sees: the driver's node, where
+    the notes on its archives lie."""
+    fetched: bool
+    """Whether it is a download."""
+
+
+@dataclass(frozen=True)
+class ClipJob:
+    """A clip whose frames can be made now."""
+
     clip: Clip
-    source: str
-    """Key of the source that the candidates come from."""
-    candidates: Sequence[Candidate]
+    source_key: str
+    """Of the source that the candidates come from."""
+    candidates: tuple[Candidate, ...]
     label: int
-    before: Record
+    """Class number."""
+    spent: Spent
+    """So far; goes into the clip's record."""
+    recipe: Recipe
+    time_limit: float
+    """Seconds."""
+    keep: str | None
+    """The place where its segment is kept as mp4, before the clip counts as done."""
 
 
-@dataclass(eq=False)
-class _Gpu:
-    """An actor that has one GPU, or waits for one."""
+@dataclass(frozen=True)
+class Processed:
+    """A clip with its outcome; when that is `ok`, its rows are in the spool of `node`."""
 
-    actor: Any
-    ready: ray.ObjectRef
-    held: int = 0
-    """Jobs that it was given and that have not come back."""
+    record: Record
+    node: str
+    bytes: int
+    """Of its rows."""
+
+
+# On the node
+
+
+def process(folders: CacheFolders, job: ClipJob) -> Processed | Lost:
+    """One clip from its file to its encoded rows in this node's spool. Never raises for a bad clip.
+
+    A clip that is in the spool is done: Ray repeats a task whose node went between the work and the word of it.
+    """
+    spool = Spool(folders.spool)
+    if (kept := spool.get(job.clip.clip_id)) is not None:
+        return Processed(kept[0], this_node(), len(kept[1]))
+    with folders.scratch_folder() as scratch:
+        media = _media_here(job.candidates, scratch)
+        if isinstance(media, Lost):
+            return media
+        done = process_clip(job.clip, media, job.recipe, job.label, decode_timeout=job.time_limit)
+        if done.outcome == "ok" and job.keep is not None:
+            done = _keep_segment(done, job.clip, job.keep, scratch, job.time_limit)
+    details = (job.spent.detail, done.detail) if done.outcome == "ok" else (done.detail,)
+    record = Record.of(
+        job.clip,
+        done.outcome,
+        "; ".join(filter(None, details)),
+        replace(job.spent, seconds={**job.spent.seconds, **done.seconds}),
+        source=done.source,
+        frames=done.frames,
+    )
+    if done.outcome == "ok":
+        spool.put(record, done.payload)
+    return Processed(record, this_node(), len(done.payload))
+
+
+def _media_here(candidates: Sequence[Candidate], scratch: Path) -> list[Media] | Lost:
+    """The candidates as files on this node; those whose node no longer has them are left out."""
+    media = []
+    for number, candidate in enumerate(candidates):
+        path, sound = candidate.media.path, candidate.media.sound
+        if candidate.media.inside is not None:
+            try:
+                path = _unpacked(candidate, scratch / str(number))
+            except OSError as error:
+                return Lost(f"{path.name} cannot be read on its node: {error.strerror or type(error).__name__}")
+        if candidate.fetched:
+            try:
+                path = bring(Located(path, candidate.node), scratch)
+                sound = bring(Located(sound, candidate.node), scratch) if sound else None
+            except FileNotFoundError:
+                continue
+        media.append(replace(candidate.media, path=path, sound=sound))
+    return media or Lost("the download went with its node")
+
+
+def _unpacked(candidate: Candidate, scratch: Path) -> Path:
+    """A video of an archive as a file in the new folder `scratch`. Raises OSError."""
+    inside = candidate.media.inside
+    assert inside is not None
+    scratch.mkdir()
+    points = inside.points
+    if points is not None:
+        points = bring(Located(points, candidate.node), scratch)
+    return unpack(candidate.media, scratch, points)
+
+
+def _keep_segment(done: ClipResult, clip: Clip, keep: str, scratch: Path, time_limit: float) -> ClipResult:
+    """Keeps the clip's segment; a clip whose segment cannot be made is not done, one without its sound is."""
+    assert done.media is not None
+    began = time.monotonic()
+    file, silent = scratch / "segment.mp4", done.media.silent
+    try:
+        try:
+            _cut(done.media, clip, file, time_limit)
+        except BrokenVideo as error:
+            if done.media.sound is None:
+                raise
+            _cut(replace(done.media, sound=None), clip, file, time_limit)
+            silent = f"with it {error}"
+    except (BrokenVideo, TimeoutError) as error:
+        return replace(done, outcome="internal", detail=f"its segment could not be cut: {error}", payload=b"")
+    open_store(keep).upload(file, segment_name(clip))
+    detail = "; ".join(filter(None, (done.detail, f"kept without sound: {silent}" if silent else "")))
+    return replace(done, detail=detail, seconds={**done.seconds, "keep": round(time.monotonic() - began, 3)})
+
+
+def _cut(media: Media, clip: Clip, to: Path, time_limit: float) -> None:
+    start, end = clip.time_start, clip.time_end
+    cut_segment(media.path, start, end, to, offset=media.offset, sound=media.sound, timeout=time_limit)
+
+
+# In the driver
+
+
+class ClipExecutor(Executor, Protocol):
+    """Runs `process` on the cores, or on the GPUs."""
+
+    def places(self) -> int:
+        """Clips that can be worked on at a time now; at least 1."""
+
+    def start_clip(self, job: ClipJob) -> Ref: ...
+
+    def cancel(self, ref: Ref, reason: str) -> None:
+        """Ends work; it comes back as lost for this reason, unless it ended first."""
+
+    def processed(self, ref: Ref) -> Processed | Lost:
+        """Raises UserError or JobFailed for what would befall every clip, as a full disk does."""
+
+
+def uses_gpu(recipe: Recipe) -> bool:
+    """Whether clips are processed on GPUs."""
+    return recipe.flow != "none" and recipe.flow_backend == "cuda"
 
 
 class Processing:
     """Feeds the cluster's cores with a little more than they can hold, so that none waits for the driver."""
 
     def __init__(
-        self, workplace: Workplace, recipe: Recipe, disk: Disk, time_limit: float, keep: str | None = None
+        self, executor: ClipExecutor, recipe: Recipe, disk: Disk, *, time_limit: float, keep: str | None = None
     ) -> None:
-        self.disk, self.keep = disk, keep
-        self.workplace, self.recipe, self.time_limit = workplace, recipe, time_limit
-        self.waiting: deque[Job] = deque()
-        self.running: dict[ray.ObjectRef, tuple[Job, float]] = {}
-        self._on_gpu = recipe.flow != "none" and recipe.flow_backend == "cuda"
-        self._gpus: list[_Gpu] = []
-        self._held_by: dict[ray.ObjectRef, _Gpu] = {}
-        self._looked = -math.inf
+        self.executor, self.recipe, self.disk = executor, recipe, disk
+        self.time_limit, self.keep = time_limit, keep
+        self.waiting: deque[ClipJob] = deque()
+        self.running: dict[Ref, tuple[ClipJob, float]] = {}
+        """Jobs with when they were started (monotonic)."""
         self.places = 1
+        self._looked = -math.inf
 
-    def add(self, job: Job) -> None:
-        self.waiting.append(job)
+    def add(self, clip: Clip, label: int, source_key: str, candidates: Sequence[Candidate], spent: Spent) -> None:
+        """Puts a clip at the end of those that wait for a core."""
+        self.waiting.append(
+            ClipJob(clip, source_key, tuple(candidates), label, spent, self.recipe, self.time_limit, self.keep)
+        )
 
-    def dispatch(self) -> None:
+    def dispatch(self, now: Moment) -> None:
         """Starts what there is room for, and ends what has outlasted its limit twice over."""
-        now = time.monotonic()
-        if now - self._looked > LOOK_EVERY:
-            self._looked, self.places = now, self._count_places()
+        if now.monotonic - self._looked > LOOK_EVERY:
+            self._looked, self.places = now.monotonic, self.executor.places()
         while self.waiting and len(self.running) < self.places + self._spare():
             if not self.disk.clip(self.waiting[0].clip):
                 break
             job = self.waiting.popleft()
-            arguments = (
-                self.workplace,
-                job.clip,
-                job.candidates,
-                self.recipe,
-                job.label,
-                self.time_limit,
-                job.before,
-                self.keep,
-            )
-            ref = self._submit(arguments)
-            self.running[ref] = (job, now)
+            ref = self.executor.start_clip(job)
+            self.running[ref] = (job, now.monotonic)
             unpacked = sum(one.media.inside.size for one in job.candidates if one.media.inside)
             self.disk.promise(ref, self.disk.rows([job.clip]) + unpacked)
         for ref, (_, started) in self.running.items():
             # The stage has limits of its own; this one is for a process that no longer obeys them. A job may first
             # have waited for another to leave its core.
-            if now - started > 2 * self.time_limit + 60:
-                ray.cancel(ref, force=not self._on_gpu)
+            if now.monotonic - started > 2 * self.time_limit + 60:
+                self.executor.cancel(ref, f"took more than {self.time_limit:.0f} s")
 
-    def result(self, ref: ray.ObjectRef) -> tuple[Job, Processed | str]:
-        """What became of a job: its result, or one line on how it was lost."""
+    def result(self, ref: Ref) -> tuple[ClipJob, Processed | Lost]:
+        """What became of a job that has ended."""
         job, _ = self.running.pop(ref)
         self.disk.settle(ref)
-        gpu = self._held_by.pop(ref, None)
-        if gpu is not None:
-            gpu.held -= 1
-        try:
-            return job, ray.get(ref)
-        except ray.exceptions.TaskCancelledError:
-            return job, f"took more than {self.time_limit:.0f} s"
-        except ray.exceptions.OutOfMemoryError:
-            return job, "its worker ran out of memory"
-        except LOST:
-            if gpu in self._gpus:
-                self._gpus.remove(gpu)
-                self._looked = -math.inf
-            return job, "its worker or node died"
-        except ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, UserError):
-                raise error.cause from None
-            if isinstance(error.cause, OSError) and error.cause.errno in STOPPING:
-                raise JobFailed(f"a finished clip cannot be kept in the cache: {error.cause.strerror}") from None
-            return job, f"{type(error.cause).__name__}: {str(error.cause).splitlines()[0] if str(error.cause) else ''}"
+        result = self.executor.processed(ref)
+        if isinstance(result, Lost):
+            self._looked = -math.inf  # its node may be gone
+        return job, result
 
     @property
     def backlog(self) -> int:
@@ -130,43 +235,7 @@ class Processing:
     def fetched_backlog(self) -> int:
         """Of the backlog, the clips that were fetched from a network: their downloads lie in the cache."""
         jobs = [*self.waiting, *(job for job, _ in self.running.values())]
-        return sum(job.candidates[0].node is not None for job in jobs)
+        return sum(job.candidates[0].fetched for job in jobs)
 
     def _spare(self) -> int:
-        return 0 if self._on_gpu else max(1, self.places // 4)
-
-    def _count_places(self) -> int:
-        resources = ray.cluster_resources()
-        if not self._on_gpu:
-            return max(1, int(resources.get("CPU", 1)))
-        gpus = max(1, int(resources.get("GPU", 1)))
-        if len(self._gpus) > gpus:  # one was asked for before its node was known to be gone, and would wait for ever
-            self._give_up(len(self._gpus) - gpus)
-        while len(self._gpus) < gpus:
-            actor = GpuProcessor.options(  # type: ignore[attr-defined]
-                num_gpus=1, num_cpus=_cores_beside_a_gpu(), max_concurrency=GPU_THREADS
-            ).remote()
-            self._gpus.append(_Gpu(actor, actor.__ray_ready__.remote()))
-        return gpus * GPU_THREADS
-
-    def _give_up(self, count: int) -> None:
-        """Lets go of actors that have no GPU; what they hold comes back as lost."""
-        _, waiting = ray.wait([gpu.ready for gpu in self._gpus], num_returns=len(self._gpus), timeout=0)
-        for gpu in [gpu for gpu in self._gpus if gpu.ready in waiting][:count]:
-            self._gpus.remove(gpu)
-            ray.kill(gpu.actor)
-
-    def _submit(self, arguments: tuple[Any, ...]) -> ray.ObjectRef:
-        if not self._on_gpu:
-            return process_on_cpu.remote(*arguments)
-        idlest = min(self._gpus, key=lambda gpu: gpu.held)
-        ref = idlest.actor.process.remote(*arguments)
-        idlest.held += 1
-        self._held_by[ref] = idlest
-        return ref
-
-
-def _cores_beside_a_gpu() -> int:
-    """Cores that every node with GPUs has for each of them, as far as an actor can use them."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU", 0) >= 1]
-    return min([GPU_THREADS, *(int(has.get("CPU", 0) // has["GPU"]) for has in nodes)])
+        return 0 if uses_gpu(self.recipe) else max(1, self.places // 4)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import re
-import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import cast
 
 from rich.console import Console
 
+from kinetics_pipeline.annotations.class_names import alike, chosen_classes
 from kinetics_pipeline.annotations.table import Annotations, load_annotations, read_labels
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.flow import resolve_backend
@@ -21,9 +20,11 @@ from kinetics_pipeline.recipe import FlowBackend, Recipe
 from kinetics_pipeline.records import Clip
 from kinetics_pipeline.sources import parse_source
 from kinetics_pipeline.sources.base import LocalSource, NetworkSource, is_network
+from kinetics_pipeline.sources.local.held import held
 from kinetics_pipeline.sources.local.tars import TarSource
 from kinetics_pipeline.sources.options import SourceOptions
-from kinetics_pipeline.workflows.flags.build_flags import BuildConfig, Selection, comma_separated, ytdlp_options
+from kinetics_pipeline.workflows.flags.build_flags import BuildConfig, Selection, ytdlp_options
+from kinetics_pipeline.workflows.flags.values import comma_separated
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Asked:
     def held_locally(self, clips: Sequence[Clip]) -> set[str]:
         """The clips that a local source has a file for."""
         local = [cast(LocalSource, source) for source in self.sources if not is_network(source)]
-        return {clip.clip_id for clip in clips if any(source.candidates(clip) for source in local)} if local else set()
+        return set().union(*(held(source, clips) for source in local))
 
     @property
     def notes(self) -> int:
@@ -62,7 +63,7 @@ def read_asked(files: Sequence[str], config: Selection) -> Asked:
     settings = PlanSettings(
         clips_per_shard=config.clips_per_shard,
         limit=config.limit,
-        classes=comma_separated(config.classes) or None,
+        classes=chosen_classes(config.classes, annotations.labels) or None,
         splits=comma_separated(config.split) or None,
         retry=frozenset(comma_separated(config.retry)),
     )
@@ -73,7 +74,7 @@ def read_asked(files: Sequence[str], config: Selection) -> Asked:
 def say_what_is_odd(annotations: Annotations, console: Console) -> None:
     """Rows left out, segments that stand in two files, labels that may be one: told, never an error by now."""
     if annotations.bad_rows:
-        console.print(f"{len(annotations.bad_rows)} bad rows left out:", highlight=False, markup=False)
+        console.print(f"{annotations.bad_count} bad rows left out:", highlight=False, markup=False)
         for row in annotations.bad_rows[:10]:
             console.print(f"  {row}", highlight=False, markup=False, soft_wrap=True)
     for line in [*overlaps(annotations), *alike(annotations.labels)]:
@@ -93,18 +94,6 @@ def overlaps(annotations: Annotations) -> list[str]:
     for splits, number in sorted(Counter(several.groupby("video_id")["split"].agg(" and in ".join)).items()):
         lines.append(f"{number} videos have clips in {splits}")
     return lines
-
-
-def alike(labels: Sequence[str]) -> list[str]:
-    """Labels of one word in several spellings, which may be meant as one class: a line a word."""
-    spellings: dict[str, list[str]] = defaultdict(list)
-    for label in labels:
-        spellings[" ".join(re.split(r"[\s_-]+", unicodedata.normalize("NFKC", label).casefold()))].append(label)
-    return [
-        f"{len(same)} classes have names that differ in spelling alone: {', '.join(map(repr, same))}"
-        for same in spellings.values()
-        if len(same) > 1
-    ]
 
 
 def asked_recipe(config: Selection, existing: Recipe | None, *, gpu: bool | None = None) -> Recipe:
@@ -130,13 +119,6 @@ def asked_recipe(config: Selection, existing: Recipe | None, *, gpu: bool | None
         flow_quality=config.flow_quality,
         chunk_length=config.chunk_length,
     )
-
-
-def label_numbers(classes: Sequence[str]) -> dict[str | None, int]:
-    """Class numbers by label; -1 for a clip without one."""
-    numbers: dict[str | None, int] = {label: number for number, label in enumerate(classes)}
-    numbers[None] = -1
-    return numbers
 
 
 def _cookies(path: Path | None) -> str | None:

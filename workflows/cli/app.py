@@ -18,7 +18,9 @@ from cyclopts import App, CycloptsError, Parameter
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.workflows.cli import dataset_commands, model_commands
+from kinetics_pipeline.workflows.extras import how_to_get
 from kinetics_pipeline.workflows.flags.build_flags import BuildConfig, DemoConfig, PlanConfig
+from kinetics_pipeline.workflows.flags.places import Place, PlaceOrName, places_absolute
 from kinetics_pipeline.workflows.flags.training_flags import EvaluateConfig, PaperConfig, PredictConfig, TrainConfig
 from kinetics_pipeline.workflows.runtime.cluster import prepare
 
@@ -75,7 +77,7 @@ def doctor(
 
 
 @app.command
-def plan(*annotations: str, config: PlanConfig | None = None) -> None:
+def plan(*annotations: PlaceOrName, config: PlanConfig | None = None) -> None:
     """Show what a build would do: clips, videos, where they would come from, bytes, days at the present rate.
 
     Parameters
@@ -89,7 +91,7 @@ def plan(*annotations: str, config: PlanConfig | None = None) -> None:
 
 
 @app.command
-def build(*annotations: str, config: BuildConfig) -> None:
+def build(*annotations: PlaceOrName, config: BuildConfig) -> None:
     """Download, cut, compute flow, write shards. Run it again to go on after any interruption.
 
     Parameters
@@ -103,7 +105,7 @@ def build(*annotations: str, config: BuildConfig) -> None:
 
 
 @app.command
-def status(output: str, /, *, json: Annotated[bool, Parameter(negative=())] = False) -> None:
+def status(output: Place, /, *, json: Annotated[bool, Parameter(negative=())] = False) -> None:
     """Say what a dataset holds, what failed and why, what is pending, and what to run next.
 
     Parameters
@@ -119,7 +121,7 @@ def status(output: str, /, *, json: Annotated[bool, Parameter(negative=())] = Fa
 
 
 @app.command
-def train(output: str, /, *, config: TrainConfig) -> None:
+def train(output: Place, /, *, config: TrainConfig) -> None:
     """Train a model on one stream of a dataset; run it again to go on from the last checkpoint.
 
     Parameters
@@ -133,7 +135,7 @@ def train(output: str, /, *, config: TrainConfig) -> None:
 
 
 @app.command
-def evaluate(output: str | None = None, /, *, config: EvaluateConfig | None = None) -> None:
+def evaluate(output: Place | None = None, /, *, config: EvaluateConfig | None = None) -> None:
     """Score trained streams on whole clips, and both fused.
 
     Parameters
@@ -155,7 +157,7 @@ def evaluate(output: str | None = None, /, *, config: EvaluateConfig | None = No
 
 
 @app.command
-def predict(video: str, /, *, config: PredictConfig | None = None) -> None:
+def predict(video: PlaceOrName, /, *, config: PredictConfig | None = None) -> None:
     """Name what happens in a video file, at a URL, or in a clip of a dataset.
 
     Parameters
@@ -219,7 +221,9 @@ def _with_config(
         A TOML or JSON file with the flags of the command, as `short_side = 128`.
     """
     app.config = [] if config is None else [_config_source(config)]
-    return app(tokens, exit_on_error=False, print_error=False)
+    command, given, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
+    places_absolute(command, given)
+    return command(*given.args, **given.kwargs)
 
 
 def _config_source(path: Path) -> Any:
@@ -274,6 +278,11 @@ def run(arguments: Sequence[str]) -> int:
     except UserError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return error.exit_code
+    except ModuleNotFoundError as error:
+        if (said := how_to_get(error.name)) is None:
+            raise
+        print(f"{PROGRAM}: {said}", file=sys.stderr)
+        return 2
     except BrokenPipeError:
         sys.stderr.close()
         return 1

@@ -11,11 +11,12 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from kinetics_pipeline.recipe import Layout
+from kinetics_pipeline.workflows.flags.places import Place
 
 Flag = Parameter(negative=())
 
 
-def verify(output: str, /, *, quick: Annotated[bool, Flag] = False) -> None:
+def verify(output: Place, /, *, quick: Annotated[bool, Flag] = False) -> None:
     """Check every byte of a dataset; name every bad shard and clip, and end with 1 if there is one.
 
     Parameters
@@ -30,7 +31,7 @@ def verify(output: str, /, *, quick: Annotated[bool, Flag] = False) -> None:
     job(output, quick)
 
 
-def report(output: str, /, *, certificate: Path | None = None) -> None:
+def report(output: Place, /, *, certificate: Path | None = None) -> None:
     """Say what a dataset is: what was asked, what survived by split and class, how it was made, its fingerprint.
 
     Parameters
@@ -45,7 +46,7 @@ def report(output: str, /, *, certificate: Path | None = None) -> None:
     job(output, certificate)
 
 
-def compare(first: str, second: str, /, *, common: Path | None = None) -> int:
+def compare(first: Place, second: Place, /, *, common: Path | None = None) -> int:
     """Say whether two datasets have the same annotations, survivors, recipe and content; end with 1 if not.
 
     Parameters
@@ -63,7 +64,7 @@ def compare(first: str, second: str, /, *, common: Path | None = None) -> int:
 
 
 def inspect(
-    output: str,
+    output: Place,
     /,
     *,
     clip: Annotated[tuple[str, ...], Flag] = (),
@@ -88,7 +89,7 @@ def inspect(
     job(output, clip, picture, frames)
 
 
-def repair(output: str, /, *, quick: Annotated[bool, Flag] = False) -> None:
+def repair(output: Place, /, *, quick: Annotated[bool, Flag] = False) -> None:
     """Take what `verify` names out of a dataset, so that the next build makes it again.
 
     Parameters
@@ -104,12 +105,12 @@ def repair(output: str, /, *, quick: Annotated[bool, Flag] = False) -> None:
 
 
 def forget(
-    output: str,
+    output: Place,
     /,
     *,
     ids: Path,
     reason: str,
-    kept: Annotated[tuple[str, ...], Flag] = (),
+    kept: Annotated[tuple[Place, ...], Flag] = (),
     runs: Annotated[tuple[Path, ...], Parameter(negative=(), consume_multiple=True)] = (),
 ) -> None:
     """Withdraw clips for good: from the shards, from kept segments, and from every later build.
@@ -135,10 +136,10 @@ def forget(
 
 
 def convert(
-    source: str,
+    source: Place,
     /,
     *,
-    output: str,
+    output: Place,
     layout: Layout,
     classes: Annotated[tuple[str, ...], Flag] = (),
     split: Annotated[tuple[str, ...], Flag] = (),
@@ -157,7 +158,7 @@ def convert(
     layout
         JPEG in Parquet, or raw arrays in Arrow IPC.
     classes
-        Only these classes, comma-separated or repeated; they keep their numbers.
+        Only these classes: comma-separated, the flag repeated, or a file with one a line; they keep their numbers.
     split
         Only these splits.
     clips
@@ -173,7 +174,7 @@ def convert(
 
 
 def export(
-    output: str, /, *, format: Literal["mp4", "frames"], to: Path, split: str | None = None, kept: str | None = None
+    output: Place, /, *, format: Literal["mp4", "frames"], to: Path, split: str | None = None, kept: Place | None = None
 ) -> None:
     """Write the clips as files that other programs train from, with mmaction2's and SlowFast's lists.
 
@@ -195,6 +196,19 @@ def export(
     job(output, format, to, split, kept)
 
 
+def refusals(file: str, /) -> None:
+    """Say how messages of yt-dlp are read: which outcome each has, and which nobody knows yet.
+
+    Parameters
+    ----------
+    file
+        A log, or messages pasted into a file, one a line; `-` reads standard input.
+    """
+    from kinetics_pipeline.workflows.datasets.refusals import refusals as job
+
+    job(file)
+
+
 def register(app: App, tools: App) -> None:
     """Adds the commands to the command line and to its `tools`."""
     app.command(verify)
@@ -205,3 +219,4 @@ def register(app: App, tools: App) -> None:
     tools.command(forget)
     tools.command(convert)
     tools.command(export)
+    tools.command(refusals)

@@ -7,6 +7,8 @@ from typing import Literal
 
 from cyclopts import App
 
+from kinetics_pipeline.workflows.flags.places import Place
+
 
 def convert_checkpoint(source: Path, target: Path, /, *, labels: Path | None = None) -> None:
     """Turn weights of any origin into a checkpoint of ours, or into safetensors.
@@ -26,7 +28,7 @@ def convert_checkpoint(source: Path, target: Path, /, *, labels: Path | None = N
 
 
 def features(
-    output: str,
+    output: Place,
     /,
     *,
     to: Path,

@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from kinetics_pipeline.annotations.class_names import chosen_classes
+from kinetics_pipeline.dataset.card import refresh_card
 from kinetics_pipeline.dataset.convert import Choice, begin
 from kinetics_pipeline.dataset.convert import convert as convert_shards
 from kinetics_pipeline.dataset.dataset import Dataset
@@ -16,10 +18,10 @@ from kinetics_pipeline.loading.index import load_index
 from kinetics_pipeline.loading.selection import select
 from kinetics_pipeline.recipe import Layout
 from kinetics_pipeline.redaction import without_secrets
-from kinetics_pipeline.storage.store import open_store
+from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.workflows.building.lease import Lease, is_current
 from kinetics_pipeline.workflows.building.state import RUN
-from kinetics_pipeline.workflows.flags.build_flags import comma_separated
+from kinetics_pipeline.workflows.flags.values import comma_separated
 from kinetics_pipeline.workflows.runtime.progress import Meter, size
 
 
@@ -40,11 +42,12 @@ def convert(
     store = open_store(output)
     if store.uri == source.store.uri:
         raise UserError(f"--output is {output}, which is the dataset that is to be converted; give another")
+    named = chosen_classes(classes, source.classes)
     chosen = None
     if clips is not None or examples_per_class is not None:
         index = load_index(source)
         parts = [
-            select(index, source, split, comma_separated(classes) or None, clips, examples_per_class)
+            select(index, source, split, named or None, clips, examples_per_class)
             for split in comma_separated(splits) or sorted(set(index["split"].to_pylist()))
         ]
         chosen = {clip for part in parts for clip in part["clip_id"].to_pylist()}
@@ -57,12 +60,13 @@ def convert(
         ("--clips-per-shard", [clips_per_shard]),
     ):
         command += [word for value in values for word in (flag, str(value))]
-    choice = Choice(comma_separated(classes) or None, comma_separated(splits) or None, chosen)
+    choice = Choice(named or None, comma_separated(splits) or None, chosen)
     with Lease.acquire(store) as lease, tempfile.TemporaryDirectory() as scratch:
         dataset = begin(source, output, layout, choice, clips_per_shard)
         store.write(RUN, json.dumps({"command": shlex.join(map(without_secrets, command)), "config": {}}).encode())
         unfinished = dataset.unfinished()
         with Meter(len(unfinished[2]) if unfinished else 0, "shards") as meter:
             convert_shards(source, dataset, Path(scratch), lambda: is_current(store, lease.generation), meter.at)
+        refresh_card(dataset.store.uri)
     counts = dataset.counts()
     print(f"{counts.ok} clips in {counts.shards} shards, {size(counts.bytes)} in {dataset.store.uri} ({layout})")

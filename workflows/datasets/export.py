@@ -29,7 +29,8 @@ from kinetics_pipeline.loading.index import load_index
 from kinetics_pipeline.loading.selection import select
 from kinetics_pipeline.loading.shard_reader import Place, ShardReader
 from kinetics_pipeline.shards import codec
-from kinetics_pipeline.storage.store import Store, open_store, said_in_a_line
+from kinetics_pipeline.storage.open_store import open_store
+from kinetics_pipeline.storage.store import Store, one_line_errors
 from kinetics_pipeline.video.ffmpeg import executable
 from kinetics_pipeline.workflows.building.state import kept_by_the_last_build
 from kinetics_pipeline.workflows.runtime.progress import Meter
@@ -63,7 +64,7 @@ def export(uri: str, form: Literal["mp4", "frames"], to: Path, split: str | None
     kept = _kept(dataset, kept_at) if form == "mp4" else None
     names = frozenset(name for name, _ in kept.list()) if kept is not None else frozenset()
     copied = encoded = 0
-    with said_in_a_line(f"write to {to}"), Meter(len(clips), "clips") as meter:
+    with one_line_errors(f"write to {to}"), Meter(len(clips), "clips") as meter:
         for number, clip in enumerate(clips, 1):
             if form == "frames":
                 _write_frames(dataset, reader, clip, to / clip.relative)

@@ -9,13 +9,15 @@ from typing import Any
 
 import msgspec
 
+from kinetics_pipeline.dataset.card import refresh_card
 from kinetics_pipeline.dataset.dataset import Dataset
-from kinetics_pipeline.dataset.withdraw import entomb, finish, remove_kept
+from kinetics_pipeline.dataset.withdraw import finish_withdrawals, remove_kept, withdraw
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.records import CLIP_ID
 from kinetics_pipeline.shards.markers import Tombstone
 from kinetics_pipeline.storage.cache import cache_folder
-from kinetics_pipeline.storage.store import Store, open_store
+from kinetics_pipeline.storage.open_store import open_store
+from kinetics_pipeline.storage.store import Store
 from kinetics_pipeline.workflows.building.lease import Lease, is_current
 from kinetics_pipeline.workflows.building.state import kept_by_the_last_build
 
@@ -30,12 +32,13 @@ def forget(uri: str, ids: Path, reason: str, kept: Sequence[str], runs: Sequence
     configs = list(_runs(runs))
     places = _kept(dataset, kept)
     with Lease.acquire(dataset.store) as lease, tempfile.TemporaryDirectory() as scratch:
-        stone = entomb(dataset, asked, reason)
+        stone = withdraw(dataset, asked, reason)
         if stone is None:
             print(f"all {len(asked)} ids are withdrawn already")
         else:
             print(f"{len(stone.ids)} ids are withdrawn from now on; the dataset held {len(stone.held)} clips of them")
-        rewritten = finish(dataset, Path(scratch), lambda: is_current(dataset.store, lease.generation))
+        rewritten = finish_withdrawals(dataset, Path(scratch), lambda: is_current(dataset.store, lease.generation))
+        refresh_card(dataset.store.uri)
         print(f"shards rewritten: {rewritten}")
         if rewritten and dataset.store.local_path("") is None:
             print(f"machines that trained on it may hold copies of the old shards in {cache_folder(None) / 'shards'}")

@@ -18,9 +18,9 @@ from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.loading import ClipDataset
 from kinetics_pipeline.loading.index import load_index
-from kinetics_pipeline.pictures import Picture, flow_colours, stacked, strip, write_picture, written
 from kinetics_pipeline.shards.codec import dequantise_flow
 from kinetics_pipeline.workflows.datasets.status import look
+from kinetics_pipeline.workflows.pictures import Picture, flow_colours, stacked, strip, write_picture, written
 from kinetics_pipeline.workflows.runtime.progress import size
 
 SHOWN_CLASSES = 8

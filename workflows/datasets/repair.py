@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.dataset.repair import require_all_read, require_withdrawals, take_out
-from kinetics_pipeline.workflows.building.lease import Lease
+from kinetics_pipeline.workflows.building.lease import Lease, is_current
 from kinetics_pipeline.workflows.building.state import RUN
 from kinetics_pipeline.workflows.datasets.status import look as status_of
 from kinetics_pipeline.workflows.datasets.verify import look
@@ -14,9 +14,9 @@ def repair(uri: str, quick: bool) -> None:
     """Prints what is bad and what was done. Raises UserError where there is no dataset, or while it is being built;
     JobFailed for what cannot be repaired."""
     dataset = Dataset.open(uri)
-    with Lease.acquire(dataset.store):
+    with Lease.acquire(dataset.store) as lease:
         findings = look(dataset, quick)
-        done = take_out(dataset, findings)
+        done = take_out(dataset, findings, lambda: is_current(dataset.store, lease.generation))
     if done or not findings.faults:
         print("\n".join(done) if done else f"{findings.shards} shards are as they were written: nothing to repair")
     if done and dataset.store.exists(RUN):

@@ -12,10 +12,14 @@ from rich.table import Table
 from kinetics_pipeline.dataset.certificate import certificate_of, write_certificate
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.shards.markers import Marker
+from kinetics_pipeline.workflows.datasets.advice import advice, is_earlier_gone
+from kinetics_pipeline.workflows.datasets.status import command_of
 from kinetics_pipeline.workflows.runtime.progress import duration, size
 
 WORST = 10
 """Classes named, those of which most is missing."""
+NAMED = 20
+"""Clips named that may not be gone."""
 
 
 def report(uri: str, certificate: Path | None) -> None:
@@ -30,6 +34,7 @@ def report(uri: str, certificate: Path | None) -> None:
     console.print(f"{dataset.store.uri}: {len(entries)} clips asked and done with, {len(made.survivors())} ok")
     _recipe(dataset, console)
     _outcomes(entries, console)
+    _doubts(dataset, entries, console)
     _classes(dataset, entries, console)
     _times(entries, console)
     console.print("fingerprint")
@@ -42,8 +47,8 @@ def report(uri: str, certificate: Path | None) -> None:
         console.print(f"the certificate is {certificate}: compare it with `kinetics-pipeline compare`")
 
 
-def _of_interest(marker: Marker, entry: dict[str, Any]) -> tuple[str, str | None, str, dict[str, float]]:
-    return marker.split, entry["label"], entry["outcome"], entry["seconds"]
+def _of_interest(marker: Marker, entry: dict[str, Any]) -> tuple[str, str | None, str, dict[str, float], str]:
+    return marker.split, entry["label"], entry["outcome"], entry["seconds"], entry.get("detail") or ""
 
 
 def _recipe(dataset: Dataset, console: Console) -> None:
@@ -57,7 +62,7 @@ def _recipe(dataset: Dataset, console: Console) -> None:
 def _outcomes(entries: dict[str, Any], console: Console) -> None:
     splits = sorted({split for split, *_ in entries.values()})
     counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for split, _, outcome, _ in entries.values():
+    for split, _, outcome, *_ in entries.values():
         counts[outcome][split] += 1
     table = Table("outcome", *splits, "all", box=None, pad_edge=False)
     for outcome in sorted(counts, key=lambda name: (name != "ok", -counts[name].total(), name)):
@@ -65,10 +70,22 @@ def _outcomes(entries: dict[str, Any], console: Console) -> None:
     console.print(table)
 
 
+def _doubts(dataset: Dataset, entries: dict[str, Any], console: Console) -> None:
+    """What the failures say together, and which clips an earlier version wrote down too soon."""
+    reasons = Counter((outcome, detail) for _, _, outcome, _, detail in entries.values() if outcome != "ok")
+    for line in advice(reasons, command_of(dataset)):
+        console.print(line)
+    early = sorted(clip for clip, (_, _, outcome, _, detail) in entries.items() if is_earlier_gone(outcome, detail))
+    for clip in early[:NAMED]:
+        console.print(f"  {clip}")
+    if len(early) > NAMED:
+        console.print(f"  and {len(early) - NAMED} more")
+
+
 def _classes(dataset: Dataset, entries: dict[str, Any], console: Console) -> None:
     """The share of each class that survived: the mean, and the classes of which most is missing."""
     asked, alive = Counter[str](), Counter[str]()
-    for _, label, outcome, _ in entries.values():
+    for _, label, outcome, *_ in entries.values():
         if label is not None:
             asked[label] += 1
             alive[label] += outcome == "ok"
@@ -87,7 +104,7 @@ def _classes(dataset: Dataset, entries: dict[str, Any], console: Console) -> Non
 
 def _times(entries: dict[str, Any], console: Console) -> None:
     seconds: Counter[str] = Counter()
-    for *_, stages in entries.values():
+    for *_, stages, _ in entries.values():
         seconds.update(stages)
     if seconds:
         spent = ", ".join(f"{stage} {duration(value)}" for stage, value in seconds.most_common())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import time
 from typing import Any
@@ -12,8 +13,9 @@ from rich.table import Table
 
 from kinetics_pipeline.dataset.dataset import Counts, Dataset
 from kinetics_pipeline.records import FINAL, NEEDS_ACCESS, RETRYABLE
-from kinetics_pipeline.workflows.building.lease import holder
+from kinetics_pipeline.workflows.building.lease import condition
 from kinetics_pipeline.workflows.building.state import PROGRESS, last_run, look_at_lanes, read_state, traffic
+from kinetics_pipeline.workflows.datasets.advice import advice
 from kinetics_pipeline.workflows.runtime.progress import duration, size
 
 PAUSES = {
@@ -36,14 +38,17 @@ def status(uri: str, as_json: bool) -> None:
 
 def look(dataset: Dataset) -> dict[str, Any]:
     """`{"clips", "ok", "pending", "failed": {outcome: n}, "shards", "bytes", "egress": [...], "next": command}`, and
-    `building`: who is at work, with how many clips of the present plan are done."""
+    `building`: who is at work, with how many clips of the present plan are done; `advice`: what the failures say
+    together, a line each."""
     counts = dataset.counts()
     store = dataset.store
-    lease = holder(store)
     progress = read_state(dataset.store, PROGRESS)
     building = None
-    if lease is not None:
-        building = {"host": lease["host"], "pid": lease["pid"], "since": lease["since"], **(progress or {})}
+    if (lease := condition(store)) is not None and lease.state != "ended":
+        holding = lease.holding
+        building = {"host": holding.host, "pid": holding.pid, "since": holding.since, "state": lease.state}
+        building |= {"silent_seconds": round(lease.silent_seconds)} if lease.state == "silent" else {}
+        building |= progress or {}
     return {
         "clips": counts.clips,
         "ok": counts.ok,
@@ -54,6 +59,7 @@ def look(dataset: Dataset) -> dict[str, Any]:
         "egress": [{"name": name, **state} for name, state in sorted(look_at_lanes(store).items())],
         "next": _next(dataset, counts, building is not None),
         "building": building,
+        "advice": advice(counts.reasons, command_of(dataset)),
     }
 
 
@@ -70,6 +76,13 @@ def _next(dataset: Dataset, counts: Counts, building: bool) -> str:
     if again and run is not None:
         return f"{run['command']} --retry {','.join(again)}"
     return f"kinetics-pipeline report {place}"
+
+
+def command_of(dataset: Dataset) -> str:
+    """The latest build's command, without `--retry`."""
+    run = last_run(dataset.store)
+    command = str(run["command"]) if run is not None else "kinetics-pipeline build ..."
+    return re.sub(r" --retry(?: |=)\S+", "", command)
 
 
 def _show(dataset: Dataset, document: dict[str, Any]) -> None:
@@ -92,6 +105,8 @@ def _show(dataset: Dataset, document: dict[str, Any]) -> None:
     console.print(f"{document['clips']} clips asked, {document['shards']} shards, {size(document['bytes'])}")
     if fetched := traffic({}, {egress["name"]: egress for egress in document["egress"]}):
         console.print(fetched)
+    for line in document["advice"]:
+        console.print(line, markup=False, soft_wrap=True)
     for egress in document["egress"]:
         if (egress.get("paused_until") or 0) > time.time():
             until = time.strftime("%Y-%m-%d %H:%M", time.localtime(egress["paused_until"]))
@@ -105,6 +120,8 @@ def _show(dataset: Dataset, document: dict[str, Any]) -> None:
     building = document["building"]
     if building is not None:
         line = f"being built by process {building['pid']} on {building['host']}"
+        if building["state"] == "silent":
+            line = f"process {building['pid']} on {building['host']} is silent for {building['silent_seconds']} s"
         if "done" in building:
             line += f": {building['done']} of {building['total']} clips"
             if building["per_second"] > 0:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from kinetics_pipeline.loading import ClipDataset
-from kinetics_pipeline.pictures import Picture, flow_colours, stacked, strip, write_picture, written
 from kinetics_pipeline.shards import codec
+from kinetics_pipeline.workflows.pictures import Picture, flow_colours, stacked, strip, write_picture, written
 
 SHOWN = ("moving left", "moving up", "growing", "turning right")
 FRAMES = 3

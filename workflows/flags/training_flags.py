@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.workflows.flags.build_flags import Repeated, require, require_loaders
+from kinetics_pipeline.workflows.flags.places import Config, Place
+from kinetics_pipeline.workflows.flags.values import Repeated, require, require_loaders
 
 Stream = Literal["rgb", "flow"]
 ModelName = Literal["i3d", "c3d", "convnet_lstm", "two_stream", "fused_two_stream", "inception2d"]
@@ -18,7 +19,7 @@ ModelName = Literal["i3d", "c3d", "convnet_lstm", "two_stream", "fused_two_strea
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class TrainConfig(Config):
     """What `train` does. The defaults are the recipe's; a number given here wins over the recipe."""
 
     model: ModelName = "i3d"
@@ -80,7 +81,7 @@ class TrainConfig:
     val_split: str = "val"
     """Evaluated on while training."""
     classes: Annotated[tuple[str, ...], Repeated] = ()
-    """Only these classes, comma-separated or repeated."""
+    """Only these classes: comma-separated, the flag repeated, or a file with one a line."""
     class_list: Path | None = None
     """Only the classes in this file, one a line (miniKinetics is such a list)."""
     examples_per_class: int | None = None
@@ -93,6 +94,7 @@ class TrainConfig:
     """Of weights, order and crops."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         counted = ("steps", "batch_size", "accumulate", "workers", "checkpoint_every", "frames", "crop")
         for flag in (*counted, "examples_per_class"):
             value = getattr(self, flag)
@@ -110,7 +112,7 @@ class TrainConfig:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig:
+class EvaluateConfig(Config):
     """What `evaluate` does."""
 
     split: str = "val"
@@ -151,6 +153,7 @@ class EvaluateConfig:
     """How many classes of DeepMind's sample are named."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         given = [stream for stream in (self.rgb, self.flow, self.both) if stream is not None]
         if not given:
             raise UserError("none of --rgb, --flow and --both is given; allowed: one of them, or --rgb and --flow")
@@ -164,7 +167,7 @@ class EvaluateConfig:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class PredictConfig:
+class PredictConfig(Config):
     """What `predict` does."""
 
     rgb: Path | None = None
@@ -173,7 +176,7 @@ class PredictConfig:
     """A run folder or checkpoint of the flow stream."""
     both: Path | None = None
     """A run folder or checkpoint of a network that takes both streams."""
-    dataset: str | None = None
+    dataset: Place | None = None
     """The dataset that holds the clip, when VIDEO is a clip_id."""
     start: float | None = None
     """Seconds at which to begin."""
@@ -187,6 +190,7 @@ class PredictConfig:
     """What is averaged over the streams."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         given = [stream for stream in (self.rgb, self.flow, self.both) if stream is not None]
         if not given:
             raise UserError("none of --rgb, --flow and --both is given; allowed: one of them, or --rgb and --flow")
@@ -198,16 +202,16 @@ class PredictConfig:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class PaperConfig:
+class PaperConfig(Config):
     """What `paper` works with: what is missing here is left out of the tables, and said."""
 
     runs: Path = Path("paper")
     """Where runs and scores lie; what is finished there is not run again."""
-    kinetics: str | None = None
+    kinetics: Place | None = None
     """The Kinetics dataset."""
-    ucf: str | None = None
+    ucf: Place | None = None
     """The UCF-101 dataset, built from its own lists."""
-    hmdb: str | None = None
+    hmdb: Place | None = None
     """The HMDB-51 dataset, built from its own lists."""
     imagenet: Path | None = None
     """2D weights to begin with: torchvision's GoogLeNet file."""
@@ -223,6 +227,7 @@ class PaperConfig:
     """Run what is missing; --no-run only prints its commands and the table."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for flag in ("steps", "transfer_steps"):
             value = getattr(self, flag)
             require("--" + flag.replace("_", "-"), value, value is None or value >= 1, "1 or more")

@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.workflows.flags.training_flags import PaperConfig
+from kinetics_pipeline.workflows.flags.places import words_absolute
+from kinetics_pipeline.workflows.flags.training_flags import PaperConfig, TrainConfig
 from kinetics_pipeline.workflows.paper.commands import command
 from kinetics_pipeline.workflows.paper.experiments import Setting, in_order
 from kinetics_pipeline.workflows.paper.tables import TABLES, Cell, PaperTable
@@ -49,7 +50,7 @@ def setting_of(config: PaperConfig) -> Setting:
         datasets={place: uri for place, uri in given.items() if uri is not None},
         imagenet=config.imagenet,
         mini_classes=config.mini_classes,
-        flags=tuple(shlex.split(config.train_flags)),
+        flags=tuple(words_absolute(shlex.split(config.train_flags), TrainConfig)),
         steps=config.steps,
         transfer_steps=config.transfer_steps,
     )

@@ -16,7 +16,8 @@ from rich.table import Table
 
 from kinetics_pipeline.errors import JobFailed
 from kinetics_pipeline.workflows.demo.videos import CLASSES, render_videos, write_annotations
-from kinetics_pipeline.workflows.flags.training_flags import PaperConfig
+from kinetics_pipeline.workflows.flags.places import words_absolute
+from kinetics_pipeline.workflows.flags.training_flags import PaperConfig, TrainConfig
 from kinetics_pipeline.workflows.paper.commands import command
 
 CLIPS = 480
@@ -90,7 +91,13 @@ def _commands(root: Path, config: PaperConfig) -> list[list[str]]:
     words = [[*build, "--cache", str(root / "cache"), "--short-side", str(SHORT_SIDE)]]
     flags = [word for name, value in TRAINING.items() for word in (f"--{name}", value)]
     # Left and right are classes here, and a mirror would swap them.
-    flags += ["--no-flip", "--no-scale-learning-rate", "--checkpoint-every", "100", *shlex.split(config.train_flags)]
+    flags += [
+        "--no-flip",
+        "--no-scale-learning-rate",
+        "--checkpoint-every",
+        "100",
+        *words_absolute(shlex.split(config.train_flags), TrainConfig),
+    ]
     for row in ROWS:
         run = _run(root, row)
         train = ["train", dataset, "--model", row.model, "--stream", row.stream, "--run", str(run)]

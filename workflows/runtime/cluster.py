@@ -41,12 +41,14 @@ def prepare() -> None:
 
 
 def require_lasting(flag: str, place: str | Path | None) -> None:
-    """Raises UserError for a relative place in a job's own copy of its working folder, which Ray takes away."""
-    relative = place is not None and "://" not in str(place) and not Path(place).expanduser().is_absolute()
-    if relative and "working_dir_files" in Path.cwd().parts:
+    """Raises UserError for a place in a job's own copy of its working folder, which Ray takes away."""
+    if place is None or "://" in str(place):
+        return
+    path, here = Path(place).expanduser().absolute(), Path.cwd()
+    if "working_dir_files" in here.parts and path.is_relative_to(here):
         raise UserError(
-            f"{flag} is {place}, which would lie in the job's copy of its working folder, and go with it; "
-            "allowed in a job: an absolute path or a URI"
+            f"{flag} is {path.relative_to(here)}, which would lie in the job's copy of its working folder, and go "
+            "with it; allowed in a job: an absolute path or a URI"
         )
 
 

@@ -17,8 +17,7 @@ from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.dataset.fingerprint import fingerprint
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.loading import to_device
-from kinetics_pipeline.loading.joined import joined
-from kinetics_pipeline.loading.snippets import WHOLE_CLIP
+from kinetics_pipeline.loading.selection import joined
 from kinetics_pipeline.loading.views import Views
 from kinetics_pipeline.loading.whole_clips import SameLength
 from kinetics_pipeline.models.precision import Precision, choose_precision
@@ -26,13 +25,13 @@ from kinetics_pipeline.models.scoring.evaluation import Predictions
 from kinetics_pipeline.models.scoring.evaluation import evaluate as evaluate_network
 from kinetics_pipeline.models.scoring.metrics import confusion, fuse, mean_error, per_class, top_k
 from kinetics_pipeline.shards.writer import versions
-from kinetics_pipeline.workflows.flags.build_flags import as_record
+from kinetics_pipeline.workflows.flags.record import as_record
 from kinetics_pipeline.workflows.flags.training_flags import EvaluateConfig
 from kinetics_pipeline.workflows.runtime.progress import Meter
 from kinetics_pipeline.workflows.scoring.action_scores import action_scores, print_action_scores, see
 from kinetics_pipeline.workflows.scoring.groups import group_scores, groups_table, read_groups
 from kinetics_pipeline.workflows.scoring.trained import Trained, open_trained, said_to_the_user
-from kinetics_pipeline.workflows.training.data import LOADING, loader, only_labelled, plain_errors
+from kinetics_pipeline.workflows.training.data import LOADING, loader, plain_errors
 from kinetics_pipeline.workflows.training.run_folder import write_json
 
 
@@ -130,20 +129,16 @@ def _views(trained: Trained, dataset: Dataset, config: EvaluateConfig, asked: Se
         config.split,
         stream,
         crop,
-        config.frames or WHOLE_CLIP,
+        config.frames,
         views=config.views,
         window=window,
         mirrored=config.mirrored,
         classes=trained.classes,
         clips=asked,
+        labelled_only=True,
     )
-    only_labelled(clips)
-    if clips.actions:  # of any length, and scored to their end
-        if config.views != "whole" or config.mirrored:
-            raise UserError(
-                "--views and --mirrored are for clips of one label; those of this dataset have several actions"
-            )
-        clips.most = config.frames or int(clips.index["frames"].to_numpy().max())
+    if clips.actions and (config.views != "whole" or config.mirrored):
+        raise UserError("--views and --mirrored are for clips of one label; those of this dataset have several actions")
     return clips
 
 

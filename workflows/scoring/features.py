@@ -17,7 +17,7 @@ from kinetics_pipeline.loading import to_device
 from kinetics_pipeline.loading.whole_clips import SameLength, WholeClips
 from kinetics_pipeline.models.i3d import I3D
 from kinetics_pipeline.models.layers.inception import FEATURES
-from kinetics_pipeline.workflows.flags.build_flags import require_loaders
+from kinetics_pipeline.workflows.flags.values import require_loaders
 from kinetics_pipeline.workflows.runtime.progress import Meter
 from kinetics_pipeline.workflows.scoring.trained import Trained, open_trained
 from kinetics_pipeline.workflows.training.data import LOADING, loader, plain_errors

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.models.weights.checkpoints import read_weights
 from kinetics_pipeline.models.weights.inflation import GOOGLENET_KEY, two_dimensional
-from kinetics_pipeline.pictures import Picture, stacked, write_picture, written
+from kinetics_pipeline.workflows.pictures import Picture, stacked, write_picture, written
 from kinetics_pipeline.workflows.scoring.trained import said_to_the_user
 from kinetics_pipeline.workflows.training.run_folder import RunFolder
 

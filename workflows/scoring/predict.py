@@ -23,12 +23,12 @@ from kinetics_pipeline.loading.whole_clips import LEAST_FRAMES, WholeClips
 from kinetics_pipeline.models.scoring.evaluation import Predictions
 from kinetics_pipeline.models.scoring.evaluation import evaluate as evaluate_network
 from kinetics_pipeline.models.scoring.metrics import fuse, softmax
-from kinetics_pipeline.pictures import annotated, require_picture_file, write_picture
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.shards import codec
 from kinetics_pipeline.sources.base import Media
 from kinetics_pipeline.video.frames import BrokenVideo, TooShort, read_clip
 from kinetics_pipeline.workflows.flags.training_flags import PredictConfig
+from kinetics_pipeline.workflows.pictures import annotated, require_picture_file, write_picture
 from kinetics_pipeline.workflows.scoring.fetch_video import fetch_video, shown
 from kinetics_pipeline.workflows.scoring.trained import Trained, open_trained, said_to_the_user
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -14,6 +13,7 @@ from torch import nn
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.models import Checkpoint, Diverged, InputError, read_checkpoint
 from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.storage.digest import sha256_of
 from kinetics_pipeline.workflows.training.run_folder import RunFolder
 
 ONLY_STORAGE = frozenset({"layout", "chunk_length", "flow_backend"})
@@ -103,8 +103,3 @@ def open_trained(path: Path, stream: str) -> Trained:
     if trained.stream != stream:
         raise UserError(f"{flag} is {file}, which was trained on {trained.stream}; give it as --{trained.stream}")
     return trained
-
-
-def sha256_of(file: Path) -> str:
-    with file.open("rb") as data:
-        return hashlib.file_digest(data, "sha256").hexdigest()

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow.compute as pc
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -104,6 +103,7 @@ def training_clips(settings: Settings) -> ClipDataset:
         seed=config.seed,
         classes=settings.classes,
         examples_per_class=config.examples_per_class,
+        labelled_only=True,
         raw=True,
         flip=config.flip,
     )
@@ -116,15 +116,3 @@ def plain_errors(batches: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, 
     except UserError as error:
         last = str(error).strip().splitlines()[-1]
         raise type(error)(last.partition(f"{type(error).__name__}: ")[2] or last) from None
-
-
-def only_labelled(dataset: ClipDataset) -> int:
-    """Takes the clips without a label out of `dataset`; how many there were. Raises UserError when none is left."""
-    if dataset.actions:
-        return 0  # labels of another kind; a video in which nothing happens is an example too
-    labelled = dataset.index.filter(pc.greater_equal(dataset.index["class"], 0))
-    dropped = len(dataset.index) - len(labelled)
-    if not len(labelled):
-        raise UserError(f"no clip chosen from {dataset.uri} has a label; nothing can be learned or scored")
-    dataset.index = labelled
-    return dropped

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from kinetics_pipeline.annotations.class_names import chosen_classes
 from kinetics_pipeline.annotations.table import read_labels
-from kinetics_pipeline.dataset.class_names import require_among_classes
-from kinetics_pipeline.dataset.dataset import Dataset
+from kinetics_pipeline.dataset.dataset import Dataset, require_among_classes
 from kinetics_pipeline.dataset.fingerprint import fingerprint
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.shards.writer import versions
-from kinetics_pipeline.workflows.flags.build_flags import as_record, comma_separated
+from kinetics_pipeline.workflows.flags.record import as_record
 from kinetics_pipeline.workflows.flags.training_flags import TrainConfig
 from kinetics_pipeline.workflows.runtime.cluster import addressed, connected, require_lasting
 from kinetics_pipeline.workflows.runtime.progress import Meter, duration
@@ -56,7 +56,7 @@ def train(output: str, config: TrainConfig) -> None:
 def _settings(dataset: Dataset, config: TrainConfig, run: RunFolder) -> Settings:
     if config.stream == "flow" and dataset.recipe.flow == "none":
         raise UserError(f"--stream is flow, but {dataset.store.uri} was built without flow; allowed: rgb")
-    asked = comma_separated(config.classes)
+    asked = chosen_classes(config.classes, dataset.classes)
     if config.class_list is not None:
         asked = (*asked, *read_labels(config.class_list))
     require_among_classes(dataset, asked)
@@ -91,7 +91,7 @@ def _check(settings: Settings, *, begins: bool) -> None:
     from kinetics_pipeline.models import MODELS, build_model
     from kinetics_pipeline.models.i3d import LEAST_FRAMES
     from kinetics_pipeline.workflows.scoring.trained import said_to_the_user
-    from kinetics_pipeline.workflows.training.data import only_labelled, training_clips
+    from kinetics_pipeline.workflows.training.data import training_clips
     from kinetics_pipeline.workflows.training.validation import validation_clips
     from kinetics_pipeline.workflows.training.weights import initial_weights
 
@@ -102,7 +102,6 @@ def _check(settings: Settings, *, begins: bool) -> None:
         raise UserError(f"--frames is {config.frames}; allowed: {LEAST_FRAMES} or more")
     with _naming("--train-split", config.train_split):
         clips = training_clips(settings)
-    only_labelled(clips)
     if clips.actions:
         if len(settings.classes) != len(clips.classes):
             raise UserError("--classes chooses clips by their one label; those of this dataset have several actions")

@@ -12,7 +12,7 @@ from typing import Any
 import ray
 
 from kinetics_pipeline.errors import JobFailed, UserError
-from kinetics_pipeline.workflows.flags.build_flags import MOST_A_CORE
+from kinetics_pipeline.workflows.flags.values import MOST_A_CORE
 from kinetics_pipeline.workflows.training.run_folder import Ending
 from kinetics_pipeline.workflows.training.settings import Settings
 

@@ -141,7 +141,7 @@ def require_same_run(before: dict[str, Any], record: dict[str, Any], path: Path)
     """Raises UserError that names what of a run that goes on is not as it was."""
     was, asked = before["config"], record["config"]
     for name in asked:
-        if name not in GROWS and name in was and was[name] != asked[name]:
+        if name not in GROWS and name in was and not _same_value(was[name], asked[name]):
             raise _other_run(path, f"--{name.replace('_', '-')} is {_shown(asked[name])}", _shown(was[name]))
     batches, now = (c["workers"] * c["accumulate"] for c in (was, asked))
     if batches != now:
@@ -152,6 +152,12 @@ def require_same_run(before: dict[str, Any], record: dict[str, Any], path: Path)
                 f"--run is {path}, begun when the dataset's {name} were others (fingerprint {hash_[:12]}); "
                 f"begin another --run, from these weights with --init {path}"
             )
+
+
+def _same_value(was: Any, asked: Any) -> bool:
+    """Runs begun by earlier versions recorded paths as they were typed, relative to a folder that is not known."""
+    both = isinstance(was, str) and isinstance(asked, str)
+    return was == asked or (both and asked.startswith("/") and asked.endswith("/" + was.removeprefix("./")))
 
 
 def _other_run(path: Path, asked: str, was: str) -> UserError:

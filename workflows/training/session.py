@@ -27,14 +27,13 @@ from kinetics_pipeline.models.training.freezing import freeze_features
 from kinetics_pipeline.models.training.loop import model_inputs, train_steps
 from kinetics_pipeline.models.training.recipes import explain_batch
 from kinetics_pipeline.models.training.state import TrainingState, restore_state, start_training, state_to_save
-from kinetics_pipeline.pictures import contact_sheet, flow_colours
+from kinetics_pipeline.workflows.pictures import contact_sheet, flow_colours
 from kinetics_pipeline.workflows.scoring.trained import said_to_the_user
 from kinetics_pipeline.workflows.training.data import (
     LOADING,
     EndlessBatches,
     Position,
     loader,
-    only_labelled,
     plain_errors,
     training_clips,
 )
@@ -85,7 +84,6 @@ class _Session:
         self.settings, self.config, self.group = settings, settings.config, group
         config, run = settings.config, settings.run
         self.clips = training_clips(settings)
-        unlabelled = only_labelled(self.clips)
         self.number = torch.full((len(self.clips.classes),), -1)
         self.number[[self.clips.classes.index(name) for name in settings.classes]] = torch.arange(len(settings.classes))
         self.val = validation_clips(settings) if config.evaluate_every else None
@@ -95,8 +93,8 @@ class _Session:
         self.log = MetricsLog(run.metrics, run.tensorboard, self.state.step) if group.first else None
         if saved is None:
             self.note(f"{len(self.clips)} clips of {len(settings.classes)} classes to train on")
-            if unlabelled:
-                self.note(f"{unlabelled} clips of {config.train_split} have no label and are left out")
+            if self.clips.unlabelled:
+                self.note(f"{self.clips.unlabelled} clips of {config.train_split} have no label and are left out")
         self._say_how()
         self._looked = 0.0
         self.waited = self.loading = 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kinetics_pipeline.loading.clip_dataset import Stream
+from kinetics_pipeline.loading.options import Stream
 from kinetics_pipeline.models.layers.batch_norm import MOMENTUM
 from kinetics_pipeline.models.training.recipes import CLIPS_PER_STEP, TrainingRecipe, training_recipe
 from kinetics_pipeline.workflows.flags.training_flags import TrainConfig

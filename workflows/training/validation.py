@@ -9,14 +9,13 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from kinetics_pipeline.loading.snippets import WHOLE_CLIP
 from kinetics_pipeline.loading.whole_clips import SameLength, WholeClips
 from kinetics_pipeline.models import Diverged
 from kinetics_pipeline.models.scoring.actions import ActionScores, action_loss
 from kinetics_pipeline.models.scoring.evaluation import Predictions, evaluate
 from kinetics_pipeline.models.training.loop import model_inputs
 from kinetics_pipeline.models.training.state import TrainingState
-from kinetics_pipeline.workflows.training.data import loader, only_labelled, plain_errors
+from kinetics_pipeline.workflows.training.data import loader, plain_errors
 from kinetics_pipeline.workflows.training.group import Group
 from kinetics_pipeline.workflows.training.settings import Settings
 
@@ -32,12 +31,9 @@ def validation_clips(settings: Settings) -> WholeClips:
     """The labelled clips of the validation split, or its videos of several actions, from end to end. Raises UserError
     when there are none."""
     config = settings.config
-    split, classes = config.val_split, list(settings.classes)
-    clips = WholeClips(settings.uri, split, settings.stream, config.crop, WHOLE_CLIP, classes=classes)
-    only_labelled(clips)
-    if clips.actions:
-        clips.most = int(clips.index["frames"].to_numpy().max())
-    return clips
+    return WholeClips(
+        settings.uri, config.val_split, settings.stream, config.crop, classes=list(settings.classes), labelled_only=True
+    )
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from kinetics_pipeline.flow.cpu.compiled import solve_pairs
 from kinetics_pipeline.flow.cpu.layout import rounded_up, samples_size, scratch_size, state_size
 from kinetics_pipeline.flow.cpu.simd import LANES
-from kinetics_pipeline.flow.levels import level_sizes
-from kinetics_pipeline.flow.parameters import TVL1
+from kinetics_pipeline.flow.parameters import TVL1, level_sizes
 
 CHUNK = 8
 """Most pairs a thread takes at once: it prepares one frame more than it has pairs."""

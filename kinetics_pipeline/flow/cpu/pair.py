@@ -54,6 +54,43 @@ def solve_level(
 
 
 @njit(inline="always")
+def start_level(state: Any, sizes: Any, k: int, coarse: Any, up: Any) -> None:
+    """Clears `state` for level `k`; its flow is that of the coarser level, enlarged, or zero at the top."""
+    height, width = sizes[k]
+    pitch, line = pitch_of(width), FIELDS * pitch_of(width)
+    first = row_start(0, width)
+    state[: (height + 1) * line + 2 * LEFT] = 0
+    if k + 1 < len(sizes):
+        h, w = sizes[k + 1]
+        for field in range(2):
+            resize(
+                coarse,
+                field * h * w,
+                w,
+                h,
+                w,
+                h / height,
+                w / width,
+                up,
+                state,
+                first + field * pitch,
+                line,
+                height,
+                width,
+            )
+
+
+@njit(inline="always")
+def write_flow(state: Any, height: int, width: int, target: Any) -> None:
+    """Copies u and v out of `state` into float32 [2 * H * W]."""
+    pitch = pitch_of(width)
+    for field in range(2):
+        for y in range(height):
+            at = row_start(y, width) + field * pitch
+            target[(field * height + y) * width : (field * height + y + 1) * width] = state[at : at + width]
+
+
+@njit(inline="always")
 def solve_pair(
     pyramid: Any,
     starts: Any,
@@ -79,27 +116,7 @@ def solve_pair(
     up = np.float32(1 / scale_step)
     for k in range(len(sizes) - 1, -1, -1):
         height, width = sizes[k]
-        pitch, line = pitch_of(width), FIELDS * pitch_of(width)
-        first = row_start(0, width)
-        state[: (height + 1) * line + 2 * LEFT] = 0
-        if k + 1 < len(sizes):
-            h, w = sizes[k + 1]
-            for field in range(2):
-                resize(
-                    coarse,
-                    field * h * w,
-                    w,
-                    h,
-                    w,
-                    h / height,
-                    w / width,
-                    up,
-                    state,
-                    first + field * pitch,
-                    line,
-                    height,
-                    width,
-                )
+        start_level(state, sizes, k, coarse, up)
         iterations += solve_level(
             state,
             height,
@@ -114,9 +131,5 @@ def solve_pair(
             scratch,
             offsets,
         )
-        target = coarse if k > 0 else flow
-        for field in range(2):
-            for y in range(height):
-                at = row_start(y, width) + field * pitch
-                target[(field * height + y) * width : (field * height + y + 1) * width] = state[at : at + width]
+        write_flow(state, height, width, coarse if k > 0 else flow)
     return iterations

@@ -1,5 +1,5 @@
-"""Keeps downloads away from the user's own network (server-side request forgery): redirects, and names that resolve
-to a private address, included.
+"""Keeps downloads away from the user's own network (server-side request forgery): what the user typed may lie there,
+and what a redirect, a list or a dataset names may not, whether it spells an address out or resolves to one.
 
 The check is made where it cannot be dodged: on the address that a socket is about to connect to, by an audit hook
 (`sys.addaudithook`, event `socket.connect`), and only inside `public_addresses_only`.
@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
 Endpoint = tuple[str, int]
 """An IP address and a port."""
@@ -65,6 +66,29 @@ def literal_address(host: str) -> str | None:
         return socket.inet_ntoa(socket.inet_aton(host))
     except (OSError, ValueError):
         return None
+
+
+def typed_endpoints(*urls: str | None) -> frozenset[Endpoint]:
+    """Where the URLs that a user typed lead to: proxies, and the host of a source. For a host that is not this machine
+    also the usual ports of HTTP and HTTPS: a server often redirects from one to the other."""
+    found: set[Endpoint] = set()
+    for url in urls:
+        parts = urlsplit(url or "")
+        if not parts.hostname:
+            continue
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        try:
+            known = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+        except (socket.gaierror, UnicodeError):
+            continue  # what cannot be found fails when it is used
+        for *_, address in known:
+            host = str(address[0])
+            found |= {(host, one) for one in ({port} if _is_loopback(host) else {port, 80, 443})}
+    return frozenset(found)
+
+
+def _is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address.partition("%")[0]).is_loopback
 
 
 @contextmanager

@@ -49,6 +49,9 @@ class Piece:
     validator: str | None = None
     """A strong ETag or the Last-Modified date (RFC 9110, 13.1.5): what If-Range needs to refuse another file."""
 
+    aspect: float | None = None
+    """Width to height at which the video is to be shown, where its page says so and the file does not."""
+
     @property
     def part(self) -> Path:
         return self.path.with_name(self.path.name + ".part")
@@ -86,7 +89,7 @@ class Piece:
         return self.begins <= max(0.0, clip.time_start - MARGIN) and min(clip.time_end + MARGIN, last) <= self.ends
 
     def media(self) -> Media:
-        return Media(self.path, self.source, offset=self.offset, duration=self.duration)
+        return Media(self.path, self.source, offset=self.offset, duration=self.duration, aspect=self.aspect)
 
     def save(self) -> None:
         document = {**asdict(self), "path": self.path.name}

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-import socket
 import string
+import tempfile
 import urllib.parse
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.records import Clip
 from kinetics_pipeline.redaction import without_secrets
 from kinetics_pipeline.sources.base import Download, Failure, Media
-from kinetics_pipeline.sources.http.addresses import is_public, literal_address, public_addresses_only
+from kinetics_pipeline.sources.http.addresses import public_addresses_only, typed_endpoints
 from kinetics_pipeline.sources.http.partial_file import Piece, at_hand, locked, pieces
 from kinetics_pipeline.sources.options import SourceOptions
 
 if TYPE_CHECKING:
     from kinetics_pipeline.sources.http.transfer import Remote
     from kinetics_pipeline.sources.http.ytdlp import Opener
+
+PROBED = 4096
+"""Bytes that say whether a server still gives what it gave."""
 
 FIELDS = ("video_id", "clip_id", "time_start", "time_end")
 """What a template may name. With anything but `video_id` the file is one that was trimmed to the clip."""
@@ -40,15 +42,23 @@ class UrlTemplate:
 
     template: str = field(repr=False)
     options: SourceOptions = field(default_factory=SourceOptions)
+    on_network: ClassVar[bool] = True
+    paced: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        _require_template(self.template, self.options.allow_private_addresses)
+        _require_template(self.template)
 
     @property
     def name(self) -> str:
         """The template without credentials and query: they are no one's business in a record."""
         parts = urllib.parse.urlsplit(self.template)
         return urllib.parse.urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+    def accepts(self, video_id: str) -> bool:
+        return True
+
+    def through(self, proxy: str) -> UrlTemplate:
+        return replace(self, options=replace(self.options, proxy=proxy))
 
     def download(self, video_id: str, clips: Sequence[Clip], folder: Path) -> Download:
         from kinetics_pipeline.sources.http.transfer import Remote
@@ -83,6 +93,21 @@ class UrlTemplate:
                 return Download(media, failure, opener.requests, opener.bytes_fetched, whole)
         except TimeoutError as error:
             return Download(media, Failure("network", str(error)))
+
+    def probe(self, clip: Clip, folder: Path) -> Download:
+        """Asks again for a clip that came well lately: the first bytes of its file, which are not kept."""
+        from kinetics_pipeline.sources.http.transfer import FAILURES, Remote, failure, fetch
+        from kinetics_pipeline.sources.http.ytdlp import shared_opener
+
+        opener = shared_opener(self.options)
+        remote = Remote(self.url(clip), window=PROBED, limit=self.options.max_filesize, retries=0)
+        failed: Failure | None = None
+        with self._guarded(opener), tempfile.TemporaryDirectory(dir=folder) as scratch:
+            try:
+                fetch(opener, remote, self._piece(Path(scratch), clip), until=1)
+            except FAILURES as error:
+                failed = failure(error, "mirror")
+        return Download(failure=failed, requests=opener.requests, bytes_fetched=opener.bytes_fetched)
 
     def url(self, clip: Clip) -> str:
         """Where the clip's file lies; the values are percent-encoded, so that none leaves its place in the path."""
@@ -129,7 +154,8 @@ class UrlTemplate:
         if self.options.allow_private_addresses:
             yield
             return
-        with public_addresses_only(_endpoints([*opener.proxies.values(), self.template])) as opener.refused_addresses:
+        with public_addresses_only(typed_endpoints(*opener.proxies.values(), self.template)) as refused:
+            opener.refused_addresses = refused
             yield
 
 
@@ -149,29 +175,7 @@ class _Seconds(float):
         return f"{int(self):06d}" if self == int(self) else f"{float(self):010.3f}"
 
 
-def _endpoints(urls: Sequence[str | None]) -> frozenset[tuple[str, int]]:
-    """Addresses and ports that the user typed: proxies, and a loopback address spelt out in the template."""
-    found: set[tuple[str, int]] = set()
-    for url in urls:
-        parts = urllib.parse.urlsplit(url or "")
-        if not parts.hostname:
-            continue
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        if "{" not in (url or ""):
-            with contextlib.suppress(socket.gaierror):  # a proxy that cannot be found fails when it is used
-                proxies = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
-                found |= {(str(address[0]), port) for *_, address in proxies}
-        elif _is_loopback(parts.hostname):
-            found |= {(host, port) for host in ("127.0.0.1", "::1")}
-    return frozenset(found)
-
-
-def _is_loopback(host: str) -> bool:
-    literal = literal_address(host)
-    return literal is not None and (literal == "127.0.0.1" or literal == "::1")
-
-
-def _require_template(template: str, allow_private: bool) -> None:
+def _require_template(template: str) -> None:
     example = "for example https://host/videos/{video_id}.mp4"
     shown = without_secrets(template)
     try:
@@ -191,6 +195,3 @@ def _require_template(template: str, allow_private: bool) -> None:
             raise UserError(f"source {shown!r}: the format {spec!r} of {name} is not allowed; for example 06d")
     if not {"video_id", "clip_id"} & {name for name, _ in fields}:
         raise UserError(f"source {shown!r} names neither {{video_id}} nor {{clip_id}}; {example}")
-    literal = literal_address(host)
-    if literal and not allow_private and not is_public(literal) and not _is_loopback(host):
-        raise UserError(f"source {shown!r} is a private address; with --allow-private-addresses it is fetched")

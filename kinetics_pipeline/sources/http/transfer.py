@@ -7,7 +7,6 @@ on size; and a look at the content type.
 
 from __future__ import annotations
 
-import email.utils
 import re
 import time
 from collections.abc import Mapping
@@ -21,8 +20,8 @@ from kinetics_pipeline.sources.base import Failure
 from kinetics_pipeline.sources.http.addresses import PrivateAddress
 from kinetics_pipeline.sources.http.byte_allowance import take
 from kinetics_pipeline.sources.http.partial_file import Piece
-from kinetics_pipeline.sources.http.ytdlp import BLOCK, Opener
-from kinetics_pipeline.sources.youtube.refusals import from_status
+from kinetics_pipeline.sources.http.status import from_status
+from kinetics_pipeline.sources.http.ytdlp import BLOCK, Opener, retry_after
 
 
 class Refused(Exception):
@@ -69,6 +68,33 @@ def failure(error: Exception, whose: str) -> Failure:
         return Failure("no_format", str(error))
     said = f"the request failed ({type(error).__name__})" if isinstance(error, RequestError) else str(error)
     return Failure("network", f"media: {said}" if whose == "youtube" else said)
+
+
+class FragmentCheck:
+    """Holds the fragments that yt-dlp fetches to what `fetch` holds a file to: a refusal is raised at once and not
+    asked again, and a web page is no media. Server errors and broken connections are left to yt-dlp's retries."""
+
+    def refused(self, error: HTTPError) -> None:
+        """Raises Refused."""
+        wait = retry_after(error.response.get_header("Retry-After"))
+        if (error.status < 500 and error.status not in (408, 416)) or (error.status == 503 and wait is not None):
+            raise Refused(error.status, wait) from error
+
+    def came(self, response: Response) -> None:
+        """Raises NotMedia, now or when the first bytes are read."""
+        if _is_page(response):
+            raise NotMedia
+        read, is_first = response.read, True
+
+        def checked(amount: int | None = None) -> bytes:
+            nonlocal is_first
+            block: bytes = read(amount)
+            if is_first and block.lstrip()[:1] == b"<":
+                raise NotMedia
+            is_first = False
+            return block
+
+        response.read = checked
 
 
 @dataclass(frozen=True)
@@ -161,8 +187,7 @@ def _one_request(opener: Opener, remote: Remote, piece: Piece, until: int | None
         if have and piece.validator:
             headers["If-Range"] = piece.validator
     with closing(opener.urlopen(Request(remote.url, headers=headers))) as response:
-        kind = (response.get_header("Content-Type") or "").partition(";")[0].strip().lower()
-        if kind in ("text/html", "application/xhtml+xml"):
+        if _is_page(response):
             raise NotMedia
         if response.status == 206:
             first, last, total = _content_range(response)
@@ -213,6 +238,11 @@ def _copy(opener: Opener, response: Response, piece: Piece, expected: int | None
         raise _Truncated
 
 
+def _is_page(response: Response) -> bool:
+    kind = (response.get_header("Content-Type") or "").partition(";")[0].strip().lower()
+    return kind in ("text/html", "application/xhtml+xml")
+
+
 def check_size(size: int | None, limit: int) -> None:
     """Raises TooLarge."""
     if size is not None and size > limit:
@@ -241,15 +271,3 @@ def _validator(response: Response) -> str | None:
     if tag and not tag.startswith("W/"):
         return str(tag)
     return response.get_header("Last-Modified")
-
-
-def retry_after(text: str | None) -> float | None:
-    """Seconds that a Retry-After header asks to wait (RFC 9110, 10.2.3: seconds or a date); None without one."""
-    if not text:
-        return None
-    if re.fullmatch(r"\s*\d+\s*", text, re.ASCII):
-        return float(text)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
-        return None

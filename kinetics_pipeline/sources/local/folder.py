@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
+from typing import ClassVar
 
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.file_names import is_passed_over, is_video
 from kinetics_pipeline.records import Clip
 from kinetics_pipeline.sources.base import Media
-from kinetics_pipeline.sources.local.names import VideoNames, is_passed_over, is_video
+from kinetics_pipeline.sources.local.names import VideoNames, require_apart
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +23,8 @@ class FolderSource:
     followed, each folder being entered once; hidden and unfinished files are passed over. Only files that were found
     in this way are ever returned, so no path in an annotation leads out of the folder.
     """
+
+    on_network: ClassVar[bool] = False
 
     def __init__(self, root: str | os.PathLike[str], name: str | None = None) -> None:
         """Raises UserError when `root` is not a folder that can be read. `name` is what records call this source, by
@@ -46,8 +50,13 @@ class FolderSource:
         return any(is_video(path) for path in self._names)
 
     def candidates(self, clip: Clip) -> list[Media]:
-        """The files that may hold the clip: trimmed ones before whole ones, each kind in the order of its paths."""
-        return [self._media(path, clip, trimmed=trimmed) for path, trimmed in self._names.find(clip)]
+        """The files that may hold the clip: trimmed ones before whole ones, each kind in the order of its paths.
+
+        Raises UserError for two files that only their suffixes or Unicode forms tell apart.
+        """
+        found = self._names.find(clip)
+        require_apart([path for path, _ in found], self.name)
+        return [self._media(path, clip, trimmed=trimmed) for path, trimmed in found]
 
     def _media(self, path: str, clip: Clip, *, trimmed: bool) -> Media:
         return Media(self.root / path, self.name, offset=(clip.time_start or 0.0) if trimmed else 0.0)

@@ -5,44 +5,32 @@ from __future__ import annotations
 import itertools
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
+from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.file_names import normalised, without_unknown_suffix, without_video_suffix
 from kinetics_pipeline.records import Clip, clip_id
-
-# fmt: off
-VIDEO_SUFFIXES = frozenset((
-    ".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v", ".mkv", ".webm", ".avi", ".divx", ".flv", ".wmv",
-    ".asf", ".mpg", ".mpeg", ".mpe", ".m1v", ".m2v", ".vob", ".ts", ".mts", ".m2ts", ".m2t", ".ogv", ".ogg",
-    ".ogm", ".mxf", ".nut", ".dv", ".rm", ".rmvb", ".gif", ".ivf", ".y4m", ".wtv", ".amv", ".nsv", ".h264",
-    ".264", ".h265", ".265", ".hevc", ".obu", ".mjpeg", ".mjpg",
-))
-# fmt: on
-UNFINISHED = frozenset({".part", ".tmp", ".temp", ".ytdl", ".crdownload", ".download", ".partial", ".aria2"})
-
-
-def is_passed_over(name: str) -> bool:
-    """Hidden files, and those that a download has not finished."""
-    return name.startswith(".") or os.path.splitext(name)[1].lower() in UNFINISHED
-
-
-def is_video(name: str) -> bool:
-    """Whether the name ends as a video's."""
-    return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
 
 
 class VideoNames:
     """Relative paths of files, `/` between folders; found by the clip they hold.
 
     A clip is looked for as `{video_id}_{start:06d}_{end:06d}.*` (seconds, also with three decimals), then as the whole
-    video `{video_id}.*`; or under the path that its annotation gives. Only names that were given are ever found.
+    video `{video_id}.*`; or under the path that its annotation gives. Suffixes of videos come first, then unknown ones.
+    Names are compared in one Unicode form (NFC). Only names that were given are ever found.
     """
 
     def __init__(self, paths: Iterable[str]) -> None:
-        found: defaultdict[str, set[str]] = defaultdict(set)
+        videos: defaultdict[str, set[str]] = defaultdict(set)
+        others: defaultdict[str, set[str]] = defaultdict(set)
         for path in paths:
-            found[_stem(path)].add(path)
-        self._by_stem = {stem: tuple(sorted(paths)) for stem, paths in found.items()}
+            videos[_stem(path)].add(path)
+            root = without_unknown_suffix(path)
+            if root is not None:
+                others[_name(root)].add(path)
+        self._by_stem = {stem: tuple(sorted(paths)) for stem, paths in videos.items()}
+        self._of_unknown_suffix = {stem: tuple(sorted(paths)) for stem, paths in others.items()}
 
     def __len__(self) -> int:
         return sum(map(len, self._by_stem.values()))
@@ -55,19 +43,61 @@ class VideoNames:
         paths."""
         endings = _trimmed_endings(clip)
         if clip.path is not None:
-            return [(path, _stem(path).endswith(endings)) for path in self._at(clip.path)]
-        trimmed = [(p, True) for ending in endings for p in self._by_stem.get(clip.video_id + ending, ())]
-        return trimmed + [(p, False) for p in self._by_stem.get(clip.video_id, ())]
+            return [(path, _stem(path).endswith(endings)) for path in self._at(normalised(os.path.normpath(clip.path)))]
+        video = normalised(clip.video_id)
+        for names in (self._by_stem, self._of_unknown_suffix):
+            trimmed = [(path, True) for ending in endings for path in names.get(video + ending, ())]
+            if found := trimmed + [(path, False) for path in names.get(video, ())]:
+                return found
+        return []
 
-    def _at(self, path: str) -> list[str]:
-        """The files that a path in an annotation means: it may leave out the suffix, and, where only one file ends
-        with it, the folders above."""
-        wanted = os.path.normpath(path)
-        stems = dict.fromkeys((_stem(wanted), PurePosixPath(wanted).name))
-        found = [p for stem in stems for p in self._by_stem.get(stem, ())]
-        exact = [p for p in found if wanted in (p, _without_suffix(p))]
-        below = [p for p in found if f"/{p}".endswith(f"/{wanted}")]
-        return exact or (below if len(below) == 1 else [])
+    def _at(self, wanted: str) -> list[str]:
+        """The files that a path in an annotation means.
+
+        Its suffix may be missing or be that of another container, and, where only one file ends with it, so may the
+        folders above. The nearest reading that finds something counts.
+        """
+        root = without_video_suffix(wanted)
+        stems = dict.fromkeys((_name(root), _name(wanted)))
+        named = [p for stem in stems for p in self._by_stem.get(stem, ())]
+        named += [p for stem in stems for p in self._of_unknown_suffix.get(stem, ()) if p not in named]
+        exact = [p for p in named if normalised(p) == wanted]
+        same_stem = [p for p in named if _roots(p) & {root, wanted}]
+        below = [p for p in named if f"/{normalised(p)}".endswith(f"/{wanted}")]
+        stem_below = [p for p in named if any(f"/{r}".endswith((f"/{root}", f"/{wanted}")) for r in _roots(p))]
+        return exact or same_stem or _only_one(below) or _only_one(stem_below)
+
+
+def require_apart(paths: Sequence[str], source: str) -> None:
+    """Raises UserError for two files of one folder that only their suffixes, or the Unicode forms of their names, tell
+    apart: nobody can say which of them is meant."""
+    first: dict[str, str] = {}
+    for path in paths:
+        other = first.setdefault(normalised(without_video_suffix(path)), path)
+        if other == path:
+            continue
+        differ = "how their accents are written (NFC, NFD)" if normalised(other) == normalised(path) else "their suffix"
+        raise UserError(
+            f"source {source!r} holds {_shown(other)} and {_shown(path)}, which differ only in {differ}; "
+            "keep the one that is meant, or name it by its full path in the annotations"
+        )
+
+
+def other_suffix(asked: str | None, found: str) -> bool:
+    """Whether the annotations name the file with the suffix of another container."""
+    if asked is None or without_video_suffix(asked) == asked:
+        return False
+    return os.path.splitext(asked)[1].lower() != os.path.splitext(found)[1].lower()
+
+
+def _only_one(paths: list[str]) -> list[str]:
+    """The paths, where all are one name in one folder; else nothing."""
+    return paths if len({normalised(without_video_suffix(path)) for path in paths}) == 1 else []
+
+
+def _roots(path: str) -> set[str]:
+    """The path without its suffix, whether that is a video's or unknown."""
+    return {normalised(root) for root in (without_video_suffix(path), without_unknown_suffix(path)) if root is not None}
 
 
 def _trimmed_endings(clip: Clip) -> tuple[str, ...]:
@@ -78,11 +108,14 @@ def _trimmed_endings(clip: Clip) -> tuple[str, ...]:
     return tuple(dict.fromkeys((named, f"_{clip.time_start:010.3f}_{clip.time_end:010.3f}")))
 
 
-def _without_suffix(path: str) -> str:
-    """The path without the suffix of a video; other dots belong to the name, as in `abc_000001.500_000003`."""
-    root, suffix = os.path.splitext(path)
-    return root if suffix.lower() in VIDEO_SUFFIXES else path
-
-
 def _stem(path: str) -> str:
-    return _without_suffix(path).rpartition("/")[2]
+    return _name(without_video_suffix(path))
+
+
+def _name(path: str) -> str:
+    return normalised(PurePosixPath(path).name)
+
+
+def _shown(path: str) -> str:
+    """Quoted; escaped where it is not ASCII, since two forms of one letter look the same."""
+    return ascii(path)

@@ -16,6 +16,7 @@ import hashlib
 import json
 import logging
 import os
+import posixpath
 import re
 import tarfile
 import threading
@@ -26,12 +27,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.file_names import is_passed_over
 from kinetics_pipeline.records import Clip
 from kinetics_pipeline.sources.base import Inside, Media
-from kinetics_pipeline.sources.local.names import VideoNames, is_passed_over
+from kinetics_pipeline.sources.local.names import VideoNames, require_apart
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +44,10 @@ READERS = 4
 BLOCK = 1 << 20
 DAMAGE = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile)
 """What a damaged archive raises; `indexed_gzip`'s ZranError is an OSError."""
-FORMAT = 1
+FORMAT = 2
 """Of the findings that are kept."""
+MOST_LINKS = 16
+"""A link may lead to a link, but not for ever."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,8 @@ class Archive:
 
 class TarSource:
     """The videos in some tar files; a `LocalSource`. How they must be named says `VideoNames`."""
+
+    on_network: ClassVar[bool] = False
 
     def __init__(self, paths: Sequence[Path], cache: Path, say: Callable[[str], None] = log.warning) -> None:
         """Reads the archives that the `cache` does not know. Raises UserError for a file that is none, and where the
@@ -93,8 +99,13 @@ class TarSource:
 
     def candidates(self, clip: Clip) -> list[Media]:
         """The files that may hold the clip: trimmed ones before whole ones, of each kind those of the last archive
-        first (replacements for corrupted ones are published later), and the next where one does not decode."""
+        first (replacements for corrupted ones are published later), and the next where one does not decode.
+
+        Raises UserError for two files of one archive that only their suffixes or Unicode forms tell apart.
+        """
         found = [(trimmed, name, place) for name, trimmed in self._names.find(clip) for place in self._where[name]]
+        for archive in dict.fromkeys(place[0].path for _, _, place in found):
+            require_apart([name for _, name, place in found if place[0].path == archive], archive.name)
         found.sort(key=lambda one: (one[0], _precedence(one[2])), reverse=True)
         return [
             Media(
@@ -246,25 +257,46 @@ def _read(path: Path, points: Path) -> Archive:
 
 
 def _members(stream: Any, path: Path) -> tuple[tuple[tuple[str, int, int], ...], str]:
-    """The videos in an open tar, and how its end was lost if it was. Raises UserError for what is no tar."""
-    members: list[tuple[str, int, int]] = []
+    """The files in an open tar, and how its end was lost if it was. Raises UserError for what is no tar."""
+    files: list[tuple[str, int, int]] = []
+    links: list[tuple[str, str]] = []
     try:
         with tarfile.open(fileobj=stream, mode="r:") as tar:
             while (one := tar.next()) is not None:
                 tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps every header it has read
                 name = one.name.removeprefix("./")
-                if one.isreg() and not one.issparse() and not is_passed_over(PurePosixPath(name).name):
-                    members.append((name, one.offset_data, one.size))
+                if one.isreg() and not one.issparse():
+                    files.append((name, one.offset_data, one.size))
+                elif one.islnk():
+                    links.append((name, posixpath.normpath(one.linkname)))
+                elif one.issym():
+                    links.append((name, posixpath.normpath(posixpath.join(posixpath.dirname(name), one.linkname))))
             stopped = tar.offset
-        if members and _ends_early(stream, members[-1]):
-            return tuple(members), f"it ends inside {_printable(members[-1][0])}"
+        if files and _ends_early(stream, files[-1]):
+            return _videos(files, links), f"it ends inside {_printable(files[-1][0])}"
         if not _is_end(stream, stopped):
-            return tuple(members), "its headers break off" + (f" after {_printable(members[-1][0])}" if members else "")
+            after = f" after {_printable(files[-1][0])}" if files else ""
+            return _videos(files, links), f"its headers break off{after}"
     except DAMAGE as error:
-        if not members and isinstance(error, tarfile.TarError):
+        if not files and isinstance(error, tarfile.TarError):
             raise UserError(f"source {str(path)!r} is no tar file ({error})") from None
-        return tuple(members), " ".join(str(error).split()) or type(error).__name__
-    return tuple(members), ""
+        return _videos(files, links), " ".join(str(error).split()) or type(error).__name__
+    return _videos(files, links), ""
+
+
+def _videos(files: list[tuple[str, int, int]], links: list[tuple[str, str]]) -> tuple[tuple[str, int, int], ...]:
+    """The files that are not passed over, a link being the file that it leads to. What a link out of the archive names
+    is not there."""
+    place = {posixpath.normpath(name): (offset, size) for name, offset, size in files}
+    target = {posixpath.normpath(name): linked for name, linked in links}
+    linked = []
+    for name, leads_to in links:
+        for _ in range(MOST_LINKS):
+            if leads_to in place:
+                linked.append((name, *place[leads_to]))
+                break
+            leads_to = target.get(leads_to, "")
+    return tuple(one for one in [*files, *linked] if not is_passed_over(PurePosixPath(one[0]).name))
 
 
 def _ends_early(stream: Any, last: tuple[str, int, int]) -> bool:

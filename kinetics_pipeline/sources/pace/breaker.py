@@ -10,7 +10,8 @@ from collections.abc import Collection, Sequence
 
 from kinetics_pipeline.records import Outcome
 from kinetics_pipeline.sources.base import EgressSignal
-from kinetics_pipeline.sources.youtube.refusals import MEDIA_REFUSED, NOT_YET
+from kinetics_pipeline.sources.http.status import MEDIA_REFUSED
+from kinetics_pipeline.sources.youtube.texts import NOT_YET
 
 VIDEOS = 10
 """Different videos in a row, with no other answer among them."""

@@ -5,7 +5,8 @@ says which bytes that is, else the file; each in bounded requests that go on whe
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 from kinetics_pipeline.records import Clip
 from kinetics_pipeline.sources.base import Failure, Media
 from kinetics_pipeline.sources.http.partial_file import MARGIN, Piece, pieces
+from kinetics_pipeline.sources.http.status import from_status
 from kinetics_pipeline.sources.youtube.mp4_index import HEAD, Index, Span, read_index, spans
 from kinetics_pipeline.sources.youtube.refusals import from_extraction
+from kinetics_pipeline.sources.youtube.texts import CUT, LATER
 
 if TYPE_CHECKING:
     from kinetics_pipeline.sources.http.transfer import Remote
@@ -24,6 +27,9 @@ WINDOW = 10 << 20
 """Bytes a media request may ask for: YouTube throttles open-ended ones (yt-dlp #17612, #15036)."""
 WORTHWHILE = 0.9
 """Sections that need more than this share of the file are fetched as the file."""
+
+LONGEST_WAIT = 300.0
+"""Seconds for which a format is waited for that is not available yet: an advertisement comes first."""
 
 FRAGMENTS = ("m3u8", "m3u8_native", "http_dash_segments")
 """Protocols (of yt-dlp's) of files in many pieces that yt-dlp fetches itself."""
@@ -51,15 +57,48 @@ class OneFormat:
         self.bytes_whole: int | None = found.get("filesize")
         left = {piece.path: piece for piece in pieces(folder, video_id, name)}
         path = folder / f"{video_id}.{_plain(found['format_id'])}.{_plain(found['ext'])}"
-        self.whole = left.get(path, Piece(path, video_id, name))
+        aspect = found.get("stretched_ratio")
+        self.aspect: float | None = float(aspect) if aspect and found.get("vcodec") != "none" else None
+        self.whole = left.get(path, Piece(path, video_id, name, aspect=self.aspect))
         self.left = left
 
     def run(self) -> Failure | None:
         """Fills `media`; says why clips are missing."""
+
+        def fetch(remote: Remote) -> Failure | None:
+            if self.found.get("protocol") in FRAGMENTS:
+                return self._fetch_by_ytdlp()
+            from kinetics_pipeline.sources.http.transfer import Changed, RangesRefused
+
+            try:
+                return self._fetch(remote)
+            except (RangesRefused, Changed):
+                self._discard()
+                return self._fetch_whole(remote)
+
+        return self._attempt(fetch)
+
+    def probe(self) -> Failure | None:
+        """Fetches the first bytes alone; says why they do not come. Fragments are not tried."""
+
+        def fetch(remote: Remote) -> None:
+            if self.found.get("protocol") not in FRAGMENTS:
+                self._bring(remote, self.whole, HEAD)
+
+        return self._attempt(fetch)
+
+    def _attempt(self, fetch: Callable[[Remote], Failure | None]) -> Failure | None:
+        """What `fetch` says, or what it raises means, once the format is available."""
         from yt_dlp.utils import YoutubeDLError
 
         from kinetics_pipeline.sources.http import transfer
 
+        if self.found.get("protocol") not in ("http", "https", *FRAGMENTS):
+            return Failure("no_format", "only as a stream, whose bytes cannot be bounded")
+        wait = float(self.found.get("available_at") or 0.0) - time.time()
+        if wait > LONGEST_WAIT:
+            return Failure("no_format", LATER)
+        time.sleep(max(0.0, wait))
         remote = transfer.Remote(
             self.found["url"],
             headers=self.found.get("http_headers") or {},
@@ -68,20 +107,21 @@ class OneFormat:
             retries=self.opener.params["retries"],
         )
         try:
-            protocol = self.found.get("protocol")
-            if protocol in FRAGMENTS:
-                return self._fetch_by_ytdlp()
-            if protocol not in ("http", "https"):
-                return Failure("no_format", "only as a stream, whose bytes cannot be bounded")
-            try:
-                return self._fetch(remote)
-            except (transfer.RangesRefused, transfer.Changed):
-                self._discard()
-                return self._fetch_whole(remote)
+            return fetch(remote)
         except transfer.FAILURES as error:
             return transfer.failure(error, "youtube")
         except YoutubeDLError as error:
-            return from_extraction(error, self.opener.warnings)
+            return self._failure_of_ytdlp(error)
+
+    def _failure_of_ytdlp(self, error: Exception) -> Failure:
+        """Why yt-dlp's own download gave up: what the last request that failed had for an answer, else its words."""
+        failed = self.opener.last_failure
+        if failed is not None and failed.status is not None:
+            return from_status(failed.status, failed.wait, "youtube")
+        if failed is not None:
+            return Failure("network", f"media: {failed.trouble}")
+        said = from_extraction(error, self.opener.warnings)
+        return said if said.outcome in ("network", "throttled") else Failure("network", CUT)
 
     def _fetch(self, remote: Remote) -> Failure | None:
         intervals = [
@@ -149,6 +189,7 @@ class OneFormat:
             stop=last.stop,
             total=self.whole.total,
             validator=self.whole.validator,
+            aspect=self.aspect,
         )
         left = self.left.get(path)
         if left is not None and left != piece:
@@ -162,9 +203,9 @@ class OneFormat:
 
     def _fetch_by_ytdlp(self) -> Failure | None:
         """What is not one file over HTTP (HLS fragments): yt-dlp's own download, into the `.part` of the whole. It goes
-        on after the last whole fragment, and may write as little as any other download (`room`)."""
+        on after the last whole fragment, and may write as little as any other download (`byte_allowance`)."""
         from kinetics_pipeline.sources.http.byte_allowance import take
-        from kinetics_pipeline.sources.http.transfer import check_size
+        from kinetics_pipeline.sources.http.transfer import FragmentCheck, check_size
         from kinetics_pipeline.sources.http.ytdlp import BLOCK
 
         piece = replace(self.whole, total=None)
@@ -182,10 +223,10 @@ class OneFormat:
                 take(more)
 
         take(BLOCK)  # a block is written before it is reported
-        with self.opener.reporting_to(on_progress):
+        with self.opener.downloading(on_progress, FragmentCheck()):
             done, _ = self.opener.dl(str(working), self.found)
         if not done or not working.exists():
-            return Failure("network", "media: the fragments could not be fetched")
+            return Failure("network", CUT)
         piece = replace(piece, total=working.stat().st_size)
         piece.save()
         working.replace(piece.part)

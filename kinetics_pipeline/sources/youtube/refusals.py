@@ -1,132 +1,236 @@
-"""What the extractor and the servers say -> one outcome of the contract, or a state of the egress. Data, in order.
+"""What an extraction that gave no video means: one outcome of the contract, or a state of the egress.
 
-The first rule that matches counts, and the order matters: "Video unavailable" also begins the texts of rate limits,
-captchas and blocks by country. The details are ours, not the server's: no account name, address or signed URL.
+Statuses come before words: what the HTTP and playability statuses of the player's answers say is settled first
+(`answers`), and the texts (`texts`) decide only what they leave open. The details are ours, not the server's: they hold
+no account name, address or signed URL.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from http import HTTPStatus
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import cast
 
-from kinetics_pipeline.records import Outcome
-from kinetics_pipeline.sources.base import EgressSignal, Failure
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A text (case ignored) that an extraction ends with, and what it means."""
-
-    text: str
-    outcome: Outcome | EgressSignal
-    detail: str
-
-
-EXTRACTION: tuple[Rule, ...] = (
-    # 1. The address is asked to slow down; says nothing of the clip.
-    Rule(r"try again later|rate-limited|HTTP Error 429", "throttled", "YouTube limits this address"),
-    Rule(r"IP is likely being blocked", "throttled", "YouTube answers for another video; this address is blocked"),
-    Rule(r"captcha", "throttled", "YouTube asks for a captcha"),
-    # 2. The address is taken for a bot.
-    Rule(r"not a bot", "bot_check", "YouTube asks to confirm that this is no bot"),
-    # 3. Needs an account.
-    Rule(r"confirm your age|age.restricted|inappropriate for some users", "age_restricted", "age-restricted"),
-    Rule(r"private video|video is private", "private", "private video"),
-    Rule(r"join this channel|members.only|members on level", "members_only", "for members of the channel"),
-    Rule(r"requires payment|video is paid|rental|purchase", "members_only", "requires payment"),
-    # 4. Not from here.
-    Rule(r"in your country|your (?:region|location)|geo.?restrict", "geo_blocked", "not available in this country"),
-    # 5. Not now.
-    Rule(r"premieres? in|premiere will begin", "no_format", "the premiere is still to come"),
-    Rule(r"live event will begin|is (?:currently )?live|is offline", "no_format", "a live stream that has not ended"),
-    Rule(r"live stream recording is not available", "no_format", "the recording of the live stream is not available"),
-    Rule(r"processing this video|still being processed", "no_format", "YouTube is still processing the video"),
-    Rule(r"DRM protected", "no_format", "protected by DRM"),
-    Rule(r"HTTP Error 403", "network", "YouTube's player API answered 403"),
-    Rule(r"HTTP Error 404", "network", "YouTube's player API answered 404"),
-    Rule(r"HTTP Error 5\d\d", "network", "YouTube's player API answered with a server error"),
-    Rule(r"timed out|timeout", "network", "YouTube did not answer in time"),
-    Rule(
-        r"unable to connect|connection (?:was )?(?:reset|refused|aborted|broken)|remote end closed|"
-        r"name resolution|failed to resolve|getaddrinfo|network is unreachable|no route to host|"
-        r"ProxyError|unable to connect to proxy|SSL|incomplete ?read|bytes read",
-        "network",
-        "the connection to YouTube failed",
-    ),
-    Rule(r"failed to parse JSON|unable to download (?:API|web ?page)", "network", "YouTube's answer was not readable"),
-    Rule(r"failed to extract any player response", "network", "YouTube's player API gave no answer"),
-    Rule(
-        r"no video formats|requested format is not available|only images are available|"
-        r"no formats|content is not available on this app|video is not available on this app",
-        "no_format",
-        "no video format",
-    ),
-    # 6. Gone for good.
-    Rule(r"removed by the uploader", "gone", "removed by the uploader"),
-    Rule(r"account.{0,60}terminated", "gone", "the account was terminated"),
-    Rule(r"closed their YouTube account", "gone", "the account was closed"),
-    Rule(r"copyright", "gone", "removed on a copyright claim"),
-    Rule(r"community guidelines|terms of service|violat", "gone", "removed by YouTube's rules"),
-    Rule(r"not available any ?more|isn.t available any ?more|no longer available|has been removed|does not exist|"
-         r"video (?:is )?unavailable|video (?:is not|isn.t) available|is unavailable", "gone", "unavailable"),
-)  # fmt: skip
-"""Every text is yt-dlp's, which asks YouTube for English."""
-
-NOT_YET = frozenset(
-    {
-        "the premiere is still to come",
-        "a live stream that has not ended",
-        "the recording of the live stream is not available",
-        "YouTube is still processing the video",
-    }
+from kinetics_pipeline.records import Outcome, most_hopeful
+from kinetics_pipeline.sources.base import Failure, is_signal
+from kinetics_pipeline.sources.youtube.answers import WATCH_PAGE, PlayerAnswer
+from kinetics_pipeline.sources.youtube.texts import (
+    ANOTHER_VIDEO,
+    LIVE,
+    NO_FORMAT,
+    NOT_YET,
+    ONE_VIDEO,
+    UNAVAILABLE,
+    Rule,
 )
-"""Details of a `no_format` that YouTube itself gives a reason for: no broken extractor would."""
+from kinetics_pipeline.sources.youtube.youtube_texts import YOUTUBE_CLEAR, YOUTUBE_UNCLEAR
+from kinetics_pipeline.sources.youtube.ytdlp_texts import YTDLP
 
-GENERIC = re.compile(r"failed to extract any player response|unable to download (?:API|web ?page)", re.IGNORECASE)
-"""Texts that hide their reason: the HTTP status is only in a warning."""
+BY_STATUS: dict[str, tuple[Outcome, str]] = {
+    "AGE_": ("age_restricted", "age-restricted"),
+    "CONTENT_CHECK_REQUIRED": ("age_restricted", "shown only after a warning about its content"),
+    "LIVE_STREAM_OFFLINE": ("no_format", LIVE),
+}
+"""Playability statuses, by how they begin, that say what they mean (`AGE_CHECK_REQUIRED`, `AGE_VERIFICATION_REQUIRED`);
+`ERROR`, `UNPLAYABLE` and `LOGIN_REQUIRED` leave it to the words."""
+BY_SIGN: dict[str, tuple[Outcome, str]] = {
+    "paid": ("members_only", "requires payment"),
+    "age": ("age_restricted", "age-restricted"),
+}
+DEFINITE = frozenset({"gone", "private", "age_restricted", "members_only", "geo_blocked"})
+"""Outcomes that are read only from a status, a sign, or a text on a list: one client that says so is enough."""
+
+_NAMED = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"()(?:\"[^\"]*\"|«[^»]*»|(?<!\w)'[^']*'(?!\w))",
+        r"(contains content from ).*?"
+        r"(?=,? (?:who|one or more of whom|some of whom) (?:has|have) |[.,] it is not available|$)",
+        r"((?:claims?|infringement|claimed) by )(?!a third party).*",
+        r"((?:complaints?|requests?) (?:by|from) )(?!(?:a|the) government|a third party).*",
+        r"(claimants?: ).*",
+        r"(on level: ).*?(?= \(or any|$)",
+        r"(members of )(?!(?:this|the) channel).*",
+        r"((?:blocked|restricted) by )(?!your ).*?(?= in your country| on copyright grounds|$)",
+        r"(removed by )(?!(?:the|its) ).*",
+    )
+)
+"""What stands where YouTube puts a name (claimant, level, channel) or quotes a title: anybody's text."""
+_OF_YTDLP = re.compile(
+    r"[.;:,]? *(?:please report this issue on|use --cookies-from-browser|confirm you are on the latest|"
+    r"for more information, refer to|see +https?://github\.com/yt-dlp|youtube is requiring a captcha|"
+    r"(?:your account|the current session) has been rate-limited).*",
+    re.DOTALL,
+)
+"""What yt-dlp adds to YouTube's words."""
+_LEADS = re.compile(
+    r"\"?rental\"? videos|"
+    r"unable to (?:download|connect|extract)|failed to (?:extract|parse|download|resolve)|http error|got error|"
+    r"giving up|no video formats|requested format|only images|the downloaded file|fragment \d|did not get any|"
+    r"content ?too ?short|downloaded \d|all player responses|<urlopen|https?connectionpool|\[?(?:errno|ssl)|\('|"
+    r"(?:the read operation|read timed|connection |connect timeout|transport ?error|proxy ?error|some \S+ client )"
+)
+"""How yt-dlp's own messages begin, and those of the libraries it fetches with; YouTube's begin otherwise."""
+_HIDES = re.compile(
+    r"failed to extract any player response|unable to download (?:api|web ?page)|no video formats|requested format"
+)
+"""Messages that hide their reason: the HTTP status is only in a warning."""
 
 
-def from_extraction(error: BaseException, warnings: Sequence[str]) -> Failure:
-    """Reads what yt-dlp raised (its chain of exceptions included) and, where that says nothing, what it warned of."""
-    said = "\n".join(_without_prefix(text) for text in _chain(error))
-    if GENERIC.search(said):
-        said = "\n".join([*map(_without_prefix, warnings), said])
-    for rule in EXTRACTION:
-        if re.search(rule.text, said, re.IGNORECASE):
-            return Failure(rule.outcome, rule.detail)
-    return Failure("internal", f"the extractor said: {redacted(said.splitlines()[0] if said else '')}")
+def from_extraction(
+    error: BaseException, warnings: Sequence[str], answers: Sequence[PlayerAnswer] = (), asked: str = ""
+) -> Failure:
+    """What it means that yt-dlp raised `error` for the video `asked`.
 
-
-def from_status(status: int, wait: float | None, whose: str) -> Failure:
-    """What an HTTP status means when a file was asked for.
-
-    `whose`: "youtube" for a signed media URL, which refuses for reasons of its own (extract again); anything else is
-    a server that has the file or not. There 401 and 403 are `private`: credentials might change it, asking again does
-    not (object stores also answer 403 for a key that is not there). 451 is a legal block where we are (RFC 7725).
+    `answers` are the player's answers that came meanwhile. Only where there are none, the texts of the exception
+    (its chain included) decide, and after them, where they hide their reason, the warnings.
     """
-    said = f"HTTP {status} {_phrase(status)}".strip()
-    if status == 429 or (status == 503 and wait is not None):
-        return Failure("throttled", f"{said}: asked to slow down", wait=wait)
-    if whose == "youtube":
-        return Failure("network", MEDIA_REFUSED if status == 403 else f"the media server answered {said}")
-    if status in (404, 410):
-        return Failure("not_found", said)
-    if status in (401, 403):
-        return Failure("private", said)
-    if status == 451:
-        return Failure("geo_blocked", said)
-    return Failure("network", said)
+    if answers:
+        failure = from_answers(answers, asked, from_texts(_texts_of(error), warnings))
+        return replace(failure, statuses="; ".join(map(str, answers)))
+    return from_texts(_texts_of(error), warnings)
 
 
-MEDIA_REFUSED = "the media server answered HTTP 403 Forbidden"
-"""A signed URL is refused: only another extraction helps. Many of them at once: this address, or the extractor."""
+def from_answers(answers: Sequence[PlayerAnswer], asked: str, said: Failure) -> Failure:
+    """What the player's answers for the video `asked` mean together, none of which gave a format.
+
+    A limit on the address comes first, then a definite reason (of several the most hopeful), then a bot check or a
+    soft block, then what will pass by itself, then calls that failed. `said`: what yt-dlp's own texts mean, for what
+    the answers leave open.
+    """
+    calls = [one for one in answers if one.client != WATCH_PAGE]
+    read = [from_answer(one) for one in answers if one.status]
+    plays = any(one.status == "OK" for one in answers)
+    definite = [one for one in read if one.outcome in DEFINITE and not (plays and one.outcome == "gone")]
+    best = most_hopeful(cast(Outcome, one.outcome) for one in definite) if definite else None
+    chosen = (
+        _limited(answers, calls, asked)
+        or next((one for one in definite if one.outcome == best), None)
+        or next((one for one in read if is_signal(one.outcome)), None)
+        or next((one for one in read if one.detail in NOT_YET), None)
+        or next((_failed(one) for one in [*calls, *answers] if not one.status and one.http != 200), None)
+        or next((_failed(one) for one in calls if not one.status), None)
+    )
+    if chosen is not None:
+        return chosen
+    if plays:
+        return said if said.outcome in ("throttled", "network", "no_format") else Failure("no_format", NO_FORMAT)
+    vague = [one for one in read if one.outcome == "no_format"]
+    known = [one for one in vague if one.detail not in (UNAVAILABLE, ONE_VIDEO)]
+    return next(iter([*known, *vague, *read]), said)
+
+
+def _limited(answers: Sequence[PlayerAnswer], calls: Sequence[PlayerAnswer], asked: str) -> Failure | None:
+    """What is said of the address without words: too many requests, a captcha, answers for other videos."""
+    for one in calls or answers:
+        if one.http == 429 or (one.http == 503 and one.wait is not None):
+            return Failure("throttled", f"YouTube's player API answered {one.http}: asked to slow down", wait=one.wait)
+    if any("captcha" in one.signs for one in answers):
+        return Failure("throttled", "YouTube asks for a captcha")
+    if any(one.video_id and asked and one.video_id != asked for one in calls):
+        return Failure("throttled", ANOTHER_VIDEO)
+    return None
+
+
+def from_answer(answer: PlayerAnswer) -> Failure:
+    """What one answer says of its video; `internal` where nobody knows its words."""
+    for begin, (outcome, detail) in BY_STATUS.items():
+        if not answer.status.startswith(begin):
+            continue
+        if outcome != "no_format":
+            return Failure(outcome, detail)
+        said = from_words(answer.words, answer.names)
+        return said if said.detail in NOT_YET else Failure(outcome, detail)
+    for sign in sorted(answer.signs & BY_SIGN.keys(), reverse=True):
+        return Failure(*BY_SIGN[sign])
+    if answer.status == "OK":
+        return Failure("no_format", NO_FORMAT)
+    return from_words(answer.words, answer.names, answer.status)
+
+
+def from_words(words: Sequence[str], names: Iterable[str] = (), status: str = "") -> Failure:
+    """What YouTube's words mean. `names`: title, channel and owner of the video, which are no reason."""
+    names = [name for name in map(_flat, names) if len(name) > 3]
+    parts = [_without_names(plain(text), names) for text in words]
+    rule = _first((*YOUTUBE_CLEAR, *YOUTUBE_UNCLEAR), ". ".join(part.rstrip(". ") for part in parts if part))
+    if rule is not None:
+        return Failure(rule.outcome, rule.detail)
+    said = redacted(words[0] if words else "")
+    return Failure("internal", f"YouTube said ({status or 'no status'}): {said}".rstrip(": "))
+
+
+def from_texts(texts: Sequence[str], warnings: Sequence[str] = ()) -> Failure:
+    """What messages mean that came without a player's answer: yt-dlp's own, or YouTube's as yt-dlp hands them on."""
+    own: list[str] = []
+    theirs: list[str] = []
+    for text in texts:
+        said = plain(without_prefix(text))
+        if _LEADS.match(said):
+            own.append(said)
+        else:
+            own += _OF_YTDLP.findall(said)
+            theirs.append(_without_names(_OF_YTDLP.sub("", said), ()))
+    hides = any(_HIDES.search(text) for text in own)
+    rule = (
+        _first(YTDLP, *own, only="throttled")
+        or _first(YOUTUBE_CLEAR, *theirs)
+        or (_first(YTDLP, *(plain(without_prefix(text)) for text in warnings)) if hides else None)
+        or _first(YTDLP, *own, *theirs)
+        or _first(YOUTUBE_UNCLEAR, *theirs)
+    )
+    if rule is not None:
+        return Failure(rule.outcome, rule.detail)
+    return Failure("internal", f"the extractor said: {redacted(without_prefix(texts[0]) if texts else '')}")
+
+
+def _failed(answer: PlayerAnswer) -> Failure:
+    """What a call means that brought no player's answer."""
+    place = "YouTube's watch page" if answer.client == WATCH_PAGE else "YouTube's player API"
+    if answer.http is None:
+        return Failure("network", f"{place}: {answer.trouble}")
+    if answer.http == 200:
+        return Failure("network", f"{place} answered what is not readable")
+    if answer.http >= 500:
+        return Failure("network", f"{place} answered {answer.http}, a server error")
+    return Failure("network", f"{place} answered {answer.http}")
+
+
+def plain(text: str) -> str:
+    """A text as the tables spell it: lower case, straight quotes, single spaces.
+
+    >>> plain("This content isn\\u2019t available,\\u00a0Try again")
+    "this content isn't available, try again"
+    """
+    return _flat(text)
+
+
+def _flat(text: str) -> str:
+    text = unicodedata.normalize("NFKC", text)
+    text = re.sub("[‘’ʼ´`]", "'", text)
+    return " ".join(re.sub("[“”„]", '"', text).casefold().split())
+
+
+def _without_names(text: str, names: Sequence[str]) -> str:
+    for name in sorted(names, key=len, reverse=True):
+        text = text.replace(name, "...")
+    for pattern in _NAMED:
+        text = pattern.sub(r"\1...", text)
+    return text
+
+
+def _first(rules: Sequence[Rule], *texts: str, only: str | None = None) -> Rule | None:
+    """The first rule that any of the texts matches; `only`: of those with this outcome."""
+    text = "\n".join(texts)
+    return next((one for one in rules if only in (None, one.outcome) and one.pattern.search(text)), None)
 
 
 def redacted(text: str, limit: int = 160) -> str:
-    """A text of unknown origin without URLs, addresses, mail addresses, handles, quoted names or long tokens."""
+    """A text of unknown origin without URLs, addresses, mail addresses, handles, quoted names or long tokens, in one
+    line of printable characters."""
     for pattern in (
+        r"\x1b\[[0-9;]*m",
         r"[a-z][a-z0-9+.-]*://\S+",
         r"\S+@\S+|@[\w.-]+",
         r"\b\d{1,3}(?:\.\d{1,3}){3}\b(?::\d+)?",
@@ -136,11 +240,11 @@ def redacted(text: str, limit: int = 160) -> str:
         r"(?:/[\w.-]+){2,}",
     ):
         text = re.sub(pattern, "...", text, flags=re.IGNORECASE)
-    text = " ".join(text.split())
+    text = "".join(one for one in " ".join(text.split()) if one.isprintable())
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def _chain(error: BaseException | None) -> list[str]:
+def _texts_of(error: BaseException | None) -> list[str]:
     """The messages of an exception and of what led to it, yt-dlp's `exc_info` and `cause` included; each once."""
     texts: list[str] = []
     seen: set[int] = set()
@@ -157,13 +261,6 @@ def _chain(error: BaseException | None) -> list[str]:
     return texts
 
 
-def _without_prefix(text: str) -> str:
+def without_prefix(text: str) -> str:
     """Without `ERROR: [youtube] ID: `: an id is arbitrary text, and may well read `HTTP429`."""
     return re.sub(r"^(?:ERROR: |WARNING: )?(?:\[[\w:+]+\] )?(?:[A-Za-z0-9_-]{11}: )?", "", text)
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""

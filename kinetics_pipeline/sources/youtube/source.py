@@ -1,21 +1,28 @@
 """YouTube, through yt-dlp's own extractor: one extraction for all clips of a video, and of its files only what they
-need (`one_format`). The pictures come alone; the sound (`sound`) is fetched where segments are kept.
+need (`format_download`). The pictures come alone; the sound (`sound`) is fetched where segments are kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import unquote
 
 from kinetics_pipeline.records import YOUTUBE_ID, Clip
 from kinetics_pipeline.sources.base import Download, Failure, Media, is_signal
+from kinetics_pipeline.sources.http.addresses import public_addresses_only, typed_endpoints
 from kinetics_pipeline.sources.http.partial_file import at_hand, locked
 from kinetics_pipeline.sources.options import SourceOptions
 from kinetics_pipeline.sources.youtube import sound
+from kinetics_pipeline.sources.youtube.answers import PlayerAnswers
 from kinetics_pipeline.sources.youtube.format_download import OneFormat
 from kinetics_pipeline.sources.youtube.refusals import from_extraction
+from kinetics_pipeline.sources.youtube.texts import LIVE
 
 if TYPE_CHECKING:
     from kinetics_pipeline.sources.http.ytdlp import Opener
@@ -27,15 +34,20 @@ class YouTube:
 
     options: SourceOptions = field(default_factory=SourceOptions)
     name: ClassVar[str] = "youtube"
+    on_network: ClassVar[bool] = True
+    paced: ClassVar[bool] = True
 
-    def could_have(self, video_id: str) -> bool:
+    def accepts(self, video_id: str) -> bool:
         """Whether it is an id as YouTube gives them; for another nobody is asked."""
         return YOUTUBE_ID.fullmatch(video_id) is not None
+
+    def through(self, proxy: str) -> YouTube:
+        return replace(self, options=replace(self.options, proxy=proxy))
 
     def download(self, video_id: str, clips: Sequence[Clip], folder: Path) -> Download:
         from kinetics_pipeline.sources.http.ytdlp import shared_opener
 
-        if not self.could_have(video_id):
+        if not self.accepts(video_id):
             return Download(failure=Failure("not_found", "not a YouTube id"))
         try:
             with locked(folder, video_id):
@@ -44,11 +56,37 @@ class YouTube:
                 if not missing:
                     return Download(ready)
                 opener = shared_opener(self.options)
-                failure, whole = self._fetch(opener, video_id, missing, folder)
+                with self._guarded(opener):
+                    failure, whole = self._fetch(opener, video_id, missing, folder)
                 ready = self._ready(folder, video_id, clips)
                 return Download(ready, failure, opener.requests, opener.bytes_fetched, whole)
         except TimeoutError as error:
             return Download(failure=Failure("network", str(error)))
+
+    def probe(self, clip: Clip, folder: Path) -> Download:
+        """Asks again for a video that came well lately, for little: one extraction and the first bytes of its media,
+        which are not kept. Says whether this way to YouTube is sound."""
+        from kinetics_pipeline.sources.http.ytdlp import shared_opener
+
+        opener = shared_opener(self.options)
+        with self._guarded(opener), tempfile.TemporaryDirectory(dir=folder) as scratch:
+            found = self.extract(opener, clip.video_id)
+            if isinstance(found, Failure):
+                return Download(failure=found, requests=opener.requests)
+            name, limit = "probe", self.options.max_filesize
+            failure = OneFormat(opener, found, clip.video_id, [clip], Path(scratch), name=name, limit=limit).probe()
+            return Download(failure=failure, requests=opener.requests, bytes_fetched=opener.bytes_fetched)
+
+    @contextmanager
+    def _guarded(self, opener: Opener) -> Iterator[None]:
+        """Whatever an answer names: nothing but the open internet, and the proxies that the user typed."""
+        if self.options.allow_private_addresses:
+            yield
+            return
+        typed = (*opener.proxies.values(), self.options.ytdlp_options.get("geo_verification_proxy"))
+        with public_addresses_only(typed_endpoints(*typed)) as refused:
+            opener.refused_addresses = refused
+            yield
 
     def _ready(self, folder: Path, video_id: str, clips: Sequence[Clip]) -> dict[str, Media]:
         """By clip_id what has all its bytes at hand; where sound is asked for, also its own or why there is none."""
@@ -101,12 +139,19 @@ class YouTube:
         """The one format to fetch, as yt-dlp describes it with its video (`duration`, ...)."""
         from yt_dlp.utils import YoutubeDLError
 
+        answers = PlayerAnswers()
         try:
-            info = opener.extract_info(f"https://www.youtube.com/watch?v={video_id}", download=False)
+            with opener.heard_by(answers):
+                address = f"https://www.youtube.com/watch?v={video_id}"
+                info = opener.extract_info(address, download=False, process=False)
+                if info is None or info.get("_type", "video") != "video" or info.get("id") != video_id:
+                    return _of_another(answers)
+                info["formats"] = [one for one in info.get("formats") or () if not is_upscaled(one)]
+                info = opener.process_ie_result(info, download=False)
         except YoutubeDLError as error:
-            return from_extraction(error, opener.warnings)
+            return from_extraction(error, opener.warnings, answers.all, video_id)
         if info.get("live_status") in ("is_live", "is_upcoming", "post_live"):
-            return Failure("no_format", "a live stream that has not ended")
+            return Failure("no_format", LIVE)
         refused = self._needs_leave(info)
         if refused is not None:
             return refused
@@ -125,3 +170,16 @@ class YouTube:
         if kind is None or kind in self.options.allow_access:
             return None
         return Failure(kind, f"the cookies would open it; --allow-access {kind} is not given")  # type: ignore[arg-type]
+
+
+def is_upscaled(found: Mapping[str, Any]) -> bool:
+    """Whether a format (of yt-dlp's) was made larger by a model: its pictures are not the uploader's (`sr=1`)."""
+    address = unquote(unquote(str(found.get("url") or "")))
+    return str(found.get("format_id")).endswith("-sr") or re.search(r"xtags[=/][^&/]*\bsr=1\b", address) is not None
+
+
+def _of_another(answers: PlayerAnswers) -> Failure:
+    """The extractor was led to another video: to the trailer of one that must be paid for."""
+    if any("paid" in answer.signs for answer in answers.all):
+        return Failure("members_only", "requires payment")
+    return Failure("no_format", "YouTube leads to another video")

@@ -206,12 +206,6 @@ def test_activitynets_json_is_read_and_what_holds_no_clip_is_bad(write):
         read_annotations(write(json.dumps({"x": {"dependencies": "none"}}), "odd.json"))
 
 
-@pytest.mark.parametrize(("separator", "name"), [("\t", "tabs"), (";", "semicolons")])
-def test_other_separators_than_commas_are_named(write, separator, name):
-    with pytest.raises(UserError, match=f"separates its columns by {name}; allowed: commas"):
-        read_annotations(write(HEADER.replace(",", separator) + separator.join(["run", "abc", "1", "2", "train", "0"])))
-
-
 def test_a_json_key_given_twice_loses_no_row(write):
     entry = '{"annotations": {"label": "run", "segment": [%d, 9]}}'
     path = write(f'{{"abc": {entry % 1}, "abc": {entry % 2}, "abc": {entry % 2}}}', "train.json")

@@ -12,7 +12,7 @@ import pytest
 
 from kinetics_pipeline.dataset.dataset import Counts, Dataset
 from kinetics_pipeline.dataset.verify import verify
-from kinetics_pipeline.dataset.withdraw import entomb
+from kinetics_pipeline.dataset.withdraw import withdraw
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.shards.markers import sealed
@@ -29,7 +29,7 @@ def test_a_dataset_opens_as_it_was_created(tmp_path: Path) -> None:
     begun(tmp_path)
     dataset = Dataset.open(tmp_path)
     assert (dataset.recipe, dataset.classes, dataset.annotations) == (RECIPE, CLASSES, {"a.csv": "00"})
-    assert json.loads((tmp_path / "dataset.json").read_bytes())["schema_version"] == 1
+    assert json.loads((tmp_path / "dataset.json").read_bytes())["schema_version"] == 2
 
 
 def test_another_recipe_is_refused_with_the_field_named(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_folder_with_only_a_lease_may_be_filled(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "said"), [(2, "newer than this program"), ("x", "is none"), (0, "is none"), (None, "is none")]
+    ("version", "said"), [(3, "newer than this program"), ("x", "is none"), (0, "is none"), (None, "is none")]
 )
 def test_a_schema_version_that_is_not_read_is_refused(tmp_path: Path, version: object, said: str) -> None:
     begun(tmp_path)
@@ -136,7 +136,7 @@ def test_many_clips_are_looked_at_in_columns_with_the_same_result(tmp_path: Path
     for shard, plan in (("a-00000", 2), ("b-00000", 0), ("c-00000", 1)):
         of_plan = {clip.clip_id: of[plan] for clip, of in zip(clips, outcomes, strict=False)}
         commit(dataset, shard, clips[: 5 + plan % 2], plan=plan, outcomes=of_plan)
-    entomb(dataset, [withdrawn.video_id], "asked for")
+    withdraw(dataset, [withdrawn.video_id], "asked for")
     by_clip = dataset.newest(lambda marker, entry: (entry["outcome"], marker.file, entry.get("rows")))
     assert [of for of, *_ in by_clip.values()] == ["ok", "network", "network", "ok", "withdrawn", "ok"]
     schema = pa.schema([("clip_id", "string"), ("outcome", "string"), ("file", "string"), ("rows", "int32")])

@@ -13,7 +13,7 @@ from kinetics_pipeline.dataset.convert import Choice, begin, convert
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.dataset.fingerprint import fingerprint
 from kinetics_pipeline.dataset.verify import verify
-from kinetics_pipeline.dataset.withdraw import entomb
+from kinetics_pipeline.dataset.withdraw import withdraw
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.loading import ClipDataset
 from kinetics_pipeline.plan import Plan, plan_schema
@@ -96,7 +96,7 @@ def test_one_that_was_interrupted_goes_on_to_the_same_bytes(source: Dataset) -> 
 
 
 def test_withdrawals_go_along(source: Dataset) -> None:
-    entomb(source, [IDS[0]], "why")
+    withdraw(source, [IDS[0]], "why")
     dataset = converted(source, "arrays")
     assert dataset.withdrawn() == {IDS[0]: "why"}
     assert dataset.outcomes()[IDS[0]] == "withdrawn"

@@ -22,7 +22,7 @@ import pytest
 
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.dataset.verify import verify
-from kinetics_pipeline.dataset.withdraw import entomb, finish
+from kinetics_pipeline.dataset.withdraw import finish_withdrawals, withdraw
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.loading import ClipDataset
 from kinetics_pipeline.recipe import Recipe
@@ -196,8 +196,8 @@ def make(folder: Path, layout: str) -> None:
         outcomes={clips[2].clip_id: "gone"},
         frames=dict.fromkeys((clip.clip_id for clip in clips), FRAMES),
     )
-    entomb(dataset, [clips[3].clip_id], "asked for")
-    finish(dataset, folder.with_name("scratch"), lambda: True)
+    withdraw(dataset, [clips[3].clip_id], "asked for")
+    finish_withdrawals(dataset, folder.with_name("scratch"), lambda: True)
     seen(folder)
 
 

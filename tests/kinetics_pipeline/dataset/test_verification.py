@@ -13,7 +13,7 @@ import pytest
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.dataset.repair import require_nothing_left, take_out
 from kinetics_pipeline.dataset.verify import verify
-from kinetics_pipeline.dataset.withdraw import entomb, finish
+from kinetics_pipeline.dataset.withdraw import finish_withdrawals, withdraw
 from kinetics_pipeline.errors import JobFailed
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.shards.markers import sealed
@@ -167,7 +167,7 @@ def test_a_withdrawal_that_is_damaged_or_lost_is_named_and_not_repaired(
     dataset: Dataset, damage: Callable[[Path], None]
 ) -> None:
     for clip in asked_clips(2):
-        entomb(dataset, [clip.clip_id], "asked for")
+        withdraw(dataset, [clip.clip_id], "asked for")
     damage(Path(dataset.store.uri) / "state/withdrawn/00000.json")
     findings = verify(dataset)
     assert [fault.file for fault in findings.faults] == ["state/withdrawn/00000.json"]
@@ -181,8 +181,8 @@ def test_a_shard_that_was_replaced_since_the_files_were_listed_is_no_fault(
 ) -> None:
     listed = dataset.store.list("shards")
     forget = dataset.plan(0).clip_ids()[1]
-    entomb(dataset, [forget], "asked for")
-    finish(dataset, Path(dataset.store.uri).with_suffix(".scratch"), lambda: True)
+    withdraw(dataset, [forget], "asked for")
+    finish_withdrawals(dataset, Path(dataset.store.uri).with_suffix(".scratch"), lambda: True)
     listing = type(dataset.store).list
     monkeypatch.setattr(
         type(dataset.store),

@@ -13,11 +13,11 @@ import pytest
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.dataset.fingerprint import fingerprint
 from kinetics_pipeline.dataset.verify import verify
-from kinetics_pipeline.dataset.withdraw import entomb, finish, remove_kept
+from kinetics_pipeline.dataset.withdraw import finish_withdrawals, remove_kept, withdraw
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.loading import ClipDataset
 from kinetics_pipeline.recipe import Recipe
-from kinetics_pipeline.storage.store import open_store
+from kinetics_pipeline.storage.open_store import open_store
 from tests.builders.clips import asked_clips, built, commit, planned
 
 CLIPS = asked_clips(8)
@@ -37,8 +37,8 @@ def readable(dataset: Dataset) -> set[str]:
 
 
 def forget(dataset: Dataset, *ids: str) -> None:
-    entomb(dataset, ids, "the person asked")
-    finish(dataset, Path(dataset.store.uri).with_suffix(".scratch"), lambda: True)
+    withdraw(dataset, ids, "the person asked")
+    finish_withdrawals(dataset, Path(dataset.store.uri).with_suffix(".scratch"), lambda: True)
 
 
 def files(dataset: Dataset) -> dict[str, bytes]:
@@ -60,7 +60,7 @@ def test_what_is_left_has_the_bytes_of_a_build_without_the_clip(tmp_path: Path, 
 def test_a_tombstone_alone_takes_the_clip_from_readers_and_changes_the_fingerprint(dataset: Dataset) -> None:
     assert readable(dataset) == {*IDS}
     before = fingerprint(dataset)
-    entomb(dataset, [IDS[2]], "why")
+    withdraw(dataset, [IDS[2]], "why")
     assert readable(dataset) == {*IDS} - {IDS[2]}
     assert dataset.outcomes()[IDS[2]] == "withdrawn"
     after = fingerprint(dataset)
@@ -115,11 +115,11 @@ def test_a_kept_video_whose_id_begins_with_a_withdrawn_one_stays(dataset: Datase
 @pytest.mark.parametrize("reason", ["", " ", "two\nlines", "two\u2028lines", "\x1b[2J", "\x9b2J", "\x7f", "x" * 501])
 def test_a_reason_is_a_line(dataset: Dataset, reason: str) -> None:
     with pytest.raises(UserError, match="reason"):
-        entomb(dataset, IDS[:1], reason)
+        withdraw(dataset, IDS[:1], reason)
 
 
 def test_a_damaged_tombstone_is_never_passed_over(dataset: Dataset) -> None:
-    entomb(dataset, IDS[:1], "why")
+    withdraw(dataset, IDS[:1], "why")
     stone = Path(dataset.store.uri) / "state" / "withdrawn" / "00000.json"
     stone.write_bytes(stone.read_bytes().replace(b"v000", b"v001"))
     with pytest.raises(JobFailed, match=r"00000\.json is damaged"):
@@ -146,8 +146,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from kinetics_pipeline.dataset.dataset import Dataset
-from kinetics_pipeline.storage.store import LocalStore
-from kinetics_pipeline.dataset.withdraw import entomb, finish
+from kinetics_pipeline.storage.local import LocalStore
+from kinetics_pipeline.dataset.withdraw import withdraw, finish_withdrawals
 
 folder, step, *ids = sys.argv[1:]
 left = int(step)
@@ -162,11 +162,11 @@ def counting(name):
         return was(self, *arguments)
     setattr(LocalStore, name, counted)
 
-for name in ("write", "create_exclusive", "upload", "delete"):
+for name in ("write", "create", "create_from", "upload", "delete"):
     counting(name)
 dataset = Dataset.open(folder)
-entomb(dataset, ids, "why")
-finish(dataset, Path(folder).with_suffix(".scratch"), lambda: True)
+withdraw(dataset, ids, "why")
+finish_withdrawals(dataset, Path(folder).with_suffix(".scratch"), lambda: True)
 """
 
 

@@ -23,7 +23,7 @@ pytest.importorskip("moto.server")
 from torch.utils.data import DataLoader
 
 from kinetics_pipeline.dataset.dataset import Dataset
-from kinetics_pipeline.dataset.withdraw import entomb, finish
+from kinetics_pipeline.dataset.withdraw import finish_withdrawals, withdraw
 from kinetics_pipeline.loading import ClipDataset, ClipSampler, DamagedShard, collate
 from kinetics_pipeline.recipe import Layout, Recipe
 from tests.builders.clips import CLASSES, asked_clips, commit, planned
@@ -218,8 +218,8 @@ def test_a_shard_that_was_replaced_is_not_read_from_its_old_copy(server: tuple[s
     dataset = in_a_bucket(server[0], "parquet")
     epoch(clips_of(dataset, tmp_path))
     gone = asked_clips(2 * SHARDS)[3].clip_id
-    entomb(dataset, [gone], "why")
-    finish(dataset, tmp_path / "scratch", lambda: True)
+    withdraw(dataset, [gone], "why")
+    finish_withdrawals(dataset, tmp_path / "scratch", lambda: True)
     clips = clips_of(dataset, tmp_path)
     found = epoch(clips)
     assert gone not in [name for name, *_ in found]

@@ -12,7 +12,6 @@ import pytest
 
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.loading import ClipDataset, DamagedShard
-from kinetics_pipeline.loading.clip_dataset import _place
 from kinetics_pipeline.recipe import Layout, Recipe
 from kinetics_pipeline.shards.markers import sealed
 from tests.builders.clips import CLASSES, asked_clips, built, commit, planned
@@ -60,9 +59,9 @@ def test_the_newest_record_of_a_clip_counts_and_may_take_it_out(tmp_path: Path) 
 def test_the_index_is_kept_and_made_anew_when_a_shard_appears(tmp_path: Path) -> None:
     dataset = built(tmp_path / "data", 4)
     assert len(opened(tmp_path / "data")) == 4
-    kept = (tmp_path / "data/state/loader-index-1.arrow").read_bytes()
+    kept = (tmp_path / "data/state/loader-index-2.arrow").read_bytes()
     assert len(opened(tmp_path / "data")) == 4
-    assert (tmp_path / "data/state/loader-index-1.arrow").read_bytes() == kept
+    assert (tmp_path / "data/state/loader-index-2.arrow").read_bytes() == kept
     for shard in planned(dataset, asked_clips(6)).shards():
         commit(dataset, shard.name, shard.clips, plan=1)
     assert len(opened(tmp_path / "data")) == 6
@@ -71,10 +70,10 @@ def test_the_index_is_kept_and_made_anew_when_a_shard_appears(tmp_path: Path) ->
 def test_an_index_that_is_damaged_or_cannot_be_kept_is_done_without(tmp_path: Path) -> None:
     built(tmp_path / "data", 4)
     opened(tmp_path / "data")
-    (tmp_path / "data/state/loader-index-1.arrow").write_bytes(b"damaged")
+    (tmp_path / "data/state/loader-index-2.arrow").write_bytes(b"damaged")
     assert len(opened(tmp_path / "data")) == 4
-    (tmp_path / "data/state/loader-index-1.arrow").unlink()
-    (tmp_path / "data/state/loader-index-1.arrow").mkdir()  # a folder where the file should be
+    (tmp_path / "data/state/loader-index-2.arrow").unlink()
+    (tmp_path / "data/state/loader-index-2.arrow").mkdir()  # a folder where the file should be
     assert len(opened(tmp_path / "data")) == 4
 
 
@@ -157,12 +156,12 @@ def damage(folder: Path, layout: Layout, chunk: int) -> str:
     """Flips a bit in an RGB image of a chunk of the second clip; its id."""
     [path] = folder.glob("shards/*.parquet" if layout == "parquet" else "shards/*.arrow")
     dataset = ClipDataset(folder, frames=1, crop=32)
-    clip = dataset._clip(1)
-    image = dataset._reader.images(_place(clip), [chunk], ["rgb"])["rgb"][0][2].tobytes()
+    place = dataset.place_of(1)
+    image = dataset._clip_frames._reader.images(place, [chunk], ["rgb"])["rgb"][0][2].tobytes()
     data = bytearray(path.read_bytes())
     data[data.index(image) + len(image) // 2] ^= 4
     path.write_bytes(data)
-    return str(clip["clip_id"])
+    return place.clip_id
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -20,7 +20,9 @@ from tests.builders.clips import built
 def clips(tmp_path_factory: pytest.TempPathFactory) -> ClipDataset:
     folder: Path = tmp_path_factory.mktemp("memory") / "data"
     built(folder, 12)
-    return ClipDataset(folder, stream="both", frames=8, crop=32, raw=True)
+    clips = ClipDataset(folder, stream="both", frames=8, crop=32, raw=True)
+    clips.set_epoch(0)
+    return clips
 
 
 def address(values: torch.Tensor) -> int:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -14,11 +15,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from kinetics_pipeline.recipe import Layout, Recipe
+from kinetics_pipeline.records import Record
 from kinetics_pipeline.shards.clip_rows import CorruptRow
 from kinetics_pipeline.shards.markers import sealed
 from kinetics_pipeline.shards.schema import recipe_of_footer
 from kinetics_pipeline.shards.writer import Superseded, write_shard
-from kinetics_pipeline.storage.store import LocalStore, open_store
+from kinetics_pipeline.storage.local import LocalStore
+from kinetics_pipeline.storage.object_client import in_memory
+from kinetics_pipeline.storage.objects import ObjectStore
+from kinetics_pipeline.storage.open_store import open_store
+from kinetics_pipeline.storage.store import Store
 from tests.builders.clips import CLASSES, asked_clips, payload_of, record_of
 
 LAYOUTS: tuple[Layout, ...] = ("parquet", "array")
@@ -67,6 +73,10 @@ def test_every_row_is_a_row_group_of_the_contracts_columns(tmp_path: Path) -> No
     assert file.num_row_groups == file.metadata.num_rows == 6
     assert {field.name: str(field.type) for field in file.schema_arrow} == {
         "clip_id": "string",
+        "video_id": "string",
+        "time_start": "double",
+        "time_end": "double",
+        "split": "string",
         "chunk": "int16",
         "start_frame": "int32",
         "n": "int16",
@@ -154,7 +164,7 @@ def test_a_file_that_changed_after_it_was_written_is_not_committed(
 ) -> None:
     import kinetics_pipeline.shards.writer as writer
 
-    verify = writer._verify
+    verify = writer.verify_data_file
 
     def damaged(path: Path, *rest: object) -> None:
         data = bytearray(path.read_bytes())
@@ -162,7 +172,7 @@ def test_a_file_that_changed_after_it_was_written_is_not_committed(
         path.write_bytes(data)
         verify(path, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(writer, "_verify", damaged)
+    monkeypatch.setattr(writer, "verify_data_file", damaged)
     with pytest.raises(CorruptRow):
         written(tmp_path)
     assert open_store(tmp_path / "out").list() == []
@@ -170,17 +180,83 @@ def test_a_file_that_changed_after_it_was_written_is_not_committed(
 
 def test_the_marker_is_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
-    upload, write = LocalStore.upload, LocalStore.write
+    create_from, create = LocalStore.create_from, LocalStore.create
 
-    def recorded_upload(store: LocalStore, local: Path, name: str) -> None:
+    def recorded_create_from(store: LocalStore, local: Path, name: str) -> bool:
         order.append(name)
-        upload(store, local, name)
+        return create_from(store, local, name)
 
-    def recorded_write(store: LocalStore, name: str, data: bytes) -> None:
+    def recorded_create(store: LocalStore, name: str, data: bytes) -> bool:
         order.append(name)
-        write(store, name, data)
+        return create(store, name, data)
 
-    monkeypatch.setattr(LocalStore, "upload", recorded_upload)
-    monkeypatch.setattr(LocalStore, "write", recorded_write)
+    monkeypatch.setattr(LocalStore, "create_from", recorded_create_from)
+    monkeypatch.setattr(LocalStore, "create", recorded_create)
     written(tmp_path)
     assert order == ["shards/train-00000.parquet", "shards/train-00000.json"]
+
+
+def _other_clips() -> list[tuple[Record, bytes]]:
+    """What another writer has of the same shard: a clip more is gone."""
+    recipe = Recipe(short_side=48)
+    first, *rest = asked_clips(3)
+    return [(record_of(first), payload_of(first, recipe)), *((record_of(clip, "gone"), b"") for clip in rest)]
+
+
+@pytest.fixture(params=["local", "object"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    if request.param == "local":
+        return open_store(tmp_path / "out")
+    return ObjectStore("s3://bucket", in_memory("s3://bucket"))
+
+
+def commit(store: Store, scratch: Path, clips: list[tuple[Record, bytes]], current: Callable[[], bool]) -> dict:
+    return write_shard(
+        store,
+        name="train-00000",
+        plan="00000",
+        clips=clips,
+        recipe=Recipe(short_side=48),
+        classes=CLASSES,
+        scratch=scratch,
+        still_current=current,
+    )
+
+
+def require_whole(store: Store, marker: dict) -> None:
+    assert json.loads(store.read("shards/train-00000.json")) == marker
+    assert hashlib.sha256(store.read("shards/train-00000.parquet")).hexdigest() == marker["sha256"]
+    assert [name for name, _ in store.list()] == ["shards/train-00000.json", "shards/train-00000.parquet"]
+
+
+def test_bytes_that_a_killed_writer_left_are_replaced_by_those_that_are_committed(store: Store, tmp_path: Path) -> None:
+    answers = iter([True, False])
+    with pytest.raises(Superseded):
+        commit(store, tmp_path / "scratch", _other_clips(), lambda: next(answers))
+    assert [name for name, _ in store.list()] == ["shards/train-00000.parquet"]
+    whole = [(record_of(clip), payload_of(clip, Recipe(short_side=48))) for clip in asked_clips(3)]
+    marker = commit(store, tmp_path / "scratch", whole, lambda: True)
+    assert [clip["outcome"] for clip in marker["clips"]] == ["ok"] * 3
+    require_whole(store, json.loads(store.read("shards/train-00000.json")))
+
+
+@pytest.mark.parametrize("frozen_before", ["data", "marker"])
+def test_a_frozen_writer_that_wakes_up_overwrites_nothing_and_accepts_what_is_committed(
+    store: Store, tmp_path: Path, frozen_before: str
+) -> None:
+    """It has asked whether it is current, and been told so, before it froze."""
+    whole = [(record_of(clip), payload_of(clip, Recipe(short_side=48))) for clip in asked_clips(3)]
+    questions = 0
+    committed: dict = {}
+
+    def current() -> bool:
+        nonlocal questions
+        questions += 1
+        if questions == (1 if frozen_before == "data" else 2):
+            commit(store, tmp_path / "other", whole, lambda: True)
+            committed.update(json.loads(store.read("shards/train-00000.json")))
+        return True
+
+    accepted = commit(store, tmp_path / "scratch", _other_clips(), current)
+    assert [clip["outcome"] for clip in accepted["clips"]] == ["ok"] * 3
+    require_whole(store, committed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import psutil
 import pytest
 
 from kinetics_pipeline.records import Clip
+from kinetics_pipeline.sources import child_process
 from kinetics_pipeline.sources.base import Download, Failure
 from kinetics_pipeline.sources.child_process import KillableChild
 
@@ -99,6 +101,45 @@ def test_an_exception_over_there_is_a_failure_that_names_its_place(child: Killab
 def test_what_is_printed_over_there_does_not_reach_the_answers(child: KillableChild, tmp_path: Path) -> None:
     answer = child.download(Program("import os; print('x' * 9999); os.write(1, b'y' * 9999)"), "v", [], tmp_path, 30)
     assert answer.failure is None
+
+
+def test_a_process_that_takes_too_much_memory_is_ended(
+    child: KillableChild, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_process, "WATCH_EVERY", 0.1)
+    monkeypatch.setattr(child_process, "MOST_MEMORY", 256 << 20)
+    hungry = "import time; held = bytearray(b'x') * (300 << 20); time.sleep(60)"
+    answer = child.download(Program(hungry), "v", [], tmp_path, 50)
+    assert answer.failure is not None
+    assert answer.failure.outcome == "internal"
+    assert "memory" in answer.failure.detail
+    assert child.download(Program("pass"), "v", [], tmp_path, 30).failure is None
+
+
+def test_a_process_that_writes_more_than_it_may_is_ended(
+    child: KillableChild, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_process, "WATCH_EVERY", 0.1)
+    monkeypatch.setattr(child_process, "MOST_ASIDE", 1000)
+    (tmp_path / "before").write_bytes(bytes(50_000))  # what an earlier call left is not held against this one
+    writes = "import time; (folder / 'more').write_bytes(bytes({})); time.sleep({})"
+    assert child.download(Program(writes.format(9_000, 0.5)), "v", [], tmp_path, 50, 9_000).failure is None
+    answer = child.download(Program(writes.format(60_000, 60)), "v", [], tmp_path, 50, 9_000)
+    assert answer.failure == Failure("internal", "the download wrote more than it may")
+
+
+def test_the_process_gets_no_key_and_no_token(
+    child: KillableChild, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "RAY_AUTH_TOKEN", "GITHUB_TOKEN"):
+        monkeypatch.setenv(name, "secret")
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    child.download(
+        Program("import json, os; (folder / 'seen').write_text(json.dumps(dict(os.environ)))"), "v", [], tmp_path, 30
+    )
+    seen = json.loads((tmp_path / "seen").read_text())
+    assert "secret" not in seen.values()
+    assert {"PATH", "HTTPS_PROXY", "PYTHONPATH"} <= seen.keys() <= {*child_process.KEPT_VARIABLES, "PYTHONPATH"}
 
 
 def test_the_process_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kinetics_pipeline.records import NEEDS_ACCESS, OUTCOMES, RETRYABLE, most_hopeful
+from kinetics_pipeline.sources.http.status import MEDIA_REFUSED
 from kinetics_pipeline.sources.pace.breaker import VIDEOS, burst
 from kinetics_pipeline.sources.pace.egress import (
     COOL_DOWN,
@@ -21,7 +22,8 @@ from kinetics_pipeline.sources.pace.egress import (
     paused,
 )
 from kinetics_pipeline.sources.pace.retries import POLICY, Done, Event, Try, decide
-from kinetics_pipeline.sources.youtube.refusals import EXTRACTION, MEDIA_REFUSED, NOT_YET
+from kinetics_pipeline.sources.youtube.texts import LATER, NOT_YET
+from kinetics_pipeline.sources.youtube.youtube_texts import YOUTUBE_CLEAR, YOUTUBE_UNCLEAR
 
 FAILURES = sorted(OUTCOMES - {"ok", "withdrawn"})
 SIGNALS = ["throttled", "bot_check"]
@@ -181,7 +183,7 @@ def test_many_different_videos_failing_alike_are_a_burst(outcome: str, detail: s
 
 @pytest.mark.parametrize("detail", sorted(NOT_YET))
 def test_what_youtube_gives_a_reason_for_is_no_burst(detail: str) -> None:
-    assert detail in {rule.detail for rule in EXTRACTION}
+    assert detail in {rule.detail for rule in (*YOUTUBE_CLEAR, *YOUTUBE_UNCLEAR)} | {LATER}
     assert burst([(f"video{i}", "no_format", detail) for i in range(2 * VIDEOS)]) is None
 
 

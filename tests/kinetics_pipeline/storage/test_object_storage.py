@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import pickle
+import sys
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +20,13 @@ pytest.importorskip("moto.server")
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.dataset.repair import require_nothing_left, take_out
 from kinetics_pipeline.dataset.verify import verify
-from kinetics_pipeline.dataset.withdraw import entomb, finish
+from kinetics_pipeline.dataset.withdraw import finish_withdrawals, withdraw
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.loading import ClipDataset
 from kinetics_pipeline.recipe import Recipe
-from kinetics_pipeline.storage.store import Store, open_store
+from kinetics_pipeline.storage import object_client, objects
+from kinetics_pipeline.storage.open_store import open_store
+from kinetics_pipeline.storage.store import Store
 from tests.builders.clips import CLASSES, asked_clips, built, commit, planned
 from tests.builders.faulty_s3 import Faults, faulty_s3
 
@@ -44,6 +50,9 @@ def faults(server: tuple[str, Faults], monkeypatch: pytest.MonkeyPatch) -> Fault
         "AWS_EC2_METADATA_DISABLED": "true",
     }.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setitem(object_client.RETRY, "max_retries", 3)
+    monkeypatch.setattr(objects, "_ONE_REQUEST", 8 << 20)
+    monkeypatch.setattr(objects, "_PART", 5 << 20)
     server[1].kind = None
     return server[1]
 
@@ -66,7 +75,7 @@ def test_what_is_written_is_read_listed_and_removed(store: Store, tmp_path: Path
     store.write("shards/a.json", b"{}")
     assert store.list("shards") == [("shards/a.json", 2), ("shards/a.parquet", LARGE)]
     assert store.read("shards/a.parquet") == (tmp_path / "large").read_bytes()
-    assert not store.create_exclusive("shards/a.json", b"[]")
+    assert not store.create("shards/a.json", b"[]")
     store.delete("shards/a.json")
     assert not store.exists("shards/a.json")
 
@@ -95,6 +104,86 @@ def test_an_upload_that_fails_for_good_leaves_nothing_and_is_said_in_a_line(
     assert len(str(error.value).splitlines()) == 1
     assert not store.exists("a.bin")
     assert store.list() == []
+    assert unfinished_uploads(store) == []
+
+
+def unfinished_uploads(store: Store) -> list[object]:
+    import boto3
+
+    client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+    found: list[object] = client.list_multipart_uploads(Bucket=store.uri.split("/")[2]).get("Uploads", [])
+    return found
+
+
+def test_a_success_that_nobody_heard_of_is_a_success(store: Store, faults: Faults, tmp_path: Path) -> None:
+    (tmp_path / "local").write_bytes(b"local")
+    faults.plan("lost", 1, uploads)
+    assert store.create("a", b"1")
+    assert faults.failed == 1
+    _, version = store.read_version("a")
+    faults.plan("lost", 1, uploads)
+    assert store.replace("a", b"2", version)
+    assert not store.replace("a", b"3", version)
+    faults.plan("lost", 1, uploads)
+    assert store.create_from(tmp_path / "local", "b")
+    assert not store.create("a", b"4")
+    assert (store.read("a"), store.read("b")) == (b"2", b"local")
+
+
+def test_of_many_who_create_or_replace_an_object_at_once_one_does(store: Store) -> None:
+    with ThreadPoolExecutor(8) as many:
+        assert sum(many.map(lambda n: store.create("a", b"%d" % n), range(16))) == 1
+        version = store.files()[0].version
+        assert sum(many.map(lambda n: store.replace("a", b"r%d" % n, version), range(16))) == 1
+
+
+def test_a_store_that_ignores_conditions_is_refused_in_a_line(store: Store, faults: Faults) -> None:
+    store.require_conditions()
+    faults.plan("unconditional", 100, uploads)
+    with pytest.raises(UserError, match="ignores If-None-Match") as refused:
+        store.require_conditions()
+    assert "\n" not in str(refused.value)
+    assert store.list() == []
+
+
+def test_a_forked_process_reads_and_writes_though_its_parent_did_before(store: Store) -> None:
+    store.write("a", b"1")
+    with multiprocessing.get_context("fork").Pool(2) as forked:
+        assert forked.map(store.read, ["a"] * 4, chunksize=1) == [b"1"] * 4
+        assert sum(forked.starmap(store.create, [("b", b"%d" % n) for n in range(4)], chunksize=1)) == 1
+        with pytest.raises(FileNotFoundError):
+            forked.apply(store.read, ["none"])
+
+
+def test_a_bucket_that_is_not_there_is_named(faults: Faults) -> None:
+    with pytest.raises(UserError, match="no such bucket"):
+        open_store("s3://nobody-has-made-this/data").read("dataset.json")
+
+
+def test_keys_come_from_a_profile_when_the_environment_has_none(
+    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    store.write("a", b"1")
+    (tmp_path / "credentials").write_text("[team]\naws_access_key_id = a\naws_secret_access_key = b\n")
+    (tmp_path / "config").write_text("[profile team]\nregion = us-east-1\n")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_PROFILE", "team")
+    assert open_store(store.uri).read("a") == b"1"
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(UserError, match="nobody"):
+        open_store(store.uri).read("a")
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    with pytest.raises(UserError, match="pip install boto3"):
+        open_store(store.uri).read("a")
+
+
+def test_credentials_are_not_pickled(store: Store) -> None:
+    assert pickle.loads(pickle.dumps(store)).uri == store.uri
+    assert b"SECRET" not in pickle.dumps(store).upper()
+    assert len(pickle.dumps(store)) < 500
 
 
 def test_credentials_that_have_expired_are_named(store: Store, faults: Faults) -> None:
@@ -117,8 +206,8 @@ def test_a_dataset_in_a_bucket_is_as_one_on_a_disk(store: Store, tmp_path: Path,
         assert np.array_equal(there[number]["video"], here[number]["video"])
     assert verify(dataset).faults == []
     gone = asked_clips(5)[2].clip_id
-    entomb(dataset, [gone], "why")
-    finish(dataset, tmp_path / "scratch", lambda: True)
+    withdraw(dataset, [gone], "why")
+    finish_withdrawals(dataset, tmp_path / "scratch", lambda: True)
     assert verify(dataset).faults == []
     assert gone not in ClipDataset(store.uri, frames=8, crop=32).index["clip_id"].to_pylist()
 

@@ -8,23 +8,22 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from pyarrow import fs
 
-from kinetics_pipeline.errors import JobFailed, UserError
-from kinetics_pipeline.storage.store import ObjectStore, Store, open_store
+from kinetics_pipeline.errors import UserError, WorkRemains
+from kinetics_pipeline.storage.object_client import in_memory
+from kinetics_pipeline.storage.objects import ObjectStore
+from kinetics_pipeline.storage.open_store import open_store
+from kinetics_pipeline.storage.store import Store
 
 
 @pytest.fixture(params=["local", "object"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     if request.param == "local":
         return open_store(tmp_path / "data")
-    (tmp_path / "bucket").mkdir()
-    return ObjectStore("mem://bucket", fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()), "bucket")
+    return ObjectStore("s3://bucket", in_memory("s3://bucket"))
 
 
 def test_what_is_written_is_read_and_listed(store: Store) -> None:
-    if isinstance(store, ObjectStore):
-        store._fs.create_dir("bucket/shards")  # an object store has no folders to make
     store.write("shards/b.json", b"22")
     store.write("shards/a.json", b"1")
     assert store.read("shards/a.json") == b"1"
@@ -50,15 +49,15 @@ def test_a_folder_that_is_not_there_lists_nothing(store: Store) -> None:
 
 
 def test_an_exclusive_name_is_given_once(store: Store) -> None:
-    assert store.create_exclusive("lease", b"1")
-    assert not store.create_exclusive("lease", b"2")
+    assert store.create("lease", b"1")
+    assert not store.create("lease", b"2")
     assert store.read("lease") == b"1"
 
 
 def test_of_many_who_ask_for_a_name_at_once_one_gets_it(tmp_path: Path) -> None:
     store = open_store(tmp_path / "data")
     with ThreadPoolExecutor(16) as many:
-        got = list(many.map(lambda n: store.create_exclusive("state/lease", b"%d" % n), range(64)))
+        got = list(many.map(lambda n: store.create("state/lease", b"%d" % n), range(64)))
     assert sum(got) == 1
     assert int(store.read("state/lease")) == got.index(True)
 
@@ -105,7 +104,7 @@ def test_a_place_under_a_file_is_refused_in_a_line(tmp_path: Path) -> None:
 def test_a_full_disk_is_said_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_file = Path.open
     monkeypatch.setattr(Path, "open", lambda path, mode: open_file(Path("/dev/full"), "wb"))
-    with pytest.raises(JobFailed, match=r"cannot write .*: No space left on device") as failed:
+    with pytest.raises(WorkRemains, match=r"cannot write .*: No space left on device") as failed:
         open_store(tmp_path / "data").write("a.json", b"1")
     assert "\n" not in str(failed.value)
 
@@ -119,3 +118,63 @@ def test_a_store_is_pickled_to_the_workers(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     store.write("a", b"1")
     assert pickle.loads(pickle.dumps(store)).read("a") == b"1"
+
+
+def test_a_file_is_replaced_only_while_it_is_the_one_that_was_read(store: Store, tmp_path: Path) -> None:
+    store.write("a", b"1")
+    data, version = store.read_version("a")
+    assert (data, version) == (b"1", store.files()[0].version)
+    assert store.replace("a", b"2", version)
+    assert not store.replace("a", b"3", version)
+    (tmp_path / "local").write_bytes(b"4")
+    assert not store.replace_from(tmp_path / "local", "a", version)
+    assert store.replace_from(tmp_path / "local", "a", store.files()[0].version)
+    assert store.read("a") == b"4"
+    store.delete("a")
+    assert not store.replace("a", b"5", version)
+    assert not store.exists("a")
+
+
+def test_a_local_file_is_created_once_and_the_same_bytes_are_a_success(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "local").write_bytes(b"1")
+    assert store.create_from(tmp_path / "local", "a")
+    assert store.create_from(tmp_path / "local", "a")
+    (tmp_path / "local").write_bytes(b"2")
+    assert not store.create_from(tmp_path / "local", "a")
+    assert store.read("a") == b"1"
+
+
+def test_a_folder_is_removed_with_all_its_files(store: Store) -> None:
+    for name in ("state/lease/1", "state/lease/2", "state/other"):
+        store.write(name, b"")
+    store.delete_folder("state/lease")
+    assert store.list() == [("state/other", 0)]
+
+
+def test_of_many_who_replace_a_file_at_once_one_does(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "data")
+    store.write("a", b"")
+    version = store.files()[0].version
+    with ThreadPoolExecutor(8) as many:
+        assert sum(many.map(lambda n: store.replace("a", b"%d" % (n + 1), version), range(32))) == 1
+
+
+@pytest.mark.parametrize("link", ["shards", "shards/a.json"])
+def test_a_link_in_a_dataset_is_neither_read_nor_written_through(tmp_path: Path, link: str) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "a.json").write_bytes(b"theirs")
+    (tmp_path / "data" / link).parent.mkdir(parents=True)
+    (tmp_path / "data" / link).symlink_to(outside if link == "shards" else outside / "a.json")
+    store = open_store(tmp_path / "data")
+    for use in (
+        lambda: store.read("shards/a.json"),
+        lambda: store.write("shards/a.json", b""),
+        lambda: store.delete("shards/a.json"),
+        lambda: store.open_input("shards/a.json"),
+    ):
+        with pytest.raises(UserError, match="is a link"):
+            use()
+    assert store.list() == []
+    assert store.sweep() == 0
+    assert [(path.name, path.read_bytes()) for path in outside.iterdir()] == [("a.json", b"theirs")]

@@ -76,7 +76,7 @@ def test_a_second_build_of_the_same_dataset_is_refused_in_a_line_and_afterwards_
     wait_for(lambda: (build.output / "state" / "lease").is_dir(), process)
     second = build.start()
     said, _ = second.communicate(timeout=60)
-    assert second.returncode == 2, said
+    assert second.returncode == 3, said
     assert len(said.splitlines()) == 1
     assert f"process {process.pid}" in said
     process.communicate(timeout=240)

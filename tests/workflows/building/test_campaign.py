@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from kinetics_pipeline.sources.pace.retries import POLICY
-from kinetics_pipeline.workflows.building.attempts import SAVE_EVERY
+from kinetics_pipeline.workflows.building.state import SAVE_EVERY
 from kinetics_pipeline.workflows.cli.app import run as cli
 from tests.builders.building import Build, Pile
 from tests.builders.youtube_builds import SMALL, ended, players, through
@@ -52,11 +52,11 @@ def kinds(film: Path, broken: Path) -> dict[str, Kind]:
         name: Kind(Video(playability=name), outcome)
         for outcome, names in {
             "private": ("private",),
-            "gone": (*("removed", "unavailable", "not_any_more", "terminated", "closed", "copyright", "guidelines"),),
+            "gone": ("removed", "not_any_more", "terminated", "closed", "copyright", "guidelines"),
             "age_restricted": ("age",),
             "geo_blocked": ("geo", "geo_copyright"),
             "members_only": ("members", "payment"),
-            "no_format": ("premiere", "live_to_come", "live_ended", "processing"),
+            "no_format": ("unavailable", "premiere", "live_to_come", "live_ended", "processing"),
             "internal": ("unheard_of",),
         }.items()
         for name in names

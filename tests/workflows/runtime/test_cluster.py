@@ -16,7 +16,7 @@ import pytest
 
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.shards.spool import Spool
-from kinetics_pipeline.storage.store import open_store
+from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.workflows.__main__ import main
 from kinetics_pipeline.workflows.building.lease import holder
 from kinetics_pipeline.workflows.runtime.cluster import connected
@@ -147,6 +147,17 @@ def _job(cluster: Cluster, *words: str) -> str:
     return done.stdout
 
 
+def test_a_job_imports_the_three_packages_from_its_working_folder_under_one_name(one_node: Cluster):
+    code = (
+        "import kinetics_pipeline.models.errors as m; import kinetics_pipeline.workflows.flags.values as w; "
+        "from kinetics_pipeline.workflows.__main__ import main; "
+        "print('from', m.__file__, w.__file__); main(['--version'])"
+    )
+    said = _job(one_node, "submit", "--submission-id=names", "--working-dir=.", "--", "python", "-c", code)
+    (line,) = [line for line in said.splitlines() if line.startswith("from ")]
+    assert all("working_dir_files" in file for file in line.split()[1:])
+
+
 def _submit(cluster: Cluster, build: Build, name: str, *flags: str) -> str:
     entrypoint = ["python", *build.command[1:]]
     return _job(cluster, "submit", f"--submission-id={name}", *flags, "--working-dir=.", "--", *entrypoint)
@@ -155,7 +166,7 @@ def _submit(cluster: Cluster, build: Build, name: str, *flags: str) -> str:
 def _driver(build: Build) -> psutil.Process:
     lease = holder(open_store(str(build.output)))
     assert lease is not None
-    return psutil.Process(lease["pid"])
+    return psutil.Process(lease.pid)
 
 
 def _wait_until_clips_are_finished(build: Build, seconds: float = 120) -> None:

@@ -12,7 +12,7 @@ import torch
 from kinetics_pipeline.models import build_model, read_checkpoint, save_checkpoint
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.shards.clip_rows import decode_rows
-from kinetics_pipeline.shards.writer import read_clips
+from kinetics_pipeline.shards.data_file import read_clips
 from kinetics_pipeline.workflows.cli.app import run
 from tests.builders.motion import CLASSES, build_motion
 from tests.builders.trained_streams import save_network

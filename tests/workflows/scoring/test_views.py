@@ -15,7 +15,7 @@ from kinetics_pipeline.loading.whole_clips import SameLength
 from kinetics_pipeline.models import read_checkpoint
 from kinetics_pipeline.models.scoring.evaluation import evaluate
 from kinetics_pipeline.shards.clip_rows import decode_rows
-from kinetics_pipeline.shards.writer import read_clips
+from kinetics_pipeline.shards.data_file import read_clips
 from kinetics_pipeline.workflows.cli.app import run
 from tests.builders.motion import build_motion
 from tests.builders.trained_streams import save_network

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -210,10 +211,6 @@ def test_the_recorded_name_holds_no_password_and_no_query() -> None:
         "https://host.example/{video_id.__class__}.mp4",
         "https://{video_id}.example/x.mp4",
         "https:///{video_id}.mp4",
-        "http://10.0.0.1/{video_id}.mp4",
-        "http://169.254.169.254/{video_id}",
-        "http://[fe80::1]/{video_id}",
-        "http://0x0a000001/{video_id}",
         "/no/such/folder",
         "no-such-word",
         "",
@@ -226,9 +223,23 @@ def test_a_source_that_is_none_is_one_clear_line(text: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_a_redirect_leads_to_no_private_address_unless_allowed(server: FileServer, cache: Path) -> None:
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`host.example` is a private server, at 127.0.0.1."""
+    real = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda host, *rest, **more: real("127.0.0.1" if host == "host.example" else host, *rest, **more),
+    )
+
+
+@pytest.mark.parametrize("place", ["{inside}", "http://host.example:{port}"])
+def test_a_redirect_leads_to_no_private_address_unless_allowed(
+    server: FileServer, cache: Path, names: None, place: str
+) -> None:
     with FileServer(server.folder) as inside:
-        server.default = Faults("redirect", location=f"{inside.url}/{ID}.mp4")
+        server.default = Faults("redirect", location=f"{place.format(inside=inside.url, port=inside.port)}/{ID}.mp4")
         answer = ask(server, cache)
         assert answer.failure is not None
         assert "private address" in answer.failure.detail
@@ -236,19 +247,23 @@ def test_a_redirect_leads_to_no_private_address_unless_allowed(server: FileServe
         assert file_of(ask(server, cache, replace(OPTIONS, allow_private_addresses=True)))
 
 
-def test_a_name_that_resolves_to_a_private_address_is_refused(
-    server: FileServer, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import socket
-
-    real = socket.getaddrinfo
-    monkeypatch.setattr(
-        socket,
-        "getaddrinfo",
-        lambda host, *rest, **more: real("127.0.0.1" if host == "host.example" else host, *rest, **more),
-    )
+def test_a_private_host_that_the_user_typed_is_fetched_from(server: FileServer, cache: Path, names: None) -> None:
     source = UrlTemplate(f"http://host.example:{server.port}/{{video_id}}.mp4", OPTIONS)
-    answer = source.download(ID, [clip()], cache)
-    assert answer.failure is not None
-    assert "private address" in answer.failure.detail
-    assert not server.log
+    assert file_of(source.download(ID, [clip()], cache)).read_bytes() == served(server)
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1", "[fe80::1]", "0x0a000001", "nas.local"])
+def test_a_private_address_may_be_typed(host: str) -> None:
+    assert parse_source(f"http://{host}/{{video_id}}.mp4", OPTIONS)
+
+
+def test_a_probe_asks_for_a_few_bytes_and_keeps_none(server: FileServer, cache: Path) -> None:
+    source = UrlTemplate(server.template, OPTIONS)
+    cache.mkdir(exist_ok=True)
+    assert source.probe(clip(), cache).failure is None
+    assert [request.range for request in server.log] == ["bytes=0-0"]
+    assert not list(cache.iterdir())
+    server.default = Faults("503")
+    failure = source.probe(clip(), cache).failure
+    assert failure is not None
+    assert failure.outcome == "network"

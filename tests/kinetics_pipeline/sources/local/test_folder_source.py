@@ -15,6 +15,7 @@ import pytest
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.records import Clip, clip_id
 from kinetics_pipeline.sources.local.folder import FolderSource
+from kinetics_pipeline.sources.local.held import held
 
 
 def clip(video_id: str, start: float | None = None, end: float | None = None, path: str | None = None) -> Clip:
@@ -86,6 +87,69 @@ def test_a_path_of_the_annotations_names_a_file_below_the_folder(tmp_path: Path)
 def test_a_path_may_leave_out_folders_where_one_file_only_is_meant(tmp_path: Path) -> None:
     assert found(tmp_path, "x/a.avi", clip=clip("a", path="a.avi")) == [("x/a.avi", 0)]
     assert found(tmp_path, "y/a.avi", clip=clip("a", path="a.avi")) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "file"),
+    [
+        ("x/a.avi", "x/a.mp4"),
+        ("a.avi", "deep/er/a.mp4"),
+        ("x/a.mp4", "x/a.lrv"),
+        ("x/a.lrv", "x/a.lrv"),
+        ("x/a", "x/a.lrv"),
+        ("x/a.b.avi", "x/a.b.MKV"),
+        ("x/u\u0308n\u0131 c\u00f6d\u00e9.mp4", "x/\u00fcn\u0131 co\u0308de\u0301.webm"),
+    ],
+)
+def test_a_path_finds_the_file_of_its_stem_whatever_the_suffix_and_the_form_of_its_accents(
+    tmp_path: Path, path: str, file: str
+) -> None:
+    assert found(tmp_path, file, "x/other.mp4", clip=clip("a", path=path)) == [(file, 0)]
+
+
+@pytest.mark.parametrize("path", ["x/a.json", "x/my.clip", "x/a.avi.mp4", "y/a.avi"])
+def test_a_path_of_another_stem_finds_nothing(tmp_path: Path, path: str) -> None:
+    assert found(tmp_path, "x/a.mp4", "x/my.mp4", clip=clip("a", path=path)) == []
+
+
+def test_an_id_finds_a_file_of_any_suffix_but_prefers_a_known_one(tmp_path: Path) -> None:
+    assert found(tmp_path, "x/a_000001_000002.lrv", clip=clip("a", 1, 2)) == [("x/a_000001_000002.lrv", 1)]
+    assert found(tmp_path, "x/a_000001_000002.mkv", clip=clip("a", 1, 2)) == [("x/a_000001_000002.mkv", 1)]
+
+
+@pytest.mark.parametrize(
+    ("files", "asked"),
+    [
+        (("x/a.mp4", "x/a.mkv"), clip("a")),
+        (("x/a.mp4", "x/a.mkv"), clip("a", path="x/a.avi")),
+        (("x/a.mp4", "x/a.mkv"), clip("a", path="a")),
+        (("x/a_000001_000002.mp4", "x/a_000001_000002.webm"), clip("a", 1, 2)),
+        (("x/\u00e9.mp4", "x/e\u0301.mp4"), clip("v", path="x/\u00e9.mp4")),
+    ],
+)
+def test_two_files_that_differ_only_in_suffix_or_accents_are_an_error_that_names_both(
+    tmp_path: Path, files: tuple[str, str], asked: Clip
+) -> None:
+    with pytest.raises(UserError) as error:
+        found(tmp_path, *files, clip=asked)
+    assert all(ascii(file) in str(error.value) for file in files)
+    assert "\n" not in str(error.value)
+
+
+def test_a_full_path_chooses_between_two_suffixes(tmp_path: Path) -> None:
+    assert found(tmp_path, "x/a.mp4", "x/a.mkv", clip=clip("a", path="x/a.mkv")) == [("x/a.mkv", 0)]
+
+
+def test_files_found_by_another_suffix_are_told_once_with_their_number(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a.mp4", "b.mp4", "c.avi"):
+        (tmp_path / name).touch()
+    asked = [clip(name, path=f"{name}.avi") for name in "abcd"]
+    assert held(FolderSource(tmp_path, "videos"), asked) == {"a", "b", "c"}
+    assert [record.getMessage() for record in caplog.records] == [
+        "source 'videos': 2 files have another suffix than the annotations say, as 'a.mp4' for 'a.avi'"
+    ]
 
 
 def test_a_path_to_a_trimmed_file_begins_at_the_clip(tmp_path: Path) -> None:

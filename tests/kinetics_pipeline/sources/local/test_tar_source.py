@@ -148,6 +148,42 @@ def test_links_and_other_things_that_are_no_files_are_passed_over(tmp_path: Path
     assert len(TarSource([tmp_path / "a.tar"], tmp_path / "cache")) == 0
 
 
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz"])
+def test_a_link_in_an_archive_is_the_file_it_leads_to_and_one_out_of_it_is_not_there(tmp_path: Path, name: str) -> None:
+    links = {
+        "hard": (tarfile.LNKTYPE, "./k/file_000001_000011.mp4"),
+        "soft": (tarfile.SYMTYPE, "../k/file_000001_000011.mp4"),
+        "chain": (tarfile.SYMTYPE, "hard_000001_000011.mp4"),
+        "out": (tarfile.LNKTYPE, "/etc/passwd"),
+        "up": (tarfile.SYMTYPE, "../../file_000001_000011.mp4"),
+        "circle": (tarfile.SYMTYPE, "circle_000001_000011.mp4"),
+    }
+    with tarfile.open(tmp_path / name, "w:gz" if name.endswith("gz") else "w") as tar:
+        info = tarfile.TarInfo("./k/file_000001_000011.mp4")
+        info.size = 300_000
+        tar.addfile(info, io.BytesIO(content(1)))
+        for video, (kind, target) in links.items():
+            info = tarfile.TarInfo(f"./k/{video}_000001_000011.mp4")
+            info.type, info.linkname = kind, target
+            tar.addfile(info)
+    source = TarSource([tmp_path / name], tmp_path / "cache", lambda _: None)
+    for video in ("file", "hard", "soft", "chain"):
+        assert read(source, clip(video), tmp_path / video) == [content(1)]
+    for video in ("out", "up", "circle"):
+        assert source.candidates(clip(video)) == []
+
+
+def test_two_files_of_one_archive_that_differ_only_in_suffix_are_an_error_and_of_two_archives_are_not(
+    tmp_path: Path,
+) -> None:
+    one = archive(tmp_path / "a.tar", [("x/a_000001_000011.mp4", b"1")])
+    other = archive(tmp_path / "b.tar", [("x/a_000001_000011.mkv", b"2")])
+    assert len(TarSource([one, other], tmp_path / "cache").candidates(clip("a"))) == 2
+    both = archive(tmp_path / "c.tar", [("x/a_000001_000011.mp4", b"1"), ("x/a_000001_000011.mkv", b"2")])
+    with pytest.raises(UserError, match=r"c\.tar.*a_000001_000011\.mkv.*a_000001_000011\.mp4"):
+        TarSource([both], tmp_path / "cache").candidates(clip("a"))
+
+
 def test_a_file_that_is_no_tar_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(b"not a tar at all" * 100)
     with pytest.raises(UserError, match=r"a\.tar"):

@@ -14,16 +14,20 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.records import OUTCOMES
 from kinetics_pipeline.sources.base import is_signal
 from kinetics_pipeline.sources.http.addresses import is_public
-from kinetics_pipeline.sources.http.transfer import retry_after
+from kinetics_pipeline.sources.http.status import from_status
+from kinetics_pipeline.sources.http.ytdlp import retry_after
 from kinetics_pipeline.sources.options import SourceOptions
-from kinetics_pipeline.sources.youtube.refusals import EXTRACTION, from_extraction, from_status, redacted
+from kinetics_pipeline.sources.youtube.refusals import from_extraction, redacted
 from kinetics_pipeline.sources.youtube.source import YouTube
+from kinetics_pipeline.sources.youtube.youtube_texts import YOUTUBE_CLEAR, YOUTUBE_UNCLEAR
+from kinetics_pipeline.sources.youtube.ytdlp_texts import YTDLP
 
+RULES = (*YOUTUBE_CLEAR, *YOUTUBE_UNCLEAR, *YTDLP)
 GONE = "Video unavailable. This video has been removed by the uploader"
 
 
 def test_every_rule_leads_to_an_outcome_of_the_contract_or_a_signal() -> None:
-    assert all(rule.outcome in OUTCOMES - {"ok"} or is_signal(rule.outcome) for rule in EXTRACTION)
+    assert all(rule.outcome in OUTCOMES - {"ok"} or is_signal(rule.outcome) for rule in RULES)
 
 
 @pytest.mark.parametrize("video_id", ["HTTPError42", "captcha_429", "not-a--bot-", "in_premiere"])
@@ -117,6 +121,16 @@ def test_an_option_of_the_wrong_type_is_one_line() -> None:
         SourceOptions(ytdlp_options={"retries": "many"})
     with pytest.raises(UserError, match="allow-access is 'all'"):
         SourceOptions(allow_access=frozenset({"all"}))
+
+
+@pytest.mark.parametrize("name", ["Cookie", "cookie", "Authorization", " authorization", "X-Goog-AuthUser"])
+def test_an_account_comes_by_cookies_alone(name: str) -> None:
+    with pytest.raises(UserError, match="--allow-access") as error:
+        SourceOptions(ytdlp_options={"http_headers": {name: "secret"}})
+    assert "secret" not in str(error.value)
+    with pytest.raises(UserError, match="data_sync_id"):
+        SourceOptions(ytdlp_options={"extractor_args": {"youtube": {"data_sync_id": ["x"]}}})
+    SourceOptions(ytdlp_options={"http_headers": {"User-Agent": "x"}, "extractor_args": {"youtube": {"lang": ["en"]}}})
 
 
 def test_a_source_travels_whole_and_shows_no_secret() -> None:

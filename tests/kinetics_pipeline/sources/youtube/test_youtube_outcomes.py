@@ -11,8 +11,8 @@ import pytest
 from kinetics_pipeline.records import Clip, clip_id
 from kinetics_pipeline.sources.base import Download, Failure
 from kinetics_pipeline.sources.http import ytdlp as opener
+from kinetics_pipeline.sources.http.status import MEDIA_REFUSED
 from kinetics_pipeline.sources.options import SourceOptions
-from kinetics_pipeline.sources.youtube.refusals import MEDIA_REFUSED
 from kinetics_pipeline.sources.youtube.source import YouTube
 from tests.fake_youtube import FakeYouTube, Faults, Rendition, Video
 from tests.fake_youtube.media import render_indexed
@@ -52,7 +52,7 @@ def ask(fake: FakeYouTube, video: Video, folder: Path, **changes: object) -> Dow
     [
         ("private", "private"),
         ("removed", "gone"),
-        ("unavailable", "gone"),
+        ("unavailable", "no_format"),
         ("not_any_more", "gone"),
         ("terminated", "gone"),
         ("closed", "gone"),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.pictures import (
+from kinetics_pipeline.workflows.pictures import (
     BAR,
     annotated,
     contact_sheet,

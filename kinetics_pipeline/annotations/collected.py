@@ -1,0 +1,99 @@
+"""The rows of several annotation files, gathered column by column: of five million rows only the cells are kept."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import chain, islice
+from typing import Any
+
+from kinetics_pipeline.annotations.checks import MAX_REASONS
+from kinetics_pipeline.annotations.files import Document
+from kinetics_pipeline.annotations.json_rows import read_json, read_json_lines
+from kinetics_pipeline.annotations.rows import BadRow, Line, Reject, Row
+from kinetics_pipeline.annotations.split_lists import ALL, read_lists
+from kinetics_pipeline.annotations.text_tables import read_table
+from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.file_names import normalised
+
+MAX_ROWS = 5_000_000
+"""Of all files together; Kinetics-700 has 650,000."""
+AT_ONCE = 10_000
+_NAMES = ("video_id", "path")
+"""Fields that are kept in one Unicode form, since file systems change it."""
+_REPEATED = ("label", "time_start", "time_end", "split")
+"""Fields with few different values: equal ones are kept once."""
+
+
+class Collected:
+    """What has been read so far."""
+
+    def __init__(self) -> None:
+        self.columns: tuple[list[Any], ...] = tuple([] for _ in Row._fields)
+        """A list for each field of `Row`."""
+        self.document = array("L")
+        """Of each row the number of its file in `origins`."""
+        self.origins: list[tuple[str, str]] = []
+        """Of each file its name, and the split that the name says."""
+        self.bad: list[tuple[int, BadRow]] = []
+        """Rows that are not even rows, with the number of their file; the first `MAX_REASONS`."""
+        self.bad_count = 0
+        self.numbered = False
+        """Whether labels of some file are class numbers."""
+        self._known: dict[Any, Any] = {}
+
+    def add(self, document: Document, name: str, split: str) -> None:
+        """Reads a file. Raises UserError when it makes no sense as a whole, has no rows, or too many."""
+        before = len(self.document) + self.bad_count
+        rows, numbered = _parse(document, partial(self._reject, name))
+        self._extend(rows, name)
+        if len(self.document) + self.bad_count == before:
+            raise UserError(f"annotation file {document.name} has no rows")
+        self.numbered |= numbered
+        self.origins.append((name, split))
+
+    def add_split_lists(self, documents: Sequence[Document]) -> None:
+        """Reads the split lists of UCF-101 or HMDB-51 together."""
+        rows, bad = read_lists(documents)
+        for row in bad:
+            self._reject(row.file, row.line, row.reason)
+        self._extend(iter(rows), documents[0].name)
+        self.origins.append((documents[0].name, ALL))
+
+    def _extend(self, rows: Iterator[Row], name: str) -> None:
+        while batch := list(islice(rows, AT_ONCE)):
+            self.document.extend([len(self.origins)] * len(batch))
+            if len(self.document) > MAX_ROWS:
+                raise UserError(f"annotation file {name}: more than {MAX_ROWS:,} rows are asked for")
+            for field, column, values in zip(Row._fields, self.columns, zip(*batch, strict=True), strict=True):
+                cells: Sequence[Any] = values
+                if field in _NAMES:
+                    cells = [cell if cell is None else normalised(cell) for cell in cells]
+                if field in _REPEATED:
+                    cells = [self._known.setdefault(cell, cell) for cell in cells]
+                column.extend(cells)
+
+    def _reject(self, name: str, line: Line, reason: str) -> None:
+        self.bad_count += 1
+        if self.bad_count > MAX_ROWS:
+            raise UserError(f"annotation file {name}: more than {MAX_ROWS:,} rows are bad")
+        if len(self.bad) < MAX_REASONS:
+            self.bad.append((len(self.origins), BadRow(name, line, reason)))
+
+
+def _parse(document: Document, reject: Reject) -> tuple[Iterator[Row], bool]:
+    """The rows of a file, and whether their labels are class numbers. Raises UserError for a file without text."""
+    if document.format == "json lines":
+        return read_json_lines(document.name, document.lines(), reject), False
+    blocks = document.blocks()
+    begin = ""
+    while not begin.strip() and (block := next(blocks, "")):
+        begin += block.lstrip()
+    if not begin.strip():
+        raise UserError(f"annotation file {document.name} is empty")
+    # A .txt may hold either: what begins as JSON is read as such.
+    if document.format == "json" or begin[0] == "{" or begin.startswith("[{"):
+        return read_json(document.name, chain([begin], blocks), reject), False
+    blocks.close()
+    return read_table(document.name, document.lines(), reject)

@@ -1,0 +1,73 @@
+"""What a rule about a text is, and the details that records carry. The rules are ordered tables of data: YouTube's
+words in `youtube_texts`, yt-dlp's own in `ytdlp_texts`.
+
+The first rule that matches counts. A pattern is a regular expression over a text made plain by `refusals.plain`
+(lower case, straight quotes, names taken out), and it matches whole words only. `gone` is a positive list: a text
+that is on no list is never final. A new report becomes a row; `kinetics-pipeline tools refusals FILE` says how a
+text is read today.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from kinetics_pipeline.records import Outcome
+from kinetics_pipeline.sources.base import EgressSignal
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A text, and what it means."""
+
+    outcome: Outcome | EgressSignal
+    detail: str
+    """What a record says; it holds nothing of the text itself, which may name a person."""
+    report: str
+    """Where the text was seen: a public issue (`repository number`), or the source that contains it."""
+    pattern: re.Pattern[str]
+
+
+def rule(outcome: Outcome | EgressSignal, detail: str, report: str, *texts: str) -> Rule:
+    """A rule for any of `texts`, regular expressions that match whole words."""
+    return Rule(outcome, detail, report, re.compile(rf"(?<!\w)(?:{'|'.join(texts)})(?!\w)"))
+
+
+LIMITED = "YouTube limits this address"
+SOFT_BLOCK = "YouTube says that this content is not available, as it does to an address or account that it limits"
+UNAVAILABLE = "unavailable, and YouTube gives no reason"
+ONE_VIDEO = "YouTube could not play this video now"
+LIVE = "a live stream that has not ended"
+PREMIERE = "the premiere is still to come"
+PROCESSING = "YouTube is still processing the video"
+NO_RECORDING = "the recording of the live stream is not available"
+LATER = "the video becomes available later"
+DRM = "protected by DRM"
+NETWORK_RULES = "an administrator, a DNS filter or Restricted Mode of this network hides the video"
+COUNTRY = "not available in this country"
+NO_FORMAT = "no video format"
+CUT = "media: the file came empty or cut"
+ANOTHER_VIDEO = "YouTube answers for another video; this address is blocked"
+
+NOT_YET = frozenset({PREMIERE, LIVE, NO_RECORDING, PROCESSING, LATER})
+"""Details of a `no_format` that will pass by itself."""
+IN_WORDS = frozenset({LIMITED, SOFT_BLOCK})
+"""Details of refusals that were read from words alone: a single video may say so too, for reasons of its own."""
+EXPLAINED = NOT_YET | {NETWORK_RULES, DRM}
+"""Details of failures that YouTube gives a reason for: neither a broken extractor nor a blocked address would."""
+FINDINGS = {
+    NETWORK_RULES: (
+        "this network restricts YouTube (an administrator, a DNS filter such as a safe search, or Restricted Mode; "
+        "https://www.youtube.com/check_content_restrictions shows which). Lift it or use another network",
+        "no_format",
+    ),
+    COUNTRY: (
+        "YouTube does not offer them in the country of this network; a --proxy elsewhere may be allowed to see them",
+        "geo_blocked",
+    ),
+}
+"""By detail, what a failure says of the user's network and what to do, and the outcome to try again then."""
+
+EARLIER_GONE = frozenset({"unavailable", "removed on a copyright claim"})
+"""Details of `gone` that earlier versions gave to texts which are no longer on the list, among others that still
+are."""

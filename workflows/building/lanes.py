@@ -1,0 +1,230 @@
+"""The ways out to network sources: which videos wait for which, and when each may be asked again.
+
+A lane is one way out to one source: YouTube through this address or a proxy, a mirror's host. All lanes of a source
+share its one budget, unless each node has an address of its own. A refusal that means the address pauses its lane and
+charges the clips nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import zlib
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from kinetics_pipeline.records import Clip, Outcome
+from kinetics_pipeline.sources.base import Download, EgressSignal, LocalSource, NetworkSource, is_network, is_signal
+from kinetics_pipeline.sources.pace.breaker import VIDEOS, burst, is_doubtful, tail
+from kinetics_pipeline.sources.pace.egress import COOL_DOWN, Egress, Sharing, answered, cool_downs, granted, paused
+from kinetics_pipeline.storage.store import Store
+from kinetics_pipeline.workflows.building.executor import Executor, Moment
+from kinetics_pipeline.workflows.building.state import LANES, look_at_lanes
+
+FOLLOW_EVERY = 15.0
+"""Seconds after which nodes that came are looked for."""
+Answer = tuple[str, Outcome | EgressSignal, str]
+"""Video, outcome, detail."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How network sources may be asked, and for how long."""
+
+    rate: float
+    """Videos an hour that a paced source may be asked for."""
+    proxies: Sequence[str] = ()
+    sharing: Sharing = "shared"
+    """Who has a rate of its own."""
+    slots: int = 4
+    """Downloads of one node at a time."""
+    time_limit: float = 1800.0
+    """Seconds that one download may take."""
+    cool_down: float = COOL_DOWN["bot_check"]
+    """Seconds that a lane rests after a refusal that means the address."""
+    max_wait: float = 5400.0
+    """Seconds for which paused lanes are waited for when there is nothing else to do."""
+
+
+@dataclass
+class Traffic:
+    """What went through a lane, over all runs."""
+
+    requests: int = 0
+    bytes_fetched: int = 0
+    bytes_whole: int = 0
+    """Of the whole files, where a server said how long they are."""
+
+    def add(self, download: Download) -> None:
+        self.requests += download.requests
+        self.bytes_fetched += download.bytes_fetched
+        if download.media and download.requests:
+            self.bytes_whole += download.bytes_whole or download.bytes_fetched
+
+
+@dataclass
+class Lane:
+    """One way out to one source."""
+
+    name: str
+    """Says which way without naming an address: it is stored with the dataset."""
+    source: NetworkSource
+    interval: float
+    """Seconds between two videos; 0 where no rate holds."""
+    at_once: int
+    """Downloads at a time."""
+    node: str | None = None
+    """The only node that has this way; None: any."""
+    budget: str = ""
+    """Lanes of one source and one budget share one interval."""
+    waiting: OrderedDict[str, list[Clip]] = field(default_factory=OrderedDict)
+    """The clips that are wanted, by video."""
+    in_flight: int = 0
+    egress: Egress = field(default_factory=Egress)
+    answers: deque[Answer] = field(default_factory=lambda: deque(maxlen=4 * VIDEOS))
+    """The latest ones, for the breaker."""
+    traffic: Traffic = field(default_factory=Traffic)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.egress.to_json(), **asdict(self.traffic)}
+
+    def recall(self, document: Mapping[str, Any]) -> None:
+        """Goes on from what an earlier driver kept of this lane."""
+        self.egress = Egress(**{f.name: document[f.name] for f in fields(Egress) if f.name in document})
+        self.traffic = Traffic(**{f.name: document[f.name] for f in fields(Traffic) if f.name in document})
+
+
+class Lanes:
+    """All ways out of one build, with the videos that wait for each."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        store: Store,
+        sources: Mapping[str, LocalSource | NetworkSource],
+        pace: Pace,
+        *,
+        familiar: Iterable[str] = (),
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        """`familiar`: videos that earlier runs saw fail as in a burst (`breaker`). `chance`: random numbers in [0, 1),
+        which spread requests."""
+        self.executor, self.store, self.pace = executor, store, pace
+        self._cool_down = cool_downs(pace.cool_down)
+        self._familiar = set(familiar)
+        self._chance = chance
+        self._known = look_at_lanes(store)
+        self._sources = {key: source for key, source in sources.items() if is_network(source)}
+        own = executor.nodes() if pace.sharing == "per-node" else {}
+        self.by_source = {key: self._opened(source, own) for key, source in self._sources.items()}
+        self._follow_at = executor.now().unix + FOLLOW_EVERY
+
+    def __iter__(self) -> Iterator[tuple[str, Lane]]:
+        """Every lane, with the key of its source."""
+        return ((key, lane) for key, lanes in self.by_source.items() for lane in lanes)
+
+    def _opened(self, source: NetworkSource, own: Mapping[str, str]) -> list[Lane]:
+        """Lanes as `lanes_of` gives them, as earlier drivers left them."""
+        lanes = list(lanes_of(source, self.pace, own))
+        for lane in lanes:
+            lane.recall(self._known.get(lane.name, {}))
+        return lanes
+
+    def want(self, source: str, clip: Clip) -> None:
+        """Adds a clip to the others that are wanted of its video. A video keeps its lane."""
+        self._lane(source, clip.video_id).waiting.setdefault(clip.video_id, []).append(clip)
+
+    def _lane(self, source: str, video_id: str) -> Lane:
+        lanes = self.by_source[source]
+        return lanes[zlib.crc32(video_id.encode()) % len(lanes)]
+
+    def grants(self, source: str, lane: Lane, video_id: str, now: Moment) -> bool:
+        """Whether a lane may ask for a video now; the answer yes uses up its turn."""
+        if not lane.source.accepts(video_id):
+            return True  # nobody is asked: neither a pause nor the rate concerns it
+        following = granted(lane.egress, now.unix, lane.interval, self._chance())
+        if following is None:
+            return False
+        for other in self.by_source[source]:
+            if other.interval and other.budget == lane.budget:
+                other.egress = replace(other.egress, next_allowed_at=following.next_allowed_at)
+        return True
+
+    def answered(self, lane: Lane, video_id: str, download: Download, now: Moment) -> frozenset[str]:
+        """Takes in an answer. The videos whose latest failures were a burst, and so none of theirs: usually none."""
+        doubted: frozenset[str] = frozenset()
+        lane.traffic.add(download)
+        failure = download.failure
+        if failure is not None and is_signal(failure.outcome):
+            lane.egress = paused(lane.egress, now.unix, failure.outcome, failure.wait, self._cool_down)
+        elif download.requests:
+            outcome, detail = (failure.outcome, failure.detail) if failure else ("ok", "")
+            if not is_doubtful(outcome, detail):
+                lane.egress = answered(lane.egress)
+                self._familiar |= tail(lane.answers)  # they failed while the extractor was at work
+            lane.answers.append((video_id, outcome, detail))
+            if burst(lane.answers, familiar=self._familiar) is not None:
+                lane.egress = paused(lane.egress, now.unix, "burst", cool_down=self._cool_down)
+                doubted = tail(lane.answers)
+                self._familiar |= doubted
+                lane.answers.clear()
+        self.save()
+        return doubted
+
+    def suspected(self, *, more_to_come: bool) -> frozenset[str]:
+        """The videos whose latest failures may yet turn out to be a burst's, as long as more answers are to come."""
+        return frozenset(
+            video for _, lane in self if more_to_come or lane.waiting or lane.in_flight for video in tail(lane.answers)
+        )
+
+    def follow_nodes(self, now: Moment, *, at_once: bool = False) -> None:
+        """Where each node has addresses of its own: opens lanes for nodes that came, closes those of nodes that went,
+        and deals what waits anew. Looks every `FOLLOW_EVERY` seconds."""
+        if not at_once and now.unix < self._follow_at:
+            return
+        self._follow_at = now.unix + FOLLOW_EVERY
+        if self.pace.sharing != "per-node":
+            return
+        own = self.executor.nodes()
+        for key, source in self._sources.items():
+            before = self.by_source[key]
+            there = {lane.node for lane in before}
+            if there in ({None}, set(own)):
+                continue
+            came = {node: name for node, name in own.items() if node not in there}
+            lanes = [lane for lane in before if lane.node in own] + (self._opened(source, came) if came else [])
+            self.by_source[key] = sorted(lanes, key=lambda lane: list(own).index(lane.node or ""))
+            waiting = [clip for lane in before for clips in lane.waiting.values() for clip in clips]
+            for lane in before:
+                lane.waiting.clear()
+            for clip in waiting:
+                self.want(key, clip)
+
+    def save(self) -> None:
+        """Keeps the lanes' state with the dataset: a cool-down outlives the driver, and `status` shows it."""
+        self._known |= {lane.name: lane.to_json() for _, lane in self}
+        self.store.write(LANES, json.dumps(self._known).encode())
+
+    def resumes_at(self, now: Moment, later: Iterable[tuple[str, str]] = ()) -> float | None:
+        """When the first paused lane that is waited for may go on (Unix time); None when one may go on now. `later`:
+        (source, video) of tries that are still to be made, and will wait there too."""
+        ends = [lane.egress.paused_until for _, lane in self if lane.waiting]
+        ends += [self._lane(source, video).egress.paused_until for source, video in later]
+        return min(ends) if ends and min(ends) > now.unix else None
+
+
+def lanes_of(source: NetworkSource, pace: Pace, own: Mapping[str, str]) -> Iterator[Lane]:
+    """The lanes of a source. `own`: the nodes that have addresses of their own, with their names: each has a budget,
+    which its proxies share."""
+    if not source.paced:
+        yield Lane(source.name, source, interval=0.0, at_once=pace.slots)
+        return
+    for node in own or [None]:
+        suffix = f" node {own[node]}" if node else ""
+        for number, proxy in enumerate(pace.proxies or [None]):
+            name = f"{source.name}{f' proxy {number + 1}' if proxy else ''}{suffix}"
+            way = source.through(proxy) if proxy else source
+            budget = name if pace.sharing == "per-proxy" else suffix
+            yield Lane(name, way, interval=3600 / pace.rate, at_once=1, node=node, budget=budget)

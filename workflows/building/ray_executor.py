@@ -1,0 +1,264 @@
+"""The driver's work on Ray: which function runs where, and what of Ray's errors means that work vanished."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any, cast
+
+import ray
+
+from kinetics_pipeline.errors import JobFailed, UserError
+from kinetics_pipeline.records import Record
+from kinetics_pipeline.shards.spool import Spool
+from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
+from kinetics_pipeline.workflows.building.disk import Measured, measured
+from kinetics_pipeline.workflows.building.executor import Lost, Moment, Ref
+from kinetics_pipeline.workflows.building.fetch import Downloaded, Fetched, Fetcher, FetchJob
+from kinetics_pipeline.workflows.building.nodes import (
+    LOST_WORK,
+    answer,
+    named_nodes,
+    nodes,
+    on,
+    on_every_node,
+    this_node,
+)
+from kinetics_pipeline.workflows.building.process import ClipJob, Processed, process
+from kinetics_pipeline.workflows.building.write import WriteJob, Written, write
+
+GPU_THREADS = 4
+"""Clips that one GPU works on at a time: one on the device, the others decoding before and encoding behind it."""
+STOPPING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
+"""Errors of a disk that would befall every clip: the run ends, and no clip is charged."""
+LONGEST_REMOVAL = 30.0
+"""Seconds that are waited at the end for files to be removed."""
+
+_fetcher = ray.remote(num_cpus=0)(Fetcher)
+_process_on_cpu = ray.remote(num_cpus=1, max_retries=3)(process)
+_write = ray.remote(num_cpus=0, max_retries=3)(write)
+_measure = ray.remote(num_cpus=0, max_retries=0)(measured)
+
+
+@ray.remote
+class _GpuProcessor:
+    """Processes on a GPU: several clips at a time, so that decoding and encoding hide behind the flow.
+
+    One actor a GPU, with a few threads; the kernels of different threads share the device. The executor replaces one
+    that dies: Ray would restart it only where it finds another GPU, and let its clips wait until then.
+    """
+
+    def process(self, folders: CacheFolders, job: ClipJob) -> Processed | Lost:
+        return process(folders, job)
+
+
+@dataclass(eq=False)
+class _Gpu:
+    """An actor that has one GPU, or waits for one."""
+
+    actor: Any
+    ready: ray.ObjectRef
+    held: int = 0
+    """Jobs that it was given and that have not come back."""
+
+
+@ray.remote(num_cpus=0, max_retries=1)
+def _finished(folders: CacheFolders) -> tuple[str, list[Record]]:
+    return this_node(), folders.finished()
+
+
+@ray.remote(num_cpus=0, max_retries=1)
+def _clear(folders: CacheFolders, *, everything: bool) -> None:
+    if everything:
+        folders.clear()
+    else:
+        folders.clear_unfinished()
+
+
+@ray.remote(num_cpus=0, max_retries=1)
+def _forget_rows(folders: CacheFolders, clip_ids: Sequence[str]) -> None:
+    spool = Spool(folders.spool)
+    for clip_id in clip_ids:
+        spool.remove(clip_id)
+
+
+class RayExecutor:
+    """Runs the stages of one build on the Ray cluster that this process is connected to."""
+
+    def __init__(self, folders: CacheFolders, *, on_gpu: bool, slots: int) -> None:
+        """`on_gpu`: whether clips are processed on GPUs. `slots`: downloads of one node at a time."""
+        self.folders, self.on_gpu, self.slots = folders, on_gpu, slots
+        self._here = this_node()
+        self._fetchers: dict[str, Any] = {}
+        self._fetches: dict[Ref, tuple[str, Any]] = {}
+        self._gpus: list[_Gpu] = []
+        self._held_by: dict[Ref, _Gpu] = {}
+        self._cancelled: dict[Ref, str] = {}
+        self._removals: list[ray.ObjectRef] = []
+        self._thread = ThreadPoolExecutor(1)
+
+    def now(self) -> Moment:
+        return Moment(time.time(), time.monotonic())
+
+    def rest(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def here(self) -> str:
+        return self._here
+
+    def nodes(self) -> Mapping[str, str]:
+        return named_nodes()
+
+    def wait(self, refs: Sequence[Ref], seconds: float) -> list[Ref]:
+        threads = [ref for ref in refs if isinstance(ref, Future)]
+        tasks: list[Any] = [ref for ref in refs if not isinstance(ref, Future)]
+        ready: list[Ref] = list(wait(threads, timeout=0 if tasks else seconds).done) if threads else []
+        if tasks:
+            ended, _ = ray.wait(tasks, num_returns=len(tasks), timeout=0, fetch_local=False)
+            if not ended and not ready and seconds:
+                ended, _ = ray.wait(tasks, num_returns=1, timeout=seconds, fetch_local=False)
+            ready += ended
+        return ready
+
+    # Fetching
+
+    def start_fetch(self, job: FetchJob, node: str) -> Ref:
+        if node not in self._fetchers:
+            options = _fetcher.options(scheduling_strategy=on(node), max_concurrency=self.slots + 1)
+            self._fetchers[node] = options.remote(self.folders, node, self.slots)
+        fetcher = self._fetchers[node]
+        ref = fetcher.fetch.remote(job)
+        self._fetches[ref] = (node, fetcher)
+        return cast(Ref, ref)
+
+    def fetched(self, ref: Ref) -> Fetched | Lost:
+        node, fetcher = self._fetches.pop(ref)
+        try:
+            return cast(Fetched, ray.get(ref))
+        except LOST_WORK:
+            if self._fetchers.get(node) is fetcher:
+                del self._fetchers[node]
+            return Lost("its node died while it was fetched")
+
+    def forget_downloads(self, downloads: Sequence[Downloaded]) -> None:
+        self._remove([fetcher.forget.remote(downloads) for fetcher in self._fetchers.values()])
+
+    # Processing
+
+    def places(self) -> int:
+        resources = ray.cluster_resources()
+        if not self.on_gpu:
+            return max(1, int(resources.get("CPU", 1)))
+        gpus = max(1, int(resources.get("GPU", 1)))
+        if len(self._gpus) > gpus:  # one was asked for before its node was known to be gone, and would wait for ever
+            self._give_up(len(self._gpus) - gpus)
+        while len(self._gpus) < gpus:
+            actor = _GpuProcessor.options(  # type: ignore[attr-defined]
+                num_gpus=1, num_cpus=_cores_beside_a_gpu(), max_concurrency=GPU_THREADS
+            ).remote()
+            self._gpus.append(_Gpu(actor, actor.__ray_ready__.remote()))
+        return gpus * GPU_THREADS
+
+    def _give_up(self, count: int) -> None:
+        """Lets go of actors that have no GPU; what they hold comes back as lost."""
+        _, waiting = ray.wait([gpu.ready for gpu in self._gpus], num_returns=len(self._gpus), timeout=0)
+        for gpu in [gpu for gpu in self._gpus if gpu.ready in waiting][:count]:
+            self._gpus.remove(gpu)
+            ray.kill(gpu.actor)
+
+    def start_clip(self, job: ClipJob) -> Ref:
+        if not self.on_gpu:
+            return cast(Ref, _process_on_cpu.remote(self.folders, job))
+        idlest = min(self._gpus, key=lambda gpu: gpu.held)
+        ref = idlest.actor.process.remote(self.folders, job)
+        idlest.held += 1
+        self._held_by[ref] = idlest
+        return cast(Ref, ref)
+
+    def cancel(self, ref: Ref, reason: str) -> None:
+        self._cancelled[ref] = reason
+        ray.cancel(ref, force=not self.on_gpu)
+
+    def processed(self, ref: Ref) -> Processed | Lost:
+        gpu = self._held_by.pop(ref, None)
+        if gpu is not None:
+            gpu.held -= 1
+        cancelled = self._cancelled.pop(ref, "it was cancelled")
+        try:
+            return cast("Processed | Lost", ray.get(ref))
+        except ray.exceptions.TaskCancelledError:
+            return Lost(cancelled)
+        except ray.exceptions.OutOfMemoryError:
+            return Lost("its worker ran out of memory")
+        except LOST_WORK:
+            if gpu in self._gpus:
+                self._gpus.remove(gpu)
+            return Lost("its worker or node died")
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, UserError):
+                raise error.cause from None
+            if isinstance(error.cause, OSError) and error.cause.errno in STOPPING:
+                raise JobFailed(f"a finished clip cannot be kept in the cache: {error.cause.strerror}") from None
+            said = str(error.cause).splitlines()
+            return Lost(f"{type(error.cause).__name__}: {said[0] if said else ''}")
+
+    # Writing
+
+    def start_write(self, job: WriteJob, near: str | None) -> Ref:
+        options = {"scheduling_strategy": on(near, soft=True)} if near in set(nodes()) and near else {}
+        return cast(Ref, _write.options(**options).remote(self.folders, job))
+
+    def written(self, ref: Ref) -> Written | Lost:
+        try:
+            return cast(Written, answer(cast(ray.ObjectRef, ref)))
+        except LOST_WORK:
+            return Lost("its writer or node died")
+
+    def forget_rows(self, node: str, clip_ids: Sequence[str]) -> None:
+        self._remove([_forget_rows.options(scheduling_strategy=on(node)).remote(self.folders, clip_ids)])
+
+    # The cache
+
+    def start_measuring(self, node: str) -> Ref:
+        """On the driver's own node in a thread: while every core is taken a task starts a process for itself, which
+        costs as much as a clip."""
+        if node == self._here:
+            return self._thread.submit(measured, self.folders)
+        return cast(Ref, _measure.options(scheduling_strategy=on(node)).remote(self.folders))
+
+    def measured(self, ref: Ref) -> Measured | Lost:
+        try:
+            return cast(Measured, ref.result() if isinstance(ref, Future) else ray.get(ref))
+        except LOST_WORK:
+            return Lost("its node died")
+
+    def finished_clips(self) -> list[tuple[str, list[Record]]]:
+        """By node the records of the clips that earlier runs finished, and that no shard holds yet."""
+        return on_every_node(_finished, self.folders)
+
+    def clear(self, *, everything: bool) -> None:
+        """Removes what a killed run left half-done on the nodes; `everything`: downloads and finished clips too.
+
+        Raises UserError when the cache cannot be written.
+        """
+        on_every_node(_clear, self.folders, everything=everything)
+
+    def _remove(self, removals: list[ray.ObjectRef]) -> None:
+        self._removals += removals
+        if self._removals:
+            _, self._removals = ray.wait(self._removals, num_returns=len(self._removals), timeout=0)
+
+    def end_removals(self) -> None:
+        """Waits for what `forget_downloads` and `forget_rows` began."""
+        if self._removals:
+            ray.wait(self._removals, num_returns=len(self._removals), timeout=LONGEST_REMOVAL)
+            self._removals = []
+
+
+def _cores_beside_a_gpu() -> int:
+    """Cores that every node with GPUs has for each of them, as far as an actor can use them."""
+    there = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU", 0) >= 1]
+    return min([GPU_THREADS, *(int(has.get("CPU", 0) // has["GPU"]) for has in there)])

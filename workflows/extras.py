@@ -1,0 +1,38 @@
+"""The optional parts of an installation (pyproject.toml's extras), and what to do where one is missing."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+EXTRAS = {
+    "torch": ("torch", "safetensors", "tensorboard"),
+    "build": ("ray", "yt_dlp", "cv2", "numba", "ffmpeg", "imageio_ffmpeg", "indexed_gzip"),
+}
+"""Extra -> the modules that it installs and that are imported here."""
+
+
+def installed(module: str) -> bool:
+    """Whether a module could be imported; nothing is."""
+    return find_spec(module) is not None
+
+
+def is_absent(extra: str) -> bool:
+    """Whether an extra was not installed: none of its modules is there. One that lacks a part is there, and broken."""
+    return not any(map(installed, EXTRAS[extra]))
+
+
+def command_to_install(extra: str) -> str:
+    """What installs an extra."""
+    return f"pip install 'kinetics-pipeline[{extra}]'"
+
+
+def how_to_get(module: str | None) -> str | None:
+    """One line that says how a module that was imported in vain is installed; None when no extra has it."""
+    top = (module or "").partition(".")[0]
+    for extra, modules in EXTRAS.items():
+        if top in modules:
+            return (
+                f"this command needs {top}, which is not installed: {command_to_install(extra)} "
+                "([all] instead installs what all commands need)"
+            )
+    return None

@@ -1,0 +1,60 @@
+"""Values of flags: sizes, durations, lists, and how a wrong one is refused."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from kinetics_pipeline.errors import UserError
+
+
+def positive_size(type_: Any, tokens: Sequence[Any]) -> int:
+    """`200GB`, `1.5TiB`, `1000000` -> bytes; the units are powers of 1000, or of 1024 with an i."""
+    text = tokens[0].value
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(?:([KMGTP])(I?))?B?\s*", text, re.IGNORECASE)
+    if not match or float(match[1]) == 0:
+        raise ValueError(f'"{text}" is not a size; write it as 200GB, 1.5TiB or a number of bytes')
+    power = " KMGTP".index((match[2] or " ").upper())
+    return round(float(match[1]) * (1024 if match[3] else 1000) ** power)
+
+
+def positive_duration(type_: Any, tokens: Sequence[Any]) -> float:
+    """`90m`, `1.5h`, `45s`, `2d`, `30` -> seconds."""
+    text = tokens[0].value
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(s|m|h|d)?\s*", text, re.IGNORECASE)
+    if not match:
+        raise ValueError(f'"{text}" is not a duration; write it as 45s, 90m, 1.5h or 2d')
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[(match[2] or "s").lower()]
+
+
+MOST_A_CORE = 8
+"""Processes. More of them only wait for each other, each with its gigabyte of memory."""
+Repeated = Parameter(negative=(), show_default=lambda values: ", ".join(values) or None)
+"""A flag that may be given several times; its values are never cut at commas."""
+Size = Annotated[int, Parameter(converter=positive_size)]
+Duration = Annotated[float, Parameter(converter=positive_duration, show_default=lambda seconds: f"{seconds / 60:g}m")]
+
+
+def require(flag: str, value: Any, right: bool, allowed: str) -> None:
+    """Raises UserError that names flag, value and what is allowed."""
+    if not right:
+        raise UserError(f'{flag} is "{value}"; allowed: {allowed}')
+
+
+def most_processes() -> int:
+    """On this machine."""
+    return MOST_A_CORE * (os.cpu_count() or 1)
+
+
+def require_loaders(loaders: int) -> None:
+    """Raises UserError for fewer loading processes than none, and for more than this machine can feed."""
+    require("--loaders", loaders, 0 <= loaders <= most_processes(), f"0 to {most_processes()} on this machine")
+
+
+def comma_separated(values: Sequence[str]) -> tuple[str, ...]:
+    """Values of a flag that may be repeated or comma-separated."""
+    return tuple(part.strip() for value in values for part in value.split(",") if part.strip())

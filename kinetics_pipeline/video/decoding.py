@@ -128,7 +128,7 @@ class Decoding:
         if self.container.videos > 1:
             notes.append(f"took video stream {self.container.video.index} of {self.container.videos}")
         if self.cut.clock.pieces > 1:
-            notes.append(f"the clock starts again {self.cut.clock.pieces - 1} times")
+            notes.append(f"joined {self.cut.clock.pieces} pieces where the clock starts again")
         return notes
 
     def frames(self, room: Room, report: GridReport | None = None) -> Iterator[NDArray[np.uint8]]:
@@ -237,7 +237,11 @@ class Decoding:
         if of_clip.max() > of_clip.min() * SAME_SHAPE:
             first, other = sizes if of_clip[0] <= of_clip.min() * SAME_SHAPE else reversed(sizes)
             raise BrokenVideo(f"the shape of the picture changes, from {first[0]}x{first[1]} to {other[0]}x{other[1]}")
-        if self.size is None and self.request.aspect is None and not 1 / SAME_SHAPE < of_clip[0] / shapes[0] < SAME_SHAPE:
+        if (
+            self.size is None
+            and self.request.aspect is None
+            and not 1 / SAME_SHAPE < of_clip[0] / shapes[0] < SAME_SHAPE
+        ):
             raise Complaint("the shape of the picture changes before the clip", size=sizes[0])
 
     def _judge_packets(self, report: GridReport, packets: Packets) -> None:

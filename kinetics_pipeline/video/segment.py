@@ -26,7 +26,7 @@ from kinetics_pipeline.video.ffmpeg import command, running, untrusted_input
 from kinetics_pipeline.video.grid_report import GridReport
 from kinetics_pipeline.video.packets import MICROSECONDS, Packets
 
-QUALITY = 16
+QUALITY = 12
 """libx264's constant rate factor: not to be told from the source, PSNR above 38 dB (ffmpeg's wiki, "H.264")."""
 SOUND_BITRATE = "128k"
 GRID = Fraction(25)
@@ -51,8 +51,8 @@ def cut_segment(
 ) -> None:
     """Writes seconds `[start, end)` of the video at `path` to `to`: H.264, and AAC where there is sound.
 
-    `offset` and `aspect` are as in `read_clip`. `sound`: a file with the sound, on the same time, where `path` has none.
-    Raises BrokenVideo when ffmpeg makes no video of it, TimeoutError, OSError.
+    `offset` and `aspect` are as in `read_clip`. `sound`: a file with the sound, on the same time, where `path` has
+    none. Raises BrokenVideo when ffmpeg makes no video of it, TimeoutError, OSError.
     """
     deadline = time.monotonic() + timeout
     request = Request(Path(path), start, end, GRID, 64, 0, offset, None, aspect, "bilinear", deadline)

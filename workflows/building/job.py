@@ -102,6 +102,8 @@ class _Build:
         self.dataset = Dataset.open_or_create(
             config.output, recipe, asked_labels(self.asked, existing), self.asked.annotations.hashes
         )
+        for line in self.asked.annotations.changed_since(self.dataset.annotations):
+            self.console.print(line, markup=False, soft_wrap=True)
         lease.store.sweep()
         record = {"command": command_line("build", self.files, config, kept=True), "config": as_record(config)}
         lease.store.write(RUN, json.dumps(record, indent=1).encode())
@@ -214,7 +216,7 @@ class _Build:
             clip.video_id
             for shard in shards
             for clip in shard.clips
-            if outcomes.get(clip.clip_id) in ("no_format", "internal") or attempts.was_doubted(clip.clip_id)
+            if outcomes.get(clip.clip_id) in ("no_format", "internal", "network") or attempts.was_doubted(clip.clip_id)
         }
         lanes = Lanes(executor, store, sources, self._pace, familiar=familiar)
         return Driver(

@@ -46,7 +46,7 @@ class Selection(Config):
     limit: int | None = None
     """Only the first N clips of the plan's fixed order."""
     on_bad_row: Literal["fail", "skip"] = "fail"
-    """What a row that cannot be read does."""
+    """Whether a row that cannot be read ends the command, or is left out and counted."""
     retry: Annotated[tuple[str, ...], Repeated] = ()
     """Plan anew the clips of these outcomes (comma-separated), or `all`; never a withdrawn one."""
     clips_per_shard: int = 64
@@ -56,7 +56,7 @@ class Selection(Config):
     proxy: Annotated[tuple[str, ...], Repeated] = ()
     """A proxy to fetch through; each is an egress of its own, all under one --rate unless --egress says otherwise."""
     egress: Sharing = "shared"
-    """Who has a --rate of its own: all together, every node (each has an address of its own), or every --proxy."""
+    """What --rate counts for: all nodes together, every node (where each has its own address), or every --proxy."""
     cache: Path | None = None
     """Where downloads and finished clips wait for their shard. Default: ~/.cache/kinetics-pipeline."""
     keep_clips: Place | None = None
@@ -70,7 +70,7 @@ class Selection(Config):
     flow: FlowMethod = "tvl1"
     """Optical flow."""
     flow_backend: Literal["auto", "cpu", "cuda", "torch", "opencv"] = "auto"
-    """What computes it; resolved once a dataset."""
+    """What computes the flow; `auto` is decided once for a dataset."""
     layout: Layout = "parquet"
     """JPEG in Parquet, or raw arrays in Arrow IPC."""
     rgb_quality: int = 90
@@ -118,15 +118,15 @@ class BuildConfig(Selection):
     max_disk: Size | None = None
     """The most that the cache may hold, as 200GB."""
     max_wait: Duration = 5400.0
-    """End with work left when only paused egresses are left to wait for, longer than this."""
+    """End, with work left, when all addresses are paused for longer than this and nothing else is left to do."""
     cool_down: Duration = 3600.0
-    """How long an address rests that YouTube has refused; each refusal in a row doubles it."""
+    """How long YouTube is left alone after it refused an address; doubled with each refusal in a row."""
     cookies: Path | None = None
     """A Netscape cookie file for YouTube."""
     allow_access: Annotated[tuple[str, ...], Repeated] = ()
     """With cookies: also fetch `private`, `members_only` or `age_restricted` videos."""
     ytdlp_option: Annotated[tuple[str, ...], Repeated] = ()
-    """KEY=JSON, handed to yt-dlp as it is."""
+    """KEY=JSON, passed to yt-dlp unchanged."""
     clip_time_limit: Duration = 1800.0
     """The longest one stage may work on one clip."""
     cpus: int | None = None

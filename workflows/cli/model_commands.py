@@ -1,4 +1,4 @@
-"""The tools about trained networks: their weights in other files, what they see. Each imports its work late."""
+"""The tools for trained networks. Each imports its work when it is called."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def features(
     split: str | None = None,
     loaders: int = 1,
 ) -> None:
-    """Write what the last layer of a trained I3D sees of each clip, as Parquet.
+    """Write the inputs of the last layer of a trained I3D for each clip, as Parquet.
 
     Parameters
     ----------

@@ -25,9 +25,9 @@ class TrainConfig(Config):
     model: ModelName = "i3d"
     """The architecture."""
     stream: Stream = "rgb"
-    """What it sees."""
+    """Its input."""
     run: Path
-    """The run folder: config, checkpoints, metrics. A folder with a run in it goes on from its last checkpoint."""
+    """The run folder: config, checkpoints, metrics. A run in it is resumed from its last checkpoint."""
     recipe: Literal["paper", "released"] = "released"
     """The schedule: the paper's (tenfold less when validation saturates) or the released code's steps."""
     init: Path | None = None
@@ -81,9 +81,9 @@ class TrainConfig(Config):
     freeze_features: bool = False
     """Train the last layer alone, on features as --init has them (the paper's Fixed)."""
     train_split: str = "train"
-    """Trained on."""
+    """The split that is trained on."""
     val_split: str = "val"
-    """Evaluated on while training."""
+    """The split that is evaluated during training."""
     classes: Annotated[tuple[str, ...], Repeated] = ()
     """Only these classes: comma-separated, the flag repeated, or a file with one a line."""
     class_list: Path | None = None
@@ -95,7 +95,7 @@ class TrainConfig(Config):
     evaluate_every: int = 2000
     """Steps between evaluations on the validation split; 0: never."""
     seed: int = 0
-    """Of weights, order and crops."""
+    """The seed of weights, order and crops."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -122,7 +122,7 @@ class EvaluateConfig(Config):
     """What `evaluate` does."""
 
     split: str = "val"
-    """Scored on."""
+    """The split that is scored."""
     rgb: Path | None = None
     """A run folder or checkpoint of the RGB stream."""
     flow: Path | None = None
@@ -212,7 +212,7 @@ class PredictConfig(Config):
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class PaperConfig(Config):
-    """What `paper` works with: what is missing here is left out of the tables, and said."""
+    """What `paper` works with. Tables leave out, and name, what needs something that is not given here."""
 
     runs: Path = Path("paper")
     """Where runs and scores lie; what is finished there is not run again."""

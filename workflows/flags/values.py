@@ -47,7 +47,7 @@ def require(flag: str, value: Any, right: bool, allowed: str) -> None:
 
 
 def most_processes() -> int:
-    """On this machine."""
+    """The largest number of processes that a flag may ask for on this machine."""
     return MOST_A_CORE * (os.cpu_count() or 1)
 
 

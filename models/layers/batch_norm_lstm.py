@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from kinetics_pipeline.models.layers.batch_norm import EPSILON, MOMENTUM
 
 FIRST_SCALE = 0.1
-"""Of the normalised values, small enough that the tanh does not saturate (section 4 there)."""
+"""The scale of the normalised values at first: small enough that the tanh does not saturate (section 4 there)."""
 
 
 class StepwiseBatchNorm(nn.Module):
@@ -24,7 +24,7 @@ class StepwiseBatchNorm(nn.Module):
 
     def __init__(self, features: int, steps: int, momentum: float, shift: bool = True) -> None:
         super().__init__()
-        self.momentum = momentum
+        self.momentum, self.eps = momentum, EPSILON
         self.frozen = False
         self.scale = nn.Parameter(torch.full((features,), FIRST_SCALE))
         self.shift = nn.Parameter(torch.zeros(features)) if shift else None
@@ -33,7 +33,7 @@ class StepwiseBatchNorm(nn.Module):
         self.register_buffer("steps_trained", torch.ones((), dtype=torch.long))
 
     def train(self, mode: bool = True) -> StepwiseBatchNorm:
-        """As of any module; a frozen one stays in evaluation mode."""
+        """Sets the mode as any module does, but a frozen one stays in evaluation mode."""
         super().train(mode and not self.frozen)
         return self
 
@@ -48,7 +48,7 @@ class StepwiseBatchNorm(nn.Module):
         else:
             row, own = min(step, int(self.steps_trained) - 1), False
         mean, variance = self.running_mean[row], self.running_var[row]
-        return F.batch_norm(x, mean, variance, self.scale, self.shift, own, self.momentum, EPSILON)
+        return F.batch_norm(x, mean, variance, self.scale, self.shift, own, self.momentum, self.eps)
 
 
 class BatchNormLSTM(nn.Module):

@@ -1,6 +1,6 @@
-"""The commands about datasets that exist: verified, compared, mended, shown, cut down, handed on.
+"""The commands for datasets that exist: verify, report, compare, and the tools.
 
-Each imports its work late.
+Each imports its work when it is called.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from kinetics_pipeline.recipe import Layout
-from kinetics_pipeline.workflows.flags.places import Place
+from kinetics_pipeline.workflows.flags.places import Place, PlaceOrName
 
 Flag = Parameter(negative=())
 
@@ -147,7 +147,7 @@ def convert(
     examples_per_class: int | None = None,
     clips_per_shard: int = 64,
 ) -> None:
-    """Make a dataset of another layout or of fewer clips, as raw arrays that train fast; run it again to go on.
+    """Make a dataset of another layout or of fewer clips, as raw arrays that train fast; the same command resumes.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def export(
     job(output, format, to, split, kept)
 
 
-def refusals(file: str, /) -> None:
+def refusals(file: PlaceOrName, /) -> None:
     """Say how messages of yt-dlp are read: which outcome each has, and which nobody knows yet.
 
     Parameters

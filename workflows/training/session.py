@@ -18,9 +18,15 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from kinetics_pipeline.errors import JobFailed
-from kinetics_pipeline.loading import ClipSampler, to_device
+from kinetics_pipeline.loading import ClipSampler
 from kinetics_pipeline.models import Checkpoint, Diverged, build_model, read_checkpoint, save_checkpoint
-from kinetics_pipeline.models.layers.batch_norm import convert_sync_batch_norm, freeze_batch_norm, precise_batch_norm
+from kinetics_pipeline.models.layers.batch_norm import (
+    EPSILON,
+    convert_sync_batch_norm,
+    epsilon_of,
+    freeze_batch_norm,
+    precise_batch_norm,
+)
 from kinetics_pipeline.models.precision import Precision, choose_precision
 from kinetics_pipeline.models.scoring.metrics import confusion, cross_entropy, top_k
 from kinetics_pipeline.models.training.freezing import freeze_features
@@ -28,12 +34,13 @@ from kinetics_pipeline.models.training.loop import model_inputs, train_steps
 from kinetics_pipeline.models.training.recipes import explain_batch
 from kinetics_pipeline.models.training.state import TrainingState, restore_state, start_training, state_to_save
 from kinetics_pipeline.workflows.pictures import contact_sheet, flow_colours
-from kinetics_pipeline.workflows.scoring.trained import said_to_the_user
+from kinetics_pipeline.workflows.runtime.model_errors import as_user_errors
 from kinetics_pipeline.workflows.training.data import (
     LOADING,
     EndlessBatches,
     Position,
     loader,
+    on_device,
     plain_errors,
     training_clips,
 )
@@ -44,8 +51,8 @@ from kinetics_pipeline.workflows.training.settings import Settings
 from kinetics_pipeline.workflows.training.validation import Stopped, Validation, validation_clips
 from kinetics_pipeline.workflows.training.weights import initial_weights
 
-LOOK_EVERY = 1.0
-"""Seconds between two looks at what the driver asks."""
+CONTROL_EVERY = 1.0
+"""Seconds between two readings of what the driver asks."""
 _GO_ON, _STOP, _SUPERSEDED = 0, 1, 2
 
 
@@ -57,7 +64,7 @@ def run_session(settings: Settings, group: Group) -> Ending:
     """
     if group.threads is not None:
         torch.set_num_threads(group.threads)
-    with settings.run.full_disk_is_said():
+    with settings.run.report_full_disk():
         ending = Ending(_trained(settings, group))
         if group.first:
             settings.run.end(ending)
@@ -67,7 +74,7 @@ def run_session(settings: Settings, group: Group) -> Ending:
 def _trained(settings: Settings, group: Group) -> Reason:
     session = _Session(settings, group)
     try:
-        with said_to_the_user():
+        with as_user_errors():
             return session.train()
     except torch.cuda.OutOfMemoryError as error:
         flags = f"--batch-size {settings.config.batch_size} --frames {settings.config.frames}"
@@ -84,8 +91,10 @@ class _Session:
         self.settings, self.config, self.group = settings, settings.config, group
         config, run = settings.config, settings.run
         self.clips = training_clips(settings)
-        self.number = torch.full((len(self.clips.classes),), -1)
-        self.number[[self.clips.classes.index(name) for name in settings.classes]] = torch.arange(len(settings.classes))
+        self.class_numbers = torch.full((len(self.clips.classes),), -1)
+        self.class_numbers[[self.clips.classes.index(name) for name in settings.classes]] = torch.arange(
+            len(settings.classes)
+        )
         self.val = validation_clips(settings) if config.evaluate_every else None
         saved = read_checkpoint(run.last) if run.last.exists() else None
         self.position, self.evaluated, self.best = Position(), 0, -1.0
@@ -95,8 +104,8 @@ class _Session:
             self.note(f"{len(self.clips)} clips of {len(settings.classes)} classes to train on")
             if self.clips.unlabelled:
                 self.note(f"{self.clips.unlabelled} clips of {config.train_split} have no label and are left out")
-        self._say_how()
-        self._looked = 0.0
+        self._note_settings()
+        self._control_read = 0.0
         self.waited = self.loading = 0.0
         """Seconds since the last step: of waiting for batches, and of the loaders' own work on them."""
 
@@ -106,10 +115,14 @@ class _Session:
         self.options = self.settings.model_options(recipe.steps)
         if saved is not None:  # the momentum of a run that grows stays
             self.options["bn_momentum"] = saved.config["bn_momentum"]
+            if "bn_eps" in saved.config:  # of the weights that it began with
+                self.options["bn_eps"] = saved.config["bn_eps"]
         torch.manual_seed(config.seed)
-        with said_to_the_user():
+        with as_user_errors():
             model = build_model(config.model, **self.options)
-            self.weights_from = None if saved is not None else initial_weights(model, config.init, self.settings)
+            self.weights_from = [] if saved is not None else initial_weights(model, config.init, self.settings)
+        if (epsilon := epsilon_of(model)) != EPSILON:
+            self.options["bn_eps"] = epsilon
         if config.freeze_batch_norm:
             freeze_batch_norm(model)
         if config.freeze_features:
@@ -153,7 +166,7 @@ class _Session:
         assert chosen is not None
         return chosen
 
-    def _say_how(self) -> None:
+    def _note_settings(self) -> None:
         config, recipe = self.config, self.state.recipe
         if self.state.step:
             self.note(f"goes on from step {self.state.step}")
@@ -165,8 +178,8 @@ class _Session:
             self.note(f"batch norm's momentum is {self.options['bn_momentum']:.3g} for {recipe.steps} steps")
         if config.sync_batch_norm and self.group.device.type != "cuda":
             self.note("batch norm is not synchronised: torch does that on GPUs alone")
-        if self.weights_from:
-            self.note(self.weights_from)
+        for line in self.weights_from:
+            self.note(line)
 
     def train(self) -> Reason:
         """Steps, checkpoints and evaluations until the end. Raises Diverged."""
@@ -186,7 +199,7 @@ class _Session:
                 self.waited = self.loading = 0.0
                 if self.log:
                     self.log.step(done, speed.step(done.clips, *times))
-                asked = self._asked()
+                asked = self._stop_after_this_step()
                 if self._evaluation_due() and not asked:
                     self._evaluate_and_save()
                 elif asked or state.finished or state.step % config.checkpoint_every == 0:
@@ -221,9 +234,9 @@ class _Session:
             yield batch
 
     def _placed(self, raw: Mapping[str, Any]) -> dict[str, Any]:
-        batch = to_device({k: v for k, v in raw.items() if k != LOADING}, self.group.device)
+        batch = on_device(raw, self.group.device)
         batch["rgb"] = batch["video"]  # as networks of two streams call it
-        return batch | {"label": self.number.to(self.group.device)[batch["label"]]}
+        return batch | {"label": self.class_numbers.to(self.group.device)[batch["label"]]}
 
     def _advance(self) -> None:
         for _ in range(self.config.accumulate):
@@ -273,22 +286,22 @@ class _Session:
         with precision.autocast(group.device):
             precise_batch_norm(model, inputs())
 
-    def _look(self) -> int:
-        """What the driver asks, looked up now and then."""
-        if time.monotonic() - self._looked < LOOK_EVERY:
+    def _read_control(self) -> int:
+        """Reads what the driver asks, at most once in `CONTROL_EVERY` seconds."""
+        if time.monotonic() - self._control_read < CONTROL_EVERY:
             return _GO_ON
-        self._looked = time.monotonic()
+        self._control_read = time.monotonic()
         asked = self.settings.run.read_control()
         if asked is None or asked["token"] != self.settings.token:
             return _SUPERSEDED
         return _STOP if asked["stop"] else _GO_ON
 
     def _stop_asked(self) -> bool:
-        return self._look() != _GO_ON
+        return self._read_control() != _GO_ON
 
-    def _asked(self) -> bool:
+    def _stop_after_this_step(self) -> bool:
         """Whether to stop after this step, the same in all ranks. Raises JobFailed when another run has taken over."""
-        asked = self.group.flag(self._look() if self.group.first else _GO_ON)
+        asked = self.group.flag(self._read_control() if self.group.first else _GO_ON)
         if asked == _SUPERSEDED:
             raise JobFailed(f"another training has taken over {self.settings.run.path}")
         return asked == _STOP

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kinetics_pipeline.records import Record
 from kinetics_pipeline.shards.writer import Superseded, write_shard
+from kinetics_pipeline.sources.canary import Canary
 from kinetics_pipeline.storage.store import Store
 from kinetics_pipeline.workflows.benchmarks.simulation.network import Network, Server
 from kinetics_pipeline.workflows.benchmarks.simulation.tokens import token
@@ -149,7 +150,7 @@ class SimulatedExecutor:
         random, there = self.world.random, self._node(node)
         assert there is not None, f"{node} is not alive"
         work = self._begin(there)
-        if job.source.paced:
+        if (job.source.source if isinstance(job.source, Canary) else job.source).paced:
             self.asked.append((self.world.now, job.video_id))
             if self.world.now < self.refused_until - 1e-6:
                 self.too_early.append(f"{job.video_id} at {self.world.now:.1f}, not before {self.refused_until:.1f}")
@@ -161,8 +162,9 @@ class SimulatedExecutor:
     def _fetch(self, job: FetchJob, work: Work, seconds: float) -> None:
         if work.is_done or not self.process.is_alive:  # downloads end with their driver
             return
-        assert isinstance(job.source, Server)
-        download = self.cluster.network.answer(job.source, job.video_id, job.clips, Path(job.video_id))
+        server = job.source.source if isinstance(job.source, Canary) else job.source
+        assert isinstance(server, Server)
+        download = self.cluster.network.answer(server, job.video_id, job.clips, Path(job.video_id))
         if download.media:
             work.node.downloads.add((job.source.name, job.video_id))
         self._end(work, Fetched(download, work.node.id, round(seconds, 3)))

@@ -182,7 +182,7 @@ class Run:
         for node in self.cluster.alive():
             if node.spool or node.downloads:
                 raise Violation(f"{node.id} keeps {sorted(node.spool) or sorted(node.downloads)}")
-        dataset = Dataset(ObjectStore(URI, self._direct_client()), RECIPE, CLASSES, {})
+        dataset = Dataset(ObjectStore(URI, self._direct_client()), RECIPE, CLASSES, {})  # type: ignore[arg-type]
         check_end(
             dataset,
             self.bucket,

@@ -35,7 +35,7 @@ from kinetics_pipeline.workflows.building.ray_executor import RayExecutor
 from kinetics_pipeline.workflows.building.request import Asked, asked_recipe, read_asked, say_what_is_odd
 from kinetics_pipeline.workflows.building.state import PROGRESS, RUN, look_at_lanes, traffic
 from kinetics_pipeline.workflows.building.time_needed import Expectation, expected
-from kinetics_pipeline.workflows.datasets.advice import advice, command_of
+from kinetics_pipeline.workflows.building.advice import advice, command_of
 from kinetics_pipeline.workflows.flags.build_flags import BuildConfig
 from kinetics_pipeline.workflows.flags.record import as_record, command_line
 from kinetics_pipeline.workflows.runtime.cluster import connected, require_lasting

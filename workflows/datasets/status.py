@@ -14,7 +14,7 @@ from kinetics_pipeline.dataset.dataset import Counts, Dataset
 from kinetics_pipeline.records import FINAL, NEEDS_ACCESS, RETRYABLE
 from kinetics_pipeline.workflows.building.lease import condition
 from kinetics_pipeline.workflows.building.state import PROGRESS, last_run, look_at_lanes, read_state, traffic
-from kinetics_pipeline.workflows.datasets.advice import advice, command_of
+from kinetics_pipeline.workflows.building.advice import advice, command_of
 from kinetics_pipeline.workflows.runtime.progress import duration, size
 
 PAUSES = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import time
 from typing import Any
@@ -15,7 +14,7 @@ from kinetics_pipeline.dataset.dataset import Counts, Dataset
 from kinetics_pipeline.records import FINAL, NEEDS_ACCESS, RETRYABLE
 from kinetics_pipeline.workflows.building.lease import condition
 from kinetics_pipeline.workflows.building.state import PROGRESS, last_run, look_at_lanes, read_state, traffic
-from kinetics_pipeline.workflows.datasets.advice import advice
+from kinetics_pipeline.workflows.datasets.advice import advice, command_of
 from kinetics_pipeline.workflows.runtime.progress import duration, size
 
 PAUSES = {
@@ -77,13 +76,6 @@ def _next(dataset: Dataset, counts: Counts, building: bool) -> str:
     if again and run is not None:
         return f"{run['command']} --retry {','.join(again)}"
     return f"kinetics-pipeline report {place}"
-
-
-def command_of(dataset: Dataset) -> str:
-    """The latest build's command, without `--retry`."""
-    run = last_run(dataset.store)
-    command = str(run["command"]) if run is not None else "kinetics-pipeline build ..."
-    return re.sub(r" --retry(?: |=)\S+", "", command)
 
 
 def _show(dataset: Dataset, document: dict[str, Any]) -> None:

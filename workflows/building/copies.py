@@ -148,10 +148,10 @@ def _addresses(wanted: Wanted, annotations: Annotations) -> list[Address]:
     elif is_list(wanted.text):
         found = _listed(wanted.text, wanted)
     else:
-        url = quoted(wanted.text)
-        if url is None:
+        address = quoted(wanted.text)
+        if address is None:
             raise UserError(f"source {without_secrets(wanted.text)!r} is no http(s) address")
-        found = [Address(url)]
+        found = [Address(address)]
     kept = [one for one in found if _may_hold(one, wanted.classes, annotations.labels)]
     return sorted(dict.fromkeys(kept), key=lambda one: not one.replaces)
 

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 import requests
+from urllib3.exceptions import HTTPError
 
 from kinetics_pipeline.errors import UserError, WorkRemains
 from kinetics_pipeline.sources.archives.copies import Address
@@ -134,7 +135,7 @@ class Fetcher:
                 reason = "the connection broke off"
             except requests.Timeout:
                 reason = f"no answer within {READ_SECONDS:.0f} s"
-            except requests.RequestException as error:
+            except (requests.RequestException, HTTPError) as error:
                 reason = f"no connection ({type(error).__name__})"
             if self._stop.is_set():
                 raise NobodyThere("stopped")
@@ -166,12 +167,12 @@ class Fetcher:
             if begin not in (0, offset):
                 raise GivenUp(f"the server sent another piece than the one asked for (from byte {begin})")
             version = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
-            with part.open("r+b" if part.exists() else "w+b") as file:
+            with part.open("r+b" if part.exists() else "w+b", buffering=0) as file:
                 file.seek(begin)
                 file.truncate()
                 if not begin:  # after the old bytes are gone: they never stand beside the new version's name
                     about.write_text(json.dumps(version))
-                for block in answer.iter_content(BLOCK):
+                while block := answer.raw.read1(BLOCK):  # what has come, so that no byte of it is asked for again
                     file.write(block)
                     if self._stop.is_set():
                         return False

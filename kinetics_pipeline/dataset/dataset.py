@@ -7,23 +7,21 @@ whatever a marker still says.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from typing import Any, TypeVar
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kinetics_pipeline.dataset.marker_index import read_markers, refresh_index
 from kinetics_pipeline.dataset.newest import newest_entries
-from kinetics_pipeline.errors import JobFailed, UserError
+from kinetics_pipeline.errors import JobFailed, UserError, WorkRemains
 from kinetics_pipeline.plan import Plan, read_columns, require_among
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Outcome, Record
@@ -42,7 +40,7 @@ from kinetics_pipeline.shards.schema import SCHEMA_VERSION, SUFFIX, require_read
 from kinetics_pipeline.shards.writer import versions
 from kinetics_pipeline.storage.digest import with_digest, without_digest
 from kinetics_pipeline.storage.open_store import open_store
-from kinetics_pipeline.storage.store import Store
+from kinetics_pipeline.storage.store import Store, StoredFile
 
 DATASET = "dataset.json"
 _COPY = f"state/{DATASET}"
@@ -52,13 +50,22 @@ _MARKER = re.compile(rf"shards/{SHARD_NAME.pattern}\.json")
 TOMBSTONES = "state/withdrawn"
 _TOMBSTONE = re.compile(rf"{TOMBSTONES}/\d{{5,}}\.json")
 _COPIES = "state/plans"
-_READERS, _LOCAL_READERS = 16, 4
-_AHEAD = 256
-_TRIED, _NEAR = 8, 2e-4
-"""Files that are read to see whether the rest come as soon, within so many seconds each: then threads only hinder."""
 _OUTCOMES = pa.schema([("clip_id", pa.string()), ("outcome", pa.string())])
 _REASONS = _OUTCOMES.append(pa.field("detail", pa.string()))
 T = TypeVar("T")
+
+
+class _Version(msgspec.Struct):
+    schema_version: Any
+
+
+class _Document(msgspec.Struct):
+    """`dataset.json`."""
+
+    recipe: dict[str, Any]
+    classes: list[str]
+    annotations: dict[str, str]
+    digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,11 @@ class Dataset:
         """Labels; their positions are the class numbers."""
         self.annotations = dict(annotations)
         """SHA-256 by file name of the annotations the dataset was begun with."""
+        self._plans: dict[int, tuple[str, bytes]] = {}
+        """Version and bytes of plans that were read."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_plans": {}}
 
     @classmethod
     def open(cls, uri: str | os.PathLike[str]) -> Dataset:
@@ -119,17 +131,16 @@ class Dataset:
         except FileNotFoundError:
             raise UserError(f"{store.uri} is no dataset: it has no {DATASET}") from None
         try:
-            document = json.loads(data)
-            version = document["schema_version"]
-        except (ValueError, TypeError, KeyError, RecursionError):
+            version = msgspec.json.decode(data, type=_Version).schema_version
+        except (UnicodeDecodeError, RecursionError, msgspec.DecodeError):
             raise _damaged(store, "it says no schema version") from None
         require_readable(version, f"{store.uri}/{DATASET}")
-        if "digest" in document and not is_sealed(data):  # the first datasets have none
-            raise _damaged(store, "it was changed after it was written")
         try:
-            recipe = Recipe.from_json(document["recipe"])
-            return cls(store, recipe, [str(label) for label in document["classes"]], document["annotations"])
-        except (ValueError, TypeError, KeyError, AttributeError, UserError) as e:
+            document = msgspec.json.decode(data, type=_Document)
+            if document.digest is not None and not is_sealed(data):  # the first datasets have none
+                raise ValueError("it was changed after it was written")
+            return cls(store, Recipe.from_json(document.recipe), document.classes, document.annotations)
+        except (ValueError, TypeError, KeyError, UserError, RecursionError, msgspec.DecodeError) as e:
             raise _damaged(store, " ".join(str(e).split())) from None
 
     @classmethod
@@ -189,7 +200,7 @@ class Dataset:
     # Plans
 
     def plan_numbers(self) -> list[int]:
-        return sorted(int(m[1]) for name, _ in self.store.list("plans") if (m := PLAN.fullmatch(name)))
+        return list(self._plan_versions())
 
     def plan_copies(self) -> list[int]:
         return sorted(int(m[1]) for name, _ in self.store.list(_COPIES) if (m := PLAN_COPY.fullmatch(name)))
@@ -198,16 +209,25 @@ class Dataset:
         """Raises JobFailed for a plan file that is damaged."""
         return Plan(self._plan_columns(number, None))
 
-    def _plan_columns(self, number: int, names: Sequence[str] | None) -> pa.Table:
+    def _plan_columns(self, number: int, names: Sequence[str] | None, version: str | None = None) -> pa.Table:
+        """`version`: of the file as a listing shows it; one that was read before is not read again."""
         file = plan_file(number)
+        if version is None or self._plans.get(number, ("",))[0] != version:
+            data, version = self.store.read_version(file)
+            self._plans[number] = version, data
         try:
-            return read_columns(self.store.read(file), names)
+            return read_columns(self._plans[number][1], names)
         except ValueError as e:
             raise JobFailed(f"{self.store.uri}/{file} is damaged: {' '.join(str(e).split())}") from None
 
+    def _plan_versions(self) -> dict[int, str]:
+        """Of every plan's file, by number, in order."""
+        files = ((PLAN.fullmatch(file.name), file.version) for file in self.store.files("plans"))
+        return dict(sorted((int(match[1]), version) for match, version in files if match))
+
     def planned_shards(self) -> dict[int, list[str]]:
         """The names of the shards of every plan, both in order."""
-        columns = ((number, self._plan_columns(number, ["shard"])) for number in self.plan_numbers())
+        columns = ((number, self._plan_columns(number, ["shard"], v)) for number, v in self._plan_versions().items())
         return {number: table["shard"].unique().to_pylist() for number, table in columns}
 
     def plans(self) -> dict[int, Plan]:
@@ -215,11 +235,17 @@ class Dataset:
         return {number: self.plan(number) for number in self.plan_numbers()}
 
     def add_plan(self, plan: Plan) -> int:
-        """Freezes the plan of a run, before the run starts; its number. Only for who holds the lease."""
-        number = max(self.plan_numbers(), default=-1) + 1
+        """Freezes the plan of a run, before the run starts; its number. Only for the holder of the lease.
+
+        Raises WorkRemains when another build has planned meanwhile: no plan is overwritten, and none names a shard of
+        another.
+        """
+        planned = self.planned_shards()
+        number = max(planned, default=-1) + 1
         data = plan.to_parquet_bytes()
-        if not self.store.create(plan_file(number), data):
-            raise JobFailed(f"{self.store.uri}: another build has just written plan {plan_name(number)}")
+        doubled = {name for names in planned.values() for name in names} & set(plan.shard_names())
+        if doubled or not self.store.create(plan_file(number), data):
+            raise WorkRemains(f"{self.store.uri}: another build has just written a plan; run the same command again")
         self.store.write(plan_copy(number), with_digest(data))
         return number
 
@@ -259,28 +285,26 @@ class Dataset:
 
     # What is committed
 
+    def marker_files(self) -> list[StoredFile]:
+        return _only_markers(self.store.files("shards"))
+
     def marker_names(self) -> list[str]:
-        return [name for name, _ in self.store.list("shards") if _MARKER.fullmatch(name)]
+        return [file.name for file in self.marker_files()]
 
-    def markers(self) -> Iterator[Marker]:
-        """Every committed shard, by name. Raises JobFailed that names a damaged one."""
-        names = self.marker_names()
-        local = self.store.local_path(DATASET) is not None
-        with ThreadPoolExecutor(_LOCAL_READERS if local else _READERS) as readers:
-            for first in range(0, len(names), _AHEAD):  # in portions: no more is kept in memory than is read ahead
-                portion = names[first : first + _AHEAD]
-                tried = portion[: _TRIED if local else 0]
-                begun = time.perf_counter()
-                first_read = [self.store.read(name) for name in tried]
-                near = local and time.perf_counter() - begun < len(tried) * _NEAR
-                others = (map if near else readers.map)(self.store.read, portion[len(tried) :])
-                for name, data in zip(portion, chain(first_read, others), strict=True):
-                    yield parse_marker(f"{self.store.uri}/{name}", data)
+    def markers(self, files: Sequence[StoredFile] | None = None) -> Iterator[Marker]:
+        """Every committed shard (of `files`, where a listing is known), by name. Raises JobFailed that names a damaged
+        one."""
+        for file, data in read_markers(self.store, self.marker_files() if files is None else files):
+            yield parse_marker(f"{self.store.uri}/{file.name}", data)
 
-    def _current(self) -> Iterator[Marker]:
+    def refresh_index(self) -> None:
+        """See `marker_index`. Only for the holder of the lease."""
+        refresh_index(self.store, self.marker_files())
+
+    def _current(self, files: Sequence[StoredFile] | None = None) -> Iterator[Marker]:
         """The markers as they count: a clip that was withdrawn is withdrawn, whatever its marker says."""
         withdrawn = self.withdrawn()
-        for marker in self.markers():
+        for marker in self.markers(files):
             clips = tuple(as_withdrawn(entry, withdrawn) for entry in marker.clips) if withdrawn else marker.clips
             yield replace(marker, clips=clips)
 
@@ -296,9 +320,11 @@ class Dataset:
                     found[clip_id] = extract(marker, entry)
         return found
 
-    def newest_table(self, schema: pa.Schema, outcome: Outcome | None = None) -> pa.Table:
+    def newest_table(
+        self, schema: pa.Schema, outcome: Outcome | None = None, files: Sequence[StoredFile] | None = None
+    ) -> pa.Table:
         """See `newest_entries`: for many clips, where `newest` would take ten times the memory."""
-        return newest_entries(self._current(), schema, outcome)
+        return newest_entries(self._current(files), schema, outcome)
 
     def records(self) -> dict[str, Record]:
         """The newest record of each clip that has one, by clip_id."""
@@ -333,9 +359,10 @@ class Dataset:
 
     def counts(self) -> Counts:
         """What `status` shows."""
-        sizes = dict(self.store.list("shards"))
-        shards = [name.removesuffix(".json") for name in sizes if _MARKER.fullmatch(name)]
-        recorded = self.newest_table(_REASONS)
+        listed = self.store.files("shards")
+        sizes, markers = {file.name: file.size for file in listed}, _only_markers(listed)
+        shards = [file.name.removesuffix(".json") for file in markers]
+        recorded = self.newest_table(_REASONS, files=markers)
         reasons = recorded.group_by(["outcome", "detail"]).aggregate([([], "count_all")]).to_pylist()
         outcomes = Counter[str]()
         for one in reasons:
@@ -358,10 +385,14 @@ class Dataset:
     def _waiting(self, recorded: pa.ChunkedArray) -> pa.Table:
         """`clip_id` and `video_id` of the planned clips that have no record; each once."""
         names = ["clip_id", "video_id"]
-        planned = [self._plan_columns(number, names) for number in self.plan_numbers()]
+        planned = [self._plan_columns(number, names, version) for number, version in self._plan_versions().items()]
         nothing = pa.table({name: pa.array([], pa.string()) for name in names})
         together = pa.concat_tables([nothing, *planned])
         return together.filter(pc.invert(pc.is_in(together["clip_id"], recorded))).group_by(names).aggregate([])
+
+
+def _only_markers(files: Sequence[StoredFile]) -> list[StoredFile]:
+    return [file for file in files if _MARKER.fullmatch(file.name)]
 
 
 def require_among_classes(dataset: Dataset, chosen: Iterable[str]) -> None:

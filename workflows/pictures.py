@@ -67,7 +67,7 @@ def _wheel() -> NDArray[np.float64]:
 
 def even_frames(count: int, shown: int) -> list[int]:
     """Numbers of at most `shown` frames, evenly over `count`."""
-    return np.unique(np.linspace(0, count - 1, min(count, shown)).round().astype(int)).tolist()
+    return [int(number) for number in np.unique(np.linspace(0, count - 1, min(count, shown)).round())]
 
 
 def strip(frames: NDArray[np.uint8], shown: int = 8, height: int | None = None) -> Picture:

@@ -21,8 +21,9 @@ import pyarrow.compute as pc
 
 from kinetics_pipeline.dataset.marker_index import read_markers, refresh_index
 from kinetics_pipeline.dataset.newest import newest_entries
-from kinetics_pipeline.errors import JobFailed, UserError, WorkRemains
-from kinetics_pipeline.plan import Plan, read_columns, require_among
+from kinetics_pipeline.dataset.plan_files import PLAN_COPIES, PlanFiles
+from kinetics_pipeline.errors import JobFailed, UserError
+from kinetics_pipeline.plan import Plan, require_among
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Outcome, Record
 from kinetics_pipeline.shards.markers import (
@@ -38,18 +39,14 @@ from kinetics_pipeline.shards.markers import (
 )
 from kinetics_pipeline.shards.schema import SCHEMA_VERSION, SUFFIX, require_readable
 from kinetics_pipeline.shards.writer import versions
-from kinetics_pipeline.storage.digest import with_digest, without_digest
 from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.storage.store import Store, StoredFile
 
 DATASET = "dataset.json"
 _COPY = f"state/{DATASET}"
-PLAN = re.compile(r"plans/(\d{5,})\.parquet")
-PLAN_COPY = re.compile(r"state/plans/(\d{5,})")
 _MARKER = re.compile(rf"shards/{SHARD_NAME.pattern}\.json")
 TOMBSTONES = "state/withdrawn"
 _TOMBSTONE = re.compile(rf"{TOMBSTONES}/\d{{5,}}\.json")
-_COPIES = "state/plans"
 _OUTCOMES = pa.schema([("clip_id", pa.string()), ("outcome", pa.string())])
 _REASONS = _OUTCOMES.append(pa.field("detail", pa.string()))
 T = TypeVar("T")
@@ -84,19 +81,6 @@ class Counts:
     """Clips that failed, by outcome and detail."""
 
 
-def plan_name(number: int) -> str:
-    return f"{number:05d}"
-
-
-def plan_file(number: int) -> str:
-    return f"plans/{plan_name(number)}.parquet"
-
-
-def plan_copy(number: int) -> str:
-    """What `verify` holds a plan against and `repair` restores it from: what it says is nowhere else."""
-    return f"{_COPIES}/{plan_name(number)}"
-
-
 def _damaged(store: Store, problem: str) -> JobFailed:
     copy = f"; {store.uri}/{_COPY} is a copy of it" if store.exists(_COPY) else ""
     return JobFailed(f"{store.uri}/{DATASET} is damaged: {problem}{copy}")
@@ -109,18 +93,23 @@ def tombstone_file(number: int) -> str:
 class Dataset:
     """A dataset that exists: `open` one, or `create` it. Plain data: it is pickled to the workers."""
 
-    def __init__(self, store: Store, recipe: Recipe, classes: Sequence[str], annotations: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        recipe: Recipe,
+        classes: Sequence[str],
+        annotations: Mapping[str, str],
+        schema_version: int = SCHEMA_VERSION,
+    ) -> None:
         self.store = store
         self.recipe = recipe
         self.classes = list(classes)
         """Labels; their positions are the class numbers."""
         self.annotations = dict(annotations)
         """SHA-256 by file name of the annotations the dataset was begun with."""
-        self._plans: dict[int, tuple[str, bytes]] = {}
-        """Version and bytes of plans that were read."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_plans": {}}
+        self.schema_version = schema_version
+        """The one it was begun with: older shards may lie beside newer ones. Each says its own in its footer."""
+        self._plans = PlanFiles(store)
 
     @classmethod
     def open(cls, uri: str | os.PathLike[str]) -> Dataset:
@@ -139,7 +128,7 @@ class Dataset:
             document = msgspec.json.decode(data, type=_Document)
             if document.digest is not None and not is_sealed(data):  # the first datasets have none
                 raise ValueError("it was changed after it was written")
-            return cls(store, Recipe.from_json(document.recipe), document.classes, document.annotations)
+            return cls(store, Recipe.from_json(document.recipe), document.classes, document.annotations, version)
         except (ValueError, TypeError, KeyError, UserError, RecursionError, msgspec.DecodeError) as e:
             raise _damaged(store, " ".join(str(e).split())) from None
 
@@ -167,7 +156,7 @@ class Dataset:
         data = sealed(document)
         if not store.create(DATASET, data):
             raise UserError(f"{store.uri} is a dataset already: another build has just begun it")
-        for name, _ in store.list(_COPIES):
+        for name, _ in store.list(PLAN_COPIES):
             store.delete(name)  # of a dataset that was here before
         store.write(_COPY, data)
         return cls(store, recipe, classes, annotations)
@@ -200,35 +189,18 @@ class Dataset:
     # Plans
 
     def plan_numbers(self) -> list[int]:
-        return list(self._plan_versions())
+        return self._plans.numbers()
 
     def plan_copies(self) -> list[int]:
-        return sorted(int(m[1]) for name, _ in self.store.list(_COPIES) if (m := PLAN_COPY.fullmatch(name)))
+        return self._plans.copies()
 
     def plan(self, number: int) -> Plan:
         """Raises JobFailed for a plan file that is damaged."""
-        return Plan(self._plan_columns(number, None))
-
-    def _plan_columns(self, number: int, names: Sequence[str] | None, version: str | None = None) -> pa.Table:
-        """`version`: of the file as a listing shows it; one that was read before is not read again."""
-        file = plan_file(number)
-        if version is None or self._plans.get(number, ("",))[0] != version:
-            data, version = self.store.read_version(file)
-            self._plans[number] = version, data
-        try:
-            return read_columns(self._plans[number][1], names)
-        except ValueError as e:
-            raise JobFailed(f"{self.store.uri}/{file} is damaged: {' '.join(str(e).split())}") from None
-
-    def _plan_versions(self) -> dict[int, str]:
-        """Of every plan's file, by number, in order."""
-        files = ((PLAN.fullmatch(file.name), file.version) for file in self.store.files("plans"))
-        return dict(sorted((int(match[1]), version) for match, version in files if match))
+        return self._plans.plan(number)
 
     def planned_shards(self) -> dict[int, list[str]]:
         """The names of the shards of every plan, both in order."""
-        columns = ((number, self._plan_columns(number, ["shard"], v)) for number, v in self._plan_versions().items())
-        return {number: table["shard"].unique().to_pylist() for number, table in columns}
+        return {number: table["shard"].unique().to_pylist() for number, table in self._plans.columns(["shard"])}
 
     def plans(self) -> dict[int, Plan]:
         """By number, in order."""
@@ -240,30 +212,12 @@ class Dataset:
         Raises WorkRemains when another build has planned meanwhile: no plan is overwritten, and none names a shard of
         another.
         """
-        planned = self.planned_shards()
-        number = max(planned, default=-1) + 1
-        data = plan.to_parquet_bytes()
-        doubled = {name for names in planned.values() for name in names} & set(plan.shard_names())
-        if doubled or not self.store.create(plan_file(number), data):
-            raise WorkRemains(f"{self.store.uri}: another build has just written a plan; run the same command again")
-        self.store.write(plan_copy(number), with_digest(data))
-        return number
+        return self._plans.add(plan, self.planned_shards())
 
     def plan_as_written(self, number: int) -> bytes | None:
         """The bytes of a plan's file by its copy; None when there is none, as in older datasets. Raises JobFailed when
         the copy is damaged."""
-        name = plan_copy(number)
-        try:
-            written = without_digest(self.store.read(name))
-        except FileNotFoundError:
-            return None
-        try:
-            if written is None:
-                raise ValueError("it was changed after it was written")
-            read_columns(written, ["clip_id"])
-        except ValueError as e:
-            raise JobFailed(f"{self.store.uri}/{name} is damaged: {' '.join(str(e).split())}") from None
-        return bytes(written)
+        return self._plans.as_written(number)
 
     def next_shard_numbers(self) -> dict[str, int]:
         """The first free shard number of each split, over plans and markers; a split that is new has 0."""
@@ -385,7 +339,7 @@ class Dataset:
     def _waiting(self, recorded: pa.ChunkedArray) -> pa.Table:
         """`clip_id` and `video_id` of the planned clips that have no record; each once."""
         names = ["clip_id", "video_id"]
-        planned = [self._plan_columns(number, names, version) for number, version in self._plan_versions().items()]
+        planned = [table for _, table in self._plans.columns(names)]
         nothing = pa.table({name: pa.array([], pa.string()) for name in names})
         together = pa.concat_tables([nothing, *planned])
         return together.filter(pc.invert(pc.is_in(together["clip_id"], recorded))).group_by(names).aggregate([])

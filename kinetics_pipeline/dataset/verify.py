@@ -18,7 +18,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from kinetics_pipeline.dataset.dataset import Dataset, plan_copy, plan_file, plan_name, tombstone_file
+from kinetics_pipeline.dataset.dataset import Dataset, tombstone_file
+from kinetics_pipeline.dataset.plan_files import plan_copy, plan_file, plan_name
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.plan import Plan
 from kinetics_pipeline.shards.clip_rows import CorruptRow, Origin, check_rows, shape_of

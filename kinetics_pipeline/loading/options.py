@@ -61,10 +61,7 @@ def require_arguments(
     stream: str, frames: int | None, crop: int | None, options: ClipOptions, dataset: Dataset
 ) -> None:
     """Raises UserError for the first argument that cannot be."""
-    if stream not in get_args(Stream):
-        raise UserError(f"stream is {stream!r}; allowed: rgb, flow, both")
-    if stream != "rgb" and dataset.recipe.flow == "none":
-        raise UserError(f"stream is {stream!r}, but {dataset.store.uri} was built without flow; allowed: rgb")
+    require_stream(stream, dataset)
     for name, value in (("frames", frames), ("crop", crop), ("step_between_clips", options["step_between_clips"])):
         if value is not None:
             whole_number(name, value, 1)
@@ -73,6 +70,14 @@ def require_arguments(
         raise UserError("renumber is True, but no classes are chosen; allowed: together with classes")
     if options["transform"] is not None and not callable(options["transform"]):
         raise UserError(f"transform is {options['transform']!r}; allowed: a function of uint8 [T, C, H, W]")
+
+
+def require_stream(stream: str, dataset: Dataset) -> None:
+    """Raises UserError for a stream that there is not, or that the dataset was built without."""
+    if stream not in get_args(Stream):
+        raise UserError(f"stream is {stream!r}; allowed: rgb, flow, both")
+    if stream != "rgb" and dataset.recipe.flow == "none":
+        raise UserError(f"stream is {stream!r}, but {dataset.store.uri} was built without flow; allowed: rgb")
 
 
 def require_size(index: pa.Table, crop: int | None) -> None:

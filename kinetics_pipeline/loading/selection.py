@@ -49,9 +49,9 @@ def select(
     clips in which no action happens.
     """
     numbers = pc.index_in(index["label"], pa.array(dataset.classes, pa.string()))
-    unknown = index.filter(pc.and_(pc.is_null(numbers), pc.is_valid(index["label"])))
-    if len(unknown):
-        clip, label = unknown["clip_id"][0], unknown["label"][0]
+    damaged = index.filter(pc.and_(pc.is_null(numbers), pc.is_valid(index["label"])))
+    if len(damaged):
+        clip, label = damaged["clip_id"][0], damaged["label"][0]
         raise JobFailed(f"{dataset.store.uri} is damaged: label {label} of clip {clip} is none of its classes")
     index = index.append_column("class", pc.fill_null(numbers, -1).cast(pa.int32()))
     if not len(index):

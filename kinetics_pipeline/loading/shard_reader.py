@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ _OPEN = 32
 """More than the shards of a sampler's window, so that a window is opened once."""
 
 
+_NUMBERS = ("first_row", "position", "frames", "height", "width")
 _SAID = ("clip_id", "chunk", "label")
 _Row = tuple[pa.RecordBatch, int, tuple[Any, ...]]
 """A row of a batch, and what it says of itself."""
@@ -48,6 +49,11 @@ class Place:
     frames: int
     height: int
     width: int
+
+    @classmethod
+    def of(cls, clip: Mapping[str, Any]) -> Place:
+        """The place of a row of the index (`selection.select`'s), whose `class` is the label that the rows say."""
+        return cls(clip["shard"], clip["clip_id"], clip["class"], *(clip[name] for name in _NUMBERS))
 
 
 class ShardReader:
@@ -88,7 +94,7 @@ class ShardReader:
         self._copies.want(shards)
 
     def images(self, place: Place, chunks: Sequence[int], streams: Sequence[str]) -> dict[str, list[Images]]:
-        """The stored images of some chunks of a clip, for each stream and each chunk those of `payload.images_of`.
+        """The stored images of some chunks of a clip, for each stream and each chunk those of `clip_rows.images_of`.
 
         Every row is checked: it must be that of the clip, its label and the chunk, and its images must have the CRC it
         says; in the array layout, whose CRC costs more than its reading, once a process. Raises DamagedShard.

@@ -9,9 +9,9 @@ from typing import ClassVar, Literal, Protocol, Self, TypeGuard, get_args
 
 from kinetics_pipeline.records import Clip, Outcome
 
-EgressSignal = Literal["throttled", "bot_check", "burst"]
+EgressSignal = Literal["throttled", "bot_check", "burst", "outage"]
 """What a refusal says of the address that asked, and not of the clip: it charges the clip nothing. No source says
-`burst`: it is what many doubtful failures of different videos mean together (`breaker`)."""
+`burst` or `outage`: they are what failures of different videos mean together (`breaker`)."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ class Failure:
     detail: str
     wait: float | None = None
     """Seconds that a throttling server asked to be left alone, where it said (Retry-After)."""
+    unreachable: bool = False
+    """Whether nobody answered: no connection came about, or none that lasted until an answer."""
     statuses: str = field(default="", compare=False)
     """What each call answered, in statuses alone (`VISIONOS 403; watch page 200 OK`), where the source knows it."""
 

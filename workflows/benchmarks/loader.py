@@ -215,14 +215,8 @@ def measure(children: Iterable[Child], folder: Path, clips: int, rounds: int, co
     for child in children:
         if missing := child.ask("missing"):
             console.print(f"{child.name}: {missing}", soft_wrap=True, markup=False)
-            continue
-        for stream in FORMATS[child.name].streams:
-            size = child.ask("write", stream)
-            if child.name in LAYOUTS:
-                size = stored(folder, child.name, stream)
-            elif not size:
-                size = sum(file.stat().st_size for file in (folder / "mp4").iterdir())
-            rows.append(Row(child, stream, size / clips))
+        else:
+            rows += _written(child, folder, clips)
     for row in rows:
         row.first = row.child.ask("round", row.stream, 0)
         row.read = row.child.ask("bytes", row.stream, EPOCHS)
@@ -233,15 +227,33 @@ def measure(children: Iterable[Child], folder: Path, clips: int, rounds: int, co
         for row in rows:
             row.child.ask("round", row.stream, turn % EPOCHS)  # a process that slept finds its caches cold
             row.rounds.append(row.child.ask("round", row.stream, turn % EPOCHS))
+    _require_the_same_samples(rows)
+    for row in rows:
+        row.workers = row.child.ask("workers", row.stream, EPOCHS, 2.0)
+    return rows
+
+
+def _written(child: Child, folder: Path, clips: int) -> list[Row]:
+    """A row for each stream of a format, whose clips are then on the disk."""
+    rows: list[Row] = []
+    for stream in FORMATS[child.name].streams:
+        size = child.ask("write", stream)
+        if child.name in LAYOUTS:
+            size = stored(folder, child.name, stream)
+        elif not size:
+            size = sum(file.stat().st_size for file in (folder / "mp4").iterdir())
+        rows.append(Row(child, stream, size / clips))
+    return rows
+
+
+def _require_the_same_samples(rows: Iterable[Row]) -> None:
+    """Raises RuntimeError when a format that stores the same JPEGs gives other samples than Parquet shards."""
     contents: dict[Stream, str] = {}
     for row in rows:
         if row.child.name in ("parquet", *JPEGS):
             content = row.child.ask("content", row.stream)
             if contents.setdefault(row.stream, content) != content:
                 raise RuntimeError(f"{row.child.name}, {row.stream}: its samples are not parquet's")
-    for row in rows:
-        row.workers = row.child.ask("workers", row.stream, EPOCHS, 2.0)
-    return rows
 
 
 def table_of(rows: Iterable[Row], quality: Mapping[str, Quality]) -> Table:

@@ -58,7 +58,8 @@ def _texture(random: np.random.Generator, size: int) -> NDArray[np.uint8]:
         for k in range(4)
     )
     channels = [tone / tone.std() + 0.4 * colour / colour.std() + random.normal(0, 0.3) for colour in colours]
-    return np.clip(128 + 45 * np.stack(channels, axis=-1), 0, 255).astype(np.uint8)
+    texture: Frames = np.clip(128 + 45 * np.stack(channels, axis=-1), 0, 255).astype(np.uint8)
+    return texture
 
 
 def cut_clips(folder: Path, count: int) -> Iterator[Frames]:

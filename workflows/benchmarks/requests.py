@@ -28,7 +28,7 @@ from rich.table import Table
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.dataset.marker_index import INDEX
 from kinetics_pipeline.loading import ClipDataset
-from kinetics_pipeline.video.ffmpeg import ffmpeg
+from kinetics_pipeline.video.ffmpeg import executable
 from kinetics_pipeline.workflows.benchmarks import scale
 from kinetics_pipeline.workflows.datasets.status import status
 
@@ -57,7 +57,6 @@ class CountedS3:
 @contextmanager
 def counted_s3() -> Iterator[CountedS3]:
     """With the environment that leads clients to it."""
-    from moto.core.utils import get_equivalent_url_in_aws_domain  # noqa: F401  (says early that moto is missing)
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from moto.s3.models import s3_backends
     from werkzeug.serving import make_server
@@ -92,10 +91,10 @@ def build_one_clip(uri: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     video = folder / "counted_001.mp4"
     source = "testsrc=duration=1.2:size=340x256:rate=25"
-    subprocess.run([ffmpeg(), "-v", "error", "-y", "-f", "lavfi", "-i", source, video], check=True)
+    subprocess.run([executable(), "-v", "error", "-y", "-f", "lavfi", "-i", source, video], check=True)
     asked = folder / "asked.csv"
     asked.write_text(f"label,youtube_id,time_start,time_end,split\n{scale.CLASSES[0]},counted_001,0,1,train\n")
-    command = [sys.executable, "-m", "kinetics_pipeline.workflows", "build", asked, "--output", uri]
+    command: list[str | Path] = [sys.executable, "-m", "kinetics_pipeline.workflows", "build", asked, "--output", uri]
     command += ["--source", folder, "--cache", folder / "cache", "--flow-backend", "cpu"]
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, "RAY_ADDRESS": ""})
 

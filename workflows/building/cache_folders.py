@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from kinetics_pipeline.errors import JobFailed, UserError
+from kinetics_pipeline.errors import UserError, WorkRemains
 from kinetics_pipeline.records import Record
 from kinetics_pipeline.shards.spool import Spool
 
@@ -68,7 +68,7 @@ class CacheFolders:
 
     def prepare(self) -> None:
         """Makes the folders, and shows that files can be written there. Raises UserError, one line, where they cannot,
-        and JobFailed where the disk is full."""
+        and WorkRemains where the disk is full."""
         try:
             for folder in (self.raw, self.spool, self.scratch):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ class CacheFolders:
         except OSError as error:
             what = f"{self.root.parent}, which cannot be written: {error.strerror or error}"
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise JobFailed(f"--cache is {what}; make room, or name another disk") from None
+                raise WorkRemains(f"--cache is {what}; make room, or name another disk") from None
             raise UserError(f"--cache is {what}; allowed: a folder that every node can write") from None
 
     def clear(self) -> None:

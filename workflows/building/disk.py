@@ -125,7 +125,7 @@ class Disk:
         self._a_frame = max(self._a_frame, 1.1 * bytes_ / frames)
 
     def require(self, shards: Sequence[PlannedShard]) -> None:
-        """Raises UserError when the limit, and JobFailed when the disk, is too small for the largest of the shards.
+        """Raises UserError when the limit, and WorkRemains when the disk, is too small for the largest of the shards.
         Looks at the disks, so that there is something to go by."""
         wanted = needs(shards, self.recipe)
         self._largest_shard, self._a_download = wanted.shard, wanted.download
@@ -142,7 +142,7 @@ class Disk:
             raise UserError(f"--max-disk is {size(self.limit + self.notes)}; this build needs at least {what}{beside}")
         for seen, _ in self._by_node.values():
             if need > seen.free + seen.used:
-                raise JobFailed(
+                raise WorkRemains(
                     f"the disk of the cache has {size(max(0, seen.free))} to give; this build needs at least {what}; "
                     "make room, or name another disk with --cache"
                 )

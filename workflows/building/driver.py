@@ -83,6 +83,7 @@ class Driver:
         """Tries to be made later: when (monotonic), a number that keeps their order, clip, key of the source."""
         self._numbers = itertools.count()
         self._idle_since: float | None = None
+        """Since when nothing came back but refusals, and there was nothing else to do (Unix time)."""
         self._cleared: set[str] = set()
         """Videos whose downloads were removed before their shard was committed."""
         self._events: list[BuildEvent] = []
@@ -213,7 +214,6 @@ class Driver:
         if not refs:
             self._rest()
             return
-        self._idle_since = None
         ended = self.executor.wait(refs, TICK)
         now = self.executor.now()
         for ref in ended:
@@ -242,6 +242,8 @@ class Driver:
 
     def _fetched(self, answer: FetchAnswer, now: Moment) -> None:
         job, result = answer.job, answer.result
+        if not (answer.is_refused or isinstance(result, Lost)):
+            self._idle_since = None
         for one in (self._clips[clip.clip_id] for clip in job.clips):
             if isinstance(result, Lost):
                 self._lost(one, job.source_key, result, now)
@@ -278,6 +280,7 @@ class Driver:
             self._lost(one, job.source_key, result, now)
             return
         record = result.record
+        self._idle_since = None
         one.seconds.update(record.seconds)
         if record.outcome == "ok":
             self.disk.learn(record.frames, result.bytes)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from kinetics_pipeline.records import Clip
-from kinetics_pipeline.sources.base import Download, NetworkSource
+from kinetics_pipeline.sources.base import Download, NetworkSource, is_signal
 from kinetics_pipeline.sources.child_process import KillableChild
+from kinetics_pipeline.sources.pace.breaker import is_unreachable
 from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
 from kinetics_pipeline.workflows.building.disk import Disk
 from kinetics_pipeline.workflows.building.executor import Executor, Lost, Moment, Ref
@@ -97,7 +98,13 @@ class FetchAnswer:
     job: FetchJob
     result: Fetched | Lost
     doubted: frozenset[str] = frozenset()
-    """Videos whose latest failures, with this one, were a burst, and so none of theirs."""
+    """Videos whose latest failures, with this one, were a burst or an outage, and so none of theirs."""
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether it says nothing of the video."""
+        failure = self.result.download.failure if isinstance(self.result, Fetched) else None
+        return failure is not None and (is_signal(failure.outcome) or is_unreachable(failure))
 
 
 class Fetching:

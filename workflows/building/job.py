@@ -14,7 +14,9 @@ import ray
 from rich.console import Console
 from rich.table import Table
 
-from kinetics_pipeline.dataset.dataset import DATASET, Dataset, plan_name
+from kinetics_pipeline.dataset.card import refresh_card
+from kinetics_pipeline.dataset.dataset import DATASET, Dataset
+from kinetics_pipeline.dataset.plan_files import plan_name
 from kinetics_pipeline.dataset.withdraw import finish_withdrawals
 from kinetics_pipeline.errors import JobFailed, WorkRemains
 from kinetics_pipeline.flow import require_backend
@@ -44,6 +46,8 @@ from kinetics_pipeline.workflows.runtime.cluster import connected, require_lasti
 from kinetics_pipeline.workflows.runtime.progress import Meter, duration, size
 from kinetics_pipeline.workflows.runtime.signals import stop_requested
 
+INDEX_EVERY = 500
+"""Shards committed between two writings of the index of markers."""
 SAY_EVERY = 5.0
 """Seconds between two notes of the progress for `status` in another terminal."""
 
@@ -62,7 +66,10 @@ def build(files: Sequence[str], config: BuildConfig) -> None:
         existing.recipe.require_same(asked_recipe(config, existing.recipe))
         existing.require_classes(asked.annotations.labels)
     with Lease.acquire(store) as lease, connected(config.cpus), stop_requested() as should_stop:
-        _Build(asked, config, lease, console, files, should_stop).run(existing)
+        try:
+            _Build(asked, config, lease, console, files, should_stop).run(existing)
+        finally:
+            refresh_card(config.output)
 
 
 class _Build:
@@ -121,6 +128,7 @@ class _Build:
         self.executor.clear(everything=True)
         lease.store.sweep()  # a writer that was lost on the way
         lease.store.delete(PROGRESS)
+        self.dataset.refresh_index()
         self._report(time.monotonic() - began)
 
     def _plan(self, outcomes: Mapping[str, str]) -> Plan:
@@ -210,7 +218,7 @@ class _Build:
             clip.video_id
             for shard in shards
             for clip in shard.clips
-            if outcomes.get(clip.clip_id) in ("no_format", "internal") or attempts.was_doubted(clip.clip_id)
+            if outcomes.get(clip.clip_id) in ("no_format", "internal", "network") or attempts.was_doubted(clip.clip_id)
         }
         lanes = Lanes(executor, store, sources, self._pace, familiar=familiar)
         return Driver(
@@ -238,6 +246,8 @@ class _Build:
                 self.outcomes[event.record.outcome] -= 1
             elif isinstance(event, ShardCommitted):
                 self.shards += 1
+                if self.shards % INDEX_EVERY == 0:
+                    self.dataset.refresh_index()
         note = [f"{self.shards} shards"]
         resumes = driver.fetch.lanes.resumes_at(self.executor.now())
         if resumes is not None:

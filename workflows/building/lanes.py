@@ -17,7 +17,7 @@ from typing import Any
 
 from kinetics_pipeline.records import Clip, Outcome
 from kinetics_pipeline.sources.base import Download, EgressSignal, LocalSource, NetworkSource, is_network, is_signal
-from kinetics_pipeline.sources.pace.breaker import VIDEOS, burst, is_doubtful, tail
+from kinetics_pipeline.sources.pace.breaker import OUTAGE_VIDEOS, VIDEOS, burst, is_doubtful, is_unreachable, tail
 from kinetics_pipeline.sources.pace.egress import COOL_DOWN, Egress, Sharing, answered, cool_downs, granted, paused
 from kinetics_pipeline.storage.store import Store
 from kinetics_pipeline.workflows.building.executor import Executor, Moment
@@ -85,7 +85,14 @@ class Lane:
     egress: Egress = field(default_factory=Egress)
     answers: deque[Answer] = field(default_factory=lambda: deque(maxlen=4 * VIDEOS))
     """The latest ones, for the breaker."""
+    unreached: set[str] = field(default_factory=set)
+    """The videos for which nobody answered, since somebody last did."""
     traffic: Traffic = field(default_factory=Traffic)
+
+    @property
+    def is_on_trial(self) -> bool:
+        """Whether nobody has answered since an outage: then one video at a time is tried."""
+        return self.egress.reason == "outage" and self.egress.refusals > 0
 
     def to_json(self) -> dict[str, Any]:
         return {**self.egress.to_json(), **asdict(self.traffic)}
@@ -144,6 +151,8 @@ class Lanes:
         """Whether a lane may ask for a video now; the answer yes uses up its turn."""
         if not lane.source.accepts(video_id):
             return True  # nobody is asked: neither a pause nor the rate concerns it
+        if lane.is_on_trial and lane.in_flight:
+            return False
         following = granted(lane.egress, now.unix, lane.interval, self._chance())
         if following is None:
             return False
@@ -157,6 +166,17 @@ class Lanes:
         doubted: frozenset[str] = frozenset()
         lane.traffic.add(download)
         failure = download.failure
+        if is_unreachable(failure):
+            lane.unreached.add(video_id)
+            if lane.is_on_trial or len(lane.unreached) >= OUTAGE_VIDEOS:
+                lane.egress = paused(lane.egress, now.unix, "outage", cool_down=self._cool_down)
+                doubted = frozenset(lane.unreached)
+            self.save()
+            return doubted
+        if download.requests:
+            lane.unreached.clear()
+            if lane.is_on_trial:
+                lane.egress = answered(lane.egress)
         if failure is not None and is_signal(failure.outcome):
             lane.egress = paused(lane.egress, now.unix, failure.outcome, failure.wait, self._cool_down)
         elif download.requests:
@@ -175,9 +195,8 @@ class Lanes:
 
     def suspected(self, *, more_to_come: bool) -> frozenset[str]:
         """The videos whose latest failures may yet turn out to be a burst's, as long as more answers are to come."""
-        return frozenset(
-            video for _, lane in self if more_to_come or lane.waiting or lane.in_flight for video in tail(lane.answers)
-        )
+        lanes = [lane for _, lane in self if more_to_come or lane.waiting or lane.in_flight]
+        return frozenset(video for lane in lanes for video in tail(lane.answers) | lane.unreached)
 
     def follow_nodes(self, now: Moment, *, at_once: bool = False) -> None:
         """Where each node has addresses of its own: opens lanes for nodes that came, closes those of nodes that went,

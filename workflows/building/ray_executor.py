@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import ray
 
-from kinetics_pipeline.errors import JobFailed, UserError
+from kinetics_pipeline.errors import JobFailed, UserError, WorkRemains
 from kinetics_pipeline.records import Record
 from kinetics_pipeline.shards.spool import Spool
 from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
@@ -32,7 +32,8 @@ from kinetics_pipeline.workflows.building.write import WriteJob, Written, write
 
 GPU_THREADS = 4
 """Clips that one GPU works on at a time: one on the device, the others decoding before and encoding behind it."""
-STOPPING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+STOPPING = FULL | {errno.EROFS, errno.EACCES, errno.EPERM}
 """Errors of a disk that would befall every clip: the run ends, and no clip is charged."""
 LONGEST_REMOVAL = 30.0
 """Seconds that are waited at the end for files to be removed."""
@@ -201,7 +202,8 @@ class RayExecutor:
             if isinstance(error.cause, UserError):
                 raise error.cause from None
             if isinstance(error.cause, OSError) and error.cause.errno in STOPPING:
-                raise JobFailed(f"a finished clip cannot be kept in the cache: {error.cause.strerror}") from None
+                ending = WorkRemains if error.cause.errno in FULL else JobFailed
+                raise ending(f"a finished clip cannot be kept in the cache: {error.cause.strerror}") from None
             said = str(error.cause).splitlines()
             return Lost(f"{type(error.cause).__name__}: {said[0] if said else ''}")
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kinetics_pipeline.annotations.class_names import chosen_classes
+from kinetics_pipeline.dataset.card import refresh_card
 from kinetics_pipeline.dataset.convert import Choice, begin
 from kinetics_pipeline.dataset.convert import convert as convert_shards
 from kinetics_pipeline.dataset.dataset import Dataset
@@ -66,5 +67,7 @@ def convert(
         unfinished = dataset.unfinished()
         with Meter(len(unfinished[2]) if unfinished else 0, "shards") as meter:
             convert_shards(source, dataset, Path(scratch), lambda: is_current(store, lease.generation), meter.at)
+        dataset.refresh_index()
+        refresh_card(dataset.store.uri)
     counts = dataset.counts()
     print(f"{counts.ok} clips in {counts.shards} shards, {size(counts.bytes)} in {dataset.store.uri} ({layout})")

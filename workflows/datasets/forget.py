@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from kinetics_pipeline.dataset.card import refresh_card
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.dataset.withdraw import finish_withdrawals, remove_kept, withdraw
 from kinetics_pipeline.errors import UserError
@@ -37,6 +38,8 @@ def forget(uri: str, ids: Path, reason: str, kept: Sequence[str], runs: Sequence
         else:
             print(f"{len(stone.ids)} ids are withdrawn from now on; the dataset held {len(stone.held)} clips of them")
         rewritten = finish_withdrawals(dataset, Path(scratch), lambda: is_current(dataset.store, lease.generation))
+        refresh_card(dataset.store.uri)
+        dataset.refresh_index()
         print(f"shards rewritten: {rewritten}")
         if rewritten and dataset.store.local_path("") is None:
             print(f"machines that trained on it may hold copies of the old shards in {cache_folder(None) / 'shards'}")

@@ -21,6 +21,7 @@ from kinetics_pipeline.workflows.runtime.progress import duration, size
 PAUSES = {
     "throttled": "it was asked to slow down",
     "bot_check": "it was taken for a bot",
+    "outage": "it could not be reached",
     "burst": "many videos in a row failed alike, as a broken extractor or a blocked address would make them",
 }
 HOPELESS, WITH_ACCESS, LATER = "final", "with access", "another day: --retry"

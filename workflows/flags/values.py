@@ -19,7 +19,8 @@ def positive_size(type_: Any, tokens: Sequence[Any]) -> int:
     if not match or float(match[1]) == 0:
         raise ValueError(f'"{text}" is not a size; write it as 200GB, 1.5TiB or a number of bytes')
     power = " KMGTP".index((match[2] or " ").upper())
-    return round(float(match[1]) * (1024 if match[3] else 1000) ** power)
+    unit: int = (1024 if match[3] else 1000) ** power
+    return round(float(match[1]) * unit)
 
 
 def positive_duration(type_: Any, tokens: Sequence[Any]) -> float:

@@ -14,6 +14,9 @@ and made.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import triton
 import triton.language as tl
 
@@ -25,8 +28,13 @@ NO_GRADIENT = tl.constexpr(1.1920929e-7)
 SIZES = ["now", "pairs", "height", "width", "tiles"]
 """Arguments whose value is not worth a variant of a kernel: levels have any size, and compiling takes a second."""
 
+Decorator = Callable[[Callable[..., Any]], Any]
+helper: Decorator = triton.jit
+kernel: Decorator = triton.jit(do_not_specialize=SIZES)
+kernel_of_two: Decorator = triton.jit(do_not_specialize=SIZES[:-1])
 
-@triton.jit
+
+@helper
 def _tile(height, width, tile_h: tl.constexpr, tile_w: tl.constexpr):  # type: ignore[no-untyped-def]
     """Rows [tile_h, 1] and columns [1, tile_w] of this program's tile."""
     across = tl.cdiv(width, tile_w)
@@ -35,14 +43,14 @@ def _tile(height, width, tile_h: tl.constexpr, tile_w: tl.constexpr):  # type: i
     return y[:, None], x[None, :]
 
 
-@triton.jit
+@helper
 def _last_change(change, now, pairs, pair, tiles, padded_tiles: tl.constexpr):  # type: ignore[no-untyped-def]
     """The pair's squared change of the last iteration, over all tiles."""
     k = tl.arange(0, padded_tiles)
     return tl.sum(tl.load(change + (now * pairs + pair) * tiles + k, mask=k < tiles, other=0.0), axis=0)
 
 
-@triton.jit
+@helper
 def _cubic(t):  # type: ignore[no-untyped-def]
     """Bicubic weights (A = -0.75) of the taps at -1, 0, 1, 2."""
     before = -0.75 * t * (1.0 + t * (t - 2.0))
@@ -51,7 +59,7 @@ def _cubic(t):  # type: ignore[no-untyped-def]
     return before, at, after, 0.75 * t * t * (t - 1.0)
 
 
-@triton.jit
+@helper
 def _sample_row(image, y, left, wx0, wx1, wx2, wx3, height, width):  # type: ignore[no-untyped-def]
     """Four taps of one row, weighted; zero outside the image."""
     row, inside = image + y * width + left, (y >= 0) & (y < height)
@@ -61,7 +69,7 @@ def _sample_row(image, y, left, wx0, wx1, wx2, wx3, height, width):  # type: ign
     return total + wx3 * tl.load(row + 2, mask=inside & (left >= -2) & (left < width - 2), other=0.0)
 
 
-@triton.jit
+@helper
 def _sample(image, top, left, ty, tx, height, width):  # type: ignore[no-untyped-def]
     wx0, wx1, wx2, wx3 = _cubic(tx)
     wy0, wy1, wy2, wy3 = _cubic(ty)
@@ -71,7 +79,7 @@ def _sample(image, top, left, ty, tx, height, width):  # type: ignore[no-untyped
     return total + wy3 * _sample_row(image, top + 2, left, wx0, wx1, wx2, wx3, height, width)
 
 
-@triton.jit(do_not_specialize=SIZES[:-1])
+@kernel_of_two
 def warp(  # type: ignore[no-untyped-def]
     image,
     image_x,
@@ -114,7 +122,7 @@ def warp(  # type: ignore[no-untyped-def]
     tl.store(data + 3 * plane + at, inverse, mask=inside)
 
 
-@triton.jit
+@helper
 def _flow_at(flow, dual, data, y, x, height, width, step, theta):  # type: ignore[no-untyped-def]
     """Old and new flow of the pixels (x, y): thresholding step and divergence of the dual variables."""
     plane, at = height * width, y * width + x
@@ -135,7 +143,7 @@ def _flow_at(flow, dual, data, y, x, height, width, step, theta):  # type: ignor
     return u, v, u + fi * ix + theta * div_u, v + fi * iy + theta * div_v
 
 
-@triton.jit
+@helper
 def _dual_at(old, new, at, plane, gx, gy, taut, inside):  # type: ignore[no-untyped-def]
     """Updates the two dual variables of one component of the flow."""
     scale = 1.0 / (1.0 + taut * tl.sqrt(gx * gx + gy * gy))
@@ -144,7 +152,7 @@ def _dual_at(old, new, at, plane, gx, gy, taut, inside):  # type: ignore[no-unty
     tl.store(new + plane + at, (other + taut * gy) * scale, mask=inside)
 
 
-@triton.jit(do_not_specialize=SIZES)
+@kernel
 def iterate(  # type: ignore[no-untyped-def]
     flow,
     dual,
@@ -199,14 +207,14 @@ def iterate(  # type: ignore[no-untyped-def]
             tl.store(made + then * pairs + pair, count)
 
 
-@triton.jit
+@helper
 def _pixel(image, y, x, height, width):  # type: ignore[no-untyped-def]
     """A pixel, the border repeated."""
     y, x = tl.minimum(tl.maximum(y, 0), height - 1), tl.minimum(tl.maximum(x, 0), width - 1)
     return tl.load(image + y * width + x)
 
 
-@triton.jit
+@helper
 def _column(image, y, x, height, width):  # type: ignore[no-untyped-def]
     """The five pixels around (x, y) in its column."""
     above2, above = _pixel(image, y - 2, x, height, width), _pixel(image, y - 1, x, height, width)
@@ -214,7 +222,7 @@ def _column(image, y, x, height, width):  # type: ignore[no-untyped-def]
     return above2, above, _pixel(image, y, x, height, width), below, below2
 
 
-@triton.jit(do_not_specialize=SIZES)
+@kernel
 def median(  # type: ignore[no-untyped-def]
     flow,
     filtered,
@@ -256,7 +264,7 @@ def median(  # type: ignore[no-untyped-def]
         tl.store(target, result, mask=(y < height) & (x < width))
 
 
-@triton.jit(do_not_specialize=SIZES)
+@kernel
 def take_filtered(  # type: ignore[no-untyped-def]
     flow,
     filtered,

@@ -66,8 +66,9 @@ def failure(error: Exception, whose: str) -> Failure:
         return Failure("network", f"{server} sent a web page instead of a video")
     if isinstance(error, TooLarge):
         return Failure("no_format", str(error))
-    said = f"the request failed ({type(error).__name__})" if isinstance(error, RequestError) else str(error)
-    return Failure("network", f"media: {said}" if whose == "youtube" else said)
+    no_answer = isinstance(error, RequestError)
+    said = f"the request failed ({type(error).__name__})" if no_answer else str(error)
+    return Failure("network", f"media: {said}" if whose == "youtube" else said, unreachable=no_answer)
 
 
 class FragmentCheck:

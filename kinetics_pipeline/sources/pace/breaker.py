@@ -1,7 +1,8 @@
 """When many different videos fail in the same doubtful way, it is not the videos. Pure.
 
-A broken extractor or a blocked address shows as `no_format`, as texts nobody understands, or as refused media URLs.
-Written down as outcomes of the videos, one bad night would cost thousands of clips.
+A broken extractor or a blocked address shows as `no_format`, as texts nobody understands, or as refused media URLs; a
+server in trouble as errors of its own; one that is down as connections that fail. Written down as outcomes of the
+videos, one bad night would cost thousands of clips. These rules hold for every network source.
 """
 
 from __future__ import annotations
@@ -9,17 +10,25 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from kinetics_pipeline.records import Outcome
-from kinetics_pipeline.sources.base import EgressSignal
-from kinetics_pipeline.sources.http.status import MEDIA_REFUSED
+from kinetics_pipeline.sources.base import EgressSignal, Failure
 from kinetics_pipeline.sources.youtube.texts import NOT_YET
 
 VIDEOS = 10
 """Different videos in a row, with no other answer among them."""
+OUTAGE_VIDEOS = 3
+"""Different videos in a row for which nobody answered: fewer, because that says nothing at all of a video."""
+UNREACHABLE = frozenset({"the connection to YouTube failed", "YouTube did not answer in time"})
+"""Details of YouTube's failures that mean that nobody answered."""
+
+
+def is_unreachable(failure: Failure | None) -> bool:
+    """Whether a failure means that nobody answered."""
+    return failure is not None and (failure.unreachable or failure.detail in UNREACHABLE)
 
 
 def is_doubtful(outcome: Outcome | EgressSignal, detail: str) -> bool:
-    """Whether a broken extractor or a blocked address would produce this failure too."""
-    return (outcome in ("no_format", "internal") and detail not in NOT_YET) or detail == MEDIA_REFUSED
+    """Whether a broken extractor, a blocked address or a server in trouble would produce this failure too."""
+    return outcome in ("no_format", "internal", "network") and detail not in NOT_YET
 
 
 def tail(answers: Sequence[tuple[str, Outcome | EgressSignal, str]]) -> frozenset[str]:

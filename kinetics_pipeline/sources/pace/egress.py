@@ -9,9 +9,11 @@ from typing import Any, Literal
 
 from kinetics_pipeline.sources.base import EgressSignal
 
-COOL_DOWN: Mapping[str, float] = MappingProxyType({"throttled": 3600.0, "bot_check": 3600.0, "burst": 1800.0})
-"""Seconds an egress rests after a refusal that means the address. YouTube's session limits end after about an hour
-(yt-dlp's wiki, "Extractors"). Each further refusal in a row doubles it."""
+COOL_DOWN: Mapping[str, float] = MappingProxyType(
+    {"throttled": 3600.0, "bot_check": 3600.0, "burst": 1800.0, "outage": 60.0}
+)
+"""Seconds an egress rests after a refusal that means the address, or when nobody answers there. YouTube's session
+limits end after about an hour (yt-dlp's wiki, "Extractors"). Each further refusal in a row doubles it."""
 LONGEST_COOL_DOWN = 86400.0
 MOST_DOUBLINGS = 32
 """Beyond the longest rest from any cool-down; a row of refusals may be longer than a float is large."""

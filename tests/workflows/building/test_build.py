@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -111,6 +112,22 @@ def test_a_request_to_end_that_comes_while_ray_starts_is_an_interruption_too(pil
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert "Traceback" not in said
+
+
+def test_a_mirror_that_is_down_charges_no_clip_and_the_same_command_goes_on_once_it_is_back(
+    pile: Pile, undisturbed: Build, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        port = there.getsockname()[1]
+    nobody = f"http://127.0.0.1:{port}/{{video_id}}.mp4"
+    process = (build := Build(pile, tmp_path, [nobody], (*FLAGS, "--max-wait", "1s"))).start()
+    said, _ = process.communicate(timeout=240)
+    assert process.returncode == 3, said
+    assert "paused" in said
+    assert build.entries() == {}
+    with FileServer(pile.folder) as server:
+        Build(pile, tmp_path, [server.template]).run()
+    build.require_finished(undisturbed)
 
 
 def test_flags_other_than_the_recipe_may_change_and_a_folder_gives_the_same_frames_as_a_server(

@@ -11,6 +11,9 @@ import pytest
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.records import Clip
+from kinetics_pipeline.sources.base import Download, Failure, Media
+from kinetics_pipeline.sources.http.template import UrlTemplate
+from kinetics_pipeline.sources.pace.breaker import VIDEOS
 from kinetics_pipeline.sources.youtube.source import YouTube
 from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.workflows.building.executor import Moment
@@ -109,6 +112,61 @@ def test_lanes_follow_the_nodes_that_come_and_go(tmp_path):
     nodes.there["ef56"] = nodes.there.pop("cd34")  # the machine came back as another node
     fetch.lanes.follow_nodes(nodes.now(), at_once=True)
     assert waiting() == {"ef56": 39}
+
+
+def mirror_answers(fetch: Fetching, nodes: Nodes, failure: Failure | None) -> frozenset[str]:
+    """One answer for everything that is under way; the videos that are not to be blamed."""
+    doubted: frozenset[str] = frozenset()
+    for job, lane in list(fetch.running.values()):
+        lane.in_flight -= 1
+        media = {clip.clip_id: Media(Path("video.mp4"), "mirror") for clip in job.clips} if failure is None else {}
+        doubted |= fetch.lanes.answered(lane, job.video_id, Download(media, failure, requests=1), nodes.now())
+    fetch.running.clear()
+    return doubted
+
+
+def test_a_mirror_that_does_not_answer_pauses_and_is_then_tried_with_one_video_at_a_time(tmp_path):
+    nodes = Nodes()
+    mirror = UrlTemplate("https://host.example/{video_id}.mp4")
+    lanes = Lanes(nodes, open_store(str(tmp_path)), {"mirror": mirror}, Pace(rate=1, slots=2))
+    fetch = Fetching(nodes, lanes, PlentyOfRoom())
+    for number in range(20):
+        lanes.want("mirror", Clip(f"v{number}", f"v{number}", None, None, "a", "train"))
+    nobody = Failure("network", "the request failed (TransportError)", unreachable=True)
+
+    def asked() -> list[str]:
+        before = len(nodes.started)
+        fetch.dispatch(9, lambda video_id: 1, nodes.now())
+        return [job.video_id for job in nodes.started[before:]]
+
+    assert asked() == ["v0", "v1"]
+    assert mirror_answers(fetch, nodes, nobody) == frozenset()
+    assert asked() == ["v2", "v3"]
+    assert mirror_answers(fetch, nodes, nobody) == {"v0", "v1", "v2", "v3"}
+    assert asked() == []
+    for rest in (60, 120):
+        assert lanes.resumes_at(nodes.now()) == nodes.time + rest
+        nodes.time += rest
+        [tried] = asked()
+        assert tried in mirror_answers(fetch, nodes, nobody)
+    nodes.time += 240
+    assert len(asked()) == 1
+    assert mirror_answers(fetch, nodes, None) == frozenset()
+    assert len(asked()) == 2  # it answers again
+
+
+def test_a_server_in_trouble_with_every_video_pauses_whichever_source_it_is(tmp_path):
+    nodes = Nodes()
+    mirror = UrlTemplate("https://host.example/{video_id}.mp4")
+    lanes = Lanes(nodes, open_store(str(tmp_path)), {"mirror": mirror}, Pace(rate=1, slots=1))
+    fetch = Fetching(nodes, lanes, PlentyOfRoom())
+    for number in range(2 * VIDEOS):
+        lanes.want("mirror", Clip(f"v{number}", f"v{number}", None, None, "a", "train"))
+    doubted: frozenset[str] = frozenset()
+    while not doubted:
+        fetch.dispatch(1, lambda video_id: 1, nodes.now())
+        doubted = mirror_answers(fetch, nodes, Failure("network", "HTTP 502 Bad Gateway"))
+    assert doubted == {f"v{number}" for number in range(VIDEOS)}
 
 
 def test_a_budget_for_each_proxy_needs_proxies():

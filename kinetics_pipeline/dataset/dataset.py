@@ -12,6 +12,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -110,6 +111,7 @@ class Dataset:
         self.schema_version = schema_version
         """The one it was begun with: older shards may lie beside newer ones. Each says its own in its footer."""
         self._plans = PlanFiles(store)
+        self._listed: list[StoredFile] | None = None
 
     @classmethod
     def open(cls, uri: str | os.PathLike[str]) -> Dataset:
@@ -239,8 +241,21 @@ class Dataset:
 
     # What is committed
 
+    @contextmanager
+    def one_listing(self) -> Iterator[None]:
+        """Within the block the shards are listed once, however much is asked: for the holder of the lease, while it
+        commits nothing."""
+        self._listed = self.store.files("shards")
+        try:
+            yield
+        finally:
+            self._listed = None
+
+    def _shard_files(self) -> list[StoredFile]:
+        return self.store.files("shards") if self._listed is None else self._listed
+
     def marker_files(self) -> list[StoredFile]:
-        return _only_markers(self.store.files("shards"))
+        return _only_markers(self._shard_files())
 
     def marker_names(self) -> list[str]:
         return [file.name for file in self.marker_files()]
@@ -313,7 +328,7 @@ class Dataset:
 
     def counts(self) -> Counts:
         """What `status` shows."""
-        listed = self.store.files("shards")
+        listed = self._shard_files()
         sizes, markers = {file.name: file.size for file in listed}, _only_markers(listed)
         shards = [file.name.removesuffix(".json") for file in markers]
         recorded = self.newest_table(_REASONS, files=markers)

@@ -72,7 +72,9 @@ def counted_s3() -> Iterator[CountedS3]:
 
     server = make_server("127.0.0.1", 0, counting, threaded=True)
     server_of.append(CountedS3(f"http://127.0.0.1:{server.server_port}"))
-    s3_backends["123456789012"]["aws"].create_bucket(BUCKET, "us-east-1")
+    backend = s3_backends["123456789012"]["aws"]
+    backend.reset()
+    backend.create_bucket(BUCKET, "us-east-1")
     before = {name: os.environ.get(name) for name in (*_ENVIRONMENT, "AWS_ENDPOINT_URL")}
     os.environ.update(_ENVIRONMENT, AWS_ENDPOINT_URL=server_of[0].endpoint)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -87,7 +89,7 @@ def counted_s3() -> Iterator[CountedS3]:
 
 
 def build_one_clip(uri: str, folder: Path) -> None:
-    """A build that adds a clip of a local video to the dataset. Raises CalledProcessError."""
+    """A build that adds a clip of a local video to the dataset. Ends the benchmark when it fails."""
     folder.mkdir(parents=True, exist_ok=True)
     video = folder / "counted_001.mp4"
     source = "testsrc=duration=1.2:size=340x256:rate=25"
@@ -96,7 +98,16 @@ def build_one_clip(uri: str, folder: Path) -> None:
     asked.write_text(f"label,youtube_id,time_start,time_end,split\n{scale.CLASSES[0]},counted_001,0,1,train\n")
     command: list[str | Path] = [sys.executable, "-m", "kinetics_pipeline.workflows", "build", asked, "--output", uri]
     command += ["--source", folder, "--cache", folder / "cache", "--flow-backend", "cpu"]
-    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "RAY_ADDRESS": ""})
+    built = subprocess.run(
+        command,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "RAY_ADDRESS": ""},
+    )
+    if built.returncode:
+        raise SystemExit(f"the build failed: {built.stdout[-2000:]}")
 
 
 def count(server: CountedS3, step: Callable[[], object]) -> Counter[str]:

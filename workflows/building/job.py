@@ -119,8 +119,9 @@ class _Build:
         while (unfinished := self.dataset.unfinished()) is not None:
             self._run_plan(*unfinished, self.dataset.outcomes())
         table = self.asked.annotations.table
-        outcomes = self.dataset.settled(dict(zip(table["clip_id"], table["video_id"], strict=True)))
-        plan = self._plan(outcomes)
+        with self.dataset.one_listing():
+            outcomes = self.dataset.settled(dict(zip(table["clip_id"], table["video_id"], strict=True)))
+            plan = self._plan(outcomes)
         if len(plan):
             self._disk(list(plan.shards()))
             number = self.dataset.add_plan(plan)
@@ -128,8 +129,9 @@ class _Build:
         self.executor.clear(everything=True)
         lease.store.sweep()  # a writer that was lost on the way
         lease.store.delete(PROGRESS)
-        self.dataset.refresh_index()
-        self._report(time.monotonic() - began)
+        with self.dataset.one_listing():
+            self.dataset.refresh_index()
+            self._report(time.monotonic() - began)
 
     def _plan(self, outcomes: Mapping[str, str]) -> Plan:
         return make_plan(

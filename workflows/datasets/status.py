@@ -41,7 +41,9 @@ def look(dataset: Dataset) -> dict[str, Any]:
     """`{"clips", "ok", "pending", "failed": {outcome: n}, "shards", "bytes", "egress": [...], "next": command}`, and
     `building`: who is at work, with how many clips of the present plan are done; `advice`: what the failures say
     together, a line each."""
-    counts = dataset.counts()
+    with dataset.one_listing():
+        counts = dataset.counts()
+        unfinished = dataset.unfinished() is not None
     store = dataset.store
     progress = read_state(dataset.store, PROGRESS)
     building = None
@@ -58,18 +60,18 @@ def look(dataset: Dataset) -> dict[str, Any]:
         "shards": counts.shards,
         "bytes": counts.bytes,
         "egress": [{"name": name, **state} for name, state in sorted(look_at_lanes(store).items())],
-        "next": _next(dataset, counts, building is not None),
+        "next": _next(dataset, counts, unfinished=unfinished, building=building is not None),
         "building": building,
         "advice": advice(counts.reasons, command_of(dataset)),
     }
 
 
-def _next(dataset: Dataset, counts: Counts, building: bool) -> str:
+def _next(dataset: Dataset, counts: Counts, *, unfinished: bool, building: bool) -> str:
     place = shlex.quote(dataset.store.uri)
     run = last_run(dataset.store)
     if building:
         return f"kinetics-pipeline status {place}"
-    if (counts.pending or dataset.unfinished() is not None) and run is not None:
+    if (counts.pending or unfinished) and run is not None:
         return str(run["command"])
     if counts.ok:
         return f"kinetics-pipeline train {place} --model i3d --stream rgb --run runs/rgb"

@@ -26,7 +26,7 @@ class ClipResult:
 
     outcome: Outcome
     detail: str = ""
-    """One line. Of an `ok` clip: which files before were no good."""
+    """One line. Of an `ok` clip: which files before were no good, and what the reader had to choose or mend."""
     source: str = ""
     """The source whose file gave the frames; empty when none did."""
     frames: int = 0
@@ -51,7 +51,8 @@ def process_clip(
     failures: list[_NoFrames] = []
     for media in candidates:
         with _timed(seconds, "decode"):
-            read = _read(clip, media, recipe, decode_timeout)
+            notes: list[str] = []
+            read = _read(clip, media, recipe, decode_timeout, notes)
         if isinstance(read, _NoFrames):
             failures.append(read)
             continue
@@ -62,7 +63,8 @@ def process_clip(
             from kinetics_pipeline.shards.clip_rows import encode_clip
 
             payload = encode_clip(clip.clip_id, label, frames, flow, recipe)
-        detail = "; ".join(f.detail for f in failures) + f"; used {media.path.name}" if failures else ""
+        used = [f"used {media.path.name}"] if failures else []
+        detail = "; ".join([*(f.detail for f in failures), *used, *notes])
         return ClipResult("ok", detail, media.source, len(frames), seconds, media, payload)
 
     if not failures:
@@ -77,8 +79,9 @@ class _NoFrames:
     detail: str
 
 
-def _read(clip: Clip, media: Media, recipe: Recipe, timeout: float) -> NDArray[np.uint8] | _NoFrames:
-    """The clip's frames in one file, with the one that follows when flow is wanted; or why there are none."""
+def _read(clip: Clip, media: Media, recipe: Recipe, timeout: float, notes: list[str]) -> NDArray[np.uint8] | _NoFrames:
+    """The clip's frames in one file, with the one that follows when flow is wanted; or why there are none. `notes` gets
+    what the reader chose, for the record's detail."""
     outcome: Outcome
     try:
         return read_clip(
@@ -93,6 +96,7 @@ def _read(clip: Clip, media: Media, recipe: Recipe, timeout: float) -> NDArray[n
             aspect=media.aspect,
             interpolation=recipe.interpolation,
             timeout=timeout,
+            notes=notes,
         )
     except BrokenVideo as e:
         outcome, reason = "decode", str(e)

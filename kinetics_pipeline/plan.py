@@ -55,6 +55,8 @@ class PlanSettings:
     clips_per_shard: int = 64
     limit: int | None = None
     """The first so many clips of the fixed order, of those that `classes` and `splits` leave."""
+    per_class: int | None = None
+    """The first so many clips of each class, likewise; counted before `limit`."""
     classes: Collection[str] | None = None
     splits: Collection[str] | None = None
     retry: Collection[str] = frozenset()
@@ -162,6 +164,8 @@ def make_plan(
     Raises UserError for a class or split that no row has.
     """
     ordered = _ordered(_selected(asked, settings))
+    if settings.per_class is not None:
+        ordered = ordered[(ordered.groupby("label", dropna=False).cumcount() < settings.per_class).to_numpy()]
     if settings.limit is not None:
         ordered = ordered.iloc[: settings.limit]
     retried = settings.retried()

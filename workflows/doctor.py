@@ -1,4 +1,4 @@
-"""`doctor`: what this machine has for the job, what is amiss, and what to do about it. Only the canary asks YouTube."""
+"""`doctor`: what this machine has for the job, what is wrong, and what to do about it. Only --canary asks YouTube."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from kinetics_pipeline.workflows.extras import command_to_install, is_absent
 from kinetics_pipeline.workflows.runtime.progress import size
 
 State = Literal["ok", "note", "wrong"]
-OLD = 8
+TOO_OLD_WEEKS = 8
 """Weeks after which yt-dlp is likely to have been left behind by YouTube."""
-FLOOR = (2026, 10, 26)
-"""Of yt-dlp: as pyproject.toml asks."""
+OLDEST_YTDLP = (2026, 10, 26)
+"""The oldest version of yt-dlp that pyproject.toml allows."""
 CANARY = "jNQXAC9IVRw"
-"""The first video of YouTube's."""
+"""YouTube's first video."""
 UPGRADE = "pip install --upgrade yt-dlp yt-dlp-ejs deno: YouTube changes monthly"
 
 
@@ -59,7 +59,7 @@ def doctor(as_json: bool, canary: str | None = None) -> int:
     checks = [check for extra, checks in CHECKS for check in checks if not (extra and is_absent(extra))]
     findings = [finding for check in checks for finding in check()]
     if canary is not None:
-        findings.append(sing(canary, SourceOptions(timeout=10.0, ytdlp_options={"extractor_retries": 0})))
+        findings.append(ask_for(canary, SourceOptions(timeout=10.0, ytdlp_options={"extractor_retries": 0})))
     wrong = sum(finding.state == "wrong" for finding in findings)
     if as_json:
         print(json.dumps({"ok": wrong == 0, "findings": [asdict(finding) for finding in findings]}, indent=2))
@@ -69,7 +69,7 @@ def doctor(as_json: bool, canary: str | None = None) -> int:
         print(f"{finding.state:<6} {finding.what:<{width}}  {finding.says}")
         if finding.mend:
             print(f"{'':<6} {'':<{width}}  -> {finding.mend}")
-    print("all is well" if not wrong else f"{wrong} wrong: the job will not run before that is mended")
+    print("all is well" if not wrong else f"{wrong} wrong: the job will not run before that is put right")
     return 1 if wrong else 0
 
 
@@ -157,23 +157,23 @@ def _ytdlp() -> Iterator[Finding]:
 
 
 def how_old(version: str, today: datetime.date) -> Finding:
-    """What the version of yt-dlp, which is the day of its release, says of it."""
+    """Whether a version of yt-dlp is too old; the version is the day of its release."""
     match = re.match(r"(\d{4})\.(\d{1,2})\.(\d{1,2})(?:\.|$)", version)
     try:
         released = datetime.date(*(int(part) for part in match.groups())) if match else None
     except ValueError:
         released = None
     if released is None:
-        return Finding("yt-dlp", "note", f"{version}, which names no day", UPGRADE)
+        return Finding("yt-dlp", "note", f"{version}, which is not a date", UPGRADE)
     weeks = (today - released).days // 7
-    if (released.year, released.month, released.day) < FLOOR:
+    if (released.year, released.month, released.day) < OLDEST_YTDLP:
         return Finding(
             "yt-dlp",
             "note",
-            f"{version}: YouTube no longer answers what is older than {'.'.join(map(str, FLOOR))}",
+            f"{version}: YouTube no longer answers versions older than {'.'.join(map(str, OLDEST_YTDLP))}",
             UPGRADE,
         )
-    if weeks > OLD:
+    if weeks > TOO_OLD_WEEKS:
         return Finding("yt-dlp", "note", f"{version}, {weeks} weeks old", UPGRADE)
     return Finding("yt-dlp", "ok", f"{version}, {max(0, weeks)} weeks old")
 
@@ -186,11 +186,11 @@ REMEDIES = {
     "no_format": UPGRADE,
     "internal": UPGRADE,
 }
-"""Of a canary's failure; every other says that YouTube answered, and something of the one video."""
+"""Outcome of --canary -> what to do. With any other outcome YouTube answered, and only this video is the trouble."""
 
 
-def sing(video_id: str, options: SourceOptions) -> Finding:
-    """Asks YouTube for one video, as a build would, without fetching it. Raises UserError for what is no id."""
+def ask_for(video_id: str, options: SourceOptions) -> Finding:
+    """Asks YouTube for one video, as a build would, without fetching it. Raises UserError for what is not an id."""
     from kinetics_pipeline.sources.http.ytdlp import Opener
     from kinetics_pipeline.sources.youtube.source import YouTube
 

@@ -12,12 +12,12 @@ EXTRAS = {
 
 
 def installed(module: str) -> bool:
-    """Whether a module could be imported; nothing is."""
+    """Whether a module could be imported, without importing it."""
     return find_spec(module) is not None
 
 
 def is_absent(extra: str) -> bool:
-    """Whether an extra was not installed: none of its modules is there. One that lacks a part is there, and broken."""
+    """Whether none of an extra's modules is installed. When only some are missing, the extra is there and broken."""
     return not any(map(installed, EXTRAS[extra]))
 
 
@@ -27,7 +27,7 @@ def command_to_install(extra: str) -> str:
 
 
 def how_to_get(module: str | None) -> str | None:
-    """One line that says how a module that was imported in vain is installed; None when no extra has it."""
+    """One line that says how to install a module that was not found; None when it belongs to no extra."""
     top = (module or "").partition(".")[0]
     for extra, modules in EXTRAS.items():
         if top in modules:

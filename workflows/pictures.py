@@ -1,4 +1,4 @@
-"""Pictures for people: flow in colours, clips as strips of frames, and a clip with what a network said of it."""
+"""Pictures for people: flow in colours, clips as strips of frames, and a clip with a network's predictions."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def flow_colours(flow: NDArray[np.floating], largest: float | None = None) -> ND
     """Flow [..., 2, H, W] in pixels, (u, v), as uint8 RGB [..., H, W, 3] on Middlebury's wheel.
 
     No motion is white, motion to the right red; colours are full at `largest` pixels and darker beyond. Default: the
-    99th percentile of the lengths in `flow`, so that one wrong vector does not bleach the rest. What is not finite, or
-    larger than 1e9 (the Middlebury files' mark of the unknown), is black.
+    99th percentile of the lengths in `flow`, so that one wrong vector does not make the rest pale. Values that are
+    not finite, or larger than 1e9 (unknown in the Middlebury files), are black.
     """
     u, v = (np.moveaxis(flow, -3, 0)[axis].astype(np.float64) for axis in (0, 1))
     known = np.isfinite(u) & np.isfinite(v) & (np.abs(u) < 1e9) & (np.abs(v) < 1e9)
@@ -149,7 +149,7 @@ def _bar(name: str, value: float, width: int, height: int = 24) -> Picture:
 
 
 def require_picture_file(path: Path) -> None:
-    """Raises UserError for a path that no picture can be written to: to be asked before the work that it shows."""
+    """Raises UserError for a path that no picture can be written to; call it before the work that the picture shows."""
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise UserError(f"a picture is to go to {path}; allowed: a .png or .jpg file")
     if not path.parent.is_dir():
@@ -157,7 +157,7 @@ def require_picture_file(path: Path) -> None:
 
 
 def write_picture(path: Path, picture: Picture) -> None:
-    """Writes a PNG or JPEG, by its suffix. Raises UserError where that cannot be."""
+    """Writes a PNG or JPEG, by its suffix. Raises UserError when it cannot be written."""
     require_picture_file(path)
     encoded = cv2.imencode(path.suffix.lower(), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
     try:

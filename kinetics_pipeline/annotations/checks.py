@@ -55,12 +55,12 @@ def normalised_split(name: str) -> str:
     return SPLIT_NAMES.get(lower, lower)
 
 
-def split_in_name(name: str) -> str:
-    """From the last part of a file's path that says one; `train` when none does."""
+def split_in_name(name: str) -> str | None:
+    """The split that the last part of a file's path says; None when no part says one."""
     for part in reversed(name.lower().split("/")):
         if found := SPLIT_IN_NAME.findall(part):
             return normalised_split(found[-1])
-    return "train"
+    return None
 
 
 class CheckedRows:
@@ -70,7 +70,7 @@ class CheckedRows:
         self,
         columns: Sequence[list[Any]],
         document: np.ndarray,
-        origins: list[tuple[str, str]],
+        origins: Sequence[tuple[str, str]],
         labels: Sequence[str] | None,
     ) -> None:
         """`columns`: a list for each field of `Row`. `document`: of each row the number of its file in `origins`, which

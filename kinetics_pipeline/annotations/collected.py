@@ -8,7 +8,11 @@ from functools import partial
 from itertools import chain, islice
 from typing import Any
 
-from kinetics_pipeline.annotations.checks import MAX_REASONS
+import numpy as np
+
+from kinetics_pipeline.annotations.checks import MAX_REASONS, split_in_name
+from kinetics_pipeline.annotations.class_folders import ClassFolders
+from kinetics_pipeline.annotations.class_names import matched
 from kinetics_pipeline.annotations.files import Document
 from kinetics_pipeline.annotations.json_rows import read_json, read_json_lines
 from kinetics_pipeline.annotations.rows import BadRow, Line, Reject, Row
@@ -29,7 +33,10 @@ _REPEATED = ("label", "time_start", "time_end", "split")
 class Collected:
     """What has been read so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, other_split: str = "train") -> None:
+        """`other_split`: that of rows and files that say none."""
+        self._other_split = other_split
+        self._folder_rows: list[slice] = []
         self.columns: tuple[list[Any], ...] = tuple([] for _ in Row._fields)
         """A list for each field of `Row`."""
         self.document = array("L")
@@ -43,15 +50,36 @@ class Collected:
         """Whether labels of some file are class numbers."""
         self._known: dict[Any, Any] = {}
 
-    def add(self, document: Document, name: str, split: str) -> None:
-        """Reads a file. Raises UserError when it makes no sense as a whole, has no rows, or too many."""
+    def add(self, document: Document, name: str) -> None:
+        """Reads a file called `name`. Raises UserError when it makes no sense as a whole, has no rows, or too many."""
         before = len(self.document) + self.bad_count
         rows, numbered = _parse(document, partial(self._reject, name))
         self._extend(rows, name)
         if len(self.document) + self.bad_count == before:
             raise UserError(f"annotation file {document.name} has no rows")
         self.numbered |= numbered
-        self.origins.append((name, split))
+        self.origins.append((name, split_in_name(document.name) or self._other_split))
+
+    def add_class_folders(self, name: str, folders: ClassFolders) -> None:
+        """Takes the videos of class folders. Their classes are the folders' names until `name_classes` is called."""
+        self._folder_rows.append(slice(len(self.document), len(self.document) + len(folders.rows)))
+        self._extend(iter(folders.rows), name)
+        self.origins.append((name, self._other_split))
+
+    def name_classes(self, labels: Sequence[str] | None) -> None:
+        """Gives the classes of folders the names that `labels`, or else the other files, have for them."""
+        column = self.columns[Row._fields.index("label")]
+        if labels is None:
+            others = np.ones(len(column), bool)
+            for rows in self._folder_rows:
+                others[rows] = False
+            labels = sorted({column[row] for row in np.flatnonzero(others)} - {None})
+        names: dict[str, str] = {}
+        for rows in self._folder_rows:
+            for row in range(rows.start, rows.stop):
+                if column[row] not in names:
+                    names[column[row]] = matched(column[row], labels) or column[row]
+                column[row] = names[column[row]]
 
     def add_split_lists(self, documents: Sequence[Document]) -> None:
         """Reads the split lists of UCF-101 or HMDB-51 together."""

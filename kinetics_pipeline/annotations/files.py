@@ -14,7 +14,6 @@ import lzma
 import re
 import tarfile
 import tempfile
-import time
 import zipfile
 import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -25,8 +24,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, Literal
 from urllib.parse import unquote, urlsplit
 
-import requests
-
+from kinetics_pipeline.annotations.download import download, shown_url
 from kinetics_pipeline.errors import UserError
 
 Format = Literal["table", "json", "json lines"]
@@ -52,7 +50,6 @@ MAX_LINES = 5_000_000
 MAX_LINE = 1 << 20
 """Characters; a video's row has some hundred."""
 BLOCK = 1 << 16
-CONNECT_SECONDS, READ_SECONDS, DOWNLOAD_SECONDS = 10.0, 30.0, 900.0
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig", "UTF-8"),
@@ -116,7 +113,7 @@ def open_annotations(location: str | Path) -> Opened:
     if re.match(r"https?://", where, re.IGNORECASE):
         name, file = _download(where)
     elif "://" in where:
-        raise UserError(f"annotations {_shown(where)}: only paths and http(s) URLs can be read")
+        raise UserError(f"annotations {shown_url(where)}: only paths and http(s) URLs can be read")
     else:
         name, file = Path(where).name, partial(_open_file, Path(where), "annotation file")
     name = _printable(name)
@@ -150,29 +147,11 @@ def _open_file(path: Path, what: str) -> Iterator[IO[bytes]]:
 
 
 def _download(url: str) -> tuple[str, Callable[[], Any]]:
-    """The file name in the URL, and its bytes in a file that goes with the last reference to it. No message has the
-    URL's query or account, which may be secrets."""
-    shown = _shown(url)
-    deadline = time.monotonic() + DOWNLOAD_SECONDS
+    """The file name in the URL, and its bytes in a file that goes with the last reference to it."""
     file = tempfile.TemporaryFile()  # noqa: SIM115 - read again by every document
-    try:
-        with requests.get(
-            url, stream=True, timeout=(CONNECT_SECONDS, READ_SECONDS), headers={"Accept-Encoding": "identity"}
-        ) as response:
-            if response.status_code != 200:
-                raise UserError(f"annotations {shown}: the server answered {response.status_code} {response.reason}")
-            for piece in response.iter_content(BLOCK):
-                if file.write(piece) and file.tell() > MAX_BYTES:
-                    raise UserError(f"annotations {shown}: more than {MAX_BYTES >> 20} MiB; is this the right file?")
-                if time.monotonic() > deadline:
-                    raise UserError(f"annotations {shown}: not finished after {DOWNLOAD_SECONDS:.0f} s")
-            encoded = response.headers.get("Content-Encoding", "identity") != "identity"
-    except requests.Timeout:
-        raise UserError(f"annotations {shown}: no answer within {READ_SECONDS:.0f} s") from None
-    except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
-        raise UserError(f"annotations {shown}: no connection, or it broke off") from None
-    except (requests.RequestException, UnicodeError) as error:
-        raise UserError(f"annotations {shown}: cannot be fetched ({type(error).__name__})") from None
+    answer = download(url, file)
+    if answer.status != 200:
+        raise UserError(f"annotations {shown_url(url)}: the server answered {answer.status} {answer.reason}")
 
     @contextmanager
     def opened() -> Iterator[IO[bytes]]:
@@ -181,15 +160,7 @@ def _download(url: str) -> tuple[str, Callable[[], Any]]:
 
     name = PurePosixPath(unquote(urlsplit(url).path)).name or "annotations"
     # Some servers declare a .gz file's own compression as the transfer's, and it is undone by then.
-    return (name[:-3] if encoded and name.lower().endswith(".gz") else name), opened
-
-
-def _shown(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "(a malformed URL)"
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return (name[:-3] if answer.encoded and name.lower().endswith(".gz") else name), opened
 
 
 def _printable(name: str) -> str:

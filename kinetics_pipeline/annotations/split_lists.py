@@ -25,17 +25,14 @@ _CLASSES = "classInd.txt"
 _HMDB_LISTS = {"1": "train", "2": "test"}
 
 
-def open_lists(folder: Path) -> Opened:
-    """The lists that lie in a folder. Raises UserError when there are none."""
+def open_lists(folder: Path) -> Opened | None:
+    """The lists that lie in a folder; None when there are none. Raises UserError for one that cannot be read."""
     try:
         names = sorted(p.name for p in folder.iterdir() if SPLIT_LIST.fullmatch(p.name))
     except OSError as error:
         raise UserError(f"annotation folder {folder} cannot be read: {error.strerror}") from None
     if not any(name != _CLASSES for name in names):
-        raise UserError(
-            f"annotation file {folder} is a folder without UCF-101's (trainlist01.txt) or HMDB-51's "
-            "(NAME_test_split1.txt) lists; give a file"
-        )
+        return None
     opened = [open_annotations(folder / name) for name in names]
     digest = hashlib.sha256("".join(f"{one.name} {one.sha256}\n" for one in opened).encode()).hexdigest()
     return Opened(folder.resolve().name, digest, tuple(document for one in opened for document in one.documents))

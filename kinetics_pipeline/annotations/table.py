@@ -11,9 +11,10 @@ Times that a row leaves out ask for the whole video. Where a row names no split,
 
 from __future__ import annotations
 
+import logging
 import math
 import re
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -23,19 +24,26 @@ import numpy as np
 import pandas as pd
 
 from kinetics_pipeline.annotations import charades
-from kinetics_pipeline.annotations.checks import CheckedRows, Duplicate, split_in_name
+from kinetics_pipeline.annotations.checks import CheckedRows, Duplicate
+from kinetics_pipeline.annotations.class_folders import read_class_folders
 from kinetics_pipeline.annotations.collected import Collected
 from kinetics_pipeline.annotations.files import Document, open_annotations, read_text
+from kinetics_pipeline.annotations.published import fetch_published, is_published
 from kinetics_pipeline.annotations.rows import BadRow, shown
+from kinetics_pipeline.annotations.split_by import split_of
 from kinetics_pipeline.annotations.split_lists import open_lists, split_lists
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.records import Clip
+from kinetics_pipeline.storage.cache import cache_folder
 
 __all__ = ["Annotations", "BadRow", "Duplicate", "clips_of", "load_annotations", "read_annotations", "read_labels"]
 
 OnBadRow = Literal["fail", "skip"]
 
 SHOWN_ROWS = 10
+UNKNOWN_SPLIT = ""
+"""Stands for a split that is still to be found out."""
+log = logging.getLogger(__name__)
 MOST_CLASSES = 10_000
 """The largest class number for which all smaller ones are classes, too."""
 
@@ -52,22 +60,46 @@ class Annotations:
     bad_count: int
     duplicates: list[Duplicate]
     hashes: dict[str, str]
-    """SHA-256 of each file given, by its name."""
+    """SHA-256 of each file given, by its name; of a folder of class folders that of the paths in it."""
+    folders: tuple[Path, ...] = ()
+    """The folders of class folders: their videos lie there, too."""
+    published: tuple[str, ...] = ()
+    """The versions of Kinetics that were asked for by name."""
+
+    def changed_since(self, before: Mapping[str, str]) -> list[str]:
+        """A line for each file that is not the one of this name with which a dataset was begun (`before`: its
+        SHA-256 by name)."""
+        return [
+            f"{name} is another file than the one the dataset was begun with: SHA-256 {digest[:12]}..., then "
+            f"{before[name][:12]}..."
+            for name, digest in self.hashes.items()
+            if before.get(name, digest) != digest
+        ]
 
 
 def read_annotations(
     path: str | Path, *, labels: Sequence[str] | None = None, on_bad_row: OnBadRow = "fail"
 ) -> pd.DataFrame:
-    """The table of clips of one annotation file or URL; see `load_annotations`."""
+    """The table of clips of one annotation file, URL, folder of class folders or published name; see
+    `load_annotations`."""
     return load_annotations([path], labels=labels, on_bad_row=on_bad_row).table
 
 
 def load_annotations(
-    paths: Sequence[str | Path], *, labels: Sequence[str] | None = None, on_bad_row: OnBadRow = "fail"
+    paths: Sequence[str | Path],
+    *,
+    labels: Sequence[str] | None = None,
+    on_bad_row: OnBadRow = "fail",
+    split_by: Sequence[float] | None = None,
+    mirror: str | None = None,
+    cache: Path | None = None,
 ) -> Annotations:
-    """Reads annotation files or http(s) URLs: tables, JSON, gzipped, or inside a zip or tar.
+    """Reads annotation files or http(s) URLs (tables, JSON, gzipped, or inside a zip or tar), folders of class folders,
+    and Kinetics by name (`published.PUBLISHED`).
 
     `labels`: the classes allowed, in order. `on_bad_row="skip"` leaves bad rows out and lists them in the result.
+    `split_by`: shares of train, val and maybe test, among which clips without a split are shared out by video.
+    `mirror`: the base address of a public copy of one's own, for names. `cache`: where files fetched by name are kept.
     Raises UserError: for a file that cannot be read (one line), for bad rows unless they are skipped (their number,
     and the first ten a line each), and when no good row is left.
     """
@@ -75,19 +107,9 @@ def load_annotations(
         raise UserError(f"on_bad_row is {on_bad_row!r}; allowed: {', '.join(get_args(OnBadRow))}")
     if not paths:
         raise UserError("no annotation file given")
-    read = Collected()
-    hashes: dict[str, str] = {}
-    lists: list[Document] = []  # read together: each says one of the splits of the same clips
-    for path in paths:
-        opened = open_lists(Path(path)) if Path(path).is_dir() else open_annotations(path)
-        name = _unused(opened.name, hashes)
-        hashes[name] = opened.sha256
-        of_splits, others = split_lists(opened.documents)
-        lists += of_splits
-        for document in others:
-            read.add(document, name + document.name.removeprefix(opened.name), split_in_name(document.name))
-    if lists:
-        read.add_split_lists(lists)
+    read = Collected(UNKNOWN_SPLIT if split_by is not None else "train")
+    hashes, folders = _read_all(_files(paths, mirror, cache), read)
+    read.name_classes(labels)
     checked = CheckedRows(read.columns, np.array(read.document, dtype=np.intp), read.origins, labels)
     table, duplicates = checked.table()
     wrong, wrong_count = checked.bad_rows()
@@ -96,8 +118,56 @@ def load_annotations(
         raise UserError(_told(bad_rows, bad_count, len(read.document) + read.bad_count))
     if table.empty:
         raise UserError(f"{', '.join(hashes)}: no usable row; the first is bad: {bad_rows[0]}")
+    if split_by is not None:
+        _share_out(table, split_by)
+    published = tuple(str(path) for path in paths if is_published(str(path)))
     classes = list(labels) if labels is not None else _classes(table, numbered=read.numbered)
-    return Annotations(table, classes, bad_rows, bad_count, duplicates, hashes)
+    return Annotations(table, classes, bad_rows, bad_count, duplicates, hashes, folders, published)
+
+
+def _files(paths: Sequence[str | Path], mirror: str | None, cache: Path | None) -> Iterator[str | Path]:
+    """The files that names of Kinetics stand for, and everything else as it is."""
+    for path in paths:
+        if is_published(str(path)):
+            yield from fetch_published(str(path), mirror, cache_folder(cache), log.warning)
+        else:
+            yield path
+
+
+def _read_all(paths: Iterable[str | Path], read: Collected) -> tuple[dict[str, str], tuple[Path, ...]]:
+    """The SHA-256 of each file by its name, and which of the paths are folders of class folders."""
+    hashes: dict[str, str] = {}
+    folders: list[Path] = []
+    lists: list[Document] = []  # read together: each says one of the splits of the same clips
+    for path in paths:
+        is_folder = Path(path).is_dir()
+        opened = open_lists(Path(path)) if is_folder else open_annotations(path)
+        if opened is None:
+            found = read_class_folders(Path(path))
+            name = _unused(found.name, hashes)
+            hashes[name] = found.sha256
+            read.add_class_folders(name, found)
+            folders.append(Path(path))
+            if found.passed_over:
+                log.warning("%d videos of %s lie in no class folder and are left out", found.passed_over, path)
+            continue
+        name = _unused(opened.name, hashes)
+        hashes[name] = opened.sha256
+        of_splits, others = split_lists(opened.documents)
+        lists += of_splits
+        for document in others:
+            read.add(document, name + document.name.removeprefix(opened.name))
+    if lists:
+        read.add_split_lists(lists)
+    return hashes, tuple(folders)
+
+
+def _share_out(table: pd.DataFrame, shares: Sequence[float]) -> None:
+    """Gives each clip without a split one of those that the shares stand for."""
+    unknown = table["split"] == UNKNOWN_SPLIT
+    if not unknown.any():
+        raise UserError("--split-by is given, but every clip has a split already; leave it out")
+    table.loc[unknown, "split"] = [split_of(video, shares) for video in table.loc[unknown, "video_id"]]
 
 
 def read_labels(path: str | Path) -> list[str]:

@@ -1,7 +1,7 @@
-"""Which code computes the flow of a clip: `cpu` (numba), `cuda` (Triton), `torch` (reference), `opencv` (yardstick).
+"""Which code computes the flow of a clip: `cpu` (numba), `cuda` (Triton), `torch` (reference), `opencv` (comparison).
 
-They agree to a few thousandths of a pixel but not to the last bit, which can flip a stop test; a dataset therefore
-resolves `auto` once, writes the name into its recipe, and never mixes.
+They agree to a few thousandths of a pixel, but not to the last bit. A dataset therefore decides `auto` once, writes the
+name into its recipe, and never mixes two backends.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def tvl1(frames: NDArray[np.uint8], backend: str = "auto", **parameters: Any) ->
 
     frames: uint8 [T, H, W] grey or [T, H, W, 3] RGB, T >= 2. parameters: OpenCV's names, see `TVL1`.
     Returns float32 [T-1, 2, H, W] in px, (u, v): the point at (x, y) of frame t is at (x + u, y + v) of frame t + 1.
-    Raises UserError for frames, parameters or a backend that cannot be.
+    Raises UserError for frames, parameters or a backend that are not allowed.
     """
     chosen = resolve_backend(backend)
     settings = TVL1.named(**parameters)

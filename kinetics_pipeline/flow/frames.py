@@ -31,7 +31,7 @@ def grey_frames(frames: object) -> NDArray[np.uint8]:
     if frames.ndim == 3:
         return np.ascontiguousarray(frames)
 
-    import cv2  # here, not above: whoever brings grey frames does without
+    import cv2  # here, not above: grey frames need no OpenCV
 
     grey = np.empty((count, height, width), np.uint8)
     for frame, out in zip(frames, grey, strict=True):

@@ -1,4 +1,4 @@
-"""OpenCV's own TV-L1, the yardstick: `cv2.optflow`, which only the contrib builds of OpenCV have."""
+"""OpenCV's own TV-L1, with which ours is compared: `cv2.optflow`, which only the contrib builds of OpenCV have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TV-L1 in plain PyTorch, on any device: the algorithm to read, and what the Triton kernels are held against.
+"""TV-L1 in plain PyTorch, on any device: the algorithm to read, and what the Triton kernels are tested against.
 
 Zach, Pock, Bischof, "A Duality Based Approach for Realtime TV-L1 Optical Flow" (DAGM 2007), with everything that OpenCV
 5.0 adds or changes in modules/optflow/src/tvl1flow.cpp: bicubic warps with zeros outside, a median filter before every
@@ -77,9 +77,9 @@ def iterate(uv: Tensor, dual: Tensor, gradient: Tensor, rho: Tensor, parameters:
     fi = torch.where(norm > NO_GRADIENT, -residual / norm, 0).clamp(-step, step)
     new_uv = uv + fi * gradient + p.theta * divergence(dual)
     slope = forward_gradient(new_uv)
-    taut = p.tau / p.theta
+    tau_over_theta = p.tau / p.theta
     length = (slope**2).sum(1, keepdim=True).sqrt()
-    return new_uv, (dual + taut * slope) / (1 + taut * length)
+    return new_uv, (dual + tau_over_theta * slope) / (1 + tau_over_theta * length)
 
 
 def divergence(dual: Tensor) -> Tensor:

@@ -41,14 +41,14 @@ def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return Leaving({**streams, **default_collate(rest)}, samples.blocks)
 
 
-class OfClip(torch.Tensor):
+class OfMixedBatch(torch.Tensor):
     """A stream of a sample that lies in one batch with a sample of another size.
 
-    It is a tensor like any other, and what is computed from it is a plain one. Only where it is stacked with others,
-    by whatever `collate_fn`, does the error name the clips: torch's own says nothing of them.
+    It is a tensor like any other, and what is computed from it is a plain one. Only where it cannot be stacked with
+    the others, by whatever `collate_fn`, does the error name clips: torch's own says nothing of them.
     """
 
-    clip_id: str
+    problem: str
 
     @classmethod
     def __torch_function__(
@@ -56,14 +56,34 @@ class OfClip(torch.Tensor):
     ) -> Any:
         with torch._C.DisableTorchFunctionSubclass():
             try:
-                return func(*args, **(kwargs or {}))
-            except RuntimeError:
-                if func in (torch.stack, torch.cat):
-                    _require_one_size(args[0] if args else (kwargs or {})["tensors"])
+                result = func(*args, **(kwargs or {}))
+            except RuntimeError as error:
+                problems = [value.problem for value in _tensors_of(args, kwargs) if isinstance(value, cls)]
+                if func in _STACKING and problems:
+                    raise UserError(problems[0]) from error
                 raise
+            if func is torch.Tensor.new:  # torch's collation in a worker: the memory it stacks into
+                (given,) = [value for value in args if isinstance(value, cls)]
+                result = _named(result, given.problem)
+            return result
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return _plain, (self.as_subclass(torch.Tensor),)
+
+
+_STACKING = (torch.stack, torch.cat, torch.Tensor.resize_)
+
+
+def _tensors_of(args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> list[Any]:
+    """The tensors among a function's arguments, those of its first list among them."""
+    given = [*args, *(kwargs or {}).values()]
+    return [one for value in given for one in (value if isinstance(value, list | tuple) else [value])]
+
+
+def _named(values: torch.Tensor, problem: str) -> OfMixedBatch:
+    named = values.as_subclass(OfMixedBatch)
+    named.problem = problem
+    return named
 
 
 def _plain(values: torch.Tensor) -> torch.Tensor:
@@ -71,23 +91,19 @@ def _plain(values: torch.Tensor) -> torch.Tensor:
 
 
 def named_when_stacked(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The samples; where their videos differ in size, as tensors that name their clips when they are stacked."""
-    streams = [name for name in STREAMS if all(isinstance(s.get(name), torch.Tensor) for s in samples)]
-    if not streams or len({tuple(sample[streams[0]].shape) for sample in samples}) == 1:
-        return samples
-    for sample in samples:
-        for name in streams:
-            sample[name] = sample[name].as_subclass(OfClip)
-            sample[name].clip_id = str(sample.get("clip_id"))
+    """The samples; where their streams differ in size, as tensors that name two clips when they are stacked."""
+    for name in STREAMS:
+        streams = [sample.get(name) for sample in samples]
+        if not all(isinstance(stream, torch.Tensor) for stream in streams):
+            continue
+        for one, other in pairwise(samples):
+            size, another = list(one[name].shape), list(other[name].shape)
+            if size != another:
+                problem = (
+                    f"clips {one.get('clip_id')} and {other.get('clip_id')} make no batch: they are {size} and "
+                    f"{another}; give frames and crop, or take one at a time"
+                )
+                for sample in samples:
+                    sample[name] = _named(sample[name], problem)
+                break
     return samples
-
-
-def _require_one_size(tensors: Sequence[torch.Tensor]) -> None:
-    """Raises UserError that names two clips whose tensors have different shapes."""
-    named = [(tensor.clip_id, list(tensor.shape)) for tensor in tensors if isinstance(tensor, OfClip)]
-    for (one, size), (other, another) in pairwise(named):
-        if size != another:
-            raise UserError(
-                f"clips {one} and {other} make no batch: they are {size} and {another}; give frames and crop, or take "
-                "one at a time"
-            )

@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.reduction import DupFd
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -106,11 +107,14 @@ def _size(slot: _Slot) -> int:
 
 
 class Leaving(dict[str, Any]):
-    """A batch that other processes get without a copy of its blocks: there it is a plain dict of tensors."""
+    """A batch that other processes get without a copy of its blocks: there it is a plain dict of tensors.
 
-    def __init__(self, values: Mapping[str, Any], blocks: Mapping[str, Block]) -> None:
+    Made of values alone it is an ordinary batch: so trainers make another of the same type when they move one.
+    """
+
+    def __init__(self, values: Mapping[str, Any] = MappingProxyType({}), blocks: Mapping[str, Block] | None = None):
         super().__init__(values)
-        self._blocks = blocks
+        self._blocks = blocks or {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         lent = {

@@ -5,22 +5,52 @@ imageio-ffmpeg ships no ffprobe, so the header that `ffmpeg -i` prints is read. 
 
 from __future__ import annotations
 
+import math
 import re
 import stat
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import ffmpeg
 
 from kinetics_pipeline.video.ffmpeg import Message, command, running, untrusted_input
 
 _FORMAT = re.compile(r"^Input #0, (\S+), from 'file:")
 _DURATION = re.compile(r"^  Duration: (?:N/A|(\d+):(\d\d):(\d\d\.\d+))(?:, start: (-?\d+\.\d+))?")
-_STREAM = re.compile(r"^  Stream #0:\d+\S*: (Video|Audio|Subtitle): (.*)$")
+_STREAM = re.compile(r"^  Stream #0:(\d+)\S*: (Video|Audio|Subtitle): (.*)$")
+_SIZE = re.compile(r", (\d+)x(\d+)\b")
 _PIXELS = re.compile(r", (?:yuvj?4\d\dp|nv12|p010)\w*(?:\(|, ).*?, (\d+)x(\d+)(?:,| \[SAR 1:1 |$)")
 _STREAM_START = re.compile(r", start (-?\d+\.\d+)")
 
 
 class BrokenVideo(Exception):
     """The file is no video, is damaged, or ends before its own container says. The message is one line."""
+
+
+WITHOUT_INDEX = ("mpegts", "mpeg", "flv", "live_flv", "asf", "ogg", "nut")
+"""Formats whose pictures carry times of a clock, and that have no index of them: the clock may start again in the
+middle of the file, and what was lost leaves no trace but a jump of the clock."""
+
+
+@dataclass(frozen=True)
+class VideoStream:
+    """One stream of pictures, as the header describes it."""
+
+    index: int
+    """Its number among all streams of the file."""
+    codec: str
+    """ffmpeg's name of it: `h264`, `vp9`."""
+    start: float
+    """The first time stamp, seconds."""
+    interlaced: bool
+    default: bool
+    """Whether the container marks it as the one to show."""
+    pixels: int
+    """Width times height; 0 where the header does not say."""
+    size: tuple[int, int] | None
+    """Width and height, where the pictures are YUV of square pixels; None where not, or where nothing is said. They may
+    be meant to be turned."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +64,17 @@ class Container:
     end: float | None
     """The time stamp at which the container claims to end; None where it makes no claim. Where the first time stamp is
     not zero this may be early: some formats count their duration from zero, others from there."""
-    video_start: float
-    """The first time stamp of the video."""
-    interlaced: bool
+    video: VideoStream
+    """The stream whose pictures are taken."""
+    videos: int
+    """How many streams of pictures there are, covers and thumbnails not counted."""
     other_codecs: tuple[str, ...]
     """Of sound and subtitles, whose damage does not matter here."""
     has_sound: bool = False
-    size: tuple[int, int] | None = None
-    """Width and height of the pictures, where they are YUV of square pixels; None where not, or where nothing is said.
-    They may be meant to be turned."""
+
+    @property
+    def video_start(self) -> float:
+        return self.video.start
 
     @property
     def indexed(self) -> bool:
@@ -52,9 +84,16 @@ class Container:
         first frame."""
         return self.format.startswith(("mov,", "matroska,"))
 
+    @property
+    def has_clock_without_index(self) -> bool:
+        return self.format in WITHOUT_INDEX
+
 
 def inspect(path: Path, timeout: float) -> Container:
-    """Reads the header. Raises BrokenVideo when the file is not a video that may be opened, TimeoutError, OSError."""
+    """Reads the header, and where it names several streams of pictures counts those of each.
+
+    Raises BrokenVideo when the file is not a video that may be opened, TimeoutError, OSError.
+    """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise BrokenVideo("this is no file")
@@ -65,11 +104,17 @@ def inspect(path: Path, timeout: float) -> Container:
     arguments = arguments[: arguments.index("-f")]  # an input and no output: ffmpeg prints the header and ends
     with running(arguments, timeout) as run:
         run.stdout.read()
-    return parse_header(run.log)
+    container = parse_header(run.log)
+    if container.videos > 1:
+        streams = _video_streams(run.log)
+        chosen = choose_stream(streams, count_pictures(path, [s.index for s in streams], timeout))
+        container = replace(container, video=chosen)
+    return container
 
 
 def parse_header(log: list[Message]) -> Container:
-    """The container in the lines that `ffmpeg -i` prints. Raises BrokenVideo when they show no video."""
+    """The container in the lines that `ffmpeg -i` prints, with its first video. Raises BrokenVideo when they show no
+    video."""
     lines = [m.text for m in log if m.level == "info"]
     format_ = next((m[1] for line in lines if (m := _FORMAT.match(line))), None)
     if format_ is None:
@@ -78,25 +123,68 @@ def parse_header(log: list[Message]) -> Container:
     if m := next((m for line in lines if (m := _DURATION.match(line))), None):
         duration = None if m[1] is None else int(m[1]) * 3600 + int(m[2]) * 60 + float(m[3])
         start = float(m[4] or 0)
-    if any("Estimating duration from bitrate" in m.text for m in log):
+    # Of broadcasts the duration is ffmpeg's own sum over the time stamps, no claim of the file.
+    if format_ in ("mpegts", "mpeg") or any("Estimating duration from bitrate" in m.text for m in log):
         duration = None
-    streams = [(m[1], m[2]) for line in lines if (m := _STREAM.match(line))]
-    videos = [s for kind, s in streams if kind == "Video" and "(attached pic)" not in s and "(timed thumb" not in s]
+    others = [(m[2], m[3]) for line in lines if (m := _STREAM.match(line)) and m[2] != "Video"]
+    videos = _video_streams(log)
     if not videos:
         raise BrokenVideo("there is no video stream in the file")
-    video = videos[0]
-    own_start = _STREAM_START.search(video)
-    pixels = _PIXELS.search(video)
     return Container(
         format=format_,
         start=start,
         end=duration,
-        video_start=float(own_start[1]) if own_start else 0.0,
-        interlaced=bool(re.search(r"\b(?:top|bottom) (?:first|coded first)", video)),
-        has_sound=any(kind == "Audio" for kind, _ in streams),
-        other_codecs=tuple(sorted({s.split(maxsplit=1)[0].rstrip(",") for kind, s in streams if kind != "Video"})),
-        size=(int(pixels[1]), int(pixels[2])) if pixels else None,
+        video=videos[0],
+        videos=len(videos),
+        has_sound=any(kind == "Audio" for kind, _ in others),
+        other_codecs=tuple(sorted({text.split(maxsplit=1)[0].rstrip(",") for _, text in others})),
     )
+
+
+def _video_streams(log: list[Message]) -> list[VideoStream]:
+    """The streams of moving pictures, in the file's order."""
+    found = []
+    for m in (_STREAM.match(m.text) for m in log if m.level == "info"):
+        if m is None or m[2] != "Video" or "(attached pic)" in m[3] or "(timed thumb" in m[3]:
+            continue
+        text = m[3]
+        own_start, pixels, size = _STREAM_START.search(text), _PIXELS.search(text), _SIZE.search(text)
+        found.append(
+            VideoStream(
+                index=int(m[1]),
+                codec=text.split(maxsplit=1)[0].rstrip(","),
+                start=float(own_start[1]) if own_start else 0.0,
+                interlaced=bool(re.search(r"\b(?:top|bottom) (?:first|coded first)", text)),
+                default="(default)" in text,
+                pixels=int(size[1]) * int(size[2]) if size else 0,
+                size=(int(pixels[1]), int(pixels[2])) if pixels else None,
+            )
+        )
+    return found
+
+
+def choose_stream(streams: Sequence[VideoStream], pictures: Mapping[int, tuple[int, float]]) -> VideoStream:
+    """The stream to show: of those with more than one picture one that the container marks as default, then the one
+    with the most pixels, then the longest, then the first.
+
+    `pictures`: of each stream the number of pictures and the seconds that they last.
+    """
+
+    def rank(stream: VideoStream) -> tuple[bool, bool, int, float, int]:
+        count, length = pictures[stream.index]
+        return count > 1, stream.default, stream.pixels, length, -stream.index
+
+    return max(streams, key=rank)
+
+
+def count_pictures(path: Path, streams: Sequence[int], timeout: float) -> dict[int, tuple[int, float]]:
+    """Of each stream the number of packets, and the seconds from its first to the end of its last one. Reads the whole
+    file but decodes nothing."""
+    found = dict.fromkeys(streams, (0, math.inf, -math.inf))
+    for place, pts, length in _packets(path, streams, timeout):
+        count, first, last = found[streams[place]]
+        found[streams[place]] = (count + 1, min(first, pts), max(last, pts + length))
+    return {stream: (count, max(0.0, last - first)) for stream, (count, first, last) in found.items()}
 
 
 def _why_not_opened(log: list[Message]) -> str:
@@ -112,16 +200,21 @@ def packets_end(path: Path, timeout: float) -> float:
 
     Reads the whole file but decodes nothing. Raises TimeoutError.
     """
+    return max((pts + length for _, pts, length in _packets(path, ["V?", "a?"], timeout)), default=0.0)
+
+
+def _packets(path: Path, streams: Sequence[int | str], timeout: float) -> Iterator[tuple[int, float, float]]:
+    """Of each packet: the place of its stream in the output, its time stamp, its duration."""
     source = untrusted_input(path, copyts=None)
-    graph = source["V?"].output(source["a?"], "-", format="framecrc", codec="copy")
+    inputs = [source[str(stream)] for stream in streams]
+    graph = ffmpeg.output(*inputs, "-", format="framecrc", codec="copy", copyinkf=None)
     bases: dict[str, float] = {}
-    end = 0.0
     with running(command(graph, "fatal"), timeout) as run:
         for line in run.stdout:
             if m := re.match(rb"#tb (\d+): (\d+)/(\d+)", line):
                 bases[m[1].decode()] = int(m[2]) / int(m[3])
             elif not line.startswith(b"#"):
-                stream, _, pts, length = line.decode().split(",")[:4]
+                place, _, pts, length = line.decode().split(",")[:4]
                 if pts.strip().lstrip("-").isdigit():
-                    end = max(end, (int(pts) + int(length)) * bases[stream.strip()])
-    return end
+                    base = bases[place.strip()]
+                    yield int(place), int(pts) * base, int(length) * base

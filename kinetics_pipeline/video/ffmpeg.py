@@ -11,7 +11,7 @@ import re
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +34,9 @@ MAX_LOG = 64 * 1024
 
 _BUFFER = 1 << 16
 """Bytes of the reader's buffer, what a pipe holds: pictures, which are larger, are read past it, without a copy."""
+
+_PAUSE = 0.1
+"""Seconds between two looks at what ffmpeg reports; a pipe holds 64 kB, thousands of lines."""
 
 _LINE = re.compile(r"^(?:\[(?P<context>[^\]@]+) @ [^\]]*\] )*\[(?P<level>[a-z]+)\] (?P<text>.*)$")
 
@@ -91,18 +94,28 @@ def command(graph: Any, level: str) -> list[str]:
 
 
 @contextmanager
-def running(arguments: Sequence[str], timeout: float) -> Iterator[Run]:
+def running(
+    arguments: Sequence[str], timeout: float, reports: Mapping[str, Callable[[bytes], object]] | None = None
+) -> Iterator[Run]:
     """Runs ffmpeg while the block reads its `stdout`; ends it when the block is left early.
+
+    `reports`: for each argument `pipe:NAME`, what takes the lines that ffmpeg writes there. It is called in a thread of
+    its own; all lines are with it once the block is left.
 
     Raises TimeoutError (on leaving) when it ran for more than `timeout` seconds, and OSError when it was killed from
     outside, which says nothing of the file. A child left behind by a killed parent ends at its next write, or once it
     has used `timeout` CPU seconds a processor.
     """
     limit = math.ceil(timeout) * (os.cpu_count() or 1) + 1
-    arguments = [arguments[0], "-timelimit", str(limit), *arguments[1:]]
-    with subprocess.Popen(
-        arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=_BUFFER
-    ) as process:
+    pipes = {f"pipe:{name}": os.pipe() for name in reports or {}}
+    named = {name: f"pipe:{write}" for name, (_, write) in pipes.items()}
+    arguments = [arguments[0], "-timelimit", str(limit), *(named.get(a, a) for a in arguments[1:])]
+    ended = threading.Event()
+    readers = [
+        threading.Thread(target=_take_lines, args=(read, take, ended), daemon=True)
+        for (read, _), take in zip(pipes.values(), (reports or {}).values(), strict=True)
+    ]
+    with _started(arguments, [write for _, write in pipes.values()]) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         expired = threading.Event()
@@ -116,8 +129,8 @@ def running(arguments: Sequence[str], timeout: float) -> Iterator[Run]:
         said = bytearray()
         listener = threading.Thread(target=_listen, args=(process.stderr, said), daemon=True)
         run = Run(process.stdout)
-        timer.start()
-        listener.start()
+        for thread in (timer, listener, *readers):
+            thread.start()
         read_to_the_end = False
         try:
             yield run
@@ -128,7 +141,9 @@ def running(arguments: Sequence[str], timeout: float) -> Iterator[Run]:
                 process.kill()
             run.returncode = process.wait()
             timer.cancel()
-            listener.join()
+            ended.set()
+            for thread in (listener, *readers):
+                thread.join()
             if expired.is_set():  # what the reader tripped over is only the end of a stream cut off
                 raise _too_long(timeout) from None
     if run.returncode == -signal.SIGXCPU:
@@ -136,6 +151,37 @@ def running(arguments: Sequence[str], timeout: float) -> Iterator[Run]:
     run.log = parse_log(said.decode("utf-8", "replace"))
     if run.returncode in (-signal.SIGKILL, -signal.SIGTERM) and not run.stopped:
         raise OSError("ffmpeg was killed")
+
+
+def _started(arguments: Sequence[str], writable: Sequence[int]) -> subprocess.Popen[bytes]:
+    """The process, which alone holds the pipes that it may write to."""
+    try:
+        return subprocess.Popen(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=_BUFFER,
+            pass_fds=writable,
+        )
+    finally:
+        for pipe in writable:
+            os.close(pipe)
+
+
+def _take_lines(pipe: int, take: Callable[[bytes], object], ended: threading.Event) -> None:
+    """Reads the lines in large pieces: a reader that wakes for each line would cost as much as decoding a few frames.
+    Until `ended` is set the pipe is left to fill."""
+    rest = b""
+    with os.fdopen(pipe, "rb", buffering=0) as source:
+        while True:
+            ended.wait(_PAUSE)
+            block = source.read(_BUFFER)
+            if not block:
+                return
+            *lines, rest = (rest + block).split(b"\n")
+            for line in lines:
+                take(line)
 
 
 def _too_long(timeout: float) -> TimeoutError:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from kinetics_pipeline.models.errors import InputError
+
 EPSILON = 1e-3
 MOMENTUM = 0.001
 """PyTorch's momentum is one minus TensorFlow's decay, 0.999. Runs of less than some thousand steps want more, or
@@ -57,11 +59,32 @@ def convert_sync_batch_norm(model: nn.Module) -> nn.Module:
         for name, child in list(parent.named_children()):
             if isinstance(child, BatchNorm) and not child.frozen:
                 synchronised = SyncBatchNorm(child.num_features, child.momentum)
+                synchronised.eps = child.eps
                 synchronised.load_state_dict(child.state_dict())
                 synchronised.to(child.bias.device, child.bias.dtype)
                 synchronised.train(child.training)
                 setattr(parent, name, synchronised)
     return model
+
+
+def set_epsilon(model: nn.Module, epsilon: float) -> None:
+    """What every batch normalisation of `model` adds to the variance. No file of weights holds this number.
+
+    Raises InputError for a number that is not above 0.
+    """
+    if not 0 < epsilon < 1:
+        raise InputError(
+            f"the eps of batch normalisation is {epsilon}; allowed: above 0, 0.001 in the released networks"
+        )
+    for module in model.modules():
+        if isinstance(module, _BatchNorm) or hasattr(module, "frozen"):  # also that of the LSTM
+            module.eps = epsilon  # type: ignore[assignment]
+
+
+def epsilon_of(model: nn.Module) -> float:
+    """What the batch normalisation of `model` adds to the variance; that of the first, as all have the same."""
+    norms = (module for module in model.modules() if isinstance(module, _BatchNorm))
+    return float(next((module.eps for module in norms), EPSILON))
 
 
 def freeze_batch_norm(model: nn.Module) -> None:

@@ -24,7 +24,7 @@ class StepwiseBatchNorm(nn.Module):
 
     def __init__(self, features: int, steps: int, momentum: float, shift: bool = True) -> None:
         super().__init__()
-        self.momentum = momentum
+        self.momentum, self.eps = momentum, EPSILON
         self.frozen = False
         self.scale = nn.Parameter(torch.full((features,), FIRST_SCALE))
         self.shift = nn.Parameter(torch.zeros(features)) if shift else None
@@ -48,7 +48,7 @@ class StepwiseBatchNorm(nn.Module):
         else:
             row, own = min(step, int(self.steps_trained) - 1), False
         mean, variance = self.running_mean[row], self.running_var[row]
-        return F.batch_norm(x, mean, variance, self.scale, self.shift, own, self.momentum, EPSILON)
+        return F.batch_norm(x, mean, variance, self.scale, self.shift, own, self.momentum, self.eps)
 
 
 class BatchNormLSTM(nn.Module):

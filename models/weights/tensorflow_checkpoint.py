@@ -40,8 +40,8 @@ class Variable:
 
 
 def checkpoint_prefix(path: Path) -> Path | None:
-    """The prefix that names a checkpoint, given it, its index or one of its data files; None for any other path."""
-    prefix = path.with_name(re.sub(r"\.(index|data-\d{5}-of-\d{5})$", "", path.name))
+    """The prefix that names a checkpoint, given it, its index, graph or a data file; None for any other path."""
+    prefix = path.with_name(re.sub(r"\.(index|meta|data-\d{5}-of-\d{5})$", "", path.name))
     return prefix if prefix.with_name(prefix.name + ".index").is_file() else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import re
 import struct
 import tempfile
 import warnings
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from kinetics_pipeline.models.errors import InputError
+from kinetics_pipeline.models.weights.recognition import pickled_kind
 
 _UNREADABLE = (
     pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError,
@@ -34,12 +36,19 @@ def read_torch_file(path: Path) -> Any:
         raise InputError(f"cannot read checkpoint {path}: {error.strerror or error}") from error
     try:
         _require_checksums(path)
-        with warnings.catch_warnings(action="ignore"):  # of pickle protocols, in files of foreign make
-            return torch.load(path, map_location="cpu", weights_only=True)
+        # The file and not its name, whose suffix torch.load would believe; warnings are of pickle protocols.
+        with warnings.catch_warnings(action="ignore"), path.open("rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        kind = pickled_kind(path)
+        if kind is not None and kind.model is None:
+            raise InputError(f"{path} is no checkpoint that is read here: {kind.said(str(path))}") from error
         if "Weights only load failed" in str(error) and "GLOBAL" in str(error):
+            name = re.search(r"GLOBAL ([\w.]+)", str(error))
+            what = f" ({name[1]})" if name else ""
             raise InputError(
-                f"{path} holds Python objects beside tensors and could run code, so it is not read; save its state_dict"
+                f"{path} holds Python objects{what} beside tensors and could run code, so it is not read; save its "
+                "state_dict alone, where you trust the file"
             ) from error
         raise InputError(f"{path} is no checkpoint, or is cut short or damaged") from error
     except _UNREADABLE as error:

@@ -14,7 +14,7 @@ import pytest
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.sources.options import SourceOptions
 from kinetics_pipeline.workflows.cli.app import run
-from kinetics_pipeline.workflows.doctor import FLOOR, OLD, how_old, sing
+from kinetics_pipeline.workflows.doctor import OLDEST_YTDLP, TOO_OLD_WEEKS, ask_for, how_old
 from tests.fake_youtube import FakeYouTube, Rendition, Video
 from tests.fake_youtube.media import render_indexed
 
@@ -57,8 +57,8 @@ def test_everything_the_job_needs_is_looked_at_and_nobody_is_asked(
     ("version", "weeks", "state"),
     [
         ("2026.10.26", 0, "ok"),
-        ("2026.10.26", OLD, "ok"),
-        ("2026.10.26", OLD + 1, "note"),
+        ("2026.10.26", TOO_OLD_WEEKS, "ok"),
+        ("2026.10.26", TOO_OLD_WEEKS + 1, "note"),
         ("2027.03.01.232815", -1, "ok"),
         ("2026.08.19", 1, "note"),
         ("2026.13.45", 0, "note"),
@@ -96,7 +96,7 @@ def test_a_cluster_that_does_not_answer_is_wrong(
 
 def test_the_canary_is_one_request_and_no_download(fake: FakeYouTube) -> None:
     fake.reset()
-    finding = sing(ID, SourceOptions(proxy=fake.url, ytdlp_options=fake.ytdlp_options, timeout=5))
+    finding = ask_for(ID, SourceOptions(proxy=fake.url, ytdlp_options=fake.ytdlp_options, timeout=5))
     assert (finding.what, finding.state) == ("canary", "ok")
     assert "short side 256" in finding.says
     assert [request.kind for request in fake.log] == ["player"]
@@ -114,7 +114,7 @@ def test_the_canary_is_one_request_and_no_download(fake: FakeYouTube) -> None:
 )
 def test_a_refused_canary_says_what_to_do(fake: FakeYouTube, refusal: str, state: str, remedy: str) -> None:
     fake.videos["refused0000"] = Video(playability=refusal)
-    finding = sing("refused0000", SourceOptions(proxy=fake.url, ytdlp_options=fake.ytdlp_options, timeout=5))
+    finding = ask_for("refused0000", SourceOptions(proxy=fake.url, ytdlp_options=fake.ytdlp_options, timeout=5))
     assert finding.state == state
     assert remedy in finding.mend
 
@@ -126,16 +126,16 @@ def test_a_canary_without_a_network_is_one_line(
         monkeypatch.setenv(name, f"http://me:secret@127.0.0.1:{closed_port()}")
     code, findings = found(capsys, "--canary")
     assert code == 1
-    assert findings["canary"]["says"].endswith("network (the connection to YouTube failed)")
+    assert findings["canary"]["says"].endswith("network (YouTube's watch page: the connection failed)")
     assert "HTTPS_PROXY" in findings["canary"]["mend"]
     assert "secret" not in str(findings)
 
 
 def test_what_is_no_id_is_no_canary() -> None:
     with pytest.raises(UserError, match=r'--canary is "\.\./etc"'):
-        sing("../etc", SourceOptions())
+        ask_for("../etc", SourceOptions())
 
 
 def test_the_oldest_yt_dlp_that_is_not_warned_of_is_the_oldest_that_is_installed():
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
-    assert f"yt-dlp>={'.'.join(map(str, FLOOR))}" in project["project"]["optional-dependencies"]["build"]
+    assert f"yt-dlp>={'.'.join(map(str, OLDEST_YTDLP))}" in project["project"]["optional-dependencies"]["build"]

@@ -34,7 +34,7 @@ from kinetics_pipeline.video.ffmpeg import executable
 from kinetics_pipeline.workflows.benchmarks.loopback_youtube import CLIENT, LoopbackYouTube
 
 WIDTH, HEIGHT, CLIP = 640, 360, 10
-"""Of the film (YouTube's 360p, the smallest whose short side is at least 256), and seconds of a clip."""
+"""Size of the film (YouTube's 360p, the smallest with a short side of at least 256), and seconds of a clip."""
 CUT = ("-vf", "fps=25,scale=-2:256")
 CORES = os.cpu_count() or 1
 
@@ -48,7 +48,7 @@ class Measured:
     wall: float
     """Seconds after that."""
     bytes: int
-    """That the server sent."""
+    """What the server sent."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def by_commands(youtube: LoopbackYouTube, clips: Set, folder: Path) -> None:
 
 
 def by_decoding(clips: Set) -> None:
-    """What no way can do without."""
+    """The time that every way needs at least."""
 
     def one(begins: int) -> None:
         cut = ("-ss", str(begins), "-i", str(clips.film), "-t", str(CLIP), *CUT)

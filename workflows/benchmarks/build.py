@@ -37,7 +37,7 @@ class Measured:
     clips: int
     wall: float
     seconds: dict[str, float]
-    """Of all clips, by stage."""
+    """Seconds of all clips, by stage."""
     driver_bytes: int
     """The driver's largest resident set."""
 

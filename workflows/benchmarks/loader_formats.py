@@ -89,7 +89,7 @@ class Decoded(TorchDataset[dict[str, Any]]):
 
 
 class JpegSamples(Decoded):
-    """Of clips held as `Images`."""
+    """Samples of clips that are stored as `Images`."""
 
     def __init__(self, stream: Stream, read: Callable[[int], tuple[str, Images]]) -> None:
         super().__init__(stream, read, self._size)
@@ -116,7 +116,7 @@ class JpegSamples(Decoded):
 
 
 class VideoSamples(Decoded):
-    """Of clips held as mp4s, paths or bytes: decoded by PyAV from the key frame before the snippet on."""
+    """Samples of clips that are mp4s (paths or bytes), decoded by PyAV from the key frame before the snippet."""
 
     def __init__(self, read: Callable[[int], tuple[str, Path | bytes]]) -> None:
         super().__init__("rgb", read, self._size)
@@ -163,7 +163,7 @@ def _videos(clips: Path, folder: Path, stream: Stream) -> TorchDataset[dict[str,
 
 
 def _nothing(clips: Path, folder: Path, stream: Stream) -> None:
-    """It is there already."""
+    """Writes nothing: the dataset exists already."""
 
 
 OURS = {

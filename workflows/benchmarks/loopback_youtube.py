@@ -1,7 +1,7 @@
 """A YouTube on loopback that has every video asked for: the same film under each id. For benchmarks; nothing fails.
 
 An HTTP proxy that is YouTube behind its CONNECT tunnels, so that yt-dlp's real extractor talks to it; the film is also
-at /ID.mp4 for whoever asks plainly.
+at /ID.mp4 for any other client.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from kinetics_pipeline.models.precision import FP32, choose_precision
 SIDES = ("port", "ours")
 CLASSES = 400
 MULTIPLY_ADDS = {64: 111e9, 250: 435e9}
-"""Of one RGB clip of 224 x 224, forward; a step takes three times that."""
+"""Multiply-adds of one RGB clip of 224 x 224, forward; a step takes three times as many."""
 
 
 def main() -> None:
@@ -91,7 +91,7 @@ def measure(asked: argparse.Namespace) -> dict[str, float | str]:
 
 
 def _share_of_peak(asked: argparse.Namespace, seconds: float, device: torch.device, dtype: torch.dtype) -> str:
-    """Of what a large matrix product of that precision reaches here; only where the network's own work is known."""
+    """The share of what a large matrix product of that precision reaches here; empty for other sizes of clips."""
     if asked.frames not in MULTIPLY_ADDS or asked.crop != 224:
         return ""
     side = 8192 if device.type == "cuda" else 2048

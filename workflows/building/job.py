@@ -105,6 +105,8 @@ class _Build:
         self.dataset = Dataset.open_or_create(
             config.output, recipe, asked_labels(self.asked, existing), self.asked.annotations.hashes
         )
+        for line in self.asked.annotations.changed_since(self.dataset.annotations):
+            self.console.print(line, markup=False, soft_wrap=True)
         lease.store.sweep()
         record = {"command": command_line("build", self.files, config, kept=True), "config": as_record(config)}
         lease.store.write(RUN, json.dumps(record, indent=1).encode())

@@ -46,6 +46,8 @@ def plan(files: Sequence[str], config: PlanConfig) -> None:
     if dataset is None:
         work = _planned(asked, {}, {})
     else:
+        for line in asked.annotations.changed_since(dataset.annotations):
+            console.print(line, markup=False, soft_wrap=True)
         dataset.recipe.require_same(recipe)
         dataset.require_classes(asked.annotations.labels)
         work = _beside(dataset, asked, console)

@@ -154,7 +154,8 @@ def _keep_segment(done: ClipResult, clip: Clip, keep: str, scratch: Path, time_l
 
 def _cut(media: Media, clip: Clip, to: Path, time_limit: float) -> None:
     start, end = clip.time_start, clip.time_end
-    cut_segment(media.path, start, end, to, offset=media.offset, sound=media.sound, timeout=time_limit)
+    sound, aspect = media.sound, media.aspect
+    cut_segment(media.path, start, end, to, offset=media.offset, aspect=aspect, sound=sound, timeout=time_limit)
 
 
 # In the driver

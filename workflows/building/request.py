@@ -12,6 +12,8 @@ from typing import cast
 from rich.console import Console
 
 from kinetics_pipeline.annotations.class_names import alike, chosen_classes
+from kinetics_pipeline.annotations.published import against_known_counts
+from kinetics_pipeline.annotations.split_by import parse_shares
 from kinetics_pipeline.annotations.table import Annotations, load_annotations, read_labels
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.flow import resolve_backend
@@ -57,17 +59,26 @@ def read_asked(files: Sequence[str], config: Selection) -> Asked:
             allow_access=frozenset(comma_separated(config.allow_access)),
             sound=config.keep_clips is not None,
         )
-    sources = tuple(parse_source(text, options, config.cache) for text in config.source)
-    labels = read_labels(config.labels) if config.labels else None
-    annotations = load_annotations(files, labels=labels, on_bad_row=config.on_bad_row)
+    annotations = load_annotations(
+        files,
+        labels=read_labels(config.labels) if config.labels else None,
+        on_bad_row=config.on_bad_row,
+        split_by=parse_shares(config.split_by) if config.split_by is not None else None,
+        mirror=config.mirror,
+        cache=config.cache,
+    )
+    # The videos of class folders lie there, whatever else is a source.
+    places = tuple(dict.fromkeys((*(str(folder) for folder in annotations.folders), *config.source)))
+    sources = tuple(parse_source(text, options, config.cache) for text in places)
     settings = PlanSettings(
         clips_per_shard=config.clips_per_shard,
         limit=config.limit,
+        per_class=config.per_class,
         classes=chosen_classes(config.classes, annotations.labels) or None,
         splits=comma_separated(config.split) or None,
         retry=frozenset(comma_separated(config.retry)),
     )
-    keys = tuple(hashlib.sha256(text.encode()).hexdigest()[:8] for text in config.source)
+    keys = tuple(hashlib.sha256(text.encode()).hexdigest()[:8] for text in places)
     return Asked(annotations, sources, settings, keys)
 
 
@@ -77,7 +88,10 @@ def say_what_is_odd(annotations: Annotations, console: Console) -> None:
         console.print(f"{annotations.bad_count} bad rows left out:", highlight=False, markup=False)
         for row in annotations.bad_rows[:10]:
             console.print(f"  {row}", highlight=False, markup=False, soft_wrap=True)
-    for line in [*overlaps(annotations), *alike(annotations.labels)]:
+    known: list[str] = []
+    if len(annotations.published) == 1 and len(annotations.folders) == 0:
+        known = against_known_counts(annotations.published[0], Counter(annotations.table["split"]))
+    for line in [*known, *overlaps(annotations), *alike(annotations.labels)]:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

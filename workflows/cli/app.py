@@ -41,7 +41,7 @@ app = App(
     help="From a Kinetics annotation file to a trained two-stream I3D.",
     help_format="plaintext",
     result_action="return_value",
-    suppress_keyboard_interrupt=False,  # `run` says that the same command goes on
+    suppress_keyboard_interrupt=False,  # `run` says that the same command resumes
 )
 app.meta.suppress_keyboard_interrupt = False
 Annotations = Annotated[tuple[str, ...], Parameter(negative=())]
@@ -49,7 +49,7 @@ Annotations = Annotated[tuple[str, ...], Parameter(negative=())]
 
 @app.command
 def demo(*, config: DemoConfig | None = None) -> None:
-    """Show the whole story on small rendered videos: build, kill, resume, train, evaluate. No internet needed."""
+    """Build, kill, resume, train and evaluate on small rendered videos. No internet needed."""
     from kinetics_pipeline.workflows.demo.job import demo as job
 
     job(config or DemoConfig())
@@ -61,14 +61,14 @@ def doctor(
     json: Annotated[bool, Parameter(negative=())] = False,
     canary: Annotated[tuple[str, ...] | None, Parameter(negative=(), consume_multiple=(0, 1))] = None,
 ) -> int:
-    """Look at this machine: programs, packages, GPU, memory, disk; say what is amiss and what to do.
+    """Look at this machine: programs, packages, GPU, memory, disk; say what is wrong and what to do.
 
     Parameters
     ----------
     json
         Print one JSON document instead of lines.
     canary
-        Also ask YouTube for one video (an id, or none for the first that there was), as a build would.
+        Also ask YouTube for one video, as a build would: its id, or nothing for YouTube's first video.
     """
     from kinetics_pipeline.workflows.doctor import CANARY
     from kinetics_pipeline.workflows.doctor import doctor as job
@@ -92,7 +92,7 @@ def plan(*annotations: PlaceOrName, config: PlanConfig | None = None) -> None:
 
 @app.command
 def build(*annotations: PlaceOrName, config: BuildConfig) -> None:
-    """Download, cut, compute flow, write shards. Run it again to go on after any interruption.
+    """Download, cut, compute flow, write shards. After any interruption, the same command resumes.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def status(output: Place, /, *, json: Annotated[bool, Parameter(negative=())] = 
 
 @app.command
 def train(output: Place, /, *, config: TrainConfig) -> None:
-    """Train a model on one stream of a dataset; run it again to go on from the last checkpoint.
+    """Train a model on one stream of a dataset; the same command resumes from the last checkpoint.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ def predict(video: PlaceOrName, /, *, config: PredictConfig | None = None) -> No
     job(video, config or PredictConfig())
 
 
-tools = App(name="tools", help="What is done with datasets and checkpoints that exist.", help_format="plaintext")
+tools = App(name="tools", help="Work on datasets and checkpoints that exist.", help_format="plaintext")
 app.command(tools)
 dataset_commands.register(app, tools)
 model_commands.register(tools)
@@ -257,7 +257,7 @@ def _is_utf8(text: str) -> bool:
 
 
 def _give_up(stream: TextIO) -> None:
-    """Lets go of what could not be written: at the end Python would try once more, and say so at length."""
+    """Discards what could not be written: Python would try to write it again at exit, and print a traceback."""
     try:
         stream.flush()
     except OSError:

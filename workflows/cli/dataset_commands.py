@@ -1,6 +1,6 @@
-"""The commands about datasets that exist: verified, compared, mended, shown, cut down, handed on.
+"""The commands for datasets that exist: verify, report, compare, and the tools.
 
-Each imports its work late.
+Each imports its work when it is called.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def convert(
     examples_per_class: int | None = None,
     clips_per_shard: int = 64,
 ) -> None:
-    """Make a dataset of another layout or of fewer clips, as raw arrays that train fast; run it again to go on.
+    """Make a dataset of another layout or of fewer clips, as raw arrays that train fast; the same command resumes.
 
     Parameters
     ----------

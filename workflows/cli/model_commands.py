@@ -1,4 +1,4 @@
-"""The tools about trained networks: their weights in other files, what they see. Each imports its work late."""
+"""The tools for trained networks. Each imports its work when it is called."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from cyclopts import App
 from kinetics_pipeline.workflows.flags.places import Place
 
 
-def convert_checkpoint(source: Path, target: Path, /, *, labels: Path | None = None) -> None:
+def convert_checkpoint(
+    source: Path, target: Path, /, *, labels: Path | None = None, bn_eps: float | None = None
+) -> None:
     """Turn weights of any origin into a checkpoint of ours, or into safetensors.
 
     Parameters
@@ -21,10 +23,12 @@ def convert_checkpoint(source: Path, target: Path, /, *, labels: Path | None = N
         A file to write: NAME.pt or NAME.safetensors.
     labels
         The classes of foreign weights, one a line, in their order; `evaluate` and `predict` need them.
+    bn_eps
+        What batch norm adds to the variance, for weights that were used with another number than 0.001.
     """
     from kinetics_pipeline.workflows.scoring.convert_checkpoint import convert_checkpoint as job
 
-    job(source, target, labels)
+    job(source, target, labels, bn_eps)
 
 
 def features(
@@ -38,7 +42,7 @@ def features(
     split: str | None = None,
     loaders: int = 1,
 ) -> None:
-    """Write what the last layer of a trained I3D sees of each clip, as Parquet.
+    """Write the inputs of the last layer of a trained I3D for each clip, as Parquet.
 
     Parameters
     ----------

@@ -1,1 +1,5 @@
-"""The demo: the whole story on small videos that it renders itself."""
+"""`demo`: build, kill, resume, train and evaluate, on small videos that it renders itself.
+
+In: a folder. Out: a dataset, two runs, their scores and a picture in it. Begin reading with `job`; `videos` renders,
+`server` serves the videos on loopback, `commands` runs the commands as a user would.
+"""

@@ -18,8 +18,8 @@ from kinetics_pipeline.errors import JobFailed
 POLL_SECONDS = 0.02
 STOP_SECONDS = 20.0
 SETTINGS = {"PYTHONUNBUFFERED": "1", "COLUMNS": "120", "OMP_NUM_THREADS": "1"}
-"""Networks this small gain little from a second thread, and lose much where others use the machine: threads that wait
-for each other spin."""
+"""One thread for each command: networks this small gain little from a second one, and lose much on a busy machine,
+where threads spin while they wait for each other."""
 
 
 class Commands:
@@ -30,19 +30,19 @@ class Commands:
         logs.mkdir(parents=True, exist_ok=True)
 
     def run(self, name: str, *words: str) -> str:
-        """Runs a command to its end; what it wrote to stdout. Raises JobFailed with its last line when it fails."""
+        """Runs a command and returns what it wrote to stdout. Raises JobFailed with its last line when it fails."""
         (said,) = self.run_together({name: words})
         return said
 
     def run_together(self, commands: Mapping[str, Sequence[str]]) -> list[str]:
-        """Runs commands side by side, each to its end; what they wrote to stdout. Raises JobFailed with the last line
-        of the one that failed, and ends the others."""
+        """Runs commands side by side and returns what each wrote to stdout. When one fails, ends the others and raises
+        JobFailed with its last line."""
         started = {name: self._start(name, words) for name, words in commands.items()}
         try:
             with self._working(" and ".join(started)):
                 for name, (process, log) in started.items():
                     if code := _wait(process):
-                        raise JobFailed(f"{name} ended with {code}: {_last_line(log)} (all it said: {log})")
+                        raise JobFailed(f"{name} ended with {code}: {_last_line(log)} (its log: {log})")
         finally:
             for process, _ in started.values():
                 _end(process)
@@ -61,7 +61,7 @@ class Commands:
                 except subprocess.TimeoutExpired:
                     continue
                 if code:
-                    raise JobFailed(f"{name} ended with {code}: {_last_line(log)} (all it said: {log})")
+                    raise JobFailed(f"{name} ended with {code}: {_last_line(log)} (its log: {log})")
                 return False
             process.kill()
             return process.wait() == -signal.SIGKILL
@@ -69,7 +69,7 @@ class Commands:
     def _start(self, name: str, words: Sequence[str]) -> tuple[subprocess.Popen[bytes], Path]:
         self._console.print(f"  $ kinetics-pipeline {shlex.join(words)}", style="dim", markup=False)
         log = self._logs / f"{name}.err"
-        # A cluster that the shell happens to know is no place for a demo on loopback.
+        # The videos are served on loopback, which the nodes of another cluster cannot reach.
         environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
         with log.open("wb") as err, log.with_suffix(".out").open("wb") as out:
             process = subprocess.Popen(
@@ -82,7 +82,7 @@ class Commands:
         return process, log
 
     def _working(self, name: str) -> AbstractContextManager[object]:
-        """A turning sign on a terminal, nothing in a log."""
+        """A spinner on a terminal; nothing elsewhere."""
         return self._console.status(f"{name} ...") if self._console.is_terminal else nullcontext()
 
 

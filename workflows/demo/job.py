@@ -1,4 +1,4 @@
-"""`demo`: the whole story on small videos: render, serve, build, kill, resume, train, evaluate. Needs no internet."""
+"""`demo`: every step on small videos: render, serve, build, kill, resume, train, evaluate. Needs no internet."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from kinetics_pipeline.workflows.demo.videos import CLASSES, Rendered, annotated
 from kinetics_pipeline.workflows.flags.build_flags import DemoConfig
 
 MARK = ".kinetics-demo"
-"""Lies in a demo's folder: one with it may be replaced, any other may not."""
+"""A file in the folder of a demo: a folder that has it may be replaced, any other may not."""
 SHORT_SIDE = 64
 CLIPS_PER_SHARD = 8
 TRAINING = {
@@ -39,16 +39,16 @@ TRAINING = {
     "clip-gradients": "5",
     "evaluate-every": "0",
 }
-"""For a run of some hundred steps from nothing; the recipe's own numbers are for a hundred thousand."""
+"""Flags for a training of a few hundred steps from random weights; the recipe's numbers are for a hundred thousand."""
 ENOUGH_STEPS = 200
-"""From here on flow has to be far better than chance."""
+"""With this many steps or more, the accuracy of flow must be far above chance."""
 FAR = 3
-"""So many times chance."""
+"""How many times chance is far above it."""
 
 
 @dataclass(frozen=True)
 class Folder:
-    """Where everything of a demo lies."""
+    """The places of everything in a demo's folder."""
 
     root: Path
 
@@ -85,8 +85,8 @@ class Folder:
 
 
 def demo(config: DemoConfig) -> None:
-    """Tells the story step by step on stdout. Raises UserError for a folder that is in use, JobFailed when a step does
-    not do what it should."""
+    """Runs all steps and prints each on stdout. Raises UserError for a folder that holds something else, JobFailed when
+    a step does not do what it should."""
     begun = time.monotonic()
     console = Console(highlight=False, soft_wrap=True)
     folder = Folder(config.folder)
@@ -101,12 +101,12 @@ def demo(config: DemoConfig) -> None:
     console.print(f"  {folder.annotations}: a row for each, one of a video that does not exist, one past a video's end")
 
     with serving(folder.videos, folder.root / "server.log") as server:
-        _headline(console, "2. Build the dataset from a web server, kill it half-way, and go on")
+        _headline(console, "2. Build the dataset from a web server, kill the build half-way, and resume it")
         _build(console, commands, folder, server, videos)
     console.print(commands.run("status", "status", str(folder.dataset)).rstrip(), markup=False)
     _require_outcomes(folder, videos)
 
-    _headline(console, f"3. Train I3D on both streams side by side, {config.steps} steps from nothing")
+    _headline(console, f"3. Train I3D on both streams side by side, {config.steps} steps from random weights")
     commands.run_together({f"train-{stream}": _training(folder, stream, config.steps) for stream in ("rgb", "flow")})
 
     _headline(console, "4. Evaluate each stream and the two fused on the validation clips")
@@ -122,9 +122,9 @@ def demo(config: DemoConfig) -> None:
 
 
 def _clear(root: Path) -> None:
-    """An empty folder that is marked as a demo's. Raises UserError for one with anything else in it."""
+    """Makes an empty folder with a demo's mark. Raises UserError for a folder that holds anything but a demo."""
     if root.exists() and not root.is_dir():
-        raise UserError(f"--folder is {root}, which is no folder")
+        raise UserError(f"--folder is {root}, which is not a folder")
     if root.is_dir() and any(root.iterdir()):
         if not (root / MARK).is_file():
             raise UserError(f"--folder is {root}, which holds something else than a demo; name another")
@@ -134,7 +134,7 @@ def _clear(root: Path) -> None:
 
 
 def _build(console: Console, commands: Commands, folder: Folder, server: VideoServer, videos: list[Rendered]) -> None:
-    """Builds, is killed when about half of the shards are committed, and builds on.
+    """Builds, kills the build when about half of the shards are committed, and resumes it.
 
     Raises JobFailed when a video whose clips were finished is asked for again.
     """
@@ -147,7 +147,7 @@ def _build(console: Console, commands: Commands, folder: Folder, server: VideoSe
 
     killed = commands.kill_when("build", *words, event=half_way)
     if not killed:
-        console.print("  It was done before it could be killed; nothing is left to resume.")
+        console.print("  It was finished before it could be killed; nothing is left to resume.")
         return
     records = Dataset.open(str(folder.dataset)).records()
     spooled = folder.spooled() - records.keys()
@@ -168,7 +168,7 @@ def _build(console: Console, commands: Commands, folder: Folder, server: VideoSe
 
 
 def _finished_videos(clips: Iterable[str], videos: list[Rendered]) -> set[str]:
-    """Videos all of whose clips are among `clips`."""
+    """The videos that have all of their clips in `clips`."""
     wanted: dict[str, set[str]] = defaultdict(set)
     for _, video_id, start, end, _ in annotated(videos):
         wanted[video_id].add(clip_id(video_id, start, end))
@@ -200,7 +200,7 @@ def _say_where(console: Console, folder: Folder, videos: list[Rendered], seconds
     program = "kinetics-pipeline" if shutil.which("kinetics-pipeline") else os.path.relpath(beside)
     video = folder.videos / f"{first.video_id}.mp4"
     words = [program, "predict", str(video), "--rgb", str(folder.run("rgb")), "--flow", str(folder.run("flow"))]
-    _headline(console, f"Done in {seconds:.0f} s. Look at it, and go on")
+    _headline(console, f"Done in {seconds:.0f} s. What to look at, and what to do next")
     console.print(
         f"  {folder.picture}  frames and their flow\n"
         f"  {folder.dataset}  the shards and their markers\n"

@@ -20,7 +20,7 @@ LABEL_WIDTH, GAP = 120, 8
 EDGE = 210
 """Grey of the line around flow, which is white where nothing moves."""
 FASTEST = 1.0
-"""Pixels a frame at which a colour is full."""
+"""Pixels a frame at which a colour has its full strength."""
 
 
 def draw_picture(dataset: str, path: Path, classes: Sequence[str] = SHOWN) -> None:
@@ -33,7 +33,7 @@ def draw_picture(dataset: str, path: Path, classes: Sequence[str] = SHOWN) -> No
 
 
 def _of_one_size(clips: ClipDataset) -> dict[str, int]:
-    """The number of a clip of each class that has one of the commonest size."""
+    """Class -> the number of one of its clips that have the most common frame size."""
     table = clips.index.select(["class", "height", "width"]).to_pylist()
     (size, _), *_ = Counter((row["height"], row["width"]) for row in table).most_common(1)
     return {

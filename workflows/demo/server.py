@@ -1,4 +1,4 @@
-"""A small web server on loopback for the demo's videos, with byte ranges, which writes down who asked for what."""
+"""A small web server on loopback for the demo's videos, with byte ranges, which logs every request."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
 class VideoServer(ThreadingHTTPServer):
-    """Serves {folder}/{video_id}.mp4 at /{video_id}.mp4; `log` gets a line a request, as `200 motion-0001`."""
+    """Serves {folder}/{video_id}.mp4 at /{video_id}.mp4; `log` gets one line for each request, as `200 motion-0001`."""
 
     daemon_threads = True
 
@@ -30,7 +30,7 @@ class VideoServer(ThreadingHTTPServer):
 
     @property
     def template(self) -> str:
-        """What `build --source` is given."""
+        """The URL template for `build --source`."""
         return f"http://127.0.0.1:{self.server_address[1]}/{{video_id}}.mp4"
 
     def requests(self) -> list[tuple[int, str]]:
@@ -69,7 +69,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(with_body=False)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing on stderr: the server's own log says it."""
+        """Prints nothing: the server has a log of its own."""
 
     def _answer(self, *, with_body: bool) -> None:
         matched = _FILE.fullmatch(self.path)

@@ -1,8 +1,9 @@
 """Small labelled videos whose classes differ in motion alone.
 
-A bright textured disc lies on a dark mottled ground, and moves, grows or turns. Textures, colours, sizes and places are
-drawn anew for each clip. Of the motions that a clip does not make it shows one moment, drawn at random: discs of every
-class lie in the same places and have the same sizes, so that a single frame says nothing of the class.
+A bright textured disc lies on a dark background, and moves, grows or turns. Textures, colours, sizes and places are
+drawn at random for each clip. A disc that does not move is shifted, and one that does not grow is scaled, as if it had
+done so for a random time: discs of every class have the same places and sizes, and a single frame does not tell the
+class.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ CLASSES = (
     "turning right",
 )
 FORMATS = ((160, 120, "25"), (176, 144, "30"), (128, 96, "24"), (120, 160, "25"), (192, 108, "25/2"))
-"""Width, height, frames a second. Their number and that of the classes have no common divisor: each class has each."""
+"""Width, height, frames a second. Five and the eight classes have no common divisor: every class gets every format."""
 CLIP_SECONDS = 2
 VIDEO_SECONDS = 3
 """Longer than the clip, so that there is something to cut."""
 MISSING_ID = "missing-id0"
-"""Of a row of the annotations whose video does not exist."""
+"""The video id of a row of the annotations whose video does not exist."""
 ENCODE_SECONDS = 60.0
 """A video takes a quarter of a second; a minute means that something is wrong."""
 
@@ -93,7 +94,7 @@ def render_videos(folder: Path, count: int) -> list[Rendered]:
 
 
 def annotated(videos: Sequence[Rendered]) -> list[tuple[str, str, int, int, str]]:
-    """The rows of the annotations: one for each video, one for a video that does not exist, one past a video's end."""
+    """The rows of the annotations: one for each video, one for a video that does not exist, one after a video's end."""
     rows = [(v.label, v.video_id, v.start, v.end, v.split) for v in videos]
     rows.append((CLASSES[0], MISSING_ID, 0, CLIP_SECONDS, "train"))
     rows.append((videos[1].label, videos[1].video_id, 60, 60 + CLIP_SECONDS, "train"))
@@ -101,7 +102,7 @@ def annotated(videos: Sequence[Rendered]) -> list[tuple[str, str, int, int, str]
 
 
 def write_annotations(path: Path, videos: Sequence[Rendered]) -> None:
-    """Writes them as a Kinetics CSV."""
+    """Writes the rows of `annotated` as a Kinetics CSV."""
     with path.open("w", newline="") as out:
         writer = csv.writer(out)
         writer.writerow(("label", "youtube_id", "time_start", "time_end", "split"))
@@ -143,7 +144,7 @@ def frames_of(video: Rendered) -> Iterator[Frame]:
 def _pose(label: str, seconds: float, moment: Sequence[float]) -> tuple[tuple[float, float], float, float]:
     """Where the disc is (in short sides from its centre), its scale and its angle (radians, clockwise).
 
-    `moment`: the seconds at which a disc that does not move to the side, up or down, or grow is shown.
+    `moment`: the random times, in seconds, that stand for moving right, moving down and growing in the other classes.
     """
     right, down, growing = moment
     turning = 0.0
@@ -170,8 +171,8 @@ def _pose(label: str, seconds: float, moment: Sequence[float]) -> tuple[tuple[fl
 def _texture(
     random: np.random.Generator, height: int, width: int, grain: float, light: float, contrast: float
 ) -> Numbers:
-    """Blobs about `grain` pixels wide, and finer ones that flow can hold on to, in shades of one drawn colour of that
-    lightness; float32 [height, width, 3]."""
+    """A random pattern: float32 [height, width, 3], shades of one random colour of lightness `light`, with blobs about
+    `grain` pixels wide and finer ones, whose motion flow can follow."""
 
     def blobs(channels: int, size: float) -> Any:
         noise: Any = random.normal(size=(height, width, channels)).astype(np.float32)

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 from cyclopts import Parameter
 
+from kinetics_pipeline.annotations.published import is_base_address
+from kinetics_pipeline.annotations.split_by import parse_shares
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.recipe import FlowMethod, Interpolation, Layout
 from kinetics_pipeline.sources.pace.egress import Sharing
@@ -31,14 +33,20 @@ class Selection(Config):
     """Also fetch from a URL template whose host is in a private network, and follow its redirects there."""
     labels: Path | None = None
     """A file with one class a line; its order numbers the classes. Default: the sorted labels of ANNOTATIONS."""
+    mirror: str | None = None
+    """The base address of a copy of https://s3.amazonaws.com/kinetics; its annotations count for names of Kinetics."""
     split: Annotated[tuple[str, ...], Repeated] = ()
     """Only these splits."""
+    split_by: str | None = None
+    """Share out clips without a split, by video: 0.9,0.1 for train and val, or with a third share for test."""
     classes: Annotated[tuple[str, ...], Repeated] = ()
     """Only these classes: comma-separated, the flag repeated, or a file with one a line."""
+    per_class: int | None = None
+    """Only the first N clips of each class, in the plan's fixed order."""
     limit: int | None = None
     """Only the first N clips of the plan's fixed order."""
     on_bad_row: Literal["fail", "skip"] = "fail"
-    """What a row that cannot be read does."""
+    """Whether a row that cannot be read ends the command, or is left out and counted."""
     retry: Annotated[tuple[str, ...], Repeated] = ()
     """Plan anew the clips of these outcomes (comma-separated), or `all`; never a withdrawn one."""
     clips_per_shard: int = 64
@@ -48,7 +56,7 @@ class Selection(Config):
     proxy: Annotated[tuple[str, ...], Repeated] = ()
     """A proxy to fetch through; each is an egress of its own, all under one --rate unless --egress says otherwise."""
     egress: Sharing = "shared"
-    """Who has a --rate of its own: all together, every node (each has an address of its own), or every --proxy."""
+    """What --rate counts for: all nodes together, every node (where each has its own address), or every --proxy."""
     cache: Path | None = None
     """Where downloads and finished clips wait for their shard. Default: ~/.cache/kinetics-pipeline."""
     keep_clips: Place | None = None
@@ -62,7 +70,7 @@ class Selection(Config):
     flow: FlowMethod = "tvl1"
     """Optical flow."""
     flow_backend: Literal["auto", "cpu", "cuda", "torch", "opencv"] = "auto"
-    """What computes it; resolved once a dataset."""
+    """What computes the flow; `auto` is decided once for a dataset."""
     layout: Layout = "parquet"
     """JPEG in Parquet, or raw arrays in Arrow IPC."""
     rgb_quality: int = 90
@@ -74,6 +82,10 @@ class Selection(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require("--per-class", self.per_class, self.per_class is None or self.per_class >= 1, "1 or more")
+        require("--mirror", self.mirror, is_base_address(self.mirror), "an address as https://host/kinetics")
+        if self.split_by is not None:
+            parse_shares(self.split_by)
         require("--limit", self.limit, self.limit is None or self.limit >= 1, "1 or more")
         require("--clips-per-shard", self.clips_per_shard, self.clips_per_shard >= 1, "1 or more")
         require("--rate", self.rate, 0 < self.rate < 1e9, "more than 0")
@@ -106,15 +118,15 @@ class BuildConfig(Selection):
     max_disk: Size | None = None
     """The most that the cache may hold, as 200GB."""
     max_wait: Duration = 5400.0
-    """End with work left when only paused egresses are left to wait for, longer than this."""
+    """End, with work left, when all addresses are paused for longer than this and nothing else is left to do."""
     cool_down: Duration = 3600.0
-    """How long an address rests that YouTube has refused; each refusal in a row doubles it."""
+    """How long YouTube is left alone after it refused an address; doubled with each refusal in a row."""
     cookies: Path | None = None
     """A Netscape cookie file for YouTube."""
     allow_access: Annotated[tuple[str, ...], Repeated] = ()
     """With cookies: also fetch `private`, `members_only` or `age_restricted` videos."""
     ytdlp_option: Annotated[tuple[str, ...], Repeated] = ()
-    """KEY=JSON, handed to yt-dlp as it is."""
+    """KEY=JSON, passed to yt-dlp unchanged."""
     clip_time_limit: Duration = 1800.0
     """The longest one stage may work on one clip."""
     cpus: int | None = None

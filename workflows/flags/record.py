@@ -1,4 +1,4 @@
-"""What is kept of a config: the record in a dataset or run, and the command that does the same again; no secrets."""
+"""What is kept of a config, without secrets: the record in a dataset or run, and the command to repeat it."""
 
 from __future__ import annotations
 

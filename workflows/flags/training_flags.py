@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.workflows.flags.places import Config, Place
-from kinetics_pipeline.workflows.flags.values import Repeated, require, require_loaders
+from kinetics_pipeline.workflows.flags.values import Repeated, require, require_epsilon, require_loaders
 
 Stream = Literal["rgb", "flow"]
 ModelName = Literal["i3d", "c3d", "convnet_lstm", "two_stream", "fused_two_stream", "inception2d"]
@@ -25,13 +25,17 @@ class TrainConfig(Config):
     model: ModelName = "i3d"
     """The architecture."""
     stream: Stream = "rgb"
-    """What it sees."""
+    """Its input."""
     run: Path
-    """The run folder: config, checkpoints, metrics. A folder with a run in it goes on from its last checkpoint."""
+    """The run folder: config, checkpoints, metrics. A run in it is resumed from its last checkpoint."""
     recipe: Literal["paper", "released"] = "released"
     """The schedule: the paper's (tenfold less when validation saturates) or the released code's steps."""
     init: Path | None = None
     """Weights to start from: a checkpoint of ours, a public PyTorch port's, or DeepMind's TensorFlow files."""
+    new_head: bool = False
+    """With --init: begin the last layer anew, also where its number of classes fits."""
+    bn_eps: float | None = None
+    """What batch norm adds to the variance. Default: as --init says if it is a checkpoint of ours, else 0.001."""
     steps: int | None = None
     """Steps of the optimiser; a shorter run shrinks the schedule with it. Default: the recipe's."""
     batch_size: int = 6
@@ -77,9 +81,9 @@ class TrainConfig(Config):
     freeze_features: bool = False
     """Train the last layer alone, on features as --init has them (the paper's Fixed)."""
     train_split: str = "train"
-    """Trained on."""
+    """The split that is trained on."""
     val_split: str = "val"
-    """Evaluated on while training."""
+    """The split that is evaluated during training."""
     classes: Annotated[tuple[str, ...], Repeated] = ()
     """Only these classes: comma-separated, the flag repeated, or a file with one a line."""
     class_list: Path | None = None
@@ -91,7 +95,7 @@ class TrainConfig(Config):
     evaluate_every: int = 2000
     """Steps between evaluations on the validation split; 0: never."""
     seed: int = 0
-    """Of weights, order and crops."""
+    """The seed of weights, order and crops."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -103,6 +107,8 @@ class TrainConfig(Config):
             require("--" + flag.replace("_", "-"), getattr(self, flag), getattr(self, flag) >= 0, "0 or more")
         require("--dropout", self.dropout, 0 <= self.dropout < 1, "0 to less than 1")
         require("--init", "none", self.init is not None or not self.freeze_features, "weights, with --freeze-features")
+        require("--init", "none", self.init is not None or not self.new_head, "weights, with --new-head")
+        require_epsilon(self.bn_eps)
         for flag in ("learning_rate", "clip_gradients"):
             rate = getattr(self, flag)
             require("--" + flag.replace("_", "-"), rate, rate is None or 0 < rate < float("inf"), "more than 0")
@@ -116,7 +122,7 @@ class EvaluateConfig(Config):
     """What `evaluate` does."""
 
     split: str = "val"
-    """Scored on."""
+    """The split that is scored."""
     rgb: Path | None = None
     """A run folder or checkpoint of the RGB stream."""
     flow: Path | None = None
@@ -147,6 +153,8 @@ class EvaluateConfig(Config):
     """Where the results are written as JSON. Default: in the run folder."""
     any_recipe: bool = False
     """Score a checkpoint that was trained on shards of another recipe."""
+    bn_eps: float | None = None
+    """What batch norm adds to the variance. Default: as the checkpoint says, else 0.001."""
     deepmind_sample: Path | None = None
     """kinetics-i3d's data folder, scored instead of a dataset; --rgb and --flow may then be weights of any origin."""
     top: int = 5
@@ -159,6 +167,7 @@ class EvaluateConfig(Config):
             raise UserError("none of --rgb, --flow and --both is given; allowed: one of them, or --rgb and --flow")
         require("--both", self.both, self.both is None or len(given) == 1, "a network of both streams, alone")
         require_loaders(self.loaders)
+        require_epsilon(self.bn_eps)
         for flag, least in (("batch_size", 1), ("frames", 1), ("window", 1), ("top", 1)):
             value = getattr(self, flag)
             require("--" + flag.replace("_", "-"), value, value is None or value >= least, f"{least} or more")
@@ -203,7 +212,7 @@ class PredictConfig(Config):
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class PaperConfig(Config):
-    """What `paper` works with: what is missing here is left out of the tables, and said."""
+    """What `paper` works with. Tables leave out, and name, what needs something that is not given here."""
 
     runs: Path = Path("paper")
     """Where runs and scores lie; what is finished there is not run again."""

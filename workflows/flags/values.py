@@ -47,13 +47,18 @@ def require(flag: str, value: Any, right: bool, allowed: str) -> None:
 
 
 def most_processes() -> int:
-    """On this machine."""
+    """The largest number of processes that a flag may ask for on this machine."""
     return MOST_A_CORE * (os.cpu_count() or 1)
 
 
 def require_loaders(loaders: int) -> None:
     """Raises UserError for fewer loading processes than none, and for more than this machine can feed."""
     require("--loaders", loaders, 0 <= loaders <= most_processes(), f"0 to {most_processes()} on this machine")
+
+
+def require_epsilon(epsilon: float | None) -> None:
+    """Raises UserError for a --bn-eps that is no small positive number."""
+    require("--bn-eps", epsilon, epsilon is None or 0 < epsilon < 1, "above 0, as 0.001 or 1e-5")
 
 
 def comma_separated(values: Sequence[str]) -> tuple[str, ...]:

@@ -10,20 +10,22 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.models import save_checkpoint
 from kinetics_pipeline.models.weights.conversion import as_checkpoint
 from kinetics_pipeline.recipe import Recipe
-from kinetics_pipeline.workflows.scoring.trained import said_to_the_user
+from kinetics_pipeline.workflows.flags.values import require_epsilon
+from kinetics_pipeline.workflows.runtime.model_errors import as_user_errors
 
 STREAMS = {3: "rgb", 2: "flow"}
 SUFFIXES = (".pt", ".safetensors")
 
 
-def convert_checkpoint(source: Path, target: Path, labels: Path | None) -> None:
+def convert_checkpoint(source: Path, target: Path, labels: Path | None, bn_eps: float | None = None) -> None:
     """Writes `target` and says what `source` was. Raises UserError for what cannot be read, or does not fit."""
     if target.suffix not in SUFFIXES:
         raise UserError(f"TARGET is {target}; allowed: a name that ends in {' or '.join(SUFFIXES)}")
     if source.resolve() == target.resolve():
         raise UserError(f"TARGET is {target}, which is SOURCE; give another name")
-    with said_to_the_user():
-        kind, checkpoint = as_checkpoint(source)
+    require_epsilon(bn_eps)
+    with as_user_errors():
+        kind, checkpoint = as_checkpoint(source, bn_eps=bn_eps)
         metadata = _metadata(checkpoint.config, labels) if kind != "own" else _classes(checkpoint.config, labels)
         checkpoint.metadata.update(metadata)
         try:
@@ -32,17 +34,19 @@ def convert_checkpoint(source: Path, target: Path, labels: Path | None) -> None:
             raise UserError(f"TARGET is {target}, which cannot be written: {error.strerror}") from error
     config = checkpoint.config
     print(f"{source} ({kind}): {checkpoint.model}, {config['num_classes']} classes, {config['in_channels']} channels")
+    for note in kind.notes:
+        print(note)
     print(f"written to {target}")
     if "classes" not in checkpoint.metadata:
         print("its classes have no names: `evaluate` and `predict` need them, so convert it with --labels FILE")
 
 
 def _metadata(config: dict[str, Any], labels: Path | None) -> dict[str, Any]:
-    """As a run of ours would say it: foreign I3Ds were trained on 64 frames of 224 pixels, made by the recipe that is
-    the default here."""
+    """As a run of ours would say it: foreign networks were trained on 64 frames of 224 pixels (C3D: its own size), made
+    by the recipe that is the default here."""
     stream = STREAMS.get(config["in_channels"])
     known = {"stream": stream} if stream else {}
-    made = {"frames": 64, "crop": 224, "recipe": Recipe().to_json(), "fingerprint": {}}
+    made = {"frames": 64, "crop": config.get("crop_size", 224), "recipe": Recipe().to_json(), "fingerprint": {}}
     return known | made | _classes(config, labels)
 
 

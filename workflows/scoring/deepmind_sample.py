@@ -20,7 +20,7 @@ from kinetics_pipeline.annotations.files import read_text
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.models.weights.conversion import as_checkpoint
 from kinetics_pipeline.workflows.flags.training_flags import EvaluateConfig
-from kinetics_pipeline.workflows.scoring.trained import said_to_the_user
+from kinetics_pipeline.workflows.runtime.model_errors import as_user_errors
 from kinetics_pipeline.workflows.training.run_folder import RunFolder
 
 EXPECTED = {
@@ -50,8 +50,8 @@ def deepmind_sample(folder: Path, config: EvaluateConfig) -> dict[str, dict[str,
         if weights is None:
             continue
         clip = _clip(folder, stream)
-        with said_to_the_user():
-            kind, checkpoint = as_checkpoint(_file(weights))
+        with as_user_errors():
+            kind, checkpoint = as_checkpoint(_file(weights), bn_eps=config.bn_eps)
             network = checkpoint.build().eval()
             if checkpoint.model != "i3d" or checkpoint.config["in_channels"] != CHANNELS[stream]:
                 have = f"{checkpoint.model} of {checkpoint.config['in_channels']} channels"
@@ -60,6 +60,8 @@ def deepmind_sample(folder: Path, config: EvaluateConfig) -> dict[str, dict[str,
                 logits[stream] = network(clip)[0].double().numpy()
         names = checkpoint.metadata.get("classes") or names
         console.print(f"{stream}: {weights} ({kind})", markup=False)
+        for note in kind.notes:
+            console.print(f"  {note}", markup=False)
     if len(logits) == 2:
         if logits["rgb"].shape != logits["flow"].shape:
             raise UserError(f"--rgb has {len(logits['rgb'])} classes, --flow {len(logits['flow'])}")

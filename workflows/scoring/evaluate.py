@@ -27,10 +27,11 @@ from kinetics_pipeline.models.scoring.metrics import confusion, fuse, mean_error
 from kinetics_pipeline.shards.writer import versions
 from kinetics_pipeline.workflows.flags.record import as_record
 from kinetics_pipeline.workflows.flags.training_flags import EvaluateConfig
+from kinetics_pipeline.workflows.runtime.model_errors import as_user_errors
 from kinetics_pipeline.workflows.runtime.progress import Meter
 from kinetics_pipeline.workflows.scoring.action_scores import action_scores, print_action_scores, see
 from kinetics_pipeline.workflows.scoring.groups import group_scores, groups_table, read_groups
-from kinetics_pipeline.workflows.scoring.trained import Trained, open_trained, said_to_the_user
+from kinetics_pipeline.workflows.scoring.trained import Trained, open_trained
 from kinetics_pipeline.workflows.training.data import LOADING, loader, plain_errors
 from kinetics_pipeline.workflows.training.run_folder import write_json
 
@@ -39,7 +40,7 @@ def evaluate(output: str, config: EvaluateConfig) -> dict[str, Any]:
     """Prints the table and writes the results, which it returns. Raises UserError for what cannot be compared."""
     dataset = Dataset.open(output)
     given = {"rgb": config.rgb, "flow": config.flow, "both": config.both}
-    streams = [open_trained(path, name) for name, path in given.items() if path]
+    streams = [open_trained(path, name, bn_eps=config.bn_eps) for name, path in given.items() if path]
     _require_comparable(streams, dataset, config)
     asked = None if config.clips is None else _clip_ids(config.clips)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -55,7 +56,7 @@ def evaluate(output: str, config: EvaluateConfig) -> dict[str, Any]:
     else:
         found = {one.stream: _predictions(one, shown[one.stream], config, device) for one in streams}
         if len(found) == 2:
-            with said_to_the_user():
+            with as_user_errors():
                 found["fused"] = fuse(found["rgb"], found["flow"], config.fuse)
         scores = {name: _scores(predictions, classes, groups) for name, predictions in found.items()}
     results = {
@@ -165,7 +166,7 @@ def _predictions(trained: Trained, clips: Views, config: EvaluateConfig, device:
 
         source = batches()
         first = next(source)
-        with said_to_the_user():
+        with as_user_errors():
             inputs = [first[name] for name in model.inputs]  # type: ignore[union-attr]
             precision = choose_precision(model, inputs, training=False)
             precision.prepare(model)

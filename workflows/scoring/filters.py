@@ -16,7 +16,7 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.models.weights.checkpoints import read_weights
 from kinetics_pipeline.models.weights.inflation import GOOGLENET_KEY, two_dimensional
 from kinetics_pipeline.workflows.pictures import Picture, stacked, write_picture, written
-from kinetics_pipeline.workflows.scoring.trained import said_to_the_user
+from kinetics_pipeline.workflows.runtime.model_errors import as_user_errors
 from kinetics_pipeline.workflows.training.run_folder import RunFolder
 
 SIDE, SCALE, GAP = 8, 4, 1
@@ -70,8 +70,8 @@ def sequence(weights: NDArray[np.float32]) -> Picture:
 def _first_layer(path: Path, name: str, channels: int) -> NDArray[np.float32]:
     run = RunFolder(path)
     file = next((c for c in (run.best, run.last) if c.is_file()), path) if path.is_dir() else path
-    with said_to_the_user():
-        weights = read_weights(file)[1]
+    with as_user_errors():
+        weights = read_weights(file).tensors
     if name == "flat":
         flat = two_dimensional(weights) or {}
         found = flat.get(GOOGLENET_KEY, flat.get("Conv2d_1a_7x7.conv2d.weight"))

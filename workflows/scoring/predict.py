@@ -29,8 +29,9 @@ from kinetics_pipeline.sources.base import Media
 from kinetics_pipeline.video.frames import BrokenVideo, TooShort, read_clip
 from kinetics_pipeline.workflows.flags.training_flags import PredictConfig
 from kinetics_pipeline.workflows.pictures import annotated, require_picture_file, write_picture
+from kinetics_pipeline.workflows.runtime.model_errors import as_user_errors
 from kinetics_pipeline.workflows.scoring.fetch_video import fetch_video, shown
-from kinetics_pipeline.workflows.scoring.trained import Trained, open_trained, said_to_the_user
+from kinetics_pipeline.workflows.scoring.trained import Trained, open_trained
 
 MOST_FRAMES = 250
 """Ten seconds at 25 fps, from the start: what `evaluate` looks at too."""
@@ -208,7 +209,7 @@ def _probabilities(seen: Seen, streams: Sequence[Trained], config: PredictConfig
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     found = []
     for one in streams:
-        with said_to_the_user():
+        with as_user_errors():
             kinds = {"both": ("rgb", "flow")}.get(one.stream, (one.stream,))
             shown = [normalise(_input(seen.stored(kind), one.crop).to(device)) for kind in kinds]
             batch = {"video": shown[0], "rgb": shown[0], "flow": shown[-1], "clip_id": [seen.name]}

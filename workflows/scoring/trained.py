@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from kinetics_pipeline.errors import JobFailed, UserError
-from kinetics_pipeline.models import Checkpoint, Diverged, InputError, read_checkpoint
+from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.models import Checkpoint, read_checkpoint
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.storage.digest import sha256_of
+from kinetics_pipeline.workflows.runtime.model_errors import as_user_errors
 from kinetics_pipeline.workflows.training.run_folder import RunFolder
 
 ONLY_STORAGE = frozenset({"layout", "chunk_length", "flow_backend"})
 """Fields of a recipe that do not change what a network sees: backends agree to some thousandths of a pixel."""
-
-
-@contextmanager
-def said_to_the_user() -> Iterator[None]:
-    """`models` knows nothing of this project's errors: its own become those that the command line prints as a line."""
-    try:
-        yield
-    except InputError as error:
-        raise UserError(" ".join(str(error).split())) from error
-    except Diverged as error:
-        raise JobFailed(str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -47,7 +36,7 @@ class Trained:
     """Of a training snippet."""
 
     def network(self) -> nn.Module:
-        with said_to_the_user():
+        with as_user_errors():
             return self.checkpoint.build().eval()
 
     def require_recipe(self, recipe: Recipe, where: str) -> None:
@@ -69,8 +58,9 @@ class Trained:
                 raise UserError(f"{self.path} knows the class {name!r}, which is none of the {len(known)} of {where}")
 
 
-def open_trained(path: Path, stream: str) -> Trained:
-    """The stream at `path`: a run folder (its best checkpoint, else its last) or a checkpoint of ours.
+def open_trained(path: Path, stream: str, *, bn_eps: float | None = None) -> Trained:
+    """The stream at `path`: a run folder (its best checkpoint, else its last) or a checkpoint of ours;
+    with another eps of batch normalisation, where `bn_eps` is given.
 
     Raises UserError when there is none, when it is of another stream, or does not say what it was trained on.
     """
@@ -83,8 +73,10 @@ def open_trained(path: Path, stream: str) -> Trained:
             raise UserError(f"{flag} is {path}, a folder without checkpoints; allowed: a run folder or a checkpoint")
     elif not path.is_file():
         raise UserError(f"{flag} is {path}, which is not there; allowed: a run folder or a checkpoint")
-    with said_to_the_user():
+    with as_user_errors():
         checkpoint = read_checkpoint(file)
+    if bn_eps is not None:
+        checkpoint = replace(checkpoint, config=checkpoint.config | {"bn_eps": bn_eps})
     said: dict[str, Any] = checkpoint.metadata
     try:
         trained = Trained(

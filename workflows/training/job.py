@@ -90,7 +90,7 @@ def _check(settings: Settings, *, begins: bool) -> None:
     """What can be wrong with splits, crops and flags is said before Ray is started."""
     from kinetics_pipeline.models import MODELS, build_model
     from kinetics_pipeline.models.i3d import LEAST_FRAMES
-    from kinetics_pipeline.workflows.scoring.trained import said_to_the_user
+    from kinetics_pipeline.workflows.runtime.model_errors import as_user_errors
     from kinetics_pipeline.workflows.training.data import training_clips
     from kinetics_pipeline.workflows.training.validation import validation_clips
     from kinetics_pipeline.workflows.training.weights import initial_weights
@@ -110,8 +110,8 @@ def _check(settings: Settings, *, begins: bool) -> None:
     if config.evaluate_every:
         with _naming("--val-split", config.val_split, "; --evaluate-every 0 trains without"):
             validation_clips(settings)
-    if begins:  # before the workers, whose news come late, and for each of them again
-        with said_to_the_user():
+    if begins and config.init is not None:  # before the workers, whose news come late, and for each of them again
+        with as_user_errors():
             initial_weights(build_model(config.model, **settings.model_options(1)), config.init, settings)
 
 
@@ -130,9 +130,9 @@ def _steps_done(run: RunFolder) -> int:
     if not run.last.exists():
         return 0
     from kinetics_pipeline.models import read_checkpoint
-    from kinetics_pipeline.workflows.scoring.trained import said_to_the_user
+    from kinetics_pipeline.workflows.runtime.model_errors import as_user_errors
 
-    with said_to_the_user():
+    with as_user_errors():
         return int(read_checkpoint(run.last).metadata["step"])
 
 

@@ -20,7 +20,13 @@ from torch.nn.parallel import DistributedDataParallel
 from kinetics_pipeline.errors import JobFailed
 from kinetics_pipeline.loading import ClipSampler, to_device
 from kinetics_pipeline.models import Checkpoint, Diverged, build_model, read_checkpoint, save_checkpoint
-from kinetics_pipeline.models.layers.batch_norm import convert_sync_batch_norm, freeze_batch_norm, precise_batch_norm
+from kinetics_pipeline.models.layers.batch_norm import (
+    EPSILON,
+    convert_sync_batch_norm,
+    epsilon_of,
+    freeze_batch_norm,
+    precise_batch_norm,
+)
 from kinetics_pipeline.models.precision import Precision, choose_precision
 from kinetics_pipeline.models.scoring.metrics import confusion, cross_entropy, top_k
 from kinetics_pipeline.models.training.freezing import freeze_features
@@ -28,7 +34,7 @@ from kinetics_pipeline.models.training.loop import model_inputs, train_steps
 from kinetics_pipeline.models.training.recipes import explain_batch
 from kinetics_pipeline.models.training.state import TrainingState, restore_state, start_training, state_to_save
 from kinetics_pipeline.workflows.pictures import contact_sheet, flow_colours
-from kinetics_pipeline.workflows.scoring.trained import said_to_the_user
+from kinetics_pipeline.workflows.runtime.model_errors import as_user_errors
 from kinetics_pipeline.workflows.training.data import (
     LOADING,
     EndlessBatches,
@@ -67,7 +73,7 @@ def run_session(settings: Settings, group: Group) -> Ending:
 def _trained(settings: Settings, group: Group) -> Reason:
     session = _Session(settings, group)
     try:
-        with said_to_the_user():
+        with as_user_errors():
             return session.train()
     except torch.cuda.OutOfMemoryError as error:
         flags = f"--batch-size {settings.config.batch_size} --frames {settings.config.frames}"
@@ -106,10 +112,14 @@ class _Session:
         self.options = self.settings.model_options(recipe.steps)
         if saved is not None:  # the momentum of a run that grows stays
             self.options["bn_momentum"] = saved.config["bn_momentum"]
+            if "bn_eps" in saved.config:  # of the weights that it began with
+                self.options["bn_eps"] = saved.config["bn_eps"]
         torch.manual_seed(config.seed)
-        with said_to_the_user():
+        with as_user_errors():
             model = build_model(config.model, **self.options)
-            self.weights_from = None if saved is not None else initial_weights(model, config.init, self.settings)
+            self.weights_from = [] if saved is not None else initial_weights(model, config.init, self.settings)
+        if (epsilon := epsilon_of(model)) != EPSILON:
+            self.options["bn_eps"] = epsilon
         if config.freeze_batch_norm:
             freeze_batch_norm(model)
         if config.freeze_features:
@@ -165,8 +175,8 @@ class _Session:
             self.note(f"batch norm's momentum is {self.options['bn_momentum']:.3g} for {recipe.steps} steps")
         if config.sync_batch_norm and self.group.device.type != "cuda":
             self.note("batch norm is not synchronised: torch does that on GPUs alone")
-        if self.weights_from:
-            self.note(self.weights_from)
+        for line in self.weights_from:
+            self.note(line)
 
     def train(self) -> Reason:
         """Steps, checkpoints and evaluations until the end. Raises Diverged."""

@@ -9,7 +9,7 @@ from kinetics_pipeline.loading.options import Stream
 from kinetics_pipeline.models.layers.batch_norm import MOMENTUM
 from kinetics_pipeline.models.training.recipes import CLIPS_PER_STEP, TrainingRecipe, training_recipe
 from kinetics_pipeline.workflows.flags.training_flags import TrainConfig
-from kinetics_pipeline.workflows.scoring.trained import said_to_the_user
+from kinetics_pipeline.workflows.runtime.model_errors import as_user_errors
 from kinetics_pipeline.workflows.training.run_folder import RunFolder
 
 CHANNELS: dict[Stream, tuple[int, ...]] = {"rgb": (3,), "flow": (2,), "both": (3, 2)}
@@ -56,7 +56,7 @@ class Settings:
         """
         config, clips = self.config, self.clips_per_step
         scale = clips / CLIPS_PER_STEP if config.scale_learning_rate else 1.0
-        with said_to_the_user():
+        with as_user_errors():
             preset = training_recipe(config.recipe, config.stream, clips_per_step=CLIPS_PER_STEP)
             rate = config.learning_rate if config.learning_rate is not None else preset.learning_rate
             recipe = training_recipe(
@@ -85,6 +85,8 @@ class Settings:
         }
         if self.config.model == "c3d":
             options["crop_size"] = self.config.crop
+        if self.config.bn_eps is not None:
+            options["bn_eps"] = self.config.bn_eps
         if self.config.checkpoint_activations:
             options["checkpoint_activations"] = True
         return options

@@ -4,35 +4,65 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.models import InputError, inflate, load_checkpoint, read_checkpoint
-from kinetics_pipeline.models.weights.checkpoints import read_weights
+from kinetics_pipeline.models import InputError, inflate, read_checkpoint
+from kinetics_pipeline.models.layers.batch_norm import set_epsilon
+from kinetics_pipeline.models.weights.checkpoints import Loaded, load_weights, read_weights
 from kinetics_pipeline.models.weights.inflation import two_dimensional
+from kinetics_pipeline.models.weights.recognition import file_kind
 from kinetics_pipeline.workflows.training.run_folder import RunFolder
 from kinetics_pipeline.workflows.training.settings import Settings
 
+NEW = "its last layer is new"
 
-def initial_weights(model: nn.Module, init: Path | None, settings: Settings) -> str | None:
-    """Fills `model` from `--init` and says in a line what that was; None without it.
+
+def initial_weights(model: nn.Module, init: Path | None, settings: Settings) -> list[str]:
+    """Fills `model` from `--init` and says in a few lines what that was; no line without it.
 
     A checkpoint or a run of ours, a public port's file, DeepMind's files, or 2D weights, which are inflated. The last
-    layer is taken too where the classes are the same. Raises UserError or InputError for what does not fit.
+    layer is taken too where the classes are the same, unless `--new-head` is given. Batch normalisation's eps is then
+    that of `--bn-eps`, else of a checkpoint of ours, else 0.001. Raises UserError or InputError for what does not fit.
     """
     if init is None:
-        return None
-    file = _file(init)
-    if (weights := _two_dimensional(file)) is not None and settings.config.model != "inception2d":
-        inflate(model, weights)
-        what = "inflated from" if settings.config.model == "i3d" else "of Inception-V1 from"
-        return f"weights {what} {file}; the last layer is new"
-    if _same_classes(file, settings):
-        try:
-            return f"weights from {file} ({load_checkpoint(model, file)})"
-        except InputError:  # whose last layer may be all that does not fit
-            pass
-    return f"weights from {file} ({load_checkpoint(model, file, head=False)}), without their last layer"
+        return []
+    file, config = _file(init), settings.config
+    weights = read_weights(file)
+    flat = None if config.model == "inception2d" else two_dimensional(weights.tensors)
+    if flat is not None:
+        inflate(model, flat)
+        if (epsilon := config.bn_eps or weights.epsilon) is not None:
+            set_epsilon(model, epsilon)
+        what = "inflated from" if config.model == "i3d" else "of Inception-V1 from"
+        return [f"weights {what} {file}; {NEW}", *weights.notes]
+    if config.new_head:
+        loaded = load_weights(model, file, head=False, bn_eps=config.bn_eps)
+        return [f"weights from {file} ({loaded}); {NEW} (--new-head)", *loaded.notes]
+    return _with_its_head_where_that_fits(model, file, settings)
+
+
+def _with_its_head_where_that_fits(model: nn.Module, file: Path, settings: Settings) -> list[str]:
+    epsilon, classes = settings.config.bn_eps, _classes(file)
+    if classes is not None and classes != list(settings.classes):
+        loaded = load_weights(model, file, head=False, bn_eps=epsilon)
+        return [f"weights from {file} ({loaded}), without their last layer: its classes are others; {NEW}"]
+    try:
+        loaded = load_weights(model, file, bn_eps=epsilon)
+    except InputError:  # whose last layer may be all that does not fit
+        loaded = load_weights(model, file, head=False, bn_eps=epsilon)
+        return [f"weights from {file} ({loaded}), without their last layer, which does not fit; {NEW}", *loaded.notes]
+    return [f"weights from {file} ({loaded}), with their last layer", *_order_unknown(loaded, classes, settings)]
+
+
+def _order_unknown(loaded: Loaded, classes: list[str] | None, settings: Settings) -> list[str]:
+    if classes is not None:
+        return list(loaded.notes)
+    line = (
+        f"the last layer has {len(settings.classes)} classes, as many as are trained here, but the file does not say "
+        "their order; unless it is that of this dataset, give --new-head"
+    )
+    return [line, *loaded.notes]
 
 
 def _file(init: Path) -> Path:
@@ -42,17 +72,15 @@ def _file(init: Path) -> Path:
     for file in (run.best, run.last):
         if file.is_file():
             return file
-    raise UserError(f"--init is {init}, a folder without checkpoints; allowed: a run folder or a file of weights")
+    raise UserError(
+        f"--init is {init}, a folder without checkpoints ({file_kind(init)}); allowed: a run folder, a file of weights"
+    )
 
 
-def _two_dimensional(file: Path) -> dict[str, Tensor] | None:
-    return two_dimensional(read_weights(file)[1])
-
-
-def _same_classes(file: Path, settings: Settings) -> bool:
-    """Whether the last layer means the same classes. Of a file that does not say, its size decides."""
+def _classes(file: Path) -> list[str] | None:
+    """The classes of the last layer in order; None where the file does not say."""
     try:
         said = read_checkpoint(file).metadata.get("classes")
     except InputError:
-        return True
-    return said is None or list(said) == list(settings.classes)
+        return None
+    return None if said is None else list(said)

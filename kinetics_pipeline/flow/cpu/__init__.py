@@ -1,7 +1,7 @@
 """TV-L1 on a processor: numba kernels, one pair of frames a thread.
 
-Read `pair` first: the way of a pair. `sweep`, `warp`, `median` and `pyramid` are its parts, `simd` and `layout` what
-they are written in, `compiled` the machine code and where it is kept.
+In: uint8 [T, H, W]. Out: float32 [T-1, 2, H, W]. Begin reading with `pair`, which solves one pair. `sweep`, `warp`,
+`median` and `pyramid` are its parts, `simd` and `layout` what they are written with; `compiled` keeps the machine code.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def flow(grey: NDArray[np.uint8], parameters: TVL1, threads: int | None = None) 
 
     threads: as many as `OMP_NUM_THREADS` says, which Ray sets to the CPUs a worker was given; else one a CPU.
     """
-    if not grey.flags.writeable:  # a type of its own to numba, and not the one that is compiled
+    if not grey.flags.writeable:  # numba would compile the kernels again for read-only arrays
         grey = grey.copy()
     pairs, height, width = len(grey) - 1, grey.shape[1], grey.shape[2]
     flows = np.empty((pairs, 2 * height * width), np.float32)

@@ -1,4 +1,4 @@
-"""Where the kernels keep things: one flat float32 array a thread, rows of all fields side by side.
+"""The layout of the kernels' memory: one flat float32 array for each thread, with the rows of all fields side by side.
 
 A row holds the ten fields of TV-L1 one after the other: a sweep then reads one stream of memory instead of ten, and
 rows of different fields never collide in the cache. Each field has `LEFT` floats before it, of which the last is the
@@ -15,14 +15,14 @@ U, V = 0, 1
 P11, P12, P21, P22 = 2, 3, 4, 5
 """Dual variables of u (P11, P12) and v (P21, P22)."""
 IX, IY, RHO, INVERSE = 6, 7, 8, 9
-"""Of the warped second image: gradient, the constant part of the residual, 1 / |gradient|^2 (0 where there is none)."""
+"""From the warped second image: gradient, constant part of the residual, 1 / |gradient|^2 (0 where that is 0)."""
 FIELDS = 10
 LEFT = 16
 """Floats before each field."""
 PAD = 4
 """Pixels of zeros around an image that is sampled: all that a bicubic tap outside the image can touch."""
 CHANNELS = 4
-"""Of a sampled image: grey value, its gradient in x and in y, and nothing."""
+"""Floats for each pixel of a sampled image: grey value, its gradient in x and in y, and one that is not used."""
 
 
 @njit(inline="always")
@@ -44,7 +44,7 @@ def state_size(height: int, width: int) -> int:
 
 @njit(inline="always")
 def row_start(y: int, width: int) -> int:
-    """Where pixel (0, y) of the first field lies; y may be -1."""
+    """The index of pixel (0, y) of the first field; y may be -1."""
     return (y + 1) * FIELDS * pitch_of(width) + LEFT
 
 

@@ -31,7 +31,7 @@ def solve_level(
 ) -> int:
     """All warps of one level; the flow is in `state` before and after. Returns the number of iterations."""
     warps, inner, outer, side = counts
-    step, theta, taut = weights
+    step, theta, tau_over_theta = weights
     enough = np.float32(epsilon * epsilon * (height * width))
     inside[:width] = 1
     inside[width : rounded_up(width)] = 0
@@ -44,7 +44,7 @@ def solve_level(
                 median(state, U, height, width, side, scratch)
                 median(state, V, height, width, side, scratch)
             for _ in range(inner):
-                error = sweep(state, height, width, inside, step, theta, taut)
+                error = sweep(state, height, width, inside, step, theta, tau_over_theta)
                 iterations += 1
                 if error <= enough:
                     break

@@ -55,13 +55,15 @@ def _flow(state: Any, at: int, pitch: int, above12: Any, above22: Any, step: Any
 
 
 @njit(forceinline=True)
-def _dual(state: Any, at: int, flow: int, p1: int, p2: int, pitch: int, below: Any, old2: Any, taut: Any) -> None:
+def _dual(
+    state: Any, at: int, flow: int, p1: int, p2: int, pitch: int, below: Any, old2: Any, tau_over_theta: Any
+) -> None:
     """Updates the two dual variables of one component of the flow, of sixteen pixels; `below`: flow one row down."""
     u = load(state, at + flow * pitch)
     gx, gy = load(state, at + flow * pitch + 1) - u, below - u
-    scale = spread(np.float32(1)) / (spread(np.float32(1)) + taut * root(gx * gx + gy * gy))
-    store(state, at + p1 * pitch, (load(state, at + p1 * pitch) + taut * gx) * scale)
-    store(state, at + p2 * pitch, (old2 + taut * gy) * scale)
+    scale = spread(np.float32(1)) / (spread(np.float32(1)) + tau_over_theta * root(gx * gx + gy * gy))
+    store(state, at + p1 * pitch, (load(state, at + p1 * pitch) + tau_over_theta * gx) * scale)
+    store(state, at + p2 * pitch, (old2 + tau_over_theta * gy) * scale)
 
 
 @njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
@@ -72,13 +74,13 @@ def _repeat_last(state: Any, row: int, width: int, pitch: int) -> None:
 
 
 @njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
-def sweep(state: Any, height: int, width: int, inside: Any, step: float, theta: float, taut: float) -> float:
-    """One iteration. step: lambda theta; taut: tau / theta; inside: 1 for every pixel of a row, then 0.
+def sweep(state: Any, height: int, width: int, inside: Any, step: float, theta: float, tau_over_theta: float) -> float:
+    """One iteration. step: lambda theta; tau_over_theta: tau / theta; inside: 1 for every pixel of a row, then 0.
 
     Returns the sum of the squared change of the flow, px^2, added row by row.
     """
     pitch, below = pitch_of(width), FIELDS * pitch_of(width)
-    step_, theta_, taut_ = spread(step), spread(theta), spread(taut)
+    step_, theta_, tau_over_theta_ = spread(step), spread(theta), spread(tau_over_theta)
     zero = spread(np.float32(0))
     far = height * below > NEAR
     error = 0.0
@@ -100,13 +102,17 @@ def sweep(state: Any, height: int, width: int, inside: Any, step: float, theta: 
             p12, p22 = load(state, at + P12 * pitch), load(state, at + P22 * pitch)
             u, v, moved = _flow(state, at + below, pitch, p12, p22, step_, theta_, load(inside, x))
             change = change + moved
-            _dual(state, at, U, P11, P12, pitch, u, p12, taut_)
-            _dual(state, at, V, P21, P22, pitch, v, p22, taut_)
+            _dual(state, at, U, P11, P12, pitch, u, p12, tau_over_theta_)
+            _dual(state, at, V, P21, P22, pitch, v, p22, tau_over_theta_)
         _repeat_last(state, above + below, width, pitch)
         error += total(change)
     last = row_start(height - 1, width)
     for x in range(0, rounded_up(width), LANES):
         at = last + x
-        _dual(state, at, U, P11, P12, pitch, load(state, at + U * pitch), load(state, at + P12 * pitch), taut_)
-        _dual(state, at, V, P21, P22, pitch, load(state, at + V * pitch), load(state, at + P22 * pitch), taut_)
+        _dual(
+            state, at, U, P11, P12, pitch, load(state, at + U * pitch), load(state, at + P12 * pitch), tau_over_theta_
+        )
+        _dual(
+            state, at, V, P21, P22, pitch, load(state, at + V * pitch), load(state, at + P22 * pitch), tau_over_theta_
+        )
     return error

@@ -1,6 +1,7 @@
 """TV-L1 on a GPU: all pairs of a clip, or of several, at once, by the Triton kernels of `kernels`.
 
-`solver` is the way of a batch of pairs; this module cuts clips into batches that fit the GPU's free memory.
+In: uint8 [T, H, W]. Out: float32 [T-1, 2, H, W]. `solver` solves a batch of pairs; this module cuts clips into batches
+that fit the GPU's free memory.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from kinetics_pipeline.flow.cuda.solver import bytes_per_pair, solve
 from kinetics_pipeline.flow.parameters import TVL1
 
 SHARE_OF_FREE_MEMORY = 0.7
-"""What a batch may take: other actors may share the GPU, and torch's allocator needs room to move."""
+"""The share of the free memory that a batch may take: others may use the GPU, and torch's allocator needs some."""
 
 MOST_PAIRS = 30_000
 """Pairs of a batch: CUDA allows 65,535 programs along a grid's second axis, and the median has two a pair."""
@@ -59,7 +60,7 @@ def flow_of_clips(clips: Sequence[NDArray[np.uint8]], parameters: TVL1) -> list[
 
 
 def _solve(frames: NDArray[np.uint8], firsts: NDArray[np.int64], parameters: TVL1) -> NDArray[np.float32] | None:
-    """None when the memory was too small; what was allocated is free again then, which it is not inside `except`."""
+    """None when the memory was too small. What was allocated is then free, which it would not be inside `except`."""
     low, high = int(firsts[0]), int(firsts[-1]) + 2
     device = torch.device("cpu" if interpreted() else "cuda")
     try:

@@ -144,12 +144,12 @@ def _flow_at(flow, dual, data, y, x, height, width, step, theta):  # type: ignor
 
 
 @helper
-def _dual_at(old, new, at, plane, gx, gy, taut, inside):  # type: ignore[no-untyped-def]
+def _dual_at(old, new, at, plane, gx, gy, tau_over_theta, inside):  # type: ignore[no-untyped-def]
     """Updates the two dual variables of one component of the flow."""
-    scale = 1.0 / (1.0 + taut * tl.sqrt(gx * gx + gy * gy))
-    tl.store(new + at, (tl.load(old + at, mask=inside, other=0.0) + taut * gx) * scale, mask=inside)
+    scale = 1.0 / (1.0 + tau_over_theta * tl.sqrt(gx * gx + gy * gy))
+    tl.store(new + at, (tl.load(old + at, mask=inside, other=0.0) + tau_over_theta * gx) * scale, mask=inside)
     other = tl.load(old + plane + at, mask=inside, other=0.0)
-    tl.store(new + plane + at, (other + taut * gy) * scale, mask=inside)
+    tl.store(new + plane + at, (other + tau_over_theta * gy) * scale, mask=inside)
 
 
 @kernel
@@ -163,7 +163,7 @@ def iterate(  # type: ignore[no-untyped-def]
     enough,
     step,
     theta,
-    taut,
+    tau_over_theta,
     pairs,
     height,
     width,
@@ -172,7 +172,7 @@ def iterate(  # type: ignore[no-untyped-def]
     tile_h: tl.constexpr,
     tile_w: tl.constexpr,
 ):
-    """One iteration of every pair that goes on; step: lambda theta, taut: tau / theta, enough: px^2 over the image.
+    """One iteration of every pair that has not stopped. step: lambda * theta; enough: px^2, summed over the image.
 
     The new dual variables of a pixel need the new flow right of it and below: it is computed again, from values that
     the neighbours load anyway, so that an iteration is one pass over memory.
@@ -194,9 +194,9 @@ def iterate(  # type: ignore[no-untyped-def]
         has_right, has_below = x + 1 < width, y + 1 < height
         new_p = dual + new * 4 * plane
         ux, uy = tl.where(has_right, right_u - new_u, 0.0), tl.where(has_below, below_u - new_u, 0.0)
-        _dual_at(p, new_p, at, plane, ux, uy, taut, inside)
+        _dual_at(p, new_p, at, plane, ux, uy, tau_over_theta, inside)
         vx, vy = tl.where(has_right, right_v - new_v, 0.0), tl.where(has_below, below_v - new_v, 0.0)
-        _dual_at(p + 2 * plane, new_p + 2 * plane, at, plane, vx, vy, taut, inside)
+        _dual_at(p + 2 * plane, new_p + 2 * plane, at, plane, vx, vy, tau_over_theta, inside)
         moved = (new_u - u) * (new_u - u) + (new_v - v) * (new_v - v)
         tl.store(change + (then * pairs + pair) * tiles + tile, tl.sum(tl.where(inside, moved, 0.0)))
         if tile == 0:

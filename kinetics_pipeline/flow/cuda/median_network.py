@@ -27,7 +27,7 @@ def _median3(a, b, c):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def median9(a, b, c):  # type: ignore[no-untyped-def]
-    """Of three columns, given with a pixel more at either end: [1], [2] and [3] count."""
+    """The median of a 3x3 window: three columns of five pixels, of which [1], [2] and [3] count."""
     low = tl.maximum(_least3(a), tl.maximum(_least3(b), _least3(c)))
     high = tl.minimum(_most3(a), tl.minimum(_most3(b), _most3(c)))
     middle = _median3(_median3(a[1], a[2], a[3]), _median3(b[1], b[2], b[3]), _median3(c[1], c[2], c[3]))
@@ -46,7 +46,7 @@ def _most3(a):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def median25(a, b, c, d, e):  # type: ignore[no-untyped-def]
-    """Of five columns of five."""
+    """The median of a 5x5 window, given as five columns."""
     p = _sorted5(a[0], a[1], a[2], a[3], a[4])
     q = _sorted5(b[0], b[1], b[2], b[3], b[4])
     r = _sorted5(c[0], c[1], c[2], c[3], c[4])

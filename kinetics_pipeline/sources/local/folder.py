@@ -31,11 +31,10 @@ class FolderSource:
         default the folder's own name: its path may tell whose machine it was."""
         self.root = Path(os.path.abspath(root))
         self.name = name or self.root.name or "folder"
-        self.unreadable: list[str] = []
-        """Folders below `root` that could not be read, relative to it."""
         if not self.root.is_dir():
             raise UserError(f"source {str(root)!r} is not a folder; allowed: a folder of videos")
-        self._names = VideoNames(self._read_folder())
+        paths, self.unreadable = files_below(self.root)
+        self._names = VideoNames(paths)
         if "." in self.unreadable:
             raise UserError(f"source {str(root)!r} may not be read; allowed: a folder with read permission")
         for folder in self.unreadable:
@@ -61,32 +60,37 @@ class FolderSource:
     def _media(self, path: str, clip: Clip, *, trimmed: bool) -> Media:
         return Media(self.root / path, self.name, offset=(clip.time_start or 0.0) if trimmed else 0.0)
 
-    def _read_folder(self) -> list[str]:
-        """The paths of all files, relative to the root."""
-        found: list[str] = []
-        entered: set[tuple[int, int]] = set()
-        waiting = ["."]
-        while waiting:
-            folder = waiting.pop()
-            try:
-                status = os.stat(self.root / folder)
-                with os.scandir(self.root / folder) as entries:
-                    names = sorted(entries, key=lambda e: e.name, reverse=True)
-            except OSError:
-                self.unreadable.append(folder)
+
+def files_below(root: Path) -> tuple[list[str], list[str]]:
+    """The paths of all files below a folder, relative to it, and of the folders that may not be read.
+
+    Links to other folders are followed, each folder being entered once; hidden and unfinished files are passed over.
+    """
+    found: list[str] = []
+    unreadable: list[str] = []
+    entered: set[tuple[int, int]] = set()
+    waiting = ["."]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            status = os.stat(root / folder)
+            with os.scandir(root / folder) as entries:
+                names = sorted(entries, key=lambda e: e.name, reverse=True)
+        except OSError:
+            unreadable.append(folder)
+            continue
+        if (status.st_dev, status.st_ino) in entered:
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        for entry in names:
+            path = entry.name if folder == "." else f"{folder}/{entry.name}"
+            if is_passed_over(entry.name):
                 continue
-            if (status.st_dev, status.st_ino) in entered:
-                continue
-            entered.add((status.st_dev, status.st_ino))
-            for entry in names:
-                path = entry.name if folder == "." else f"{folder}/{entry.name}"
-                if is_passed_over(entry.name):
-                    continue
-                if _is(entry, "dir"):
-                    waiting.append(path)
-                elif _is(entry, "file"):
-                    found.append(path)
-        return found
+            if _is(entry, "dir"):
+                waiting.append(path)
+            elif _is(entry, "file"):
+                found.append(path)
+    return found, unreadable
 
 
 def _is(entry: os.DirEntry[str], kind: str) -> bool:

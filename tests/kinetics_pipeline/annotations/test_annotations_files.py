@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from kinetics_pipeline.annotations import download as annotation_download
 from kinetics_pipeline.annotations import files as annotation_files
 from kinetics_pipeline.annotations.table import load_annotations, read_annotations, read_labels
 from kinetics_pipeline.errors import UserError
@@ -193,7 +194,7 @@ def test_a_gzipped_file_whose_server_calls_that_an_encoding_is_read(server):
     [("gone.csv", "answered 404"), ("cut.csv", "broke off"), ("slow.csv", "no answer within")],
 )
 def test_a_url_that_fails_is_told_in_one_line_without_its_secrets(server, page, message, monkeypatch):
-    monkeypatch.setattr(annotation_files, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(annotation_download, "READ_SECONDS", 0.3)
     with pytest.raises(UserError, match=message) as error:
         read_annotations(f"http://user:password@{server}/{page}?token=secret")
     told = str(error.value)

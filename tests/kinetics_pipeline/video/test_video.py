@@ -91,7 +91,7 @@ def test_seeking_gives_the_pixels_of_decoding_from_the_beginning(
 ) -> None:
     path = videos(suffix, seconds=8.0, codec=codec)
     fast = read_clip(path, 5.3, 7.3, short_side=64)
-    monkeypatch.setattr("kinetics_pipeline.video.frames.SEEK_MARGIN", 100.0)
+    monkeypatch.setattr("kinetics_pipeline.video.cut.SEEK_MARGIN", 100.0)
     assert np.array_equal(fast, read_clip(path, 5.3, 7.3, short_side=64))
 
 

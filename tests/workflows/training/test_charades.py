@@ -61,6 +61,20 @@ def test_a_sample_s_targets_are_the_actions_at_its_frames(charades, split):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("renumber", [False, True])
+def test_chosen_classes_leave_the_videos_in_which_one_of_them_happens(charades, renumber):
+    options = {"classes": ["c003", "c002"], "renumber": renumber, "train": False}
+    clips = ClipDataset(charades.store.uri, "train", "flow", None, 32, **options)
+    assert sorted(clips.index["clip_id"].to_pylist()) == ["BBBBB", "CCCCC"]
+    assert clips.classes == (["c002", "c003"] if renumber else ["c001", "c002", "c003"])
+    for sample in map(clips.__getitem__, range(2)):
+        happening = [clips.classes[number] for number in sample["targets"].any(dim=1).nonzero().flatten().tolist()]
+        expected = {"BBBBB": ["c002"], "CCCCC": ["c003"] if renumber else ["c001", "c003"]}
+        assert happening == expected[sample["clip_id"]]
+    assert len(ClipDataset(charades.store.uri, "train", "flow", None, 32, classes=charades.classes)) == 4
+
+
+@pytest.mark.slow
 def test_actions_are_learned_by_heart_and_scored(charades, tmp_path):
     flags = {"stream": "rgb", "frames": 16, "batch_size": 4, "steps": 40, "dropout": 0.0, "flip": False}
     flags |= {"batch_norm_momentum": 0.3, "val_split": "train"}  # else running statistics lag behind so short a run

@@ -1,0 +1,165 @@
+"""Kinetics by name: where the annotation files of each version lie, as a table of data, and how they are kept.
+
+Official archives: Google DeepMind's, https://github.com/google-deepmind/deepmind-research and the datasets' page. Files
+of the public copy: https://github.com/cvdfoundation/kinetics-dataset, whose addresses `--mirror` replaces by those of a
+copy of one's own. Counts are those of the lists in that repository.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from kinetics_pipeline.annotations.download import Unreachable, download, shown_url
+from kinetics_pipeline.errors import UserError
+
+PUBLIC_COPY = "https://s3.amazonaws.com/kinetics"
+"""The addresses of the public copy begin with this; `--mirror` replaces it."""
+_OFFICIAL = "https://storage.googleapis.com/deepmind-media/Datasets"
+
+
+@dataclass(frozen=True)
+class Published:
+    """One version of Kinetics."""
+
+    archive: str
+    """Address of the official archive of annotations."""
+    files: tuple[tuple[str, ...], ...] = ()
+    """Below the public copy, for each split: its annotation file; where the first is not there, the next."""
+    asked: dict[str, int] = field(default_factory=dict)
+    """Clips of each split in the lists, where they are known."""
+    in_copy: dict[str, int] = field(default_factory=dict)
+    """Videos of each split in the public copy, where they are known."""
+    terms: str = "annotations by Google DeepMind, CC BY 4.0 as stated there"
+    """Said when they are first fetched."""
+
+
+def _splits(folder: str, suffix: str = "csv") -> tuple[tuple[str, ...], ...]:
+    return tuple((f"{folder}/annotations/{split}.{suffix}",) for split in ("train", "val", "test"))
+
+
+PUBLISHED: dict[str, Published] = {
+    "kinetics-400": Published(
+        f"{_OFFICIAL}/kinetics400.tar.gz",
+        _splits("400"),
+        asked={"train": 246_535, "val": 19_907, "test": 39_806},
+        in_copy={"train": 241_258, "val": 19_881, "test": 38_685},
+    ),
+    "kinetics-600": Published(
+        f"{_OFFICIAL}/kinetics600.tar.gz",
+        # The copy's .csv of train and val are incomplete (its issue 33).
+        (
+            ("600/annotations/train.txt", "600/annotations/train.csv"),
+            ("600/annotations/val.txt", "600/annotations/val.csv"),
+            ("600/annotations/test.csv",),
+        ),
+    ),
+    "kinetics-700": Published(f"{_OFFICIAL}/kinetics700.tar.gz"),
+    "kinetics-700-2020": Published(f"{_OFFICIAL}/kinetics700_2020.tar.gz", _splits("700_2020")),
+}
+
+
+def is_published(name: str) -> bool:
+    """Whether ANNOTATIONS names a version of Kinetics, and no file of that name lies here."""
+    return name.lower() in PUBLISHED and not Path(name).exists()
+
+
+def is_base_address(mirror: str | None) -> bool:
+    """Whether `--mirror` is an http(s) address, or is not given."""
+    try:
+        return mirror is None or (urlsplit(mirror).scheme in ("http", "https") and bool(urlsplit(mirror).hostname))
+    except ValueError:
+        return False
+
+
+def mirrored(address: str, mirror: str | None) -> str:
+    """The address, below `mirror` where it is one of the public copy's."""
+    if mirror is None or not address.startswith(PUBLIC_COPY + "/"):
+        return address
+    return mirror.rstrip("/") + address.removeprefix(PUBLIC_COPY)
+
+
+def fetch_published(name: str, mirror: str | None, cache: Path, say: Callable[[str], None]) -> list[Path]:
+    """The annotation files of a version of Kinetics, below `cache`, where an unchanged one is not fetched again.
+
+    `mirror`: a copy of one's own, whose annotation files count; None: the official archive. Says when a file is another
+    one than it was. Raises UserError for what cannot be fetched and is not in the cache.
+    """
+    published = PUBLISHED[name.lower()]
+    if mirror is None:
+        wanted: tuple[tuple[str, ...], ...] = ((published.archive,),)
+    else:
+        wanted = tuple(tuple(f"{mirror.rstrip('/')}/{file}" for file in files) for files in published.files)
+        if not wanted:
+            known = ", ".join(one for one, version in PUBLISHED.items() if version.files)
+            raise UserError(f"{name} has no public copy for --mirror; allowed: {known}")
+    folder = cache / "annotations" / name.lower()
+    if mirror is not None:
+        folder /= hashlib.sha256(mirror.encode()).hexdigest()[:12]
+    try:
+        if not folder.exists():
+            say(f"{name}: {published.terms}")
+        folder.mkdir(parents=True, exist_ok=True)
+        return [_first_there(addresses, folder, say) for addresses in wanted]
+    except OSError as error:
+        raise UserError(f"the cache {folder} cannot keep annotations: {error.strerror or error}") from None
+
+
+def against_known_counts(name: str, counts: Mapping[str, int]) -> list[str]:
+    """A line for each split whose number of clips is not the known one: the official lists have shrunk over the
+    years."""
+    return [
+        f"{name}: {counts[split]} clips of {split}; {known} are known"
+        for split, known in PUBLISHED[name.lower()].asked.items()
+        if counts.get(split, known) != known
+    ]
+
+
+def _first_there(addresses: tuple[str, ...], folder: Path, say: Callable[[str], None]) -> Path:
+    for address in addresses:
+        if (path := _kept(address, folder, say)) is not None:
+            return path
+    raise UserError(f"annotations {' and '.join(map(shown_url, addresses))}: the server has none (404)")
+
+
+def _kept(address: str, folder: Path, say: Callable[[str], None]) -> Path | None:
+    """The file at an address, in the cache; None where the server has none."""
+    path = folder / address.rpartition("/")[2]
+    about = path.with_name(f".{path.name}.json")
+    before = _read(about) if path.exists() else {}
+    scratch = tempfile.NamedTemporaryFile(dir=folder, delete=False)  # noqa: SIM115 - takes the file's place
+    try:
+        with scratch:
+            answer = download(address, scratch, etag=before.get("etag", ""))
+        if answer.status == 304 or answer.status == 404:
+            return path if answer.status == 304 else None
+        if answer.status != 200:
+            raise UserError(f"annotations {shown_url(address)}: the server answered {answer.status} {answer.reason}")
+        with Path(scratch.name).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if before and before.get("sha256") != digest:
+            say(f"{shown_url(address)} has changed: its SHA-256 was {before.get('sha256')} and is {digest}")
+        os.replace(scratch.name, path)
+        about.write_text(json.dumps({"address": shown_url(address), "sha256": digest, "etag": answer.etag}))
+        return path
+    except Unreachable as error:
+        if not before:
+            raise
+        say(f"{error}; the copy in the cache is read")
+        return path
+    finally:
+        Path(scratch.name).unlink(missing_ok=True)
+
+
+def _read(about: Path) -> dict[str, str]:
+    try:
+        found = json.loads(about.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return {key: str(value) for key, value in found.items()} if isinstance(found, dict) else {}

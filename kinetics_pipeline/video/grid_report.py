@@ -1,0 +1,67 @@
+"""Whether every picture that the container names reached the grid: the decoder's count against the packets'.
+
+With each frame of the grid ffmpeg reports which frame of the decoder it was (`-stats_enc_pre`). Between two frames of
+the grid the decoder must have counted as many as there are packets; fewer, and pictures were lost without a message.
+"""
+
+from __future__ import annotations
+
+from array import array
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kinetics_pipeline.video.container import Container
+from kinetics_pipeline.video.cut import TOLERANCE, Cut
+from kinetics_pipeline.video.packets import MICROSECONDS, Packets
+
+ONE_PICTURE_A_PACKET = (
+    *("h264", "hevc", "vvc", "av1", "vp9", "mpeg1video", "mpeg2video"),
+    *("mjpeg", "prores", "dnxhd", "dvvideo", "ffv1", "gif", "png", "apng"),
+)
+"""Codecs whose every packet becomes a picture. Others have packets that show none (VP8's hidden references, MPEG-4's
+skipped pictures)."""
+
+
+class GridReport:
+    """Of each frame of the grid, which frame of the decoder it is, from 0 on."""
+
+    def __init__(self) -> None:
+        self.numbers = array("q")
+        self.first_stamp: int | None = None
+        """The time stamp of the first one, microseconds."""
+
+    def take(self, line: bytes) -> None:
+        """One line: number, time stamp, time base."""
+        try:
+            number, stamp, base = line.split()
+            if self.first_stamp is None:
+                self.first_stamp = round(int(stamp) * Fraction(base.decode()) * MICROSECONDS)
+            self.numbers.append(int(number))
+        except ValueError:  # a line cut off, because ffmpeg was stopped
+            return
+
+
+def lost_frames(report: GridReport, packets: Packets, times: NDArray[np.int64], cut: Cut, container: Container) -> int:
+    """How many pictures within the cut have a packet but came out of no decoder; 0 where that cannot be told.
+
+    `times`: of each packet, when it is shown, microseconds.
+    """
+    video = container.video
+    if video.codec not in ONE_PICTURE_A_PACKET or video.interlaced or packets.without_time or not report.numbers:
+        return 0
+    order = np.sort(times[packets.shown()])
+    if not len(order) or report.first_stamp is None:
+        return 0
+    origin = round((cut.first + TOLERANCE) * MICROSECONDS)
+    if cut.from_first_frame:
+        # Pictures before the first that can be decoded (they refer to one that the file does not hold) do not count.
+        undecodable = int(np.searchsorted(order, report.first_stamp)) - report.numbers[0]
+        first = int(order[min(max(0, undecodable), len(order) - 1)])
+        origin = first + round((cut.first - container.video_start + TOLERANCE) * MICROSECONDS)
+    numbers = np.frombuffer(report.numbers, np.int64)
+    slots = np.arange(len(numbers)) * MICROSECONDS * cut.rate.denominator // cut.rate.numerator
+    passed = np.searchsorted(order, origin + slots, side="right")
+    behind = (numbers - passed)[passed > 0]
+    return int(behind[0] - behind[-1]) if len(behind) else 0

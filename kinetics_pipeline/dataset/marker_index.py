@@ -44,6 +44,7 @@ class MarkerIndex:
         places: dict[_Key, tuple[int, int]] = {}
         for number in range(batches.num_record_batches):
             rows = batches.get_batch(number)
+            rows.validate(full=True)  # offsets that lead out of the file would end the process
             keys = zip(*(rows.column(name).to_pylist() for name in _SCHEMA.names[:3]), strict=True)
             places |= {key: (number, row) for row, key in enumerate(keys)}
         self._places = places
@@ -58,7 +59,7 @@ class MarkerIndex:
             if written is None:
                 return cls(None)
             batches = pa.ipc.open_file(pa.py_buffer(written))
-            return cls(batches if batches.schema.equals(_SCHEMA) else None)
+            return cls(batches if batches.schema.equals(_SCHEMA) else None)  # it may come from a stranger
         except (FileNotFoundError, UserError, pa.ArrowException, OSError, ValueError):
             return cls(None)
 

@@ -34,6 +34,7 @@ from kinetics_pipeline.file_names import is_passed_over
 from kinetics_pipeline.records import Clip
 from kinetics_pipeline.sources.base import Inside, Media
 from kinetics_pipeline.sources.local.names import VideoNames, require_apart
+from kinetics_pipeline.storage.cache import make_private
 
 log = logging.getLogger(__name__)
 
@@ -207,7 +208,7 @@ def _archive(path: Path, key: Path) -> Archive:
     except (OSError, ValueError, KeyError, TypeError):  # what cannot be read may not be writable either: said below
         pass
     try:
-        key.parent.mkdir(parents=True, exist_ok=True)
+        make_private(key.parent)
         archive = _read(path, points)
         document = {
             "format": FORMAT,

@@ -80,8 +80,12 @@ class Annotations:
 def read_annotations(
     path: str | Path, *, labels: Sequence[str] | None = None, on_bad_row: OnBadRow = "fail"
 ) -> pd.DataFrame:
-    """The table of clips of one annotation file, URL, folder of class folders or published name; see
-    `load_annotations`."""
+    """The clips of one annotation file, URL, folder of class folders or published name, a row each.
+
+    Columns: `clip_id`, `video_id`, `time_start` and `time_end` (seconds of the video, NaN for a whole video), `label`
+    (None for none or several), `split`. `labels` and `on_bad_row` as in `load_annotations`. Raises UserError for a file
+    that cannot be read, and for a bad row, named by its line.
+    """
     return load_annotations([path], labels=labels, on_bad_row=on_bad_row).table
 
 

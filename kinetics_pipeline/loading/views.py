@@ -35,7 +35,7 @@ class Views(WholeClips):
     """`WholeClips`, a sample for each view of each clip; samples of one clip follow each other and share its id.
 
     `views` is `whole` (default), `sliding` or `10x3`; `window` the frames of a view that is not the whole clip (default
-    64). With `mirrored` every view comes once more, flipped.
+    64). With `mirrored` every view comes once more, flipped. Raises UserError as `ClipDataset` does.
     """
 
     def __init__(

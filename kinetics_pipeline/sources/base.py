@@ -14,6 +14,10 @@ EgressSignal = Literal["throttled", "bot_check", "burst", "outage"]
 `burst` or `outage`: they are what failures of different videos mean together (`breaker`)."""
 
 
+Container = Literal["tar", "gzip", "zip"]
+"""A plain tar, a tar in gzip, or a zip file."""
+
+
 @dataclass(frozen=True)
 class Inside:
     """A file within an archive."""
@@ -21,11 +25,13 @@ class Inside:
     name: str
     """As the archive has it: anyone's text."""
     offset: int
-    """Of its first byte in the unpacked archive."""
+    """Of its first byte in the unpacked tar; in a zip file, of the header before it."""
     size: int
-    zipped: bool
+    container: Container
     points: Path | None
     """For a gzip file, where its points to go on from lie on the machine that read it first (`tars`)."""
+    more_parts: tuple[Path, ...] = ()
+    """Where the archive was cut into parts, those after the first."""
 
 
 @dataclass(frozen=True)

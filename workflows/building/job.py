@@ -25,6 +25,7 @@ from kinetics_pipeline.records import Record, Spent
 from kinetics_pipeline.redaction import WITHHELD
 from kinetics_pipeline.shards.writer import Superseded
 from kinetics_pipeline.sources.base import is_network
+from kinetics_pipeline.sources.youtube.texts import FINDINGS
 from kinetics_pipeline.storage.cache import cache_folder
 from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
@@ -40,6 +41,7 @@ from kinetics_pipeline.workflows.building.request import Asked, asked_recipe, re
 from kinetics_pipeline.workflows.building.state import PROGRESS, RUN, Attempts, look_at_lanes, traffic
 from kinetics_pipeline.workflows.building.time_needed import Expectation, expected
 from kinetics_pipeline.workflows.building.write import Writing
+from kinetics_pipeline.workflows.datasets.advice import advice, command_of
 from kinetics_pipeline.workflows.flags.build_flags import BuildConfig
 from kinetics_pipeline.workflows.flags.record import as_record, command_line
 from kinetics_pipeline.workflows.runtime.cluster import connected, require_lasting
@@ -94,6 +96,7 @@ class _Build:
         self.shards = 0
         """Committed by the plan that is running."""
         self._noted = 0.0
+        self._found: set[str] = set()
 
     def run(self, existing: Dataset | None) -> None:
         config, lease = self.config, self.lease
@@ -243,6 +246,7 @@ class _Build:
             if isinstance(event, ClipFinished):
                 done += 1
                 self.outcomes[event.record.outcome] += 1
+                self._say_findings(event.record, meter)
                 for stage, seconds in event.record.seconds.items():
                     self.seconds[stage] += seconds
             elif isinstance(event, ClipTakenBack):
@@ -263,6 +267,12 @@ class _Build:
             self._noted = time.monotonic()
             state = {"done": done, "total": meter.total, "per_second": meter.rate, "time": time.time()}
             self.lease.store.write(PROGRESS, json.dumps(state).encode())
+
+    def _say_findings(self, record: Record, meter: Meter) -> None:
+        """What a failure says of the user's network, once for all clips; `advice` says at the end what to do."""
+        for detail in sorted(FINDINGS.keys() & set(record.detail.split("; ")) - self._found):
+            self._found.add(detail)
+            meter.say(f"found: {detail} (clip {record.clip_id}; others may follow)")
 
     def _finished_before(self) -> dict[str, FinishedClip]:
         """Clips that earlier runs finished and no shard holds yet."""
@@ -291,6 +301,8 @@ class _Build:
         if fetched := traffic(self._lanes_before, look_at_lanes(self.lease.store)):
             console.print(fetched)
         console.print(f"{counts.shards} shards, {size(counts.bytes)} in {self.lease.store.uri}", soft_wrap=True)
+        for line in advice(counts.reasons, command_of(self.dataset)):
+            console.print(line, soft_wrap=True, markup=False)
 
 
 def withdrawn_clips(dataset: Dataset, shards: Sequence[PlannedShard]) -> dict[str, FinishedClip]:

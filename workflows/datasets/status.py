@@ -16,8 +16,8 @@ from kinetics_pipeline.records import FINAL, NEEDS_ACCESS, RETRYABLE
 from kinetics_pipeline.redaction import visible
 from kinetics_pipeline.workflows.building.lease import condition
 from kinetics_pipeline.workflows.building.state import PROGRESS, Progress, last_run, look_at_lanes, read_state, traffic
-from kinetics_pipeline.workflows.datasets.advice import advice
-from kinetics_pipeline.workflows.datasets.recorded_command import UNKNOWN, checked_command, without_flag
+from kinetics_pipeline.workflows.datasets.advice import advice, command_of
+from kinetics_pipeline.workflows.datasets.recorded_command import checked_command
 from kinetics_pipeline.workflows.runtime.progress import duration, size
 
 PAUSES = {
@@ -86,11 +86,6 @@ def _next(dataset: Dataset, counts: Counts, *, unfinished: bool, building: bool)
 def _recorded(dataset: Dataset) -> str | None:
     run = last_run(dataset.store)
     return None if run is None else checked_command(run.command, dataset.store.uri)
-
-
-def command_of(dataset: Dataset) -> str:
-    """The latest build's command, without `--retry`."""
-    return without_flag(_recorded(dataset) or UNKNOWN, "--retry")
 
 
 def _show(dataset: Dataset, document: dict[str, Any]) -> None:

@@ -28,7 +28,7 @@ class Selection(Config):
     """Which clips are asked, and where their videos may come from."""
 
     source: Annotated[tuple[PlaceOrName, ...], Repeated] = ("youtube",)
-    """`youtube`, a URL template as `https://host/{video_id}.mp4`, a folder, or tar files; tried in this order."""
+    """`youtube`, a URL template as `https://host/{video_id}.mp4`, a folder, or archives; tried in this order."""
     allow_private_addresses: Annotated[bool, Parameter(negative=())] = False
     """Also fetch from a URL template whose host is in a private network, and follow its redirects there."""
     labels: Path | None = None
@@ -89,9 +89,7 @@ class Selection(Config):
         require("--limit", self.limit, self.limit is None or self.limit >= 1, "1 or more")
         require("--clips-per-shard", self.clips_per_shard, self.clips_per_shard >= 1, "1 or more")
         require("--rate", self.rate, 0 < self.rate < 1e9, "more than 0")
-        require(
-            "--source", "", bool(self.source) and all(self.source), "youtube, a URL template, a folder or tar files"
-        )
+        require("--source", "", bool(self.source) and all(self.source), "youtube, a URL template, a folder or archives")
         if self.egress == "per-proxy" and not self.proxy:
             raise UserError("--egress is per-proxy and no --proxy is given; allowed then: shared, per-node")
         for proxy in self.proxy:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from kinetics_pipeline.recipe import Layout
-from kinetics_pipeline.workflows.flags.places import Place
+from kinetics_pipeline.workflows.flags.places import Place, PlaceOrName
 
 Flag = Parameter(negative=())
 
@@ -196,7 +196,7 @@ def export(
     job(output, format, to, split, kept)
 
 
-def refusals(file: str, /) -> None:
+def refusals(file: PlaceOrName, /) -> None:
     """Say how messages of yt-dlp are read: which outcome each has, and which nobody knows yet.
 
     Parameters

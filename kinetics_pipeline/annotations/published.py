@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from kinetics_pipeline.annotations.download import Unreachable, download, shown_url
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.storage.cache import make_private
 
 _OFFICIAL = "https://storage.googleapis.com/deepmind-media/Datasets"
 
@@ -96,7 +97,7 @@ def fetch_published(name: str, mirror: str | None, cache: Path, say: Callable[[s
     try:
         if not folder.exists():
             say(f"{name}: {published.terms}")
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder)
         return [_first_there(addresses, folder, say) for addresses in wanted]
     except OSError as error:
         raise UserError(f"the cache {folder} cannot keep annotations: {error.strerror or error}") from None

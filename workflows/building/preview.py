@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from kinetics_pipeline.annotations.table import clips_of
-from kinetics_pipeline.dataset.dataset import DATASET, Dataset, plan_name
+from kinetics_pipeline.dataset.dataset import DATASET, Dataset
+from kinetics_pipeline.dataset.plan_files import plan_name
 from kinetics_pipeline.estimate import Estimate, estimate
 from kinetics_pipeline.plan import SCHEMA, Plan, PlannedShard, make_plan
 from kinetics_pipeline.recipe import Recipe

@@ -33,7 +33,7 @@ class Trained:
     fingerprint: dict[str, str]
     crop: int
     frames: int
-    """Of a training snippet."""
+    """How many frames a training snippet had."""
 
     def network(self) -> nn.Module:
         with as_user_errors():

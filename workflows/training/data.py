@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.loading import ClipDataset, ClipSampler, collate
+from kinetics_pipeline.loading import ClipDataset, ClipSampler, collate, to_device
 from kinetics_pipeline.workflows.training.settings import Settings
 
 LOADING = "loading_seconds"
@@ -20,13 +20,14 @@ LOADING = "loading_seconds"
 
 @dataclass(frozen=True)
 class Position:
-    """Where all ranks together stand: `consumed` clips of epoch `epoch`."""
+    """How far all ranks together are: `consumed` clips of epoch `epoch` are used."""
 
     epoch: int = 0
     consumed: int = 0
 
     def after(self, batch_size: int, clips: int, world_size: int) -> Position:
-        """One batch of every rank later, of a dataset of `clips`; an epoch's last batch goes on in the next one."""
+        """The position one batch of every rank later, in a dataset of `clips`; a batch may begin in one epoch and
+        end in the next."""
         epoch, consumed, wanted = self.epoch, self.consumed, batch_size
         while wanted:
             left = -(-(clips - consumed) // world_size)
@@ -89,6 +90,11 @@ def loader(
         prefetch_factor=2 if processes else None,
         generator=torch.Generator(),  # or it draws from the numbers that dropout is made of
     )
+
+
+def on_device(raw: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    """A raw batch of `loader` as networks take it: float32 in [-1, 1] on `device`, flipped where that was drawn."""
+    return to_device({name: value for name, value in raw.items() if name != LOADING}, device)
 
 
 def training_clips(settings: Settings) -> ClipDataset:

@@ -36,6 +36,7 @@ from kinetics_pipeline.sources.base import Container, Inside, Media
 from kinetics_pipeline.sources.local import zips
 from kinetics_pipeline.sources.local.names import VideoNames, require_apart
 from kinetics_pipeline.sources.local.parts import PART, grouped, is_archive, open_parts
+from kinetics_pipeline.storage.cache import make_private
 
 log = logging.getLogger(__name__)
 
@@ -234,7 +235,7 @@ def _archive(parts: tuple[Path, ...], key: Path) -> Archive:
     except (OSError, ValueError, KeyError, TypeError):  # what cannot be read may not be writable either: said below
         pass
     try:
-        key.parent.mkdir(parents=True, exist_ok=True)
+        make_private(key.parent)
         archive = _read(parts, points)
         document = {
             "format": FORMAT,

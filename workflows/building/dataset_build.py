@@ -46,7 +46,7 @@ class BuildExecutor(FetchExecutor, ClipExecutor, WriteExecutor, DiskExecutor, Pr
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedClips:
     """The clips that a command asks for."""
 
     table: pd.DataFrame
@@ -78,7 +78,7 @@ class DatasetBuild:
         lease: Lease,
         executor: BuildExecutor,
         sources: Mapping[str, LocalSource | NetworkSource],
-        wanted: Wanted,
+        wanted: WantedClips,
         limits: Limits,
     ) -> None:
         self.dataset, self.lease, self.executor = dataset, lease, executor
@@ -97,14 +97,15 @@ class DatasetBuild:
         while (unfinished := dataset.unfinished()) is not None:
             yield self._driver(*unfinished, dataset.outcomes())
         table = self.wanted.table
-        outcomes = dataset.settled(dict(zip(table["clip_id"], table["video_id"], strict=True)))
-        plan = make_plan(
-            table,
-            outcomes=outcomes,
-            settings=self.wanted.settings,
-            held_locally=self.wanted.held_locally,
-            next_shard=dataset.next_shard_numbers(),
-        )
+        with dataset.one_listing():
+            outcomes = dataset.settled(dict(zip(table["clip_id"], table["video_id"], strict=True)))
+            plan = make_plan(
+                table,
+                outcomes=outcomes,
+                settings=self.wanted.settings,
+                held_locally=self.wanted.held_locally,
+                next_shard=dataset.next_shard_numbers(),
+            )
         if len(plan):
             self._disk(list(plan.shards()))  # raises before the plan is frozen
             yield self._driver(dataset.add_plan(plan), plan, plan.shard_names(), outcomes)

@@ -25,8 +25,9 @@ from kinetics_pipeline.sources.base import is_network
 from kinetics_pipeline.sources.youtube.texts import FINDINGS
 from kinetics_pipeline.storage.cache import cache_folder
 from kinetics_pipeline.storage.open_store import open_store
+from kinetics_pipeline.workflows.building.advice import advice, command_of
 from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
-from kinetics_pipeline.workflows.building.dataset_build import DatasetBuild, Limits, Wanted
+from kinetics_pipeline.workflows.building.dataset_build import DatasetBuild, Limits, WantedClips
 from kinetics_pipeline.workflows.building.driver import BuildEvent, ClipFinished, ClipTakenBack, Driver, ShardCommitted
 from kinetics_pipeline.workflows.building.lanes import Pace
 from kinetics_pipeline.workflows.building.lease import Lease, LeaseHeld
@@ -35,13 +36,14 @@ from kinetics_pipeline.workflows.building.ray_executor import RayExecutor
 from kinetics_pipeline.workflows.building.request import Asked, asked_recipe, read_asked, say_what_is_odd
 from kinetics_pipeline.workflows.building.state import PROGRESS, RUN, look_at_lanes, traffic
 from kinetics_pipeline.workflows.building.time_needed import Expectation, expected
-from kinetics_pipeline.workflows.building.advice import advice, command_of
 from kinetics_pipeline.workflows.flags.build_flags import BuildConfig
 from kinetics_pipeline.workflows.flags.record import as_record, command_line
 from kinetics_pipeline.workflows.runtime.cluster import connected, require_lasting
 from kinetics_pipeline.workflows.runtime.progress import Meter, duration, size
 from kinetics_pipeline.workflows.runtime.signals import stop_requested
 
+INDEX_EVERY = 500
+"""Shards committed between two writings of the index of markers."""
 SAY_EVERY = 5.0
 """Seconds between two notes of the progress for `status` in another terminal."""
 
@@ -117,7 +119,7 @@ class _Build:
             lease,
             self.executor,
             dict(zip(self.asked.keys, self.asked.sources, strict=True)),
-            Wanted(self.asked.annotations.table, self.asked.settings, self.asked.held_locally),
+            WantedClips(self.asked.annotations.table, self.asked.settings, self.asked.held_locally),
             limits,
         )
         try:
@@ -129,7 +131,9 @@ class _Build:
             raise
         except WorkRemains as remains:
             raise WorkRemains(f"{remains}; {self.to_go_on}") from None
-        self._report(time.monotonic() - began)
+        with self.dataset.one_listing():
+            self.dataset.refresh_index()
+            self._report(time.monotonic() - began)
 
     def _limits(self) -> Limits:
         config = self.config
@@ -184,6 +188,8 @@ class _Build:
                 self.outcomes[event.record.outcome] -= 1
             elif isinstance(event, ShardCommitted):
                 self.shards += 1
+                if self.shards % INDEX_EVERY == 0:
+                    self.dataset.refresh_index()
         note = [f"{self.shards} shards"]
         resumes = driver.fetch.lanes.resumes_at(self.executor.now())
         if resumes is not None:

@@ -30,7 +30,7 @@ from kinetics_pipeline.workflows.benchmarks.simulation.network import COMMON, Ne
 from kinetics_pipeline.workflows.benchmarks.simulation.tokens import replaced
 from kinetics_pipeline.workflows.benchmarks.simulation.world import BEGAN, Killed, Lock, Machine, Process, World
 from kinetics_pipeline.workflows.building import lease as leases
-from kinetics_pipeline.workflows.building.dataset_build import DatasetBuild, Limits, Wanted
+from kinetics_pipeline.workflows.building.dataset_build import DatasetBuild, Limits, WantedClips
 from kinetics_pipeline.workflows.building.driver import Driver
 from kinetics_pipeline.workflows.building.lanes import Pace
 from kinetics_pipeline.workflows.building.lease import RENEW_EVERY, Holding, Lease, LeaseHeld, Running
@@ -327,7 +327,7 @@ class Run:
                 lease,
                 executor,
                 {"server": self.server},
-                Wanted(self.table, PlanSettings(clips_per_shard=self.shape.clips_per_shard), lambda clips: ()),
+                WantedClips(self.table, PlanSettings(clips_per_shard=self.shape.clips_per_shard), lambda clips: ()),
                 Limits(Pace(rate=RATE, slots=2)),
             )
             try:

@@ -18,6 +18,8 @@ from unittest.mock import patch
 import pandas as pd
 
 from kinetics_pipeline.dataset import dataset as dataset_module
+from kinetics_pipeline.dataset import marker_index as index_module
+from kinetics_pipeline.dataset import plan_files
 from kinetics_pipeline.dataset import withdraw as withdraw_module
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.plan import Plan, PlannedShard, PlanSettings, make_plan, read_columns
@@ -127,9 +129,9 @@ def replaced(store_of_this_process: Callable[[str], Store]) -> Iterator[None]:
             (writer_module, "_write_rows", _write_rows),
             (writer_module, "verify_data_file", lambda *arguments: None),
             (withdraw_module, "_write", _rewrite),
-            (dataset_module, "ThreadPoolExecutor", _Serial),
+            (index_module, "ThreadPoolExecutor", _Serial),
             (dataset_module, "open_store", store_of_this_process),
-            (dataset_module, "read_columns", _cached_columns),
+            (plan_files, "read_columns", _cached_columns),
             (build_module, "make_plan", _cached_plan),
             (Plan, "shards", _cached_shards),
             (Plan, "to_parquet_bytes", _cached_bytes),

@@ -65,7 +65,8 @@ class C3D(nn.Module):
         clips = len(video)
         video = video[:, :, : pieces * FRAMES].unflatten(2, (pieces, FRAMES)).transpose(1, 2).flatten(0, 1)
         logits: Tensor = self.logits(self._hidden(video))
-        return logits.unflatten(0, (clips, pieces)).mean(dim=1)
+        of_clips: Tensor = logits.unflatten(0, (clips, pieces)).mean(dim=1)
+        return of_clips
 
     def _hidden(self, x: Tensor) -> Tensor:
         """[N, C, 16, side, side] -> [N, 4096]."""

@@ -62,4 +62,5 @@ class FusedTwoStream(nn.Module):
         volume = both.unflatten(0, (clips * groups, SNIPPETS)).transpose(1, 2)
         pooled = max_pool_same(self.fusion(volume), (3, 3, 3), (2, 2, 2)).mean(dim=(2, 3, 4))
         logits: Tensor = self.logits(self.dropout(pooled))
-        return logits.unflatten(0, (clips, groups)).mean(dim=1)
+        of_clips: Tensor = logits.unflatten(0, (clips, groups)).mean(dim=1)
+        return of_clips

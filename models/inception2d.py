@@ -47,7 +47,8 @@ class Inception2D(nn.Module):
         check_clip("inception2d", video, self.trunk.in_channels)
         frames, clips = frames_of(video[:, :, :: self.frame_stride])
         logits: Tensor = self.logits(self.dropout(self.trunk(frames)))
-        return logits.unflatten(0, (clips, -1)).mean(dim=1)
+        of_clips: Tensor = logits.unflatten(0, (clips, -1)).mean(dim=1)
+        return of_clips
 
 
 def check_stride(frame_stride: int) -> int:

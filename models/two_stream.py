@@ -51,4 +51,5 @@ class TwoStream(nn.Module):
         clips = len(rgb)
         appearance: Tensor = self.rgb_logits(self.dropout(self.rgb(pictures.flatten(0, 1))))
         motion: Tensor = self.flow_logits(self.dropout(self.flow(stacks.flatten(0, 1))))
-        return ((appearance + motion) / 2).unflatten(0, (clips, -1)).mean(dim=1)
+        of_clips: Tensor = ((appearance + motion) / 2).unflatten(0, (clips, -1)).mean(dim=1)
+        return of_clips

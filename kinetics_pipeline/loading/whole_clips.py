@@ -41,7 +41,8 @@ class WholeClips(ClipDataset):
 
     def lengths(self) -> NDArray[np.int64]:
         """How many frames each sample has."""
-        return np.clip(self.index["frames"].to_numpy(), LEAST_FRAMES, max(self.most, LEAST_FRAMES)).astype(np.int64)
+        frames = np.asarray(self.index["frames"].to_numpy(), np.int64)
+        return np.clip(frames, LEAST_FRAMES, max(self.most, LEAST_FRAMES))
 
     def snippet_of(self, index: int) -> tuple[int, Snippet]:
         row = int(index)

@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from kinetics_pipeline.dataset.card import refresh_card
-from kinetics_pipeline.dataset.dataset import DATASET, Dataset, plan_name
+from kinetics_pipeline.dataset.dataset import DATASET, Dataset
+from kinetics_pipeline.dataset.plan_files import plan_name
 from kinetics_pipeline.dataset.withdraw import finish_withdrawals
 from kinetics_pipeline.errors import JobFailed, WorkRemains
 from kinetics_pipeline.flow import require_backend
@@ -47,6 +48,8 @@ from kinetics_pipeline.workflows.runtime.cluster import connected, require_lasti
 from kinetics_pipeline.workflows.runtime.progress import Meter, duration, size
 from kinetics_pipeline.workflows.runtime.signals import stop_requested
 
+INDEX_EVERY = 500
+"""Shards committed between two writings of the index of markers."""
 SAY_EVERY = 5.0
 """Seconds between two notes of the progress for `status` in another terminal."""
 
@@ -121,8 +124,9 @@ class _Build:
         while (unfinished := self.dataset.unfinished()) is not None:
             self._run_plan(*unfinished, self.dataset.outcomes())
         table = self.asked.annotations.table
-        outcomes = self.dataset.settled(dict(zip(table["clip_id"], table["video_id"], strict=True)))
-        plan = self._plan(outcomes)
+        with self.dataset.one_listing():
+            outcomes = self.dataset.settled(dict(zip(table["clip_id"], table["video_id"], strict=True)))
+            plan = self._plan(outcomes)
         if len(plan):
             self._disk(list(plan.shards()))
             number = self.dataset.add_plan(plan)
@@ -130,7 +134,9 @@ class _Build:
         self.executor.clear(everything=True)
         lease.store.sweep()  # a writer that was lost on the way
         lease.store.delete(PROGRESS)
-        self._report(time.monotonic() - began)
+        with self.dataset.one_listing():
+            self.dataset.refresh_index()
+            self._report(time.monotonic() - began)
 
     def _plan(self, outcomes: Mapping[str, str]) -> Plan:
         return make_plan(
@@ -248,6 +254,8 @@ class _Build:
                 self.outcomes[event.record.outcome] -= 1
             elif isinstance(event, ShardCommitted):
                 self.shards += 1
+                if self.shards % INDEX_EVERY == 0:
+                    self.dataset.refresh_index()
         note = [f"{self.shards} shards"]
         resumes = driver.fetch.lanes.resumes_at(self.executor.now())
         if resumes is not None:

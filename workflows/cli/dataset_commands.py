@@ -126,7 +126,7 @@ def forget(
     reason
         Why, in a line: it is kept with the records.
     kept
-        A folder or URI that --keep-clips filled, besides that of the last build.
+        Also remove the segments from this folder or URI, which --keep-clips filled.
     runs
         Run folders, or folders of such: those trained on what is withdrawn are named.
     """
@@ -189,7 +189,7 @@ def export(
     split
         Only this split.
     kept
-        For mp4: what --keep-clips filled. Default: that of the last build, if it had one.
+        For mp4: copy the segments from this folder or URI, which --keep-clips filled.
     """
     from kinetics_pipeline.workflows.datasets.export import export as job
 

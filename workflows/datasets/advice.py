@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 
 from kinetics_pipeline.dataset.dataset import Dataset
@@ -10,6 +9,7 @@ from kinetics_pipeline.records import RETRYABLE
 from kinetics_pipeline.sources.pace.breaker import is_doubtful
 from kinetics_pipeline.sources.youtube.texts import EARLIER_GONE, FINDINGS
 from kinetics_pipeline.workflows.building.state import last_run
+from kinetics_pipeline.workflows.datasets.recorded_command import UNKNOWN, checked_command, without_flag
 
 Reasons = Mapping[tuple[str, str], int]
 """Clips by outcome and detail."""
@@ -23,8 +23,8 @@ def advice(reasons: Reasons, command: str) -> list[str]:
 def command_of(dataset: Dataset) -> str:
     """The latest build's command, without `--retry`."""
     run = last_run(dataset.store)
-    command = str(run["command"]) if run is not None else "kinetics-pipeline build ..."
-    return re.sub(r" --retry(?: |=)\S+", "", command)
+    command = UNKNOWN if run is None else checked_command(run.command, dataset.store.uri)
+    return without_flag(command, "--retry")
 
 
 def findings(reasons: Reasons, command: str) -> Iterator[str]:

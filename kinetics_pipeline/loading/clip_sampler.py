@@ -34,6 +34,8 @@ class ClipSampler(DistributedSampler[int]):
     first of the order come again. `shuffle=False` is the dataset's own order. A `window` is a number of shards.
 
     After `load_state_dict` the epoch goes on where the state was taken; `set_epoch` begins another.
+
+    Raises UserError for a dataset that is no ClipDataset, and for an argument that cannot be.
     """
 
     def __init__(

@@ -89,9 +89,7 @@ class Selection(Config):
         require("--limit", self.limit, self.limit is None or self.limit >= 1, "1 or more")
         require("--clips-per-shard", self.clips_per_shard, self.clips_per_shard >= 1, "1 or more")
         require("--rate", self.rate, 0 < self.rate < 1e9, "more than 0")
-        require(
-            "--source", "", bool(self.source) and all(self.source), "youtube, a URL template, a folder or archives"
-        )
+        require("--source", "", bool(self.source) and all(self.source), "youtube, a URL template, a folder or archives")
         if self.egress == "per-proxy" and not self.proxy:
             raise UserError("--egress is per-proxy and no --proxy is given; allowed then: shared, per-node")
         for proxy in self.proxy:

@@ -1,5 +1,9 @@
 """The one kind of exception a user can cause. Anything else that is raised is a defect, and crashes loudly."""
 
+from __future__ import annotations
+
+from kinetics_pipeline.redaction import visible
+
 
 class UserError(Exception):
     """Wrong input or a state the user must change. The message is one line: the bad value, and what is allowed.
@@ -8,6 +12,9 @@ class UserError(Exception):
     """
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        return visible(super().__str__())  # names in it may come from a stranger's dataset
 
 
 class JobFailed(UserError):

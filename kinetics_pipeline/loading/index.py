@@ -73,6 +73,7 @@ def _cached(dataset: Dataset, key: str) -> pa.Table | None:
             return None
         with pa.ipc.open_stream(written) as stream:
             index = stream.read_all()
+            index.validate(full=True)  # it may come from a stranger
     except (FileNotFoundError, pa.ArrowInvalid, OSError, UserError):
         return None
     built_from = (index.schema.metadata or {}).get(_KEY, b"").decode()

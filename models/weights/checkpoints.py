@@ -29,11 +29,11 @@ from kinetics_pipeline.models.weights.wrappings import state_dicts
 FORMAT = "kinetics-pipeline checkpoint 1"
 
 HEADS = ("logits.", "rgb_logits.", "flow_logits.")
-"""How the names of last layers begin."""
+"""The names of last layers begin so."""
 _OPTIONAL = (".num_batches_tracked", ".bn.weight")
 """Nothing depends on the first; the second is the scale that TensorFlow's files do not have because it is 1."""
 _FIRST = ("Conv3d_1a_7x7.conv3d.weight", "Conv2d_1a_7x7.conv2d.weight", "convolutions.0.0.conv3d.weight")
-"""How the names of first layers end."""
+"""The names of first layers end so."""
 
 
 @dataclass(frozen=True)

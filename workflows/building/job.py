@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from kinetics_pipeline.dataset.card import refresh_card
-from kinetics_pipeline.dataset.dataset import DATASET, Dataset, plan_name
+from kinetics_pipeline.dataset.dataset import DATASET, Dataset
+from kinetics_pipeline.dataset.plan_files import plan_name
 from kinetics_pipeline.dataset.withdraw import finish_withdrawals
 from kinetics_pipeline.errors import JobFailed, WorkRemains
 from kinetics_pipeline.flow import require_backend
@@ -24,6 +25,7 @@ from kinetics_pipeline.records import Record, Spent
 from kinetics_pipeline.redaction import WITHHELD
 from kinetics_pipeline.shards.writer import Superseded
 from kinetics_pipeline.sources.base import is_network
+from kinetics_pipeline.sources.youtube.texts import FINDINGS
 from kinetics_pipeline.storage.cache import cache_folder
 from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
@@ -39,12 +41,15 @@ from kinetics_pipeline.workflows.building.request import Asked, asked_recipe, re
 from kinetics_pipeline.workflows.building.state import PROGRESS, RUN, Attempts, look_at_lanes, traffic
 from kinetics_pipeline.workflows.building.time_needed import Expectation, expected
 from kinetics_pipeline.workflows.building.write import Writing
+from kinetics_pipeline.workflows.datasets.advice import advice, command_of
 from kinetics_pipeline.workflows.flags.build_flags import BuildConfig
 from kinetics_pipeline.workflows.flags.record import as_record, command_line
 from kinetics_pipeline.workflows.runtime.cluster import connected, require_lasting
 from kinetics_pipeline.workflows.runtime.progress import Meter, duration, size
 from kinetics_pipeline.workflows.runtime.signals import stop_requested
 
+INDEX_EVERY = 500
+"""Shards committed between two writings of the index of markers."""
 SAY_EVERY = 5.0
 """Seconds between two notes of the progress for `status` in another terminal."""
 
@@ -91,6 +96,7 @@ class _Build:
         self.shards = 0
         """Committed by the plan that is running."""
         self._noted = 0.0
+        self._found: set[str] = set()
 
     def run(self, existing: Dataset | None) -> None:
         config, lease = self.config, self.lease
@@ -118,8 +124,9 @@ class _Build:
         while (unfinished := self.dataset.unfinished()) is not None:
             self._run_plan(*unfinished, self.dataset.outcomes())
         table = self.asked.annotations.table
-        outcomes = self.dataset.settled(dict(zip(table["clip_id"], table["video_id"], strict=True)))
-        plan = self._plan(outcomes)
+        with self.dataset.one_listing():
+            outcomes = self.dataset.settled(dict(zip(table["clip_id"], table["video_id"], strict=True)))
+            plan = self._plan(outcomes)
         if len(plan):
             self._disk(list(plan.shards()))
             number = self.dataset.add_plan(plan)
@@ -127,7 +134,9 @@ class _Build:
         self.executor.clear(everything=True)
         lease.store.sweep()  # a writer that was lost on the way
         lease.store.delete(PROGRESS)
-        self._report(time.monotonic() - began)
+        with self.dataset.one_listing():
+            self.dataset.refresh_index()
+            self._report(time.monotonic() - began)
 
     def _plan(self, outcomes: Mapping[str, str]) -> Plan:
         return make_plan(
@@ -237,6 +246,7 @@ class _Build:
             if isinstance(event, ClipFinished):
                 done += 1
                 self.outcomes[event.record.outcome] += 1
+                self._say_findings(event.record, meter)
                 for stage, seconds in event.record.seconds.items():
                     self.seconds[stage] += seconds
             elif isinstance(event, ClipTakenBack):
@@ -244,6 +254,8 @@ class _Build:
                 self.outcomes[event.record.outcome] -= 1
             elif isinstance(event, ShardCommitted):
                 self.shards += 1
+                if self.shards % INDEX_EVERY == 0:
+                    self.dataset.refresh_index()
         note = [f"{self.shards} shards"]
         resumes = driver.fetch.lanes.resumes_at(self.executor.now())
         if resumes is not None:
@@ -255,6 +267,12 @@ class _Build:
             self._noted = time.monotonic()
             state = {"done": done, "total": meter.total, "per_second": meter.rate, "time": time.time()}
             self.lease.store.write(PROGRESS, json.dumps(state).encode())
+
+    def _say_findings(self, record: Record, meter: Meter) -> None:
+        """What a failure says of the user's network, once for all clips; `advice` says at the end what to do."""
+        for detail in sorted(FINDINGS.keys() & set(record.detail.split("; ")) - self._found):
+            self._found.add(detail)
+            meter.say(f"found: {detail} (clip {record.clip_id}; others may follow)")
 
     def _finished_before(self) -> dict[str, FinishedClip]:
         """Clips that earlier runs finished and no shard holds yet."""
@@ -283,6 +301,8 @@ class _Build:
         if fetched := traffic(self._lanes_before, look_at_lanes(self.lease.store)):
             console.print(fetched)
         console.print(f"{counts.shards} shards, {size(counts.bytes)} in {self.lease.store.uri}", soft_wrap=True)
+        for line in advice(counts.reasons, command_of(self.dataset)):
+            console.print(line, soft_wrap=True, markup=False)
 
 
 def withdrawn_clips(dataset: Dataset, shards: Sequence[PlannedShard]) -> dict[str, FinishedClip]:

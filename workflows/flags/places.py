@@ -29,8 +29,8 @@ Place = Annotated[str, PlaceKind.URI]
 PlaceOrName = Annotated[str, PlaceKind.NAME]
 """A path, a URI, or a name: `youtube`, `kinetics-400`, a clip_id. It is a path if something lies there, or if it has a
 folder or a pattern in it."""
-KNOWN_NAMES = frozenset({"youtube", "cvdf"})
-"""Sources; a folder of that name is given as ./youtube."""
+KNOWN_NAMES = frozenset({"youtube", "cvdf", "-"})
+"""Sources, and standard input; a folder of that name is given as ./youtube."""
 
 
 def absolute(value: Any, hint: Any) -> Any:

@@ -35,6 +35,11 @@ class Refused(Exception):
 class Broken(Exception):
     """The connection failed more often than allowed. The message is a normalised reason."""
 
+    def __init__(self, trouble: str, *, unreachable: bool = False) -> None:
+        super().__init__(trouble)
+        self.unreachable = unreachable
+        """Whether nobody answered at all."""
+
 
 class NotMedia(Exception):
     """The server answered 200 with a web page, whatever it calls it."""
@@ -66,8 +71,8 @@ def failure(error: Exception, whose: str) -> Failure:
         return Failure("network", f"{server} sent a web page instead of a video")
     if isinstance(error, TooLarge):
         return Failure("no_format", str(error))
-    no_answer = isinstance(error, RequestError)
-    said = f"the request failed ({type(error).__name__})" if no_answer else str(error)
+    no_answer = isinstance(error, RequestError) or (isinstance(error, Broken) and error.unreachable)
+    said = f"the request failed ({type(error).__name__})" if isinstance(error, RequestError) else str(error)
     return Failure("network", f"media: {said}" if whose == "youtube" else said, unreachable=no_answer)
 
 
@@ -119,7 +124,7 @@ def fetch(opener: Opener, remote: Remote, piece: Piece, until: int | None = None
     """
     failures = 0
     while not piece.is_whole and (until is None or piece.have < until):
-        before = piece.have
+        before, silent = piece.have, False
         try:
             piece = _one_request(opener, remote, piece, until)
             trouble = "the server sent nothing" if piece.have == before and not piece.is_whole else None
@@ -128,7 +133,7 @@ def fetch(opener: Opener, remote: Remote, piece: Piece, until: int | None = None
         except _OtherFile:
             trouble, piece = "the file changed under the download", _anew(piece)
         except TransportError as error:
-            trouble = "timed out" if "timed out" in str(error).lower() else "the connection failed"
+            silent, trouble = True, "timed out" if "timed out" in str(error).lower() else "the connection failed"
             opener.raise_if_forbidden()
         except HTTPError as error:
             with closing(error.response):
@@ -136,7 +141,7 @@ def fetch(opener: Opener, remote: Remote, piece: Piece, until: int | None = None
         if trouble is not None:
             failures += 1
             if failures > remote.retries:
-                raise Broken(trouble)
+                raise Broken(trouble, unreachable=silent and piece.have == before)
             time.sleep(min(30.0, 0.25 * 2**failures))
     if piece.is_whole:
         piece.commit()

@@ -44,7 +44,8 @@ class WholeClips(ClipDataset):
     def lengths(self) -> NDArray[np.int64]:
         """How many frames each sample has."""
         frames = np.asarray(self.index["frames"].to_numpy(), np.int64)
-        return np.maximum(-(-np.minimum(frames, self.most) // self.stride), LEAST_FRAMES)
+        counts: NDArray[np.int64] = np.maximum(-(-np.minimum(frames, self.most) // self.stride), LEAST_FRAMES)
+        return counts
 
     def snippet_of(self, index: int) -> tuple[int, Snippet]:
         row = int(index)

@@ -28,6 +28,7 @@ from kinetics_pipeline.sources.base import is_network
 from kinetics_pipeline.sources.youtube.texts import FINDINGS
 from kinetics_pipeline.storage.cache import cache_folder
 from kinetics_pipeline.storage.open_store import open_store
+from kinetics_pipeline.workflows.building.advice import advice, command_of
 from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
 from kinetics_pipeline.workflows.building.disk import Disk
 from kinetics_pipeline.workflows.building.driver import BuildEvent, ClipFinished, ClipTakenBack, Driver, ShardCommitted
@@ -41,7 +42,6 @@ from kinetics_pipeline.workflows.building.request import Asked, asked_recipe, re
 from kinetics_pipeline.workflows.building.state import PROGRESS, RUN, Attempts, look_at_lanes, traffic
 from kinetics_pipeline.workflows.building.time_needed import Expectation, expected
 from kinetics_pipeline.workflows.building.write import Writing
-from kinetics_pipeline.workflows.datasets.advice import advice, command_of
 from kinetics_pipeline.workflows.flags.build_flags import BuildConfig
 from kinetics_pipeline.workflows.flags.record import as_record, command_line
 from kinetics_pipeline.workflows.runtime.cluster import connected, require_lasting

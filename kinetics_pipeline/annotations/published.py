@@ -20,8 +20,6 @@ from kinetics_pipeline.annotations.download import Unreachable, download, shown_
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.storage.cache import make_private
 
-PUBLIC_COPY = "https://s3.amazonaws.com/kinetics"
-"""The addresses of the public copy begin with this; `--mirror` replaces it."""
 _OFFICIAL = "https://storage.googleapis.com/deepmind-media/Datasets"
 
 
@@ -77,13 +75,6 @@ def is_base_address(mirror: str | None) -> bool:
         return mirror is None or (urlsplit(mirror).scheme in ("http", "https") and bool(urlsplit(mirror).hostname))
     except ValueError:
         return False
-
-
-def mirrored(address: str, mirror: str | None) -> str:
-    """The address, below `mirror` where it is one of the public copy's."""
-    if mirror is None or not address.startswith(PUBLIC_COPY + "/"):
-        return address
-    return mirror.rstrip("/") + address.removeprefix(PUBLIC_COPY)
 
 
 def fetch_published(name: str, mirror: str | None, cache: Path, say: Callable[[str], None]) -> list[Path]:

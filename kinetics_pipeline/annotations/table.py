@@ -15,7 +15,7 @@ import logging
 import math
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Literal, get_args
@@ -65,6 +65,11 @@ class Annotations:
     """The folders of class folders: their videos lie there, too."""
     published: tuple[str, ...] = ()
     """The versions of Kinetics that were asked for by name."""
+
+    def only(self, clip_ids: Container[str]) -> Annotations:
+        """These annotations with fewer clips; the classes stay."""
+        keep = [clip in clip_ids for clip in self.table["clip_id"]]
+        return replace(self, table=self.table[keep].reset_index(drop=True))
 
     def changed_since(self, before: Mapping[str, str]) -> list[str]:
         """A line for each file that is not the one of this name with which a dataset was begun (`before`: its

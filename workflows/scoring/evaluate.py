@@ -92,6 +92,8 @@ def evaluate(output: str, config: EvaluateConfig) -> dict[str, Any]:
 def _default_output(given: Path, config: EvaluateConfig) -> Path:
     """The file for the results: in the folder of the run or checkpoint, named for what was scored and how."""
     how = "" if config.views == "whole" and not config.mirrored else f"-{config.views}{'-mirrored' * config.mirrored}"
+    how += f"-crops{config.crops}" if config.crops else ""
+    how += f"-stride{config.stride}" if config.stride else ""
     return (given if given.is_dir() else given.parent) / f"evaluation-{config.split}{how}.json"
 
 
@@ -135,13 +137,17 @@ def _views(trained: Trained, dataset: Dataset, config: EvaluateConfig, asked: Se
         config.frames,
         views=config.views,
         window=window,
+        stride=config.stride or trained.stride,
+        crops=config.crops,
         mirrored=config.mirrored,
         classes=trained.classes,
         clips=asked,
         labelled_only=True,
     )
-    if clips.actions and (config.views != "whole" or config.mirrored):
-        raise UserError("--views and --mirrored are for clips of one label; those of this dataset have several actions")
+    if clips.actions and (config.views != "whole" or config.mirrored or clips.crops != 1):
+        raise UserError(
+            "--views, --crops and --mirrored are for clips of one label; those of this dataset have several actions"
+        )
     return clips
 
 

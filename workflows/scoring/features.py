@@ -37,7 +37,7 @@ def features(
     stream, path = next(iter(given.items()))
     dataset, trained = Dataset.open(output), open_trained(path, stream)
     trained.require_recipe(dataset.recipe, dataset.store.uri)
-    clips = WholeClips(dataset.store.uri, split, stream, trained.crop, 250)  # type: ignore[arg-type]
+    clips = WholeClips(dataset.store.uri, split, stream, trained.crop, 250, stride=trained.stride)  # type: ignore[arg-type]
     schema = _schema(per, trained, dataset)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:

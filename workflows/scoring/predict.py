@@ -19,7 +19,7 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.flow import tvl1
 from kinetics_pipeline.loading import normalise
 from kinetics_pipeline.loading.index import load_index
-from kinetics_pipeline.loading.whole_clips import LEAST_FRAMES, WholeClips
+from kinetics_pipeline.loading.whole_clips import LEAST_FRAMES, WholeClips, looped
 from kinetics_pipeline.models.scoring.evaluation import Predictions
 from kinetics_pipeline.models.scoring.evaluation import evaluate as evaluate_network
 from kinetics_pipeline.models.scoring.metrics import fuse, softmax
@@ -211,7 +211,7 @@ def _probabilities(stored: StoredFrames, streams: Sequence[Trained], config: Pre
     for one in streams:
         with as_user_errors():
             kinds = {"both": ("rgb", "flow")}.get(one.stream, (one.stream,))
-            shown = [normalise(_input(stored.stored(kind), one.crop).to(device)) for kind in kinds]
+            shown = [normalise(_input(stored.stored(kind), one.crop, one.stride).to(device)) for kind in kinds]
             batch = {"video": shown[0], "rgb": shown[0], "flow": shown[-1], "clip_id": [stored.name]}
             found.append(evaluate_network(one.network().to(device), [batch], device))
     if len(found) == 1:
@@ -220,11 +220,11 @@ def _probabilities(stored: StoredFrames, streams: Sequence[Trained], config: Pre
     return np.asarray(fused.logits[0] if config.fuse == "softmax" else softmax(fused.logits)[0])
 
 
-def _input(stored: NDArray[np.uint8], crop: int) -> torch.Tensor:
-    """uint8 [1, C, T, crop, crop]: the centre, a clip that is too short looped."""
+def _input(stored: NDArray[np.uint8], crop: int, stride: int) -> torch.Tensor:
+    """uint8 [1, C, T, crop, crop]: the centre of every `stride`-th frame, a clip that is too short looped."""
     _, frames, height, width = stored.shape
     if min(height, width) < crop:
         raise UserError(f"the network sees {crop}x{crop} pixels, the frames have {height}x{width}")
     top, left = (height - crop) // 2, (width - crop) // 2
-    numbers = np.arange(max(frames, LEAST_FRAMES)) % frames
+    numbers = looped(0, frames, stride, max(-(-frames // stride), LEAST_FRAMES))
     return torch.from_numpy(np.ascontiguousarray(stored[:, numbers, top : top + crop, left : left + crop]))[None]

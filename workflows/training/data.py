@@ -107,6 +107,7 @@ def training_clips(settings: Settings) -> ClipDataset:
         config.frames,
         config.crop,
         seed=config.seed,
+        stride=config.stride,
         classes=settings.classes,
         examples_per_class=config.examples_per_class,
         labelled_only=True,

@@ -97,6 +97,7 @@ class Settings:
             "stream": self.stream,
             "classes": list(self.classes),
             "frames": self.config.frames,
+            "stride": self.config.stride,
             "crop": self.config.crop,
             "dataset": self.uri,
             "recipe": self.recipe,

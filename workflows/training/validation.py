@@ -32,7 +32,13 @@ def validation_clips(settings: Settings) -> WholeClips:
     when there are none."""
     config = settings.config
     return WholeClips(
-        settings.uri, config.val_split, settings.stream, config.crop, classes=list(settings.classes), labelled_only=True
+        settings.uri,
+        config.val_split,
+        settings.stream,
+        config.crop,
+        classes=list(settings.classes),
+        labelled_only=True,
+        stride=config.stride,
     )
 
 

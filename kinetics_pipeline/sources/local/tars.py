@@ -77,10 +77,13 @@ class TarSource:
 
     on_network: ClassVar[bool] = False
 
-    def __init__(self, paths: Sequence[Path], cache: Path, say: Callable[[str], None] = log.warning) -> None:
-        """Reads the archives that the `cache` does not know. Raises UserError for a file that is none, and where the
-        cache cannot be written."""
-        self.name = paths[0].name if len(paths) == 1 else f"{Path(os.path.commonpath(paths)).name or 'tars'} (tars)"
+    def __init__(
+        self, paths: Sequence[Path], cache: Path, say: Callable[[str], None] = log.warning, name: str | None = None
+    ) -> None:
+        """Reads the archives that the `cache` does not know. `name`: what records call this source, by default that of
+        the file or folder. Raises UserError for a file that is none, and where the cache cannot be written."""
+        own = paths[0].name if len(paths) == 1 else f"{Path(os.path.commonpath(paths)).name or 'tars'} (tars)"
+        self.name = name or own
         known = [(parts, cache / _key(parts)) for parts in grouped(paths)]
         new = [parts for parts, key in known if not key.with_suffix(".json").exists()]
         if new:

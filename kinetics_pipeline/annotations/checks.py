@@ -221,7 +221,7 @@ class CheckedRows:
                 self.wrong[i] = reason(i) if self._reasons <= MAX_REASONS else "bad"
 
     def _file(self, i: int) -> str:
-        return self.origins[self.document[i]][0]
+        return str(self.origins[self.document[i]][0])
 
     @staticmethod
     def _is(column: np.ndarray) -> np.ndarray:

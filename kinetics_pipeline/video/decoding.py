@@ -34,6 +34,7 @@ HEALTHY = (
     "number of reference frames",  # H.264: more of them than the stream's level allows
     "SEI type",  # H.264: remarks of the encoder cut short
     "unable to decode APP fields",  # MJPEG: remarks of a camera
+    "Header packet passed to frame decoder",  # Theora: where two files were joined
 )
 """Errors that ffmpeg reports of files that every player shows without fault."""
 DAMAGE = ("corrupt decoded frame", "concealing", "corrupt input packet")
@@ -138,8 +139,8 @@ class Decoding:
         Raises Complaint, BrokenVideo, TooShort, TimeoutError, OSError.
         """
         count, report = 0, report or GridReport()
+        packets = self.listed.packets if self.listed else Packets()
         if self.cut.most is None or self.cut.most > self.cut.lookahead:  # else the file begins after the clip
-            packets = self.listed.packets if self.listed else Packets()
             reports: dict[str, Callable[[bytes], object]] = {"grid": report.take}
             if not self.listed:
                 reports["packets"] = packets.take
@@ -147,6 +148,9 @@ class Decoding:
                 for frame in read_ppm(run, room):
                     yield frame
                     count += 1
+                    if count == self.cut.most:
+                        run.stopped = True
+                        break
             self._judge_messages(run)
             self.judge_shape(run, report, packets)
             self._judge_packets(report, packets)

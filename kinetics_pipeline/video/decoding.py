@@ -34,7 +34,6 @@ HEALTHY = (
     "number of reference frames",  # H.264: more of them than the stream's level allows
     "SEI type",  # H.264: remarks of the encoder cut short
     "unable to decode APP fields",  # MJPEG: remarks of a camera
-    "Header packet passed to frame decoder",  # Theora: where two files were joined
 )
 """Errors that ffmpeg reports of files that every player shows without fault."""
 DAMAGE = ("corrupt decoded frame", "concealing", "corrupt input packet")

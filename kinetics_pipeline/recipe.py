@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
+import msgspec
+
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.flow.parameters import TVL1
 
@@ -60,8 +62,16 @@ class Recipe:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> Recipe:
-        return cls(**{**document, "flow_parameters": TVL1(**document["flow_parameters"])})
+    def from_json(cls, document: Any) -> Recipe:
+        """Raises ValueError for what no recipe says, UserError for a value outside its range."""
+        try:
+            named = msgspec.convert(document, dict[str, Any])
+            if unknown := sorted(named.keys() - {f.name for f in fields(cls)}):
+                raise ValueError(f"a recipe has no {unknown[0]!r}")
+            msgspec.convert(document, cls)  # for the types; numbers stay as they were written, 25 and not 25.0
+            return cls(**{**named, "flow_parameters": TVL1(**named["flow_parameters"])})
+        except msgspec.ValidationError as error:
+            raise ValueError(str(error)) from None
 
     def require_same(self, other: Recipe) -> None:
         """Raises UserError that names the first field in which `other` (what is asked now) differs."""

@@ -1,4 +1,4 @@
-"""URLs as they may be shown and kept: without accounts, and without what a query tells."""
+"""Text as it may be shown and kept: URLs without accounts and queries, and nothing that acts on a terminal."""
 
 from __future__ import annotations
 
@@ -6,6 +6,17 @@ from urllib.parse import urlsplit, urlunsplit
 
 WITHHELD = "WITHHELD"
 """Stands where a secret may have stood, so that who reads it knows what to put back."""
+
+
+def visible(text: str) -> str:
+    """The text with control and bidirectional characters, and all others that are not printed, as escapes.
+
+    >>> visible("a\x1b[2Jb\u202ec")
+    'a\\x1b[2Jb\\u202ec'
+    """
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def without_secrets(text: str) -> str:

@@ -1,5 +1,9 @@
-"""The video architectures, their weights, and their training and evaluation loops. Needs nothing else of this
-project."""
+"""The networks, their weights on disk, and the loops that train and score them. Imports nothing else of this project.
+
+In: clips [N, C, T, H, W] in [-1, 1]. Out: logits [N, classes]. Begin with `build_model` and `load_checkpoint`; the
+architecture of I3D is `i3d` and the table in `layers.inception`. `weights` reads and writes files, `training` and
+`scoring` are plain functions over an iterable of batches.
+"""
 
 from __future__ import annotations
 

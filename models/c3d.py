@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from kinetics_pipeline.models.errors import InputError
 from kinetics_pipeline.models.inception2d import new_linear
+from kinetics_pipeline.models.layers.axes import split_axis
 from kinetics_pipeline.models.layers.batch_norm import MOMENTUM, BatchNorm
 from kinetics_pipeline.models.layers.clip_check import check_clip
 from kinetics_pipeline.models.layers.inception import Unit, initialise
@@ -14,14 +15,14 @@ from kinetics_pipeline.models.layers.padding import max_pool_same
 
 FRAMES = 16
 CHANNELS = ((64,), (128,), (256, 256), (512, 512), (512, 512))
-"""Of the convolutions between one pool and the next."""
+"""Output channels of the convolutions between one pool and the next."""
 HIDDEN = 4096
 
 
 class C3D(nn.Module):
     """A clip [N, C, T >= 16, 112, 112] in [-1, 1] -> logits [N, classes], the mean over its 16-frame pieces.
 
-    Frames after the last whole piece are not looked at: 250 make 15 pieces, 240 frames.
+    Frames after the last whole piece are not used: 250 frames make 15 pieces, 240 frames.
     """
 
     inputs = ("video",)
@@ -63,9 +64,9 @@ class C3D(nn.Module):
             raise InputError(f"c3d takes {self.crop_size}x{self.crop_size} frames, not {size}; crop to that")
         pieces = video.shape[2] // FRAMES
         clips = len(video)
-        video = video[:, :, : pieces * FRAMES].unflatten(2, (pieces, FRAMES)).transpose(1, 2).flatten(0, 1)
+        video = split_axis(video[:, :, : pieces * FRAMES], 2, (pieces, FRAMES)).transpose(1, 2).flatten(0, 1)
         logits: Tensor = self.logits(self._hidden(video))
-        return logits.unflatten(0, (clips, pieces)).mean(dim=1)
+        return split_axis(logits, 0, (clips, pieces)).mean(dim=1)
 
     def _hidden(self, x: Tensor) -> Tensor:
         """[N, C, 16, side, side] -> [N, 4096]."""

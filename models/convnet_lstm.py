@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from kinetics_pipeline.models.inception2d import InceptionFeatures, check_stride, frames_of, new_linear
+from kinetics_pipeline.models.layers.axes import split_axis
 from kinetics_pipeline.models.layers.batch_norm import MOMENTUM
 from kinetics_pipeline.models.layers.batch_norm_lstm import BatchNormLSTM
 from kinetics_pipeline.models.layers.clip_check import check_clip
@@ -12,7 +13,7 @@ from kinetics_pipeline.models.layers.inception import FEATURES
 
 HIDDEN = 512
 STEPS = 50
-"""The longest clip of the paper: 250 frames, one of 5."""
+"""Steps of the longest clip in the paper: 250 frames, one of 5 used."""
 
 
 class ConvNetLSTM(nn.Module):
@@ -33,7 +34,7 @@ class ConvNetLSTM(nn.Module):
         frame_stride: int = 5,
         checkpoint_activations: bool = False,
     ) -> None:
-        """`frame_stride`: one frame of so many is looked at."""
+        """`frame_stride`: one of so many frames is used."""
         super().__init__()
         self.frame_stride = check_stride(frame_stride)
         self.trunk = InceptionFeatures(in_channels, bn_momentum, checkpoint_activations)
@@ -45,6 +46,6 @@ class ConvNetLSTM(nn.Module):
         """[N, classes], or for every step [N, classes, ceil(T / frame_stride)]."""
         check_clip("convnet_lstm", video, self.trunk.in_channels)
         frames, clips = frames_of(video[:, :, :: self.frame_stride])
-        states = self.lstm(self.trunk(frames).unflatten(0, (clips, -1)))
+        states = self.lstm(split_axis(self.trunk(frames), 0, (clips, -1)))
         logits: Tensor = self.logits(self.dropout(states if every_step else states[:, -1]))
         return logits.transpose(1, 2) if every_step else logits

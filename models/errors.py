@@ -1,4 +1,4 @@
-"""What goes wrong with models in ways their user can cause. Both carry a message of one line."""
+"""Errors that a user of the networks can cause. Their messages have one line."""
 
 from __future__ import annotations
 

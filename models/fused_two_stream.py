@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from kinetics_pipeline.models.inception2d import InceptionFeatures
+from kinetics_pipeline.models.layers.axes import split_axis
 from kinetics_pipeline.models.layers.batch_norm import MOMENTUM
 from kinetics_pipeline.models.layers.inception import FEATURES, Unit
 from kinetics_pipeline.models.layers.padding import max_pool_same
@@ -13,15 +14,15 @@ from kinetics_pipeline.models.layers.snippets import FLOW_CHANNELS, FLOW_FRAMES,
 
 FUSED_CHANNELS = 512
 SNIPPETS = 5
-"""RGB frames of a group, ten frames apart, each with the ten flow frames from there."""
+"""A group has so many RGB frames, ten frames apart, each with the ten flow frames that begin there."""
 GROUP_FRAMES = SNIPPETS * FLOW_FRAMES
 STANDARD_DEVIATION = 0.01
-"""Of the Gaussian that the new layers start from; the paper names the distribution, not its width."""
+"""The new layers start from a Gaussian of this width; the paper names the distribution, not its width."""
 
 
 class FusedTwoStream(nn.Module):
     """RGB [N, C, T, H, W] and flow [N, 2, T, H, W], T >= 10 -> logits [N, classes], averaged over groups of 50 frames.
-    One tensor with both, [N, C + 2, T, H, W], does too.
+    One tensor with both, [N, C + 2, T, H, W], is taken too.
 
     A clip of less than 50 frames is one group whose five snippets overlap; 250 frames are five groups.
     """
@@ -36,7 +37,7 @@ class FusedTwoStream(nn.Module):
         bn_momentum: float = MOMENTUM,
         checkpoint_activations: bool = False,
     ) -> None:
-        """`in_channels`: of the RGB stream; flow has two."""
+        """`in_channels`: channels of the RGB stream; flow has two."""
         super().__init__()
         self.in_channels = in_channels
         self.rgb = InceptionFeatures(in_channels, bn_momentum, checkpoint_activations)
@@ -59,7 +60,7 @@ class FusedTwoStream(nn.Module):
         pictures, stacks = gather_snippets(rgb, flow, starts)
         both = torch.cat([self.rgb.trunk(pictures.flatten(0, 1)), self.flow.trunk(stacks.flatten(0, 1))], dim=1)
         # Frames become time again: [N * groups, 2048, 5, h, w].
-        volume = both.unflatten(0, (clips * groups, SNIPPETS)).transpose(1, 2)
+        volume = split_axis(both, 0, (clips * groups, SNIPPETS)).transpose(1, 2)
         pooled = max_pool_same(self.fusion(volume), (3, 3, 3), (2, 2, 2)).mean(dim=(2, 3, 4))
         logits: Tensor = self.logits(self.dropout(pooled))
-        return logits.unflatten(0, (clips, groups)).mean(dim=1)
+        return split_axis(logits, 0, (clips, groups)).mean(dim=1)

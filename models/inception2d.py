@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from kinetics_pipeline.models.errors import InputError
+from kinetics_pipeline.models.layers.axes import split_axis
 from kinetics_pipeline.models.layers.batch_norm import MOMENTUM
 from kinetics_pipeline.models.layers.clip_check import check_clip
 from kinetics_pipeline.models.layers.inception import FEATURES, Inception, initialise
@@ -23,7 +24,7 @@ class InceptionFeatures(Inception):
 class Inception2D(nn.Module):
     """One classifier for all frames: a clip [N, C, T, H, W] -> logits [N, classes], the mean over its frames.
 
-    It sees no motion, and so is the yardstick for what still pictures give away.
+    It sees no motion, and so measures how much single frames tell about the class.
     """
 
     inputs = ("video",)
@@ -36,7 +37,7 @@ class Inception2D(nn.Module):
         bn_momentum: float = MOMENTUM,
         frame_stride: int = 5,
     ) -> None:
-        """`frame_stride`: one frame of so many is looked at."""
+        """`frame_stride`: one of so many frames is used."""
         super().__init__()
         self.frame_stride = check_stride(frame_stride)
         self.trunk = InceptionFeatures(in_channels, bn_momentum)
@@ -47,11 +48,11 @@ class Inception2D(nn.Module):
         check_clip("inception2d", video, self.trunk.in_channels)
         frames, clips = frames_of(video[:, :, :: self.frame_stride])
         logits: Tensor = self.logits(self.dropout(self.trunk(frames)))
-        return logits.unflatten(0, (clips, -1)).mean(dim=1)
+        return split_axis(logits, 0, (clips, -1)).mean(dim=1)
 
 
 def check_stride(frame_stride: int) -> int:
-    """The number as it is. Raises InputError below 1."""
+    """Returns `frame_stride`. Raises InputError below 1."""
     if frame_stride < 1:
         raise InputError(f"frame_stride is {frame_stride}; allowed: from 1, 5 in the paper")
     return frame_stride

@@ -1,7 +1,7 @@
-"""How a network is computed: 32-bit floats, or bfloat16 where that is both faster here and right.
+"""Chooses how a network is computed: in 32-bit floats, or in bfloat16 where that is faster on this device and right.
 
 bf16 on a processor without it is some 30 times slower than fp32, and some versions of cuDNN have computed bf16
-conv3d silently wrong. So nobody is asked: one step of each is timed, and their results are compared.
+conv3d silently wrong. So one step of each is timed, and their results are compared.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ AGREEMENT = 0.1
 kernels stay near .01 and .03 through I3D's depth, measured; a wrong one is off by about 1."""
 
 TRIAL_SIDE = 112
-"""A CPU is timed on one clip of at most this size: the slow side of the choice should cost a moment."""
+"""A CPU is timed on one clip of at most this size, so that the slower precision does not take long either."""
 
-HOPELESS = 3.0
-"""bf16 whose first step, set-up included, takes this many times fp32's second gets no second one."""
+GIVE_UP_FACTOR = 3.0
+"""No second step is timed in bf16 when its first one, set-up included, takes this many times fp32's."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def choose_precision(
         return Precision(False, False, "fp32: this GPU has no bf16")
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         slow = _try(model, inputs, FP32, training)
-        fast = _try(model, inputs, BF16, training, give_up_after=HOPELESS * slow.seconds)
+        fast = _try(model, inputs, BF16, training, give_up_after=GIVE_UP_FACTOR * slow.seconds)
     return judge(slow, fast)
 
 
@@ -140,7 +140,7 @@ def _step(trial: nn.Module, placed: Sequence[Tensor], precision: Precision, trai
     with torch.set_grad_enabled(training), precision.autocast(device):
         logits = trial(*placed).float()
     if training:
-        F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=device)).backward()
+        torch.autograd.backward(F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=device)))
     _wait(device)
     return time.perf_counter() - start, logits.detach().cpu()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from kinetics_pipeline.models.inception2d import InceptionFeatures, new_linear
+from kinetics_pipeline.models.layers.axes import split_axis
 from kinetics_pipeline.models.layers.batch_norm import MOMENTUM
 from kinetics_pipeline.models.layers.inception import FEATURES
 from kinetics_pipeline.models.layers.snippets import (
@@ -16,12 +17,12 @@ from kinetics_pipeline.models.layers.snippets import (
 )
 
 MOST_SNIPPETS = 25
-"""Looked at in a long clip: 25 RGB and 250 flow frames, as the paper tests."""
+"""The most snippets of a clip that are used: 25 RGB and 250 flow frames, as in the paper's tests."""
 
 
 class TwoStream(nn.Module):
     """RGB [N, C, T, H, W] and flow [N, 2, T, H, W], T >= 10 -> logits [N, classes], averaged over both streams and
-    over snippets of ten frames. One tensor with both, [N, C + 2, T, H, W], does too.
+    over snippets of ten frames. One tensor with both, [N, C + 2, T, H, W], is taken too.
 
     Training on clips of ten frames sees one snippet; one loss, through the average, trains both streams.
     """
@@ -36,7 +37,7 @@ class TwoStream(nn.Module):
         bn_momentum: float = MOMENTUM,
         checkpoint_activations: bool = False,
     ) -> None:
-        """`in_channels`: of the RGB stream; flow has two."""
+        """`in_channels`: channels of the RGB stream; flow has two."""
         super().__init__()
         self.in_channels = in_channels
         self.rgb = InceptionFeatures(in_channels, bn_momentum, checkpoint_activations)
@@ -51,4 +52,4 @@ class TwoStream(nn.Module):
         clips = len(rgb)
         appearance: Tensor = self.rgb_logits(self.dropout(self.rgb(pictures.flatten(0, 1))))
         motion: Tensor = self.flow_logits(self.dropout(self.flow(stacks.flatten(0, 1))))
-        return ((appearance + motion) / 2).unflatten(0, (clips, -1)).mean(dim=1)
+        return split_axis((appearance + motion) / 2, 0, (clips, -1)).mean(dim=1)

@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -163,3 +164,12 @@ def test_the_changelog_names_the_schema_that_is_written():
 def test_the_links_of_a_page_lead_somewhere(page: Path):
     targets = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_the_types_that_a_clip_passes_through_are_where_the_package_says():
+    named = re.findall(
+        r"`([a-z_.]+)\.([A-Z]\w+)`", ast.get_docstring(_parsed(ROOT / "kinetics_pipeline/__init__.py")) or ""
+    )
+    assert 5 <= len(named) <= 7
+    for module, name in named:
+        assert hasattr(import_module(f"kinetics_pipeline.{module}"), name)

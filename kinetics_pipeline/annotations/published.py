@@ -18,9 +18,8 @@ from urllib.parse import urlsplit
 
 from kinetics_pipeline.annotations.download import Unreachable, download, shown_url
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.storage.cache import make_private
 
-PUBLIC_COPY = "https://s3.amazonaws.com/kinetics"
-"""The addresses of the public copy begin with this; `--mirror` replaces it."""
 _OFFICIAL = "https://storage.googleapis.com/deepmind-media/Datasets"
 
 
@@ -78,13 +77,6 @@ def is_base_address(mirror: str | None) -> bool:
         return False
 
 
-def mirrored(address: str, mirror: str | None) -> str:
-    """The address, below `mirror` where it is one of the public copy's."""
-    if mirror is None or not address.startswith(PUBLIC_COPY + "/"):
-        return address
-    return mirror.rstrip("/") + address.removeprefix(PUBLIC_COPY)
-
-
 def fetch_published(name: str, mirror: str | None, cache: Path, say: Callable[[str], None]) -> list[Path]:
     """The annotation files of a version of Kinetics, below `cache`, where an unchanged one is not fetched again.
 
@@ -105,7 +97,7 @@ def fetch_published(name: str, mirror: str | None, cache: Path, say: Callable[[s
     try:
         if not folder.exists():
             say(f"{name}: {published.terms}")
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder)
         return [_first_there(addresses, folder, say) for addresses in wanted]
     except OSError as error:
         raise UserError(f"the cache {folder} cannot keep annotations: {error.strerror or error}") from None

@@ -15,7 +15,7 @@ import logging
 import math
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Literal, get_args
@@ -66,6 +66,11 @@ class Annotations:
     published: tuple[str, ...] = ()
     """The versions of Kinetics that were asked for by name."""
 
+    def only(self, clip_ids: Container[str]) -> Annotations:
+        """These annotations with fewer clips; the classes stay."""
+        keep = [clip in clip_ids for clip in self.table["clip_id"]]
+        return replace(self, table=self.table[keep].reset_index(drop=True))
+
     def changed_since(self, before: Mapping[str, str]) -> list[str]:
         """A line for each file that is not the one of this name with which a dataset was begun (`before`: its
         SHA-256 by name)."""
@@ -80,8 +85,12 @@ class Annotations:
 def read_annotations(
     path: str | Path, *, labels: Sequence[str] | None = None, on_bad_row: OnBadRow = "fail"
 ) -> pd.DataFrame:
-    """The table of clips of one annotation file, URL, folder of class folders or published name; see
-    `load_annotations`."""
+    """The clips of one annotation file, URL, folder of class folders or published name, a row each.
+
+    Columns: `clip_id`, `video_id`, `time_start` and `time_end` (seconds of the video, NaN for a whole video), `label`
+    (None for none or several), `split`. `labels` and `on_bad_row` as in `load_annotations`. Raises UserError for a file
+    that cannot be read, and for a bad row, named by its line.
+    """
     return load_annotations([path], labels=labels, on_bad_row=on_bad_row).table
 
 
@@ -115,7 +124,7 @@ def load_annotations(
     wrong, wrong_count = checked.bad_rows()
     bad_rows, bad_count = _in_order(read.bad + wrong), read.bad_count + wrong_count
     if bad_rows and on_bad_row == "fail":
-        raise UserError(_told(bad_rows, bad_count, len(read.document) + read.bad_count))
+        raise UserError(*_told(bad_rows, bad_count, len(read.document) + read.bad_count))
     if table.empty:
         raise UserError(f"{', '.join(hashes)}: no usable row; the first is bad: {bad_rows[0]}")
     if split_by is not None:
@@ -216,13 +225,13 @@ def _unused(name: str, taken: Container[str]) -> str:
 
 
 def _in_order(bad: list[tuple[int, BadRow]]) -> list[BadRow]:
-    """By document, then by line; keys of a JSON object keep the order in which they were found bad."""
+    """Sorts bad rows by document, then by line; keys of a JSON object keep the order in which they were found."""
     return [row for _, row in sorted(bad, key=lambda b: (b[0], b[1].line if isinstance(b[1].line, int) else 0))]
 
 
-def _told(bad: list[BadRow], count: int, rows: int) -> str:
+def _told(bad: list[BadRow], count: int, rows: int) -> list[str]:
     lines = [f"{count} of {rows} rows are bad; correct them, or leave them out with --on-bad-row skip:"]
     lines += [f"  {row}" for row in bad[:SHOWN_ROWS]]
     if count > SHOWN_ROWS:
         lines.append(f"  ... and {count - SHOWN_ROWS} more")
-    return "\n".join(lines)
+    return lines

@@ -15,7 +15,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from kinetics_pipeline.dataset.dataset import Dataset, plan_name, require_among_classes
+from kinetics_pipeline.dataset.dataset import Dataset, require_among_classes
+from kinetics_pipeline.dataset.plan_files import plan_name
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.plan import JOINED, Plan, plan_schema
 from kinetics_pipeline.recipe import Layout, Recipe

@@ -7,24 +7,24 @@ whatever a marker still says.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from typing import Any, TypeVar
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kinetics_pipeline.dataset.marker_index import read_markers, refresh_index
 from kinetics_pipeline.dataset.newest import newest_entries
+from kinetics_pipeline.dataset.plan_files import PLAN_COPIES, PlanFiles
 from kinetics_pipeline.errors import JobFailed, UserError
-from kinetics_pipeline.plan import Plan, read_columns, require_among
+from kinetics_pipeline.plan import Plan, require_among
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Outcome, Record
 from kinetics_pipeline.shards.markers import (
@@ -40,25 +40,30 @@ from kinetics_pipeline.shards.markers import (
 )
 from kinetics_pipeline.shards.schema import SCHEMA_VERSION, SUFFIX, require_readable
 from kinetics_pipeline.shards.writer import versions
-from kinetics_pipeline.storage.digest import with_digest, without_digest
 from kinetics_pipeline.storage.open_store import open_store
-from kinetics_pipeline.storage.store import Store
+from kinetics_pipeline.storage.store import Store, StoredFile
 
 DATASET = "dataset.json"
 _COPY = f"state/{DATASET}"
-PLAN = re.compile(r"plans/(\d{5,})\.parquet")
-PLAN_COPY = re.compile(r"state/plans/(\d{5,})")
 _MARKER = re.compile(rf"shards/{SHARD_NAME.pattern}\.json")
 TOMBSTONES = "state/withdrawn"
 _TOMBSTONE = re.compile(rf"{TOMBSTONES}/\d{{5,}}\.json")
-_COPIES = "state/plans"
-_READERS, _LOCAL_READERS = 16, 4
-_AHEAD = 256
-_TRIED, _NEAR = 8, 2e-4
-"""Files that are read to see whether the rest come as soon, within so many seconds each: then threads only hinder."""
 _OUTCOMES = pa.schema([("clip_id", pa.string()), ("outcome", pa.string())])
 _REASONS = _OUTCOMES.append(pa.field("detail", pa.string()))
 T = TypeVar("T")
+
+
+class _Version(msgspec.Struct):
+    schema_version: Any
+
+
+class _Document(msgspec.Struct):
+    """`dataset.json`."""
+
+    recipe: dict[str, Any]
+    classes: list[str]
+    annotations: dict[str, str]
+    digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -75,19 +80,6 @@ class Counts:
     """Of the data files."""
     reasons: dict[tuple[str, str], int] = field(default_factory=dict)
     """Clips that failed, by outcome and detail."""
-
-
-def plan_name(number: int) -> str:
-    return f"{number:05d}"
-
-
-def plan_file(number: int) -> str:
-    return f"plans/{plan_name(number)}.parquet"
-
-
-def plan_copy(number: int) -> str:
-    """What `verify` holds a plan against and `repair` restores it from: what it says is nowhere else."""
-    return f"{_COPIES}/{plan_name(number)}"
 
 
 def _damaged(store: Store, problem: str) -> JobFailed:
@@ -118,6 +110,8 @@ class Dataset:
         """SHA-256 by file name of the annotations the dataset was begun with."""
         self.schema_version = schema_version
         """The one it was begun with: older shards may lie beside newer ones. Each says its own in its footer."""
+        self._plans = PlanFiles(store)
+        self._listed: list[StoredFile] | None = None
 
     @classmethod
     def open(cls, uri: str | os.PathLike[str]) -> Dataset:
@@ -128,17 +122,16 @@ class Dataset:
         except FileNotFoundError:
             raise UserError(f"{store.uri} is no dataset: it has no {DATASET}") from None
         try:
-            document = json.loads(data)
-            version = document["schema_version"]
-        except (ValueError, TypeError, KeyError, RecursionError):
+            version = msgspec.json.decode(data, type=_Version).schema_version
+        except (UnicodeDecodeError, RecursionError, msgspec.DecodeError):
             raise _damaged(store, "it says no schema version") from None
         require_readable(version, f"{store.uri}/{DATASET}")
-        if "digest" in document and not is_sealed(data):  # the first datasets have none
-            raise _damaged(store, "it was changed after it was written")
         try:
-            recipe = Recipe.from_json(document["recipe"])
-            return cls(store, recipe, [str(label) for label in document["classes"]], document["annotations"], version)
-        except (ValueError, TypeError, KeyError, AttributeError, UserError) as e:
+            document = msgspec.json.decode(data, type=_Document)
+            if document.digest is not None and not is_sealed(data):  # the first datasets have none
+                raise ValueError("it was changed after it was written")
+            return cls(store, Recipe.from_json(document.recipe), document.classes, document.annotations, version)
+        except (ValueError, TypeError, KeyError, UserError, RecursionError, msgspec.DecodeError) as e:
             raise _damaged(store, " ".join(str(e).split())) from None
 
     @classmethod
@@ -165,7 +158,7 @@ class Dataset:
         data = sealed(document)
         if not store.create(DATASET, data):
             raise UserError(f"{store.uri} is a dataset already: another build has just begun it")
-        for name, _ in store.list(_COPIES):
+        for name, _ in store.list(PLAN_COPIES):
             store.delete(name)  # of a dataset that was here before
         store.write(_COPY, data)
         return cls(store, recipe, classes, annotations)
@@ -198,55 +191,35 @@ class Dataset:
     # Plans
 
     def plan_numbers(self) -> list[int]:
-        return sorted(int(m[1]) for name, _ in self.store.list("plans") if (m := PLAN.fullmatch(name)))
+        return self._plans.numbers()
 
     def plan_copies(self) -> list[int]:
-        return sorted(int(m[1]) for name, _ in self.store.list(_COPIES) if (m := PLAN_COPY.fullmatch(name)))
+        return self._plans.copies()
 
     def plan(self, number: int) -> Plan:
         """Raises JobFailed for a plan file that is damaged."""
-        return Plan(self._plan_columns(number, None))
-
-    def _plan_columns(self, number: int, names: Sequence[str] | None) -> pa.Table:
-        file = plan_file(number)
-        try:
-            return read_columns(self.store.read(file), names)
-        except ValueError as e:
-            raise JobFailed(f"{self.store.uri}/{file} is damaged: {' '.join(str(e).split())}") from None
+        return self._plans.plan(number)
 
     def planned_shards(self) -> dict[int, list[str]]:
         """The names of the shards of every plan, both in order."""
-        columns = ((number, self._plan_columns(number, ["shard"])) for number in self.plan_numbers())
-        return {number: table["shard"].unique().to_pylist() for number, table in columns}
+        return {number: table["shard"].unique().to_pylist() for number, table in self._plans.columns(["shard"])}
 
     def plans(self) -> dict[int, Plan]:
         """By number, in order."""
         return {number: self.plan(number) for number in self.plan_numbers()}
 
     def add_plan(self, plan: Plan) -> int:
-        """Freezes the plan of a run, before the run starts; its number. Only for who holds the lease."""
-        number = max(self.plan_numbers(), default=-1) + 1
-        data = plan.to_parquet_bytes()
-        if not self.store.create(plan_file(number), data):
-            raise JobFailed(f"{self.store.uri}: another build has just written plan {plan_name(number)}")
-        self.store.write(plan_copy(number), with_digest(data))
-        return number
+        """Freezes the plan of a run, before the run starts; its number. Only for the holder of the lease.
+
+        Raises WorkRemains when another build has planned meanwhile: no plan is overwritten, and none names a shard of
+        another.
+        """
+        return self._plans.add(plan, self.planned_shards())
 
     def plan_as_written(self, number: int) -> bytes | None:
         """The bytes of a plan's file by its copy; None when there is none, as in older datasets. Raises JobFailed when
         the copy is damaged."""
-        name = plan_copy(number)
-        try:
-            written = without_digest(self.store.read(name))
-        except FileNotFoundError:
-            return None
-        try:
-            if written is None:
-                raise ValueError("it was changed after it was written")
-            read_columns(written, ["clip_id"])
-        except ValueError as e:
-            raise JobFailed(f"{self.store.uri}/{name} is damaged: {' '.join(str(e).split())}") from None
-        return bytes(written)
+        return self._plans.as_written(number)
 
     def next_shard_numbers(self) -> dict[str, int]:
         """The first free shard number of each split, over plans and markers; a split that is new has 0."""
@@ -268,28 +241,39 @@ class Dataset:
 
     # What is committed
 
+    @contextmanager
+    def one_listing(self) -> Iterator[None]:
+        """Within the block the shards are listed once, however much is asked: for the holder of the lease, while it
+        commits nothing."""
+        self._listed = self.store.files("shards")
+        try:
+            yield
+        finally:
+            self._listed = None
+
+    def _shard_files(self) -> list[StoredFile]:
+        return self.store.files("shards") if self._listed is None else self._listed
+
+    def marker_files(self) -> list[StoredFile]:
+        return _only_markers(self._shard_files())
+
     def marker_names(self) -> list[str]:
-        return [name for name, _ in self.store.list("shards") if _MARKER.fullmatch(name)]
+        return [file.name for file in self.marker_files()]
 
-    def markers(self) -> Iterator[Marker]:
-        """Every committed shard, by name. Raises JobFailed that names a damaged one."""
-        names = self.marker_names()
-        local = self.store.local_path(DATASET) is not None
-        with ThreadPoolExecutor(_LOCAL_READERS if local else _READERS) as readers:
-            for first in range(0, len(names), _AHEAD):  # in portions: no more is kept in memory than is read ahead
-                portion = names[first : first + _AHEAD]
-                tried = portion[: _TRIED if local else 0]
-                begun = time.perf_counter()
-                first_read = [self.store.read(name) for name in tried]
-                near = local and time.perf_counter() - begun < len(tried) * _NEAR
-                others = (map if near else readers.map)(self.store.read, portion[len(tried) :])
-                for name, data in zip(portion, chain(first_read, others), strict=True):
-                    yield parse_marker(f"{self.store.uri}/{name}", data)
+    def markers(self, files: Sequence[StoredFile] | None = None) -> Iterator[Marker]:
+        """Every committed shard (of `files`, where a listing is known), by name. Raises JobFailed that names a damaged
+        one."""
+        for file, data in read_markers(self.store, self.marker_files() if files is None else files):
+            yield parse_marker(f"{self.store.uri}/{file.name}", data)
 
-    def _current(self) -> Iterator[Marker]:
+    def refresh_index(self) -> None:
+        """See `marker_index`. Only for the holder of the lease."""
+        refresh_index(self.store, self.marker_files())
+
+    def _current(self, files: Sequence[StoredFile] | None = None) -> Iterator[Marker]:
         """The markers as they count: a clip that was withdrawn is withdrawn, whatever its marker says."""
         withdrawn = self.withdrawn()
-        for marker in self.markers():
+        for marker in self.markers(files):
             clips = tuple(as_withdrawn(entry, withdrawn) for entry in marker.clips) if withdrawn else marker.clips
             yield replace(marker, clips=clips)
 
@@ -305,9 +289,11 @@ class Dataset:
                     found[clip_id] = extract(marker, entry)
         return found
 
-    def newest_table(self, schema: pa.Schema, outcome: Outcome | None = None) -> pa.Table:
+    def newest_table(
+        self, schema: pa.Schema, outcome: Outcome | None = None, files: Sequence[StoredFile] | None = None
+    ) -> pa.Table:
         """See `newest_entries`: for many clips, where `newest` would take ten times the memory."""
-        return newest_entries(self._current(), schema, outcome)
+        return newest_entries(self._current(files), schema, outcome)
 
     def records(self) -> dict[str, Record]:
         """The newest record of each clip that has one, by clip_id."""
@@ -342,9 +328,10 @@ class Dataset:
 
     def counts(self) -> Counts:
         """What `status` shows."""
-        sizes = dict(self.store.list("shards"))
-        shards = [name.removesuffix(".json") for name in sizes if _MARKER.fullmatch(name)]
-        recorded = self.newest_table(_REASONS)
+        listed = self._shard_files()
+        sizes, markers = {file.name: file.size for file in listed}, _only_markers(listed)
+        shards = [file.name.removesuffix(".json") for file in markers]
+        recorded = self.newest_table(_REASONS, files=markers)
         reasons = recorded.group_by(["outcome", "detail"]).aggregate([([], "count_all")]).to_pylist()
         outcomes = Counter[str]()
         for one in reasons:
@@ -367,10 +354,14 @@ class Dataset:
     def _waiting(self, recorded: pa.ChunkedArray) -> pa.Table:
         """`clip_id` and `video_id` of the planned clips that have no record; each once."""
         names = ["clip_id", "video_id"]
-        planned = [self._plan_columns(number, names) for number in self.plan_numbers()]
+        planned = [table for _, table in self._plans.columns(names)]
         nothing = pa.table({name: pa.array([], pa.string()) for name in names})
         together = pa.concat_tables([nothing, *planned])
         return together.filter(pc.invert(pc.is_in(together["clip_id"], recorded))).group_by(names).aggregate([])
+
+
+def _only_markers(files: Sequence[StoredFile]) -> list[StoredFile]:
+    return [file for file in files if _MARKER.fullmatch(file.name)]
 
 
 def require_among_classes(dataset: Dataset, chosen: Iterable[str]) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
-from kinetics_pipeline.dataset.dataset import PLAN, PLAN_COPY, TOMBSTONES, Dataset, plan_copy, plan_file, plan_name
+from kinetics_pipeline.dataset.dataset import TOMBSTONES, Dataset
+from kinetics_pipeline.dataset.plan_files import PLAN, PLAN_COPY, plan_copy, plan_file, plan_name
 from kinetics_pipeline.dataset.verify import Findings
 from kinetics_pipeline.errors import JobFailed
 from kinetics_pipeline.plan import SCHEMA, Plan

@@ -18,9 +18,11 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from kinetics_pipeline.dataset.dataset import Dataset, plan_copy, plan_file, plan_name, tombstone_file
+from kinetics_pipeline.dataset.dataset import Dataset, tombstone_file
+from kinetics_pipeline.dataset.plan_files import plan_copy, plan_file, plan_name
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.plan import Plan
+from kinetics_pipeline.redaction import visible
 from kinetics_pipeline.shards.clip_rows import CorruptRow, Origin, check_rows, shape_of
 from kinetics_pipeline.shards.data_file import data_name, open_data_file, read_footer, require_rows
 from kinetics_pipeline.shards.markers import Marker, marker_name, parse_marker, parse_tombstone, shard_of
@@ -50,7 +52,7 @@ class Fault:
 
     def __str__(self) -> str:
         text = f"{self.file}{'' if self.clip_id is None else f', clip {self.clip_id}'}: {self.problem}"
-        return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+        return visible(text)
 
 
 @dataclass(frozen=True)

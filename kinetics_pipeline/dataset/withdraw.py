@@ -19,7 +19,7 @@ from typing import Any
 from kinetics_pipeline.dataset.dataset import Dataset, tombstone_file
 from kinetics_pipeline.dataset.fingerprint import fingerprint
 from kinetics_pipeline.errors import JobFailed, UserError
-from kinetics_pipeline.records import CLIP_ID
+from kinetics_pipeline.records import clip_id
 from kinetics_pipeline.shards.clip_rows import CorruptRow, Origin
 from kinetics_pipeline.shards.data_file import data_name, open_data_file, write_data_file
 from kinetics_pipeline.shards.markers import (
@@ -115,17 +115,25 @@ def _waiting(dataset: Dataset, withdrawn: Mapping[str, str]) -> list[Marker]:
     return [marker for marker in dataset.markers() if _concerned(marker, withdrawn, dataset, there, unfinished)]
 
 
-def remove_kept(kept: Store, withdrawn: Mapping[str, str], clips: Collection[str]) -> int:
-    """Removes the kept segments (`{split}/{clip_id}.mp4`) of withdrawn clips, and of `clips`; how many."""
-    removed = 0
-    for name, _ in kept.list():
-        stem = name.rpartition("/")[2].removesuffix(".mp4")
-        if not name.endswith(".mp4") or (clip := CLIP_ID.fullmatch(stem)) is None:
-            continue
-        if stem in withdrawn or clip["video"] in withdrawn or stem in clips:
-            kept.delete(name)
-            removed += 1
-    return removed
+def remove_kept(kept: Store, dataset: Dataset, asked: Collection[str]) -> int:
+    """Removes the kept segments (`{split}/{clip_id}.mp4`) of clips and videos in `asked`; how many.
+
+    Only files whose clip a plan of this dataset names, by an id that is made of the video asked: a dataset that lies
+    about its clips removes nothing else.
+    """
+    wanted = set(asked)
+    names = {
+        f"{clip.split}/{clip.clip_id}.mp4"
+        for plan in dataset.plans().values()
+        for shard in plan.shards()
+        for clip in shard.clips
+        if clip.clip_id in wanted
+        or (clip.video_id in wanted and clip.clip_id == clip_id(clip.video_id, clip.time_start, clip.time_end))
+    }
+    there = sorted(names.intersection(name for name, _ in kept.list()))
+    for name in there:
+        kept.delete(name)
+    return len(there)
 
 
 def _concerned(

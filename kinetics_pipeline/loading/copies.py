@@ -24,7 +24,7 @@ from kinetics_pipeline.recipe import Layout
 from kinetics_pipeline.shards.data_file import data_name
 from kinetics_pipeline.shards.markers import Marker, marker_name, parse_marker, shard_of
 from kinetics_pipeline.shards.schema import SUFFIX
-from kinetics_pipeline.storage.cache import cache_folder
+from kinetics_pipeline.storage.cache import cache_folder, make_private
 from kinetics_pipeline.storage.store import Store, one_line_errors
 
 _STREAMS = 4
@@ -56,7 +56,7 @@ class Copies:
         self._markers: dict[str, Marker | None] = {}
         self._wanted: tuple[str, ...] = ()
         self._held: dict[str, tuple[Path, int]] = {}
-        """By shard its copy, and the descriptor that holds it."""
+        """The copy of each shard, and the file descriptor whose lock keeps it."""
         self._stopped = False
         self._changed = threading.Condition()
         self._threads: list[threading.Thread] = []
@@ -136,7 +136,7 @@ class Copies:
             return None
         path = self._settings.folder / f"{marker.sha256[:32]}{SUFFIX[self._layout]}"
         part = path.with_suffix(_PART)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(path.parent)
         while not self._stopped:
             if (held := _hold(path)) is not None:
                 return path, held
@@ -161,7 +161,7 @@ class Copies:
         return None
 
     def _marker(self, shard: str) -> Marker | None:
-        """What says which bytes the data file `shard` holds; None where it is another's by now."""
+        """The marker of the data file `shard`; None where the marker names another data file by now."""
         if shard not in self._markers:
             name = marker_name(shard_of(shard))
             try:

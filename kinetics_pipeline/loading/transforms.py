@@ -51,7 +51,8 @@ def to_device(batch: Mapping[str, Any], device: torch.device | str) -> dict[str,
     """A batch of `ClipDataset(raw=True)` as a model takes it: on `device`, in [-1, 1], its flips done.
 
     `video` (and `flow`) come as uint8 [N, C, T, H, W] with `flip`, bool [N]; they leave as contiguous float32, without
-    `flip`. The rest goes along: `label` to the device, `clip_id` as it is.
+    `flip`. The rest goes along: `label` to the device, `clip_id` as it is. Raises ValueError for another number of
+    channels than 3 or 2.
     """
     flips = batch["flip"].to(device, non_blocking=True)
     moved = {name: value for name, value in batch.items() if name not in (*STREAMS, "flip")}

@@ -1,9 +1,10 @@
-"""Whole clips for evaluation and prediction: every frame from the first on, centre crop, a loop of those too short."""
+"""Whole clips for evaluation and prediction: all frames from the first on, centre crop, a loop of those too short."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Unpack
 
 import numpy as np
@@ -22,7 +23,8 @@ class WholeClips(ClipDataset):
     """A `ClipDataset` of raw samples that take a clip from its start, at most `most` frames of it.
 
     `most=None` is 250 frames, and for clips with several actions, which are of any length, all their frames. A clip of
-    fewer frames than a network can see (16) is looped to that number. `options` are `ClipDataset`'s.
+    fewer frames than a network can see (16) is looped to that number. With `stride` only every so many-th of these
+    frames is taken. `options` are `ClipDataset`'s.
     """
 
     def __init__(
@@ -41,13 +43,25 @@ class WholeClips(ClipDataset):
 
     def lengths(self) -> NDArray[np.int64]:
         """How many frames each sample has."""
-        return np.clip(self.index["frames"].to_numpy(), LEAST_FRAMES, max(self.most, LEAST_FRAMES)).astype(np.int64)
+        frames = np.asarray(self.index["frames"].to_numpy(), np.int64)
+        counts: NDArray[np.int64] = np.maximum(-(-np.minimum(frames, self.most) // self.stride), LEAST_FRAMES)
+        return counts
 
     def snippet_of(self, index: int) -> tuple[int, Snippet]:
         row = int(index)
         place = self.place_of(row)
         there = min(place.frames, self.most)
-        return row, central_snippet(there, place.height, place.width, max(there, LEAST_FRAMES), 1, self.crop)
+        whole = central_snippet(there, place.height, place.width, there, 1, self.crop)
+        return row, replace(whole, frames=looped(0, there, self.stride, max(-(-there // self.stride), LEAST_FRAMES)))
+
+
+def looped(start: int, there: int, stride: int, count: int) -> NDArray[np.int64]:
+    """`count` frame numbers from `start` on, every `stride`-th of the `there` frames of a clip.
+
+    They begin again at `start` where the clip ends before that.
+    """
+    inside = np.arange(start, there, stride)
+    return inside[np.arange(count) % len(inside)]
 
 
 class SameLength(Sampler[list[int]]):

@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypedDict, cast
 import msgspec
 
 from kinetics_pipeline.errors import JobFailed
-from kinetics_pipeline.records import SPLIT, Outcome
+from kinetics_pipeline.records import CLIP_ID, SPLIT, VIDEO_ID, Outcome
 
 SHARD_NAME = re.compile(rf"({SPLIT.pattern})-(\d{{5,}})")
 NEXT = ".next"
@@ -27,6 +27,9 @@ _Int16 = Annotated[int, msgspec.Meta(ge=1, le=2**15 - 1)]
 _Int32 = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 """What a shard's columns can say."""
 _Seconds = int | float | None
+_ClipId = Annotated[str, msgspec.Meta(pattern=rf"^{CLIP_ID.pattern}\Z")]
+_VideoId = Annotated[str, msgspec.Meta(pattern=rf"^{VIDEO_ID.pattern}\Z")]
+"""Names of files are made of them."""
 
 
 class _WithRows(TypedDict, total=False):
@@ -41,8 +44,8 @@ class _WithRows(TypedDict, total=False):
 class _Entry(_WithRows):
     """What every entry has: the fields of a `Record`."""
 
-    clip_id: str
-    video_id: str
+    clip_id: _ClipId
+    video_id: _VideoId
     time_start: _Seconds
     time_end: _Seconds
     label: str | None
@@ -72,6 +75,23 @@ _OF_A_FILE = frozenset(_WithRows.__optional_keys__)
 _FIELDS = len(IN_EVERY_ENTRY | _OF_A_FILE)
 """Of an entry whose clip has rows; no others are taken from a marker."""
 _document = msgspec.json.Decoder(_Document).decode
+
+
+class _Held(TypedDict):
+    clip_id: _ClipId
+    split: Annotated[str, msgspec.Meta(pattern=rf"^{SPLIT.pattern}\Z")]
+    label: str | None
+
+
+class _TombstoneDocument(TypedDict):
+    reason: str
+    time: str
+    ids: list[_ClipId]
+    held: list[_Held]
+    fingerprint: dict[str, str]
+
+
+_tombstone = msgspec.json.Decoder(_TombstoneDocument).decode
 
 
 def marker_name(shard: str) -> str:
@@ -125,16 +145,13 @@ class Tombstone:
 def parse_tombstone(name: str, data: bytes) -> Tombstone:
     """Raises JobFailed when it is damaged: a withdrawal must not be lost."""
     try:
-        document = msgspec.json.decode(data)
+        document = _tombstone(data)
         if not is_sealed(data):
             raise ValueError("it was changed after it was written")
-        stone = Tombstone(**{field.name: document[field.name] for field in fields(Tombstone)})
-        texts = [stone.reason, stone.time, *stone.ids, *stone.fingerprint.values()]
-        texts += [clip[name] for clip in stone.held for name in ("clip_id", "split")]
-        if not all(isinstance(text, str) for text in texts) or not stone.reason or isinstance(stone.ids, str):
+        if not document["reason"]:
             raise ValueError("it is no withdrawal")
-        return stone
-    except (KeyError, ValueError, TypeError, AttributeError, RecursionError, msgspec.DecodeError) as e:
+        return Tombstone(**{field.name: document[field.name] for field in fields(Tombstone)})  # type: ignore[literal-required]
+    except (ValueError, RecursionError, msgspec.DecodeError) as e:
         raise JobFailed(f"{name} is damaged: {' '.join(str(e).split())}; restore it from a copy") from None
 
 

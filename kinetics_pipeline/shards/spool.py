@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path
 
 from kinetics_pipeline.records import CLIP_ID, Record
+from kinetics_pipeline.storage.cache import make_private
 from kinetics_pipeline.storage.local import new_file
 
 _MAGIC = b"kpspool1"
@@ -26,7 +27,7 @@ class Spool:
         document = json.dumps(record.to_json()).encode()
         crc = zlib.crc32(payload, zlib.crc32(document, zlib.crc32(struct.pack("<I", len(document)))))
         path = self.path(record.clip_id)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_private(self.folder)
         with new_file(path) as out:
             out.write(_HEADER.pack(_MAGIC, crc, len(document)))
             out.write(document)

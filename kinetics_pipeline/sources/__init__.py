@@ -1,4 +1,4 @@
-"""Where a video's bytes come from: YouTube, a URL template, a folder, tar files."""
+"""Where a video's bytes come from: YouTube, a URL template, a folder, archives."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def parse_source(text: str, options: SourceOptions, cache: Path | None = None) -> LocalSource | NetworkSource:
-    """The source that a `--source` names: `youtube`, `https://host/{video_id}.mp4`, a folder, tar files (one, a
+    """The source that a `--source` names: `youtube`, `https://host/{video_id}.mp4`, a folder, archives (one, a
     pattern, a folder of them), whose contents are noted in `cache` (default: the user's).
 
     Raises UserError, one line, for anything else.
@@ -27,7 +27,8 @@ def parse_source(text: str, options: SourceOptions, cache: Path | None = None) -
         from kinetics_pipeline.sources.http.template import UrlTemplate
 
         return UrlTemplate(text, options)
-    from kinetics_pipeline.sources.local.tars import SUFFIXES, TarSource, tar_files
+    from kinetics_pipeline.sources.local.parts import SUFFIXES
+    from kinetics_pipeline.sources.local.tars import TarSource, tar_files
 
     tars = tar_files(text) if text else []
     path = Path(text).expanduser()
@@ -37,11 +38,11 @@ def parse_source(text: str, options: SourceOptions, cache: Path | None = None) -
         folder = FolderSource(path.resolve())
         if folder.holds_videos() or not tars:
             if tars:
-                log.warning("source %r holds videos; the tar files in it are not read: name them by a pattern", text)
+                log.warning("source %r holds videos; the archives in it are not read: name them by a pattern", text)
             return folder
     if tars:
         return TarSource(tars, cache_folder(cache) / "tars")
     raise UserError(
         f"source {text!r} is neither 'youtube', nor a URL like https://host/{{video_id}}.mp4, nor a folder, nor names "
-        f"tar files ({', '.join(SUFFIXES)})"
+        f"archives ({', '.join(SUFFIXES)}, or their parts as .tar.gz.0000)"
     )

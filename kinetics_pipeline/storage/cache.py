@@ -12,3 +12,10 @@ def cache_folder(given: Path | None = None) -> Path:
         return given.expanduser()
     home = os.environ.get("XDG_CACHE_HOME")
     return (Path(home) if home else Path.home() / ".cache") / "kinetics-pipeline"
+
+
+def make_private(folder: Path) -> None:
+    """Makes a folder of the cache, with those above it, for this user alone (mode 0700). One that is there stays."""
+    if not folder.is_dir():
+        make_private(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)

@@ -97,7 +97,8 @@ class Packets:
 
     def shown(self) -> NDArray[np.bool_]:
         """Which packets hold a picture that is shown: an edit list has others decoded only."""
-        return (np.frombuffer(self.flags, np.int8) & _DISCARD) == 0
+        shown: NDArray[np.bool_] = (np.frombuffer(self.flags, np.int8) & _DISCARD) == 0
+        return shown
 
 
 def copy_arguments(container: Container, to: str, until: float | None = None) -> list[str]:

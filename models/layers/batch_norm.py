@@ -31,7 +31,7 @@ class BatchNorm(_BatchNorm):
         self.frozen = False
 
     def train(self, mode: bool = True) -> BatchNorm:
-        """As of any module; a frozen one stays in evaluation mode."""
+        """Sets the mode as any module does, but a frozen one stays in evaluation mode."""
         super().train(mode and not self.frozen)
         return self
 
@@ -99,9 +99,9 @@ def freeze_batch_norm(model: nn.Module) -> None:
 
 @contextmanager
 def statistics_paused(model: nn.Module) -> Iterator[None]:
-    """Inside, batches still normalise by their own statistics but leave no trace in the running ones.
+    """While this is entered, batches normalise by their own statistics and leave the running ones as they are.
 
-    For activation checkpointing, which computes each block a second time.
+    Activation checkpointing needs this: it computes each block a second time.
     """
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
     kept = [(m.momentum, m.num_batches_tracked.clone()) for m in norms if m.num_batches_tracked is not None]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from kinetics_pipeline.models.layers.batch_norm import EPSILON, MOMENTUM
 
 FIRST_SCALE = 0.1
-"""Of the normalised values, small enough that the tanh does not saturate (section 4 there)."""
+"""The scale of the normalised values at first: small enough that the tanh does not saturate (section 4 there)."""
 
 
 class StepwiseBatchNorm(nn.Module):
@@ -33,7 +33,7 @@ class StepwiseBatchNorm(nn.Module):
         self.register_buffer("steps_trained", torch.ones((), dtype=torch.long))
 
     def train(self, mode: bool = True) -> StepwiseBatchNorm:
-        """As of any module; a frozen one stays in evaluation mode."""
+        """Sets the mode as any module does, but a frozen one stays in evaluation mode."""
         super().train(mode and not self.frozen)
         return self
 

@@ -1,4 +1,4 @@
-"""What every architecture asks of the clips it is called on."""
+"""Checks of the clips that an architecture is called on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from kinetics_pipeline.models.errors import InputError
 
 
 def check_clip(model: str, clip: Tensor, channels: int, least_frames: int = 1) -> None:
-    """Raises InputError unless `clip` is a float [N, channels, T >= least_frames, H, W] with something in it."""
+    """Raises InputError unless `clip` is a float [N, channels, T >= least_frames, H, W] of at least one value."""
     shape = tuple(clip.shape)
     if clip.ndim != 5:
         raise InputError(f"{model} takes clips [N, C, T, H, W], not {clip.ndim} axes {shape}")

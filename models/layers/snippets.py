@@ -1,4 +1,4 @@
-"""Where in a clip the networks over single frames look: some RGB frames, each with the ten flow frames after it."""
+"""The parts of a clip that Two-Stream and 3D-Fused use: some RGB frames, each with ten flow frames from there on."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from kinetics_pipeline.models.errors import InputError
 
 EVEN_FRAMES = 25
-"""Of a video, on which localisation is scored (the challenge's Charades_v1_localize.m)."""
+"""Localisation is scored on so many frames of a video (the challenge's Charades_v1_localize.m)."""
 
 
 def upsample(logits: Tensor, frames: int) -> Tensor:
@@ -24,8 +24,8 @@ def upsample(logits: Tensor, frames: int) -> Tensor:
 
 
 def action_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Of logits and targets [N, classes, T]: half the binary cross-entropy of every frame, half that of the maximum
-    over time. Raises InputError for other shapes."""
+    """The loss of logits and targets [N, classes, T]: half the binary cross-entropy of every frame, half that of the
+    maximum over time. Raises InputError for other shapes."""
     if logits.shape != targets.shape or logits.ndim != 3:
         raise InputError(
             f"logits {tuple(logits.shape)} and targets {tuple(targets.shape)}; allowed: both [N, classes, T]"
@@ -56,7 +56,7 @@ def average_precision(scores: npt.NDArray[np.floating], right: npt.NDArray[np.bo
 
 
 def mean_average_precision(scores: npt.NDArray[np.floating], right: npt.NDArray[np.bool_]) -> float:
-    """Of scores and truth [items, classes]: mean over the classes that appear. NaN where none does.
+    """The mean over the classes that appear, of scores and truth [items, classes]. NaN where none appears.
 
     Raises InputError for other shapes, and for scores that are no numbers.
     """
@@ -78,14 +78,14 @@ class ActionScores:
 
     @torch.no_grad()
     def add(self, logits: Tensor, targets: Tensor) -> None:
-        """Of one video: [classes, T] each."""
+        """Adds a video: its logits and truth, [classes, T] each."""
         chosen = even_frames(logits.shape[1])
         values, truth = logits.float().cpu().numpy(), targets.cpu().numpy() > 0.5
         self._videos.append((values.max(axis=1), np.asarray(truth.any(axis=1))))
         self._frames.append((values[:, chosen].T, truth[:, chosen].T))
 
     def extend(self, other: ActionScores) -> None:
-        """With the videos that another process looked at."""
+        """Adds the videos that another process scored."""
         self._videos += other._videos
         self._frames += other._frames
 

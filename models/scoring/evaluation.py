@@ -1,4 +1,4 @@
-"""Whole clips through a network: logits by clip. Metrics over them are in `metrics`."""
+"""Computes the logits of clips, the mean over their views. `metrics` has what is made of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Predictions:
-    """One row a clip, in the order of first appearance."""
+    """Logits and labels of clips, a row for each clip in the order of first appearance."""
 
     clip_ids: tuple[str, ...]
     logits: FloatArray

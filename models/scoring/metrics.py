@@ -49,7 +49,7 @@ def fuse(first: Predictions, second: Predictions, how: Fusion = "logits") -> Pre
 
 
 def labelled(predictions: Predictions) -> Predictions:
-    """Only the clips with a label."""
+    """Returns the predictions of the clips that have a label."""
     rows = np.flatnonzero(predictions.labels >= 0)
     ids = tuple(predictions.clip_ids[row] for row in rows)
     return Predictions(ids, predictions.logits[rows], predictions.labels[rows])

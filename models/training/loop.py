@@ -24,7 +24,7 @@ several actions, "targets": float32 [N, classes, T]."""
 
 @dataclass(frozen=True)
 class StepMetrics:
-    """Of one optimiser step, in this process."""
+    """What one optimiser step was like in this process."""
 
     step: int
     """Counted from 1: steps done."""
@@ -34,7 +34,7 @@ class StepMetrics:
     gradient_norm: float
     clips: int
     waiting_seconds: float
-    """For the loader."""
+    """Time spent waiting for the loader."""
     computing_seconds: float
 
 
@@ -76,7 +76,7 @@ def train_steps(
             with nullcontext() if last else no_sync():
                 logits, label = forward(state, batch, device)
                 loss = action_loss(logits, label) if label.ndim == 3 else classification_loss(logits, label)
-                (loss / accumulation).backward()
+                torch.autograd.backward(loss / accumulation)
             losses.append(loss.detach())
             right.append(hits(logits.detach(), label))
             clips += len(label)
@@ -126,7 +126,7 @@ def classification_loss(logits: Tensor, label: Tensor) -> Tensor:
 
 
 def hits(logits: Tensor, label: Tensor) -> Tensor:
-    """How many clips are right: their highest class is the label, or one of their actions."""
+    """Counts the clips that are right: their highest class is the label, or one of their actions."""
     if label.ndim == 3:
         highest = logits.amax(dim=2).argmax(dim=1)
         return label.amax(dim=2).gather(1, highest[:, None]).sum()

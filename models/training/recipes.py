@@ -92,7 +92,7 @@ def training_recipe(
 
 
 def explain_batch(recipe: TrainingRecipe, batch_size: int, accumulation: int, processes: int) -> str:
-    """One line on how the recipe's numbers came about, for logs."""
+    """Says in a line, for logs, how the recipe's numbers follow from the batch."""
     clips = batch_size * accumulation * processes
     share = clips / CLIPS_PER_STEP
     return (

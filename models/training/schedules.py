@@ -31,7 +31,7 @@ class StepSchedule:
         for start, changed in self.changes:
             if step >= start:
                 rate = changed
-        return rate * _warmth(step, self.warmup_steps)
+        return rate * _warmup_factor(step, self.warmup_steps)
 
     def observe(self, validation_loss: float) -> None:
         """Nothing: the changes are fixed."""
@@ -54,7 +54,7 @@ class PlateauSchedule:
         self.best, self.waited = math.inf, 0
 
     def rate(self, step: int) -> float:
-        return self.current * _warmth(step, self.warmup_steps)
+        return self.current * _warmup_factor(step, self.warmup_steps)
 
     def observe(self, validation_loss: float) -> None:
         if validation_loss < self.best * (1 - self.improvement):
@@ -77,5 +77,5 @@ def schedule_of(recipe: TrainingRecipe) -> Schedule:
     return StepSchedule(recipe.learning_rate, recipe.changes, recipe.warmup_steps)
 
 
-def _warmth(step: int, warmup_steps: int) -> float:
+def _warmup_factor(step: int, warmup_steps: int) -> float:
     return min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0

@@ -26,7 +26,7 @@ class TrainingState:
     step: int = 0
     """Optimiser steps done."""
     last_checkpoint: str | None = None
-    """Where this state was last saved; named when training diverges."""
+    """The file to which this state was last saved; it is named when training diverges."""
 
     @property
     def finished(self) -> bool:

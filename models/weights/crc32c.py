@@ -45,6 +45,6 @@ def crc32c(data: bytes | npt.NDArray[np.uint8]) -> int:
 
 
 def masked_crc32c(data: bytes | npt.NDArray[np.uint8]) -> int:
-    """As stored: rotated and shifted, so that a CRC of data that holds CRCs is no trouble (tsl, crc32c.h)."""
+    """The CRC as it is stored: rotated and shifted, so that data that holds CRCs can have one too (tsl, crc32c.h)."""
     crc = crc32c(data)
     return (((crc >> 15) | (crc << 17)) + _MASK_DELTA) & 0xFFFFFFFF

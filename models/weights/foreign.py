@@ -91,7 +91,7 @@ NAMINGS: tuple[Naming, ...] = (
     Naming("port", "convolutions.0.0.conv3d.weight"),
     Naming("port", "Conv3d_1a_7x7.conv3d.weight"),
 )
-"""In the order in which they are tried."""
+"""They are tried in this order."""
 
 
 def naming_of(weights: Mapping[str, Tensor]) -> tuple[Naming, str] | None:

@@ -16,7 +16,7 @@ from kinetics_pipeline.models.weights.checkpoints import assign
 from kinetics_pipeline.models.weights.names import googlenet_unit, units
 
 GOOGLENET_KEY = "conv1.conv.weight"
-"""In torchvision's GoogLeNet alone."""
+"""A name that only torchvision's GoogLeNet has."""
 _NORMALISATION = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 

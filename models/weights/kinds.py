@@ -20,7 +20,7 @@ TAKES = "--model {model} takes it (build_model({model!r}) in Python)"
 
 @dataclass(frozen=True)
 class Kind:
-    """One row. All conditions that are given must hold."""
+    """A row of the table. All conditions that are given must hold."""
 
     what: str
     """Completes "it is ..."."""
@@ -32,7 +32,7 @@ class Kind:
     begins: tuple[bytes, ...] = ()
     """Beginnings of a file, in small letters and without leading spaces, one of which it has."""
     suffixes: tuple[str, ...] = ()
-    """One of which the file's name has."""
+    """The file's name ends with one of these."""
     at: int = 0
     """The byte where `begins` stand."""
     members: tuple[str, ...] = ()
@@ -42,9 +42,9 @@ class Kind:
     names: tuple[str, ...] = ()
     """Patterns, each found at the beginning of a tensor's name."""
     axes: int | None = None
-    """Of the tensor that the first of `names` matches, where its shape is known."""
+    """The number of axes of the tensor that the first of `names` matches, where its shape is known."""
     shape: tuple[int | None, ...] = ()
-    """Of the same tensor; None is any size."""
+    """The shape of the same tensor; None is any size."""
 
     def said(self, path: str, found: str = "") -> str:
         """The line's second half: what it is, and what fits."""

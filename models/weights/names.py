@@ -35,7 +35,7 @@ def units() -> tuple[str, ...]:
 
 
 def tensorflow_unit(unit: str) -> str:
-    """In google-deepmind/kinetics-i3d's checkpoints, below their scope."""
+    """The unit's name in google-deepmind/kinetics-i3d's checkpoints, below their scope."""
     if unit == "logits":
         return "Logits/Conv3d_0c_1x1"
     if unit in TYPO:
@@ -48,7 +48,7 @@ def tensorflow_unit(unit: str) -> str:
 
 
 def hassony_unit(unit: str) -> str:
-    """In hassony2/kinetics_i3d_pytorch's state dicts."""
+    """The unit's name in hassony2/kinetics_i3d_pytorch's state dicts."""
     if unit == "logits":
         return "conv3d_0c_1x1"
     block, _, branch = unit.partition(".")
@@ -56,7 +56,7 @@ def hassony_unit(unit: str) -> str:
 
 
 def googlenet_unit(unit: str) -> str:
-    """In torchvision's GoogLeNet, whose blocks count from a where these count from b."""
+    """The unit's name in torchvision's GoogLeNet, whose blocks count from a where these count from b."""
     block, _, branch = unit.partition(".")
     if not branch:
         return _GOOGLENET_STEM[block]
@@ -64,7 +64,10 @@ def googlenet_unit(unit: str) -> str:
 
 
 def mmaction_unit(unit: str) -> str:
-    """The convolution in mmaction 0.x's InceptionV1_I3D (its normalisation has `_bn` behind), without `backbone.`."""
+    """The name of the unit's convolution in mmaction 0.x's InceptionV1_I3D, without `backbone.`.
+
+    Its normalisation is called the same with `_bn` behind.
+    """
     block, _, branch = unit.partition(".")
     if not branch:
         return _MMACTION_STEM[block]

@@ -99,7 +99,7 @@ def pickled_kind(path: Path) -> Kind | None:
 
 
 def _texts(data: bytes) -> Iterable[str]:
-    """Every text in a pickle, as far as it can be followed; a legacy file of torch has several, one behind another."""
+    """Finds the texts in a pickle, as far as it can be parsed. A legacy file of torch has several pickles in a row."""
     stream, found = io.BytesIO(data), list[str]()
     try:
         while stream.tell() < len(data):

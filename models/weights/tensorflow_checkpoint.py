@@ -28,7 +28,7 @@ _HEADER_KEY = b""
 
 @dataclass(frozen=True)
 class Variable:
-    """Where the values of one variable lie."""
+    """The place of the values of one variable in the data files."""
 
     dtype: int
     shape: tuple[int, ...]

@@ -30,7 +30,7 @@ class StateDict:
 
 
 def state_dicts(document: object) -> list[StateDict]:
-    """Every dict of tensors in `document`, by preference: known names first, averages of other weights last.
+    """Finds every dict of tensors in `document`, by preference: known names first, averages of other weights last.
 
     What a file holds beside tensors (numbers, text, the state of an optimiser) is passed over. An empty list: there is
     no tensor in it.

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kinetics_pipeline.dataset.dataset import Dataset, plan_name
+from kinetics_pipeline.dataset.dataset import Dataset
+from kinetics_pipeline.dataset.plan_files import plan_name
 from kinetics_pipeline.plan import Plan, PlanSettings, make_plan
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Clip, Record, clip_id

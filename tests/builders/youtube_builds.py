@@ -6,8 +6,9 @@ import csv
 import json
 import subprocess
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.builders.building import Build, Pile
 from tests.fake_youtube import FakeYouTube
@@ -26,10 +27,13 @@ def asked_for(folder: Path, videos: Sequence[str], second: int = 10) -> Pile:
     return Pile(folder, annotations, tuple(f"{name}_{second:06d}_{second + 2:06d}" for name in videos))
 
 
-def through(*fakes: FakeYouTube, flags: Sequence[str] = FAST) -> tuple[str, ...]:
+def through(
+    *fakes: FakeYouTube, flags: Sequence[str] = FAST, options: Mapping[str, Any] = FakeYouTube.ytdlp_options
+) -> tuple[str, ...]:
+    """The flags of a build that reaches `fakes`. `options`: yt-dlp's."""
     proxies = [word for fake in fakes for word in ("--proxy", fake.url)]
-    options = [f"{name}={json.dumps(value)}" for name, value in FakeYouTube.ytdlp_options.items()]
-    return (*flags, *proxies, *(word for option in options for word in ("--ytdlp-option", option)))
+    words = [f"{name}={json.dumps(value)}" for name, value in options.items()]
+    return (*flags, *proxies, *(word for option in words for word in ("--ytdlp-option", option)))
 
 
 def ids(count: int, prefix: str = "okokoko") -> list[str]:

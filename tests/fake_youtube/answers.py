@@ -50,6 +50,13 @@ PLAYABILITY: dict[str, dict[str, Any]] = {
         "This helps protect our community. Learn more",
     ),
     "session_limit": refusal("UNPLAYABLE", "Video unavailable", "This content isn't available, try again later."),
+    "soft_block": refusal("ERROR", "Video unavailable", "This content isn\u2019t available."),
+    "network_rules": refusal(
+        "ERROR",
+        "Video unavailable",
+        "This video is restricted. Please check the Google Workspace administrator and/or the network administrator "
+        "restrictions.",
+    ),
     "captcha": {
         "status": "UNPLAYABLE",
         "reason": "Video unavailable",

@@ -21,7 +21,8 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from kinetics_pipeline.dataset.dataset import Dataset, plan_name
+from kinetics_pipeline.dataset.dataset import Dataset
+from kinetics_pipeline.dataset.plan_files import plan_name
 from kinetics_pipeline.plan import PlannedShard, PlanSettings, make_plan
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import clip_id

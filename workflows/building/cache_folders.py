@@ -15,6 +15,7 @@ from pathlib import Path
 from kinetics_pipeline.errors import UserError, WorkRemains
 from kinetics_pipeline.records import Record
 from kinetics_pipeline.shards.spool import Spool
+from kinetics_pipeline.storage.cache import make_private
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class CacheFolders:
     def scratch_folder(self) -> Iterator[Path]:
         """A new folder in `scratch`, removed on leaving."""
         folder = self.scratch / uuid.uuid4().hex
-        folder.mkdir(parents=True)
+        make_private(folder)
         try:
             yield folder
         finally:
@@ -71,7 +72,7 @@ class CacheFolders:
         and WorkRemains where the disk is full."""
         try:
             for folder in (self.raw, self.spool, self.scratch):
-                folder.mkdir(parents=True, exist_ok=True)
+                make_private(folder)
                 probe = folder / f".{uuid.uuid4().hex}.tmp"
                 probe.write_bytes(b"probe")
                 probe.unlink()

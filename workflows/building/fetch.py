@@ -7,11 +7,12 @@ import shutil
 import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from kinetics_pipeline.records import Clip
 from kinetics_pipeline.sources.base import Download, NetworkSource, is_signal
+from kinetics_pipeline.sources.canary import Canary
 from kinetics_pipeline.sources.child_process import KillableChild
 from kinetics_pipeline.sources.pace.breaker import is_unreachable
 from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
@@ -19,6 +20,8 @@ from kinetics_pipeline.workflows.building.disk import Disk
 from kinetics_pipeline.workflows.building.executor import Executor, Lost, Moment, Ref
 from kinetics_pipeline.workflows.building.lanes import Lane, Lanes
 
+PROBE = 8 << 20
+"""Bytes that asking the canary may write: a file's index."""
 Downloaded = tuple[str, str]
 """Name of a source and id of a video, whose files lie in the cache."""
 
@@ -31,6 +34,7 @@ class FetchJob:
     source: NetworkSource
     video_id: str
     clips: tuple[Clip, ...]
+    """None for a canary, of which nothing is kept."""
     time_limit: float
     """Seconds."""
     allowance: int
@@ -120,7 +124,13 @@ class Fetching:
         bytes that a video may write to the cache; None when it has to wait for room."""
         self.lanes.follow_nodes(now)
         for key, lane in self.lanes:
-            while lane.waiting and most > 0 and lane.in_flight < lane.at_once:
+            canary = self.lanes.canary(key, lane, now)
+            if canary is not None:
+                lane.is_asking = True
+                limit = self.lanes.pace.time_limit
+                job = FetchJob(key, Canary(lane.source, canary), canary.video_id, (), limit, PROBE)
+                self._begin(job, lane)
+            while lane.doubt.asks is None and lane.waiting and most > 0 and lane.in_flight < lane.at_once:
                 video_id = next(iter(lane.waiting))
                 allowed = allowance(video_id)
                 if allowed is None:
@@ -132,9 +142,11 @@ class Fetching:
 
     def _start(self, key: str, lane: Lane, allowed: int) -> None:
         video_id, clips = lane.waiting.popitem(last=False)
-        job = FetchJob(key, lane.source, video_id, tuple(clips), self.lanes.pace.time_limit, allowed)
-        ref = self.executor.start_fetch(job, lane.node or self._node(video_id))
-        self.disk.promise(ref, allowed)
+        self._begin(FetchJob(key, lane.source, video_id, tuple(clips), self.lanes.pace.time_limit, allowed), lane)
+
+    def _begin(self, job: FetchJob, lane: Lane) -> None:
+        ref = self.executor.start_fetch(job, lane.node or self._node(job.video_id))
+        self.disk.promise(ref, job.allowance)
         self.running[ref] = (job, lane)
         lane.in_flight += 1
 
@@ -149,13 +161,21 @@ class Fetching:
         lane.in_flight -= 1
         self.disk.settle(ref)
         result = self.executor.fetched(ref)
+        canary = job.source.clip if isinstance(job.source, Canary) else None
         if isinstance(result, Lost):
             self.lanes.follow_nodes(now, at_once=True)
-            return FetchAnswer(job, result)
-        if result.download.no_room:
+        elif result.download.no_room and canary is None:
             self.disk.was_too_small(job.video_id, job.allowance)
+        if isinstance(result, Lost) or result.download.no_room:
+            if canary is not None:
+                self.lanes.canary_lost(lane)
             return FetchAnswer(job, result)
-        return FetchAnswer(job, result, self.lanes.answered(lane, job.video_id, result.download, now))
+        if canary is not None:
+            heard = self.lanes.canary_answered(lane, canary, result.download, now)
+        else:
+            heard = self.lanes.answered(lane, job.clips[0], result.download, now)
+        result = replace(result, download=replace(result.download, failure=heard.failure))
+        return FetchAnswer(job, result, heard.doubted)
 
     def forget(self, videos: Iterable[str]) -> None:
         """Removes the downloads of videos, of whichever source they are."""

@@ -10,14 +10,23 @@ from __future__ import annotations
 import json
 import random
 import zlib
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from kinetics_pipeline.records import Clip, Outcome
-from kinetics_pipeline.sources.base import Download, EgressSignal, LocalSource, NetworkSource, is_network, is_signal
-from kinetics_pipeline.sources.pace.breaker import OUTAGE_VIDEOS, VIDEOS, burst, is_doubtful, is_unreachable, tail
+from kinetics_pipeline.records import CLIP_ID, Clip
+from kinetics_pipeline.sources.base import Download, Failure, LocalSource, NetworkSource, is_network, is_signal
+from kinetics_pipeline.sources.pace.breaker import (
+    OUTAGE_VIDEOS,
+    Doubt,
+    canary_answered,
+    heard,
+    is_doubtful,
+    is_unreachable,
+    nothing_left,
+    taken_back,
+)
 from kinetics_pipeline.sources.pace.egress import COOL_DOWN, Egress, Sharing, answered, cool_downs, granted, paused
 from kinetics_pipeline.storage.store import Store
 from kinetics_pipeline.workflows.building.executor import Executor, Moment
@@ -25,8 +34,16 @@ from kinetics_pipeline.workflows.building.state import LANES, look_at_lanes
 
 FOLLOW_EVERY = 15.0
 """Seconds after which nodes that came are looked for."""
-Answer = tuple[str, Outcome | EgressSignal, str]
-"""Video, outcome, detail."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What an answer comes to."""
+
+    failure: Failure | None = None
+    """Why clips are missing, for what the lane knows; None where none is."""
+    doubted: frozenset[str] = frozenset()
+    """Videos whose latest failures, with this one, were a burst or an outage, and so none of theirs: usually none."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +100,10 @@ class Lane:
     """The clips that are wanted, by video."""
     in_flight: int = 0
     egress: Egress = field(default_factory=Egress)
-    answers: deque[Answer] = field(default_factory=lambda: deque(maxlen=4 * VIDEOS))
-    """The latest ones, for the breaker."""
+    doubt: Doubt = field(default_factory=Doubt)
+    """What the latest answers leave in doubt, for the breaker."""
+    is_asking: bool = False
+    """Whether the canary is under way."""
     unreached: set[str] = field(default_factory=set)
     """The videos for which nobody answered, since somebody last did."""
     traffic: Traffic = field(default_factory=Traffic)
@@ -95,12 +114,16 @@ class Lane:
         return self.egress.reason == "outage" and self.egress.refusals > 0
 
     def to_json(self) -> dict[str, Any]:
-        return {**self.egress.to_json(), **asdict(self.traffic)}
+        sound = self.doubt.sound
+        canary = None if sound is None else [sound.clip_id, sound.video_id, sound.time_start, sound.time_end]
+        return {**self.egress.to_json(), **asdict(self.traffic), "canary": canary}
 
     def recall(self, document: Mapping[str, Any]) -> None:
         """Goes on from what an earlier driver kept of this lane."""
         self.egress = Egress(**{f.name: document[f.name] for f in fields(Egress) if f.name in document})
         self.traffic = Traffic(**{f.name: document[f.name] for f in fields(Traffic) if f.name in document})
+        sound = _canary(document.get("canary"))
+        self.doubt = Doubt(sound=sound, must_ask=sound is not None and self.egress.refusals > 0)
 
 
 class Lanes:
@@ -120,7 +143,7 @@ class Lanes:
         which spread requests."""
         self.executor, self.store, self.pace = executor, store, pace
         self._cool_down = cool_downs(pace.cool_down)
-        self._familiar = set(familiar)
+        self._familiar = frozenset(familiar)
         self._chance = chance
         self._known = look_at_lanes(store)
         self._sources = {key: source for key, source in sources.items() if is_network(source)}
@@ -137,6 +160,8 @@ class Lanes:
         lanes = list(lanes_of(source, self.pace, own))
         for lane in lanes:
             lane.recall(self._known.get(lane.name, {}))
+            if lane.doubt.sound is None or not source.accepts(lane.doubt.sound.video_id):
+                lane.doubt = Doubt(settled=self._familiar)
         return lanes
 
     def want(self, source: str, clip: Clip) -> None:
@@ -161,42 +186,104 @@ class Lanes:
                 other.egress = replace(other.egress, next_allowed_at=following.next_allowed_at)
         return True
 
-    def answered(self, lane: Lane, video_id: str, download: Download, now: Moment) -> frozenset[str]:
-        """Takes in an answer. The videos whose latest failures were a burst, and so none of theirs: usually none."""
-        doubted: frozenset[str] = frozenset()
+    def canary(self, source: str, lane: Lane, now: Moment) -> Clip | None:
+        """The clip that has to be asked again now, before any other; None where none is, or its turn has not come."""
+        if not lane.waiting and not lane.in_flight:
+            lane.doubt = nothing_left(lane.doubt)
+        clip = lane.doubt.asks
+        if clip is None or lane.is_asking or not (lane.waiting or lane.doubt.suspects):
+            return None
+        if lane.in_flight >= lane.at_once or not self.grants(source, lane, clip.video_id, now):
+            return None
+        return clip
+
+    def answered(self, lane: Lane, clip: Clip, download: Download, now: Moment) -> Heard:
+        """Takes in what was answered for the video of `clip`."""
         lane.traffic.add(download)
         failure = download.failure
         if is_unreachable(failure):
-            lane.unreached.add(video_id)
-            if lane.is_on_trial or len(lane.unreached) >= OUTAGE_VIDEOS:
-                lane.egress = paused(lane.egress, now.unix, "outage", cool_down=self._cool_down)
-                doubted = frozenset(lane.unreached)
+            assert failure is not None
+            lane.doubt, _ = heard(lane.doubt, clip, failure.outcome, failure.detail)
+            return Heard(failure, self._unreached(lane, clip, now))
+        if not download.requests:
             self.save()
-            return doubted
-        if download.requests:
-            lane.unreached.clear()
-            if lane.is_on_trial:
-                lane.egress = answered(lane.egress)
+            return Heard(failure)
+        self._reached(lane)
+        outcome, detail = (failure.outcome, failure.detail) if failure is not None else ("ok", "")
+        lane.doubt, verdict = heard(lane.doubt, clip, outcome, detail)
+        doubted: frozenset[str] = frozenset()
+        if verdict == "pause":
+            self._pause(lane, failure, now)
+        elif verdict == "burst":
+            doubted = self._burst(lane, None, now)
+        elif verdict == "charge":
+            failure = Failure("no_format", detail)
+        elif not is_doubtful(outcome, detail):
+            lane.egress = answered(lane.egress)
+        self.save()
+        return Heard(failure, doubted)
+
+    def canary_answered(self, lane: Lane, clip: Clip, download: Download, now: Moment) -> Heard:
+        """Takes in what was answered for the canary."""
+        lane.is_asking = False
+        lane.traffic.add(download)
+        failure = download.failure
+        if is_unreachable(failure):
+            return Heard(failure, self._unreached(lane, clip, now))
+        self._reached(lane)
+        outcome, detail = (failure.outcome, failure.detail) if failure is not None else ("ok", "")
+        lane.doubt, verdict = canary_answered(lane.doubt, outcome, detail)
+        if verdict == "burst":
+            doubted = self._burst(lane, failure, now)
+            self.save()
+            return Heard(failure, doubted)
+        lane.egress = answered(lane.egress)
+        self.save()
+        return Heard(failure)
+
+    def canary_lost(self, lane: Lane) -> None:
+        """Its node went, or had no room: it is asked again."""
+        lane.is_asking = False
+
+    def _pause(self, lane: Lane, failure: Failure | None, now: Moment) -> None:
+        """`failure`: the refusal; None or one that is none: a burst."""
         if failure is not None and is_signal(failure.outcome):
             lane.egress = paused(lane.egress, now.unix, failure.outcome, failure.wait, self._cool_down)
-        elif download.requests:
-            outcome, detail = (failure.outcome, failure.detail) if failure else ("ok", "")
-            if not is_doubtful(outcome, detail):
-                lane.egress = answered(lane.egress)
-                self._familiar |= tail(lane.answers)  # they failed while the extractor was at work
-            lane.answers.append((video_id, outcome, detail))
-            if burst(lane.answers, familiar=self._familiar) is not None:
-                lane.egress = paused(lane.egress, now.unix, "burst", cool_down=self._cool_down)
-                doubted = tail(lane.answers)
-                self._familiar |= doubted
-                lane.answers.clear()
+        else:
+            lane.egress = paused(lane.egress, now.unix, "burst", cool_down=self._cool_down)
+
+    def _burst(self, lane: Lane, failure: Failure | None, now: Moment) -> frozenset[str]:
+        self._pause(lane, failure, now)
+        doubted = lane.doubt.suspects
+        lane.doubt = taken_back(lane.doubt)
+        return doubted
+
+    def _reached(self, lane: Lane) -> None:
+        lane.unreached.clear()
+        if lane.is_on_trial:
+            lane.egress = answered(lane.egress)
+
+    def _unreached(self, lane: Lane, clip: Clip, now: Moment) -> frozenset[str]:
+        """Nobody answered: the videos that are not charged with it, once that is an outage."""
+        lane.unreached.add(clip.video_id)
+        doubted: frozenset[str] = frozenset()
+        enough = OUTAGE_VIDEOS if lane.waiting.keys() - lane.unreached else 2
+        if lane.is_on_trial or len(lane.unreached) >= enough or lane.doubt.must_ask:
+            lane.egress = paused(lane.egress, now.unix, "outage", cool_down=self._cool_down)
+            doubted = frozenset(lane.unreached) | lane.doubt.suspects
+            lane.doubt = replace(lane.doubt, recent=())
         self.save()
         return doubted
 
     def suspected(self, *, more_to_come: bool) -> frozenset[str]:
-        """The videos whose latest failures may yet turn out to be a burst's, as long as more answers are to come."""
-        lanes = [lane for _, lane in self if more_to_come or lane.waiting or lane.in_flight]
-        return frozenset(video for lane in lanes for video in tail(lane.answers) | lane.unreached)
+        """The videos whose latest failures may yet turn out to be none of theirs, as long as that will be known."""
+        found: set[str] = set()
+        for _, lane in self:
+            if more_to_come or lane.waiting or lane.in_flight:
+                found |= lane.doubt.suspects | lane.unreached
+            elif lane.doubt.sound is not None:  # the canary will be asked about them, and about no others
+                found |= lane.doubt.suspects
+        return frozenset(found)
 
     def follow_nodes(self, now: Moment, *, at_once: bool = False) -> None:
         """Where each node has addresses of its own: opens lanes for nodes that came, closes those of nodes that went,
@@ -229,9 +316,24 @@ class Lanes:
     def resumes_at(self, now: Moment, later: Iterable[tuple[str, str]] = ()) -> float | None:
         """When the first paused lane that is waited for may go on (Unix time); None when one may go on now. `later`:
         (source, video) of tries that are still to be made, and will wait there too."""
-        ends = [lane.egress.paused_until for _, lane in self if lane.waiting]
+        ends = [
+            lane.egress.paused_until
+            for _, lane in self
+            if lane.waiting or (lane.doubt.suspects and lane.doubt.sound is not None)
+        ]
         ends += [self._lane(source, video).egress.paused_until for source, video in later]
         return min(ends) if ends and min(ends) > now.unix else None
+
+
+def _canary(kept: object) -> Clip | None:
+    """The canary that an earlier driver kept; None for anything else: the state may be anybody's."""
+    if not (isinstance(kept, list) and len(kept) == 4 and all(isinstance(one, str) for one in kept[:2])):
+        return None
+    clip_id, video_id, start, end = kept
+    times = all(isinstance(one, float | int) and 0 <= one < 1e7 for one in (start, end)) or (start, end) == (None, None)
+    if not times or CLIP_ID.fullmatch(clip_id) is None or not clip_id.startswith(video_id):
+        return None
+    return Clip(clip_id, video_id, start, end, None, "")
 
 
 def lanes_of(source: NetworkSource, pace: Pace, own: Mapping[str, str]) -> Iterator[Lane]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from kinetics_pipeline.dataset.dataset import plan_name
+from kinetics_pipeline.dataset.plan_files import plan_name
 from kinetics_pipeline.plan import Plan
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Clip, Record

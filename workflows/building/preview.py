@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from kinetics_pipeline.annotations.table import clips_of
-from kinetics_pipeline.dataset.dataset import DATASET, Dataset, plan_name
+from kinetics_pipeline.dataset.dataset import DATASET, Dataset
+from kinetics_pipeline.dataset.plan_files import plan_name
 from kinetics_pipeline.estimate import Estimate, estimate
 from kinetics_pipeline.plan import SCHEMA, Plan, PlannedShard, make_plan
 from kinetics_pipeline.recipe import Recipe
@@ -24,6 +25,7 @@ from kinetics_pipeline.sources.base import LocalSource, is_network
 from kinetics_pipeline.sources.local.tars import TarSource
 from kinetics_pipeline.sources.youtube.source import YouTube
 from kinetics_pipeline.storage.open_store import open_store
+from kinetics_pipeline.workflows.building.copies import UnfetchedCopy
 from kinetics_pipeline.workflows.building.disk import needs
 from kinetics_pipeline.workflows.building.open_shards import AT_ONCE
 from kinetics_pipeline.workflows.building.request import Asked, asked_recipe, read_asked, say_what_is_odd
@@ -101,6 +103,14 @@ def _show(console: Console, work: Plan, asked: Asked, config: PlanConfig, recipe
     for source in asked.sources:
         if isinstance(source, TarSource):
             _show_tars(console, source, asked)
+        elif isinstance(source, UnfetchedCopy):
+            unknown = f" and {source.unknown} of unknown size" if source.unknown else ""
+            console.print(
+                f"{source.name}: {source.archives} archives, {size(source.bytes)}{unknown} still to be fetched; which "
+                "clips they hold is known once they are here",
+                markup=False,
+                soft_wrap=True,
+            )
     console.print()
     for line in _expected(shards, total, asked, config, recipe):
         console.print(line, markup=False, soft_wrap=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,22 +12,27 @@ from typing import cast
 
 from rich.console import Console
 
+from kinetics_pipeline.annotations.checks import normalised_split
 from kinetics_pipeline.annotations.class_names import alike, chosen_classes
 from kinetics_pipeline.annotations.published import against_known_counts
 from kinetics_pipeline.annotations.split_by import parse_shares
 from kinetics_pipeline.annotations.table import Annotations, load_annotations, read_labels
-from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.flow import resolve_backend
 from kinetics_pipeline.plan import PlanSettings
 from kinetics_pipeline.recipe import FlowBackend, Recipe
 from kinetics_pipeline.records import Clip
 from kinetics_pipeline.sources import parse_source
+from kinetics_pipeline.sources.archives.copies import is_copy
 from kinetics_pipeline.sources.base import LocalSource, NetworkSource, is_network
 from kinetics_pipeline.sources.local.held import held
 from kinetics_pipeline.sources.local.tars import TarSource
 from kinetics_pipeline.sources.options import SourceOptions
+from kinetics_pipeline.workflows.building import copies
 from kinetics_pipeline.workflows.flags.build_flags import BuildConfig, Selection, ytdlp_options
 from kinetics_pipeline.workflows.flags.values import comma_separated
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,18 @@ def read_asked(files: Sequence[str], config: Selection) -> Asked:
     )
     # The videos of class folders lie there, whatever else is a source.
     places = tuple(dict.fromkeys((*(str(folder) for folder in annotations.folders), *config.source)))
-    sources = tuple(parse_source(text, options, config.cache) for text in places)
+    sources: dict[str, LocalSource | NetworkSource] = {}
+    for text in places:
+        if not is_copy(text):
+            sources[text] = parse_source(text, options, config.cache)
+        elif not isinstance(config, BuildConfig):
+            sources[text] = copies.look_at(_wanted(text, config, annotations), annotations)
+        else:
+            archives, annotations = copies.fetch(_wanted(text, config, annotations), annotations)
+            if archives is not None:
+                sources[text] = archives
+    if not sources:
+        raise JobFailed("none of the archives could be had, and there is no other --source")
     settings = PlanSettings(
         clips_per_shard=config.clips_per_shard,
         limit=config.limit,
@@ -78,8 +95,24 @@ def read_asked(files: Sequence[str], config: Selection) -> Asked:
         splits=comma_separated(config.split) or None,
         retry=frozenset(comma_separated(config.retry)),
     )
-    keys = tuple(hashlib.sha256(text.encode()).hexdigest()[:8] for text in places)
-    return Asked(annotations, sources, settings, keys)
+    keys = tuple(hashlib.sha256(text.encode()).hexdigest()[:8] for text in sources)
+    return Asked(annotations, tuple(sources.values()), settings, keys)
+
+
+def _wanted(text: str, config: Selection, annotations: Annotations) -> copies.Wanted:
+    """What of a copy the flags ask for."""
+    splits = tuple(map(normalised_split, comma_separated(config.split)))
+    return copies.Wanted(
+        text,
+        mirror=config.mirror,
+        splits=splits or None,
+        classes=chosen_classes(config.classes, annotations.labels) or None,
+        limit=config.limit,
+        cache=config.cache,
+        max_disk=config.max_disk if isinstance(config, BuildConfig) else None,
+        private_allowed=config.allow_private_addresses,
+        say=log.warning,
+    )
 
 
 def say_what_is_odd(annotations: Annotations, console: Console) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any, TypeVar
+
+import msgspec
 
 from kinetics_pipeline.errors import JobFailed
 from kinetics_pipeline.sources.pace.breaker import is_doubtful
@@ -26,37 +28,62 @@ SAVE_EVERY = 2.0
 """Seconds between two writes of the attempts."""
 
 
-def read_state(store: Store, name: str) -> dict[str, Any] | None:
-    """None when there is none. Raises JobFailed, one line, when it is damaged."""
+_Time = Annotated[float, msgspec.Meta(ge=0, le=2**33)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+
+
+class Run(msgspec.Struct):
+    """What `RUN` holds. It may come from a stranger: nothing of it is run, opened or removed."""
+
+    command: str
+    config: dict[str, Any]
+
+
+class Progress(msgspec.Struct):
+    """What `PROGRESS` holds."""
+
+    done: _Count
+    total: _Count
+    per_second: Annotated[float, msgspec.Meta(ge=0)]
+    time: _Time
+
+
+class _Lane(msgspec.Struct):
+    """What must be so in a lane of `LANES`; `Egress` and `Traffic` have the rest."""
+
+    next_allowed_at: _Time = 0.0
+    paused_until: _Time = 0.0
+    reason: str = ""
+    refusals: _Count = 0
+    requests: _Count = 0
+    bytes_fetched: _Count = 0
+    bytes_whole: _Count = 0
+
+
+T = TypeVar("T")
+
+
+def read_state(store: Store, name: str, kind: type[T]) -> T | None:
+    """None when there is none. Raises JobFailed, one line, when it is damaged or holds something else."""
     try:
-        document = json.loads(store.read(name))
+        return msgspec.json.decode(store.read(name), type=kind)
     except FileNotFoundError:
         return None
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise _damaged(store, name)
-    return document
+    except (UnicodeDecodeError, RecursionError, msgspec.DecodeError):
+        raise JobFailed(
+            f"{store.uri}/{name} is damaged; it holds no clips: remove it, and it is written anew"
+        ) from None
 
 
-def last_run(store: Store) -> dict[str, Any] | None:
+def last_run(store: Store) -> Run | None:
     """What `RUN` says; None where nothing was built. Raises JobFailed when it is damaged."""
-    run = read_state(store, RUN)
-    if run is not None and not (isinstance(run.get("command"), str) and isinstance(run.get("config"), dict)):
-        raise _damaged(store, RUN)
-    return run
-
-
-def kept_by_the_last_build(store: Store) -> str | None:
-    """Its `--keep-clips`."""
-    run = last_run(store)
-    kept = None if run is None else run["config"].get("keep_clips")
-    return str(kept) if kept else None
+    return read_state(store, RUN, Run)
 
 
 def look_at_lanes(store: Store) -> dict[str, dict[str, Any]]:
     """What `LANES` says, by the lanes' names. Raises JobFailed when it is damaged."""
-    return read_state(store, LANES) or {}
+    read_state(store, LANES, dict[str, _Lane])
+    return read_state(store, LANES, dict[str, dict[str, Any]]) or {}
 
 
 def traffic(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -71,10 +98,6 @@ def traffic(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return f"fetched {size(fetched)}{share} in {requests} requests"
 
 
-def _damaged(store: Store, name: str) -> JobFailed:
-    return JobFailed(f"{store.uri}/{name} is damaged; it holds no clips: remove it, and it is written anew")
-
-
 class Attempts:
     """What was tried for each clip, kept in the dataset: a killed driver forgets no attempt. Only clips that no shard
     holds yet are kept, so the file stays small."""
@@ -83,8 +106,7 @@ class Attempts:
         self._store, self._monotonic = store, monotonic
         self._changed = False
         self._saved = 0.0
-        document = read_state(store, ATTEMPTS) or {}
-        self._events = {clip: [Event(**event) for event in events] for clip, events in document.items()}
+        self._events = read_state(store, ATTEMPTS, dict[str, list[Event]]) or {}
 
     def of(self, clip_id: str) -> list[Event]:
         return self._events.get(clip_id, [])

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from kinetics_pipeline.recipe import Layout
-from kinetics_pipeline.workflows.flags.places import Place
+from kinetics_pipeline.workflows.flags.places import Place, PlaceOrName
 
 Flag = Parameter(negative=())
 
@@ -126,7 +126,7 @@ def forget(
     reason
         Why, in a line: it is kept with the records.
     kept
-        A folder or URI that --keep-clips filled, besides that of the last build.
+        Also remove the segments from this folder or URI, which --keep-clips filled.
     runs
         Run folders, or folders of such: those trained on what is withdrawn are named.
     """
@@ -189,14 +189,14 @@ def export(
     split
         Only this split.
     kept
-        For mp4: what --keep-clips filled. Default: that of the last build, if it had one.
+        For mp4: copy the segments from this folder or URI, which --keep-clips filled.
     """
     from kinetics_pipeline.workflows.datasets.export import export as job
 
     job(output, format, to, split, kept)
 
 
-def refusals(file: str, /) -> None:
+def refusals(file: PlaceOrName, /) -> None:
     """Say how messages of yt-dlp are read: which outcome each has, and which nobody knows yet.
 
     Parameters

@@ -7,6 +7,7 @@ from pathlib import Path
 from kinetics_pipeline.dataset.certificate import open_certificate
 from kinetics_pipeline.dataset.compare import common, compare
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.redaction import visible
 
 DIFFERENT = 1
 """The exit code, as diff's."""
@@ -22,7 +23,7 @@ def compare_datasets(first: str, second: str, to: Path | None) -> int:
     for aspect in aspects:
         print(f"{aspect.name}: {'the same' if aspect.same else 'different'}")
         for line in aspect.differences:
-            print(f"  {line}")
+            print(visible(f"  {line}"))
     both = common(one, other)
     if to is not None:
         try:

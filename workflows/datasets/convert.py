@@ -67,6 +67,7 @@ def convert(
         unfinished = dataset.unfinished()
         with Meter(len(unfinished[2]) if unfinished else 0, "shards") as meter:
             convert_shards(source, dataset, Path(scratch), lambda: is_current(store, lease.generation), meter.at)
+        dataset.refresh_index()
         refresh_card(dataset.store.uri)
     counts = dataset.counts()
     print(f"{counts.ok} clips in {counts.shards} shards, {size(counts.bytes)} in {dataset.store.uri} ({layout})")

@@ -32,7 +32,6 @@ from kinetics_pipeline.shards import codec
 from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.storage.store import Store, one_line_errors
 from kinetics_pipeline.video.ffmpeg import executable
-from kinetics_pipeline.workflows.building.state import kept_by_the_last_build
 from kinetics_pipeline.workflows.runtime.progress import Meter
 
 FLOW_QUALITY = 95
@@ -53,7 +52,7 @@ class _Clip:
 def export(uri: str, form: Literal["mp4", "frames"], to: Path, split: str | None, kept_at: str | None) -> None:
     """Writes the clips that are ok, and their lists, below `to`; a clip that is there already is not made again.
 
-    `kept_at`: what `--keep-clips` filled; None: that of the last build, if it had one. Raises UserError for what there
+    `kept_at`: what `--keep-clips` filled: never a place that only the dataset names. Raises UserError for what there
     is not, JobFailed for a damaged shard and when ffmpeg fails.
     """
     dataset = Dataset.open(uri)
@@ -61,7 +60,7 @@ def export(uri: str, form: Literal["mp4", "frames"], to: Path, split: str | None
         raise UserError(f"--to is {to}, which is a file; allowed: a folder")
     clips = list(_clips(dataset, split))
     reader = ShardReader(dataset.store, dataset.recipe)
-    kept = _kept(dataset, kept_at) if form == "mp4" else None
+    kept = open_store(kept_at) if form == "mp4" and kept_at is not None else None
     names = frozenset(name for name, _ in kept.list()) if kept is not None else frozenset()
     copied = encoded = 0
     with one_line_errors(f"write to {to}"), Meter(len(clips), "clips") as meter:
@@ -115,13 +114,6 @@ def _folders(classes: Sequence[str]) -> dict[int, str]:
         number: name if lower.count(name.lower()) == 1 else f"{name}_{number:03d}" for number, name in enumerate(plain)
     }
     return {**named, -1: "unlabelled"}
-
-
-def _kept(dataset: Dataset, given: str | None) -> Store | None:
-    if given is not None:
-        return open_store(given)
-    last = kept_by_the_last_build(dataset.store)
-    return open_store(last) if last else None
 
 
 def _chunks(

@@ -14,12 +14,13 @@ from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.dataset.withdraw import finish_withdrawals, remove_kept, withdraw
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.records import CLIP_ID
+from kinetics_pipeline.redaction import visible
 from kinetics_pipeline.shards.markers import Tombstone
 from kinetics_pipeline.storage.cache import cache_folder
 from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.storage.store import Store
 from kinetics_pipeline.workflows.building.lease import Lease, is_current
-from kinetics_pipeline.workflows.building.state import kept_by_the_last_build
+from kinetics_pipeline.workflows.building.state import last_run
 
 
 def forget(uri: str, ids: Path, reason: str, kept: Sequence[str], runs: Sequence[Path]) -> None:
@@ -30,7 +31,7 @@ def forget(uri: str, ids: Path, reason: str, kept: Sequence[str], runs: Sequence
     dataset = Dataset.open(uri)
     asked = _ids(ids)
     configs = list(_runs(runs))
-    places = _kept(dataset, kept)
+    places = _kept(kept)
     with Lease.acquire(dataset.store) as lease, tempfile.TemporaryDirectory() as scratch:
         stone = withdraw(dataset, asked, reason)
         if stone is None:
@@ -39,17 +40,19 @@ def forget(uri: str, ids: Path, reason: str, kept: Sequence[str], runs: Sequence
             print(f"{len(stone.ids)} ids are withdrawn from now on; the dataset held {len(stone.held)} clips of them")
         rewritten = finish_withdrawals(dataset, Path(scratch), lambda: is_current(dataset.store, lease.generation))
         refresh_card(dataset.store.uri)
+        dataset.refresh_index()
         print(f"shards rewritten: {rewritten}")
         if rewritten and dataset.store.local_path("") is None:
             print(f"machines that trained on it may hold copies of the old shards in {cache_folder(None) / 'shards'}")
-        withdrawn = dataset.withdrawn()
-        stones = [s for s in dataset.tombstones() if not set(s.ids).isdisjoint(asked)]
-        held = {clip["clip_id"] for s in stones for clip in s.held}
+        stones = [stone for stone in dataset.tombstones() if not set(stone.ids).isdisjoint(asked)]
         for place in places:
-            print(f"{remove_kept(place, withdrawn, held)} kept segments were removed from {place.uri}")
+            print(f"{remove_kept(place, dataset, asked)} kept segments were removed from {place.uri}")
+        run = last_run(dataset.store)
+        if not places and run is not None and run.config.get("keep_clips"):
+            print(visible(f"its last build kept segments in {run.config['keep_clips']}; to remove them: --kept PLACE"))
     for folder, config in configs:
         if told := _trained(config, dataset, stones):
-            print(f"{folder} {told}")
+            print(visible(f"{folder} {told}"))
 
 
 def _ids(file: Path) -> list[str]:
@@ -68,15 +71,14 @@ def _ids(file: Path) -> list[str]:
     return ids
 
 
-def _kept(dataset: Dataset, given: Sequence[str]) -> list[Store]:
-    """Where segments are kept: what is given, and what the last build said. Raises UserError for what is no place."""
-    for place in map(open_store, given):
+def _kept(given: Sequence[str]) -> list[Store]:
+    """Where segments are kept: from the command line alone, never from what a dataset says. Raises UserError for what
+    is no place."""
+    places = [open_store(place) for place in dict.fromkeys(given)]
+    for place in places:
         if (folder := place.local_path("")) is not None and not folder.is_dir():
             raise UserError(f"--kept names {place.uri}, which is no folder; allowed: what --keep-clips filled")
-    places = list(given)
-    if last := kept_by_the_last_build(dataset.store):
-        places.append(last)
-    return [open_store(place) for place in dict.fromkeys(places)]
+    return places
 
 
 class _Record(msgspec.Struct):

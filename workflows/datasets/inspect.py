@@ -18,6 +18,7 @@ from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.loading import ClipDataset
 from kinetics_pipeline.loading.index import load_index
+from kinetics_pipeline.redaction import visible
 from kinetics_pipeline.shards.codec import dequantise_flow
 from kinetics_pipeline.workflows.datasets.status import look
 from kinetics_pipeline.workflows.pictures import Picture, flow_colours, stacked, strip, write_picture, written
@@ -54,7 +55,8 @@ def _show_clips(dataset: Dataset, clips: Sequence[str]) -> None:
     for clip in clips:
         if clip not in entries:
             raise UserError(f"--clip is {clip!r}, of which {dataset.store.uri} has no record")
-        print(json.dumps(entries[clip], indent=1, ensure_ascii=False))
+        for line in json.dumps(entries[clip], indent=1, ensure_ascii=False).splitlines():
+            print(visible(line))
 
 
 def _show_dataset(dataset: Dataset) -> None:
@@ -78,7 +80,7 @@ def _show_dataset(dataset: Dataset) -> None:
     for number, label in enumerate(dataset.classes):
         mine = index.filter(pc.equal(index["label"], label))
         counts = [str(pc.sum(pc.equal(mine["split"], split)).as_py() or 0) for split in splits]
-        table.add_row(str(number), label, *counts)
+        table.add_row(str(number), visible(label), *counts)
     console.print(table)
 
 
@@ -100,7 +102,7 @@ def _rows(dataset: Dataset, clip: str, shown: int) -> Iterator[Picture]:
         if stream == "flow":
             stored = flow_colours(dequantise_flow(stored))
         strips.append(strip(stored, shown, HEIGHT))
-    yield written([f"{clip}  {label}"], strips[0].shape[1])
+    yield written([visible(f"{clip}  {label}")], strips[0].shape[1])
     yield from strips
 
 

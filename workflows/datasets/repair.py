@@ -17,6 +17,7 @@ def repair(uri: str, quick: bool) -> None:
     with Lease.acquire(dataset.store) as lease:
         findings = look(dataset, quick)
         done = take_out(dataset, findings, lambda: is_current(dataset.store, lease.generation))
+        dataset.refresh_index()
     if done or not findings.faults:
         print("\n".join(done) if done else f"{findings.shards} shards are as they were written: nothing to repair")
     if done and dataset.store.exists(RUN):

@@ -11,9 +11,9 @@ from rich.table import Table
 
 from kinetics_pipeline.dataset.certificate import certificate_of, write_certificate
 from kinetics_pipeline.dataset.dataset import Dataset
+from kinetics_pipeline.redaction import visible
 from kinetics_pipeline.shards.markers import Marker
-from kinetics_pipeline.workflows.datasets.advice import advice, is_earlier_gone
-from kinetics_pipeline.workflows.datasets.status import command_of
+from kinetics_pipeline.workflows.building.advice import advice, command_of, is_earlier_gone
 from kinetics_pipeline.workflows.runtime.progress import duration, size
 
 WORST = 10
@@ -41,7 +41,7 @@ def report(uri: str, certificate: Path | None) -> None:
     for name, value in made.fingerprint.to_json().items():
         console.print(f"  {name} {value}")
     for stone in dataset.tombstones():
-        console.print(f"withdrawn on {stone.time[:10]}: {len(stone.held)} clips ({stone.reason})")
+        console.print(visible(f"withdrawn on {stone.time[:10]}: {len(stone.held)} clips ({stone.reason})"))
     if certificate is not None:
         write_certificate(made, certificate)
         console.print(f"the certificate is {certificate}: compare it with `kinetics-pipeline compare`")
@@ -56,7 +56,7 @@ def _recipe(dataset: Dataset, console: Console) -> None:
     console.print(f"{counts.shards} shards, {size(counts.bytes)}; {counts.pending} clips pending")
     console.print("recipe: " + ", ".join(f"{k} {v}" for k, v in dataset.recipe.to_json().items() if k[:6] != "flow_p"))
     for name, sha256 in dataset.annotations.items():
-        console.print(f"annotations: {name}, SHA-256 {sha256}")
+        console.print(visible(f"annotations: {name}, SHA-256 {sha256}"))
 
 
 def _outcomes(entries: dict[str, Any], console: Console) -> None:
@@ -74,10 +74,10 @@ def _doubts(dataset: Dataset, entries: dict[str, Any], console: Console) -> None
     """What the failures say together, and which clips an earlier version wrote down too soon."""
     reasons = Counter((outcome, detail) for _, _, outcome, _, detail in entries.values() if outcome != "ok")
     for line in advice(reasons, command_of(dataset)):
-        console.print(line)
+        console.print(visible(line))
     early = sorted(clip for clip, (_, _, outcome, _, detail) in entries.items() if is_earlier_gone(outcome, detail))
     for clip in early[:NAMED]:
-        console.print(f"  {clip}")
+        console.print(visible(f"  {clip}"))
     if len(early) > NAMED:
         console.print(f"  and {len(early) - NAMED} more")
 
@@ -98,7 +98,7 @@ def _classes(dataset: Dataset, entries: dict[str, Any], console: Console) -> Non
     if missing:
         table = Table("least complete classes", "ok", "asked", "", box=None, pad_edge=False)
         for label in missing[:WORST]:
-            table.add_row(label, str(alive[label]), str(asked[label]), f"{share[label]:.1%}")
+            table.add_row(visible(label), str(alive[label]), str(asked[label]), f"{share[label]:.1%}")
         console.print(table)
 
 
@@ -108,4 +108,4 @@ def _times(entries: dict[str, Any], console: Console) -> None:
         seconds.update(stages)
     if seconds:
         spent = ", ".join(f"{stage} {duration(value)}" for stage, value in seconds.most_common())
-        console.print(f"spent by stage: {spent}")
+        console.print(visible(f"spent by stage: {spent}"))

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import time
 from typing import Any
 
+import msgspec
 from rich.console import Console
 from rich.table import Table
 
 from kinetics_pipeline.dataset.dataset import Counts, Dataset
 from kinetics_pipeline.records import FINAL, NEEDS_ACCESS, RETRYABLE
+from kinetics_pipeline.redaction import visible
+from kinetics_pipeline.workflows.building.advice import advice, command_of
 from kinetics_pipeline.workflows.building.lease import condition
-from kinetics_pipeline.workflows.building.state import PROGRESS, last_run, look_at_lanes, read_state, traffic
-from kinetics_pipeline.workflows.datasets.advice import advice
+from kinetics_pipeline.workflows.building.recorded_command import checked_command
+from kinetics_pipeline.workflows.building.state import PROGRESS, Progress, last_run, look_at_lanes, read_state, traffic
 from kinetics_pipeline.workflows.runtime.progress import duration, size
 
 PAUSES = {
@@ -41,15 +43,17 @@ def look(dataset: Dataset) -> dict[str, Any]:
     """`{"clips", "ok", "pending", "failed": {outcome: n}, "shards", "bytes", "egress": [...], "next": command}`, and
     `building`: who is at work, with how many clips of the present plan are done; `advice`: what the failures say
     together, a line each."""
-    counts = dataset.counts()
+    with dataset.one_listing():
+        counts = dataset.counts()
+        unfinished = dataset.unfinished() is not None
     store = dataset.store
-    progress = read_state(dataset.store, PROGRESS)
+    progress = read_state(dataset.store, PROGRESS, Progress)
     building = None
     if (lease := condition(store)) is not None and lease.state != "ended":
         holding = lease.holding
         building = {"host": holding.host, "pid": holding.pid, "since": holding.since, "state": lease.state}
         building |= {"silent_seconds": round(lease.silent_seconds)} if lease.state == "silent" else {}
-        building |= progress or {}
+        building |= {} if progress is None else msgspec.structs.asdict(progress)
     return {
         "clips": counts.clips,
         "ok": counts.ok,
@@ -58,32 +62,30 @@ def look(dataset: Dataset) -> dict[str, Any]:
         "shards": counts.shards,
         "bytes": counts.bytes,
         "egress": [{"name": name, **state} for name, state in sorted(look_at_lanes(store).items())],
-        "next": _next(dataset, counts, building is not None),
+        "next": _next(dataset, counts, unfinished=unfinished, building=building is not None),
         "building": building,
         "advice": advice(counts.reasons, command_of(dataset)),
     }
 
 
-def _next(dataset: Dataset, counts: Counts, building: bool) -> str:
+def _next(dataset: Dataset, counts: Counts, *, unfinished: bool, building: bool) -> str:
     place = shlex.quote(dataset.store.uri)
-    run = last_run(dataset.store)
     if building:
         return f"kinetics-pipeline status {place}"
-    if (counts.pending or dataset.unfinished() is not None) and run is not None:
-        return str(run["command"])
+    command = _recorded(dataset)
+    if (counts.pending or unfinished) and command is not None:
+        return command
     if counts.ok:
         return f"kinetics-pipeline train {place} --model i3d --stream rgb --run runs/rgb"
     again = sorted(RETRYABLE & counts.failed.keys())
-    if again and run is not None:
-        return f"{run['command']} --retry {','.join(again)}"
+    if again and command is not None:
+        return f"{command} --retry {','.join(again)}"
     return f"kinetics-pipeline report {place}"
 
 
-def command_of(dataset: Dataset) -> str:
-    """The latest build's command, without `--retry`."""
+def _recorded(dataset: Dataset) -> str | None:
     run = last_run(dataset.store)
-    command = str(run["command"]) if run is not None else "kinetics-pipeline build ..."
-    return re.sub(r" --retry(?: |=)\S+", "", command)
+    return None if run is None else checked_command(run.command, dataset.store.uri)
 
 
 def _show(dataset: Dataset, document: dict[str, Any]) -> None:
@@ -107,14 +109,14 @@ def _show(dataset: Dataset, document: dict[str, Any]) -> None:
     if fetched := traffic({}, {egress["name"]: egress for egress in document["egress"]}):
         console.print(fetched)
     for line in document["advice"]:
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(visible(line), markup=False, soft_wrap=True)
     for egress in document["egress"]:
         if (egress.get("paused_until") or 0) > time.time():
             until = time.strftime("%Y-%m-%d %H:%M", time.localtime(egress["paused_until"]))
             left = duration(egress["paused_until"] - time.time())
             reason = egress.get("reason") or ""
             console.print(
-                f"{egress['name']} is paused until {until}, {left} from now: {PAUSES.get(reason, reason)}",
+                visible(f"{egress['name']} is paused until {until}, {left} from now: {PAUSES.get(reason, reason)}"),
                 markup=False,
                 soft_wrap=True,
             )
@@ -127,5 +129,5 @@ def _show(dataset: Dataset, document: dict[str, Any]) -> None:
             line += f": {building['done']} of {building['total']} clips"
             if building["per_second"] > 0:
                 line += f", {duration((building['total'] - building['done']) / building['per_second'])} left"
-        console.print(line, markup=False)
-    console.print(f"next: {document['next']}", soft_wrap=True, markup=False)
+        console.print(visible(line), markup=False)
+    console.print(visible(f"next: {document['next']}"), soft_wrap=True, markup=False)

@@ -17,7 +17,7 @@ from kinetics_pipeline.annotations.split_by import parse_shares
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.recipe import FlowMethod, Interpolation, Layout
 from kinetics_pipeline.sources.pace.egress import Sharing
-from kinetics_pipeline.workflows.flags.places import Config, Place, PlaceOrName
+from kinetics_pipeline.workflows.flags.places import Config, FileOrText, Place, PlaceOrName
 from kinetics_pipeline.workflows.flags.record import shown_option, shown_proxy
 from kinetics_pipeline.workflows.flags.values import Duration, Repeated, Size, most_processes, require
 
@@ -28,7 +28,8 @@ class Selection(Config):
     """Which clips are asked, and where their videos may come from."""
 
     source: Annotated[tuple[PlaceOrName, ...], Repeated] = ("youtube",)
-    """`youtube`, a URL template as `https://host/{video_id}.mp4`, a folder, or tar files; tried in this order."""
+    """`youtube`, a URL template as `https://host/{video_id}.mp4`, a folder, archives, or a copy of archives (`cvdf`, an
+    address of an archive or of a list of them); tried in this order."""
     allow_private_addresses: Annotated[bool, Parameter(negative=())] = False
     """Also fetch from a URL template whose host is in a private network, and follow its redirects there."""
     labels: Path | None = None
@@ -39,7 +40,7 @@ class Selection(Config):
     """Only these splits."""
     split_by: str | None = None
     """Share out clips without a split, by video: 0.9,0.1 for train and val, or with a third share for test."""
-    classes: Annotated[tuple[str, ...], Repeated] = ()
+    classes: Annotated[tuple[FileOrText, ...], Repeated] = ()
     """Only these classes: comma-separated, the flag repeated, or a file with one a line."""
     per_class: int | None = None
     """Only the first N clips of each class, in the plan's fixed order."""
@@ -89,9 +90,7 @@ class Selection(Config):
         require("--limit", self.limit, self.limit is None or self.limit >= 1, "1 or more")
         require("--clips-per-shard", self.clips_per_shard, self.clips_per_shard >= 1, "1 or more")
         require("--rate", self.rate, 0 < self.rate < 1e9, "more than 0")
-        require(
-            "--source", "", bool(self.source) and all(self.source), "youtube, a URL template, a folder or tar files"
-        )
+        require("--source", "", bool(self.source) and all(self.source), "youtube, a URL template, a folder or archives")
         if self.egress == "per-proxy" and not self.proxy:
             raise UserError("--egress is per-proxy and no --proxy is given; allowed then: shared, per-node")
         for proxy in self.proxy:

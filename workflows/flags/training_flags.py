@@ -52,6 +52,8 @@ class TrainConfig(Config):
     """Scale the learning rate with the batch (Goyal et al., 2017)."""
     frames: int = 64
     """Frames a snippet."""
+    stride: int = 1
+    """Only every so many-th frame: 16 --frames at --stride 4 span 61."""
     crop: int = 224
     """Pixels a side."""
     flip: bool = True
@@ -99,7 +101,7 @@ class TrainConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        counted = ("steps", "batch_size", "accumulate", "workers", "checkpoint_every", "frames", "crop")
+        counted = ("steps", "batch_size", "accumulate", "workers", "checkpoint_every", "frames", "stride", "crop")
         for flag in (*counted, "examples_per_class"):
             value = getattr(self, flag)
             require("--" + flag.replace("_", "-"), value, value is None or value >= 1, "1 or more")
@@ -141,6 +143,10 @@ class EvaluateConfig(Config):
     """Show every view once more, mirrored."""
     window: int | None = None
     """Frames of a view that is not the whole clip. Default: that of training."""
+    stride: int | None = None
+    """Only every so many-th frame. Default: that of training."""
+    crops: Literal[1, 3, 10] | None = None
+    """The centre, three along the longer side, or corners and centre and their mirrors. Default: 3 for 10x3, else 1."""
     frames: int | None = None
     """At most this many frames of a clip, from its start. Default: 250; all of clips with several actions."""
     crop: int | None = None
@@ -168,7 +174,7 @@ class EvaluateConfig(Config):
         require("--both", self.both, self.both is None or len(given) == 1, "a network of both streams, alone")
         require_loaders(self.loaders)
         require_epsilon(self.bn_eps)
-        for flag, least in (("batch_size", 1), ("frames", 1), ("window", 1), ("top", 1)):
+        for flag, least in (("batch_size", 1), ("frames", 1), ("window", 1), ("stride", 1), ("top", 1)):
             value = getattr(self, flag)
             require("--" + flag.replace("_", "-"), value, value is None or value >= least, f"{least} or more")
         require("--crop", self.crop, self.crop is None or self.crop >= 1, "1 or more")

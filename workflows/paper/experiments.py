@@ -1,4 +1,4 @@
-"""One experiment of the paper: a network trained on one dataset from one start. Where it lies, and its commands."""
+"""The experiments of the paper: a network trained on one dataset from one start; its folder, and its commands."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHAPES: dict[str, dict[str, int]] = {
 
 
 @dataclass(frozen=True)
-class Setting:
+class Resources:
     """What a user has: datasets, ImageNet's weights, a folder for runs, and flags for every training."""
 
     runs: Path
@@ -49,7 +49,7 @@ class Experiment:
     protocol: Protocol = "original"
     imagenet: bool = False
     split: int = 1
-    """Of UCF-101 and HMDB-51."""
+    """The number of the split, for UCF-101 and HMDB-51."""
     examples: int | None = None
     """A class, for training; None: all."""
 
@@ -74,52 +74,52 @@ class Experiment:
             return None
         return replace(self, place="kinetics", protocol="original", split=1)
 
-    def missing(self, setting: Setting) -> str | None:
+    def missing(self, resources: Resources) -> str | None:
         """The flag without which it cannot run; None when all is there."""
         needed = self.needs()
-        if needed is not None and (lacking := needed.missing(setting)):
+        if needed is not None and (lacking := needed.missing(resources)):
             return lacking
-        if self.place not in setting.datasets:
+        if self.place not in resources.datasets:
             return "--kinetics" if self.place == "mini" else f"--{self.place}"
-        if self.place == "mini" and setting.mini_classes is None:
+        if self.place == "mini" and resources.mini_classes is None:
             return "--mini-classes"
-        return "--imagenet" if self.imagenet and self.protocol == "original" and setting.imagenet is None else None
+        return "--imagenet" if self.imagenet and self.protocol == "original" and resources.imagenet is None else None
 
-    def run(self, setting: Setting) -> Path:
-        return setting.runs / self.name
+    def run(self, resources: Resources) -> Path:
+        return resources.runs / self.name
 
-    def is_trained(self, setting: Setting) -> bool:
+    def is_trained(self, resources: Resources) -> bool:
         """Whether its run is finished, with as many steps as are asked now."""
-        results = self.run(setting) / "results.json"
+        results = self.run(resources) / "results.json"
         if not results.is_file():
             return False
-        steps = self._steps(setting)
+        steps = self._steps(resources)
         return steps is None or int(read_json(results)["steps"]) >= steps
 
-    def training(self, setting: Setting) -> list[str]:
+    def training(self, resources: Resources) -> list[str]:
         """The words of its `train` command; what the user says of every training comes last, and wins."""
         train, val = self.splits()
-        words = ["train", setting.datasets[self.place], "--model", self.model, "--run", str(self.run(setting))]
+        words = ["train", resources.datasets[self.place], "--model", self.model, "--run", str(self.run(resources))]
         words += ["--stream", self.stream] if self.stream != "both" else []
         words += ["--train-split", train, "--val-split", val]
         for flag, value in SHAPES[self.model].items():
-            if f"--{flag}" not in setting.flags:
+            if f"--{flag}" not in resources.flags:
                 words += [f"--{flag}", str(value)]
         if (needed := self.needs()) is not None:
-            words += ["--init", str(needed.run(setting))]
+            words += ["--init", str(needed.run(resources))]
             words += ["--freeze-features"] if self.protocol == "fixed" else []
         elif self.imagenet:
-            words += ["--init", str(setting.imagenet)]
+            words += ["--init", str(resources.imagenet)]
         if self.place == "mini":
-            words += ["--class-list", str(setting.mini_classes)]
+            words += ["--class-list", str(resources.mini_classes)]
         if self.examples is not None:
             words += ["--examples-per-class", str(self.examples)]
-        if (steps := self._steps(setting)) is not None:
+        if (steps := self._steps(resources)) is not None:
             words += ["--steps", str(steps)]
-        return [*words, *setting.flags]
+        return [*words, *resources.flags]
 
-    def _steps(self, setting: Setting) -> int | None:
-        return setting.transfer_steps if self.is_transfer else setting.steps
+    def _steps(self, resources: Resources) -> int | None:
+        return resources.transfer_steps if self.is_transfer else resources.steps
 
 
 @dataclass(frozen=True)
@@ -133,35 +133,35 @@ class Score:
         first = self.experiments[0].name
         return first if len(self.experiments) == 1 else first.replace("-rgb-", "-rgb+flow-")
 
-    def file(self, setting: Setting) -> Path:
-        return setting.runs / f"{self.name}.json"
+    def file(self, resources: Resources) -> Path:
+        return resources.runs / f"{self.name}.json"
 
-    def evaluation(self, setting: Setting) -> list[str]:
+    def evaluation(self, resources: Resources) -> list[str]:
         """The words of its `evaluate` command."""
         first = self.experiments[0]
-        words = ["evaluate", setting.datasets[first.place], "--split", first.splits()[1]]
+        words = ["evaluate", resources.datasets[first.place], "--split", first.splits()[1]]
         for one in self.experiments:
-            words += [f"--{one.stream}", str(one.run(setting))]
-        return [*words, "--output", str(self.file(setting))]
+            words += [f"--{one.stream}", str(one.run(resources))]
+        return [*words, "--output", str(self.file(resources))]
 
-    def missing(self, setting: Setting) -> str | None:
-        return next((flag for one in self.experiments if (flag := one.missing(setting))), None)
+    def missing(self, resources: Resources) -> str | None:
+        return next((flag for one in self.experiments if (flag := one.missing(resources))), None)
 
-    def measured(self, setting: Setting) -> dict[str, Any] | None:
+    def measured(self, resources: Resources) -> dict[str, Any] | None:
         """The results of a finished evaluation; None when there is none."""
-        return read_json(self.file(setting)) if self.file(setting).is_file() else None
+        return read_json(self.file(resources)) if self.file(resources).is_file() else None
 
-    def accuracy(self, setting: Setting, top: Literal["top1", "top5"] = "top1") -> float | None:
-        """In percent."""
-        results = self.measured(setting)
+    def accuracy(self, resources: Resources, top: Literal["top1", "top5"] = "top1") -> float | None:
+        """The accuracy in percent; None when nothing was measured."""
+        results = self.measured(resources)
         if results is None:
             return None
         key = "fused" if len(self.experiments) == 2 else self.experiments[0].stream
         return 100 * float(results["scores"][key][top])
 
 
-def in_order(scores: list[Score]) -> Iterator[Experiment]:
-    """Every experiment that the scores need, once, each after the one it starts from."""
+def in_training_order(scores: list[Score]) -> Iterator[Experiment]:
+    """Gives every experiment that the scores need, once, each after the one it starts from."""
     seen: set[Experiment] = set()
 
     def with_needs(one: Experiment) -> Iterator[Experiment]:

@@ -11,7 +11,7 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.workflows.flags.places import words_absolute
 from kinetics_pipeline.workflows.flags.training_flags import PaperConfig, TrainConfig
 from kinetics_pipeline.workflows.paper.commands import command
-from kinetics_pipeline.workflows.paper.experiments import Setting, in_order
+from kinetics_pipeline.workflows.paper.experiments import Resources, in_training_order
 from kinetics_pipeline.workflows.paper.tables import TABLES, Cell, PaperTable
 
 SPECIAL = ("1", "figure4", "motion")
@@ -31,21 +31,21 @@ def reproduce(name: str, config: PaperConfig) -> None:
 
         motion(console, config)
     elif name == "figure4":
-        _figure_4(console, setting_of(config), config)
+        _figure_4(console, resources_of(config), config)
     else:
-        _table(console, TABLES[name](), setting_of(config), config)
+        _table(console, TABLES[name](), resources_of(config), config)
 
 
 def transfer(config: PaperConfig, *, table: bool) -> None:
     """Tables 4 and 5: what is missing is run first, unless only the table is asked."""
     console = Console(highlight=False, soft_wrap=True)
     for name in ("4", "5"):
-        _table(console, TABLES[name](), setting_of(config), config, run=config.run and not table)
+        _table(console, TABLES[name](), resources_of(config), config, run=config.run and not table)
 
 
-def setting_of(config: PaperConfig) -> Setting:
+def resources_of(config: PaperConfig) -> Resources:
     given = {"kinetics": config.kinetics, "mini": config.kinetics, "ucf": config.ucf, "hmdb": config.hmdb}
-    return Setting(
+    return Resources(
         runs=config.runs,
         datasets={place: uri for place, uri in given.items() if uri is not None},
         imagenet=config.imagenet,
@@ -56,72 +56,74 @@ def setting_of(config: PaperConfig) -> Setting:
     )
 
 
-def _table(console: Console, table: PaperTable, setting: Setting, config: PaperConfig, run: bool | None = None) -> None:
-    scores = [score for score in table.scores() if score.missing(setting) is None]
+def _table(
+    console: Console, table: PaperTable, resources: Resources, config: PaperConfig, run: bool | None = None
+) -> None:
+    scores = [score for score in table.scores() if score.missing(resources) is None]
     commands: list[list[str]] = []
-    for experiment in in_order(scores):
-        if not experiment.is_trained(setting):
-            commands.append(experiment.training(setting))
+    for experiment in in_training_order(scores):
+        if not experiment.is_trained(resources):
+            commands.append(experiment.training(resources))
     stale = {tuple(command) for command in commands}
     for score in scores:
-        trained_anew = any(tuple(one.training(setting)) in stale for one in score.experiments)
-        if trained_anew or score.measured(setting) is None:
-            commands.append(score.evaluation(setting))
-    _do(console, commands, config.run if run is None else run)
-    _print(console, table, setting)
+        trained_anew = any(tuple(one.training(resources)) in stale for one in score.experiments)
+        if trained_anew or score.measured(resources) is None:
+            commands.append(score.evaluation(resources))
+    _run_commands(console, commands, config.run if run is None else run)
+    _print(console, table, resources)
 
 
-def _do(console: Console, commands: list[list[str]], run: bool) -> None:
+def _run_commands(console: Console, commands: list[list[str]], run: bool) -> None:
     for number, words in enumerate(commands, start=1):
         console.print(f"[{number}/{len(commands)}] kinetics-pipeline {shlex.join(words)}", markup=False)
         if run:
             command(words)
 
 
-def _figure_4(console: Console, setting: Setting, config: PaperConfig) -> None:
+def _figure_4(console: Console, resources: Resources, config: PaperConfig) -> None:
     from kinetics_pipeline.workflows.paper.tables import score_of
 
     score = score_of("i3d", "rgb+flow", "kinetics", imagenet=True)
     assert score is not None
-    if (lacking := score.missing(setting)) is not None:
+    if (lacking := score.missing(resources)) is not None:
         raise UserError(f"{lacking} is missing: figure 4 shows I3D trained on Kinetics from ImageNet's weights")
-    rgb, flow = (one.run(setting) for one in score.experiments)
-    commands = [one.training(setting) for one in in_order([score]) if not one.is_trained(setting)]
-    picture = str(setting.runs / "figure4.png")
-    words = ["--rgb", str(rgb), "--flow", str(flow), "--flat", str(setting.imagenet)]
-    _do(console, [*commands, ["tools", "filters", picture, *words]], config.run)
+    rgb, flow = (one.run(resources) for one in score.experiments)
+    commands = [one.training(resources) for one in in_training_order([score]) if not one.is_trained(resources)]
+    picture = str(resources.runs / "figure4.png")
+    words = ["--rgb", str(rgb), "--flow", str(flow), "--flat", str(resources.imagenet)]
+    _run_commands(console, [*commands, ["tools", "filters", picture, *words]], config.run)
 
 
-def _print(console: Console, table: PaperTable, setting: Setting) -> None:
+def _print(console: Console, table: PaperTable, resources: Resources) -> None:
     drawn = Table(title=f"{table.title}: paper / here (%)", box=None, pad_edge=False, title_justify="left")
     drawn.add_column("")
     for column in table.columns:
         drawn.add_column(column, justify="right")
     for label, cells in table.rows:
-        drawn.add_row(label, *(shown(cell, setting) for cell in cells))
+        drawn.add_row(label, *(shown(cell, resources) for cell in cells))
     wide = Console(highlight=False, width=max(console.width, 24 + 18 * len(table.columns)), file=console.file)
     wide.print(drawn)
-    _say_on_what(console, table, setting)
+    _print_provenance(console, table, resources)
 
 
-def shown(cell: Cell, setting: Setting) -> str:
+def shown(cell: Cell, resources: Resources) -> str:
     """The paper's figure, and the mean of what was measured: `?` where none was yet, a dash where none can be."""
     paper = "–" if cell.paper is None else f"{cell.paper:.1f}"
     if not cell.scores:
         return paper if cell.paper is None else f"{paper} / –"
-    found = [score.accuracy(setting) for score in cell.scores]
+    found = [score.accuracy(resources) for score in cell.scores]
     values = [value for value in found if value is not None]
     return f"{paper} / ?" if len(values) < len(found) else f"{paper} / {sum(values) / len(values):.1f}"
 
 
-def _say_on_what(console: Console, table: PaperTable, setting: Setting) -> None:
+def _print_provenance(console: Console, table: PaperTable, resources: Resources) -> None:
     """Clips, datasets and steps behind the figures here, and what is missing."""
     lines: dict[str, None] = {}
     missing: dict[str, int] = {}
     for score in table.scores():
-        results = score.measured(setting)
+        results = score.measured(resources)
         if results is None:
-            flag = score.missing(setting)
+            flag = score.missing(resources)
             key = f"without {flag}" if flag else "not run yet"
             missing[key] = missing.get(key, 0) + 1
             continue

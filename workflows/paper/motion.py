@@ -33,7 +33,7 @@ TRAINING = {
     "clip-gradients": "1",
     "evaluate-every": "0",
 }
-"""For some hundred steps from nothing; the recipe's own numbers are for a hundred thousand.
+"""Flags for some hundred steps from nothing; the recipe's own numbers are for a hundred thousand.
 
 Through fresh batch normalisation gradients grow backwards, a hundredfold to the first layer (Yang et al., "A Mean Field
 Theory of Batch Normalization", 2019). Clipped this low, their noise does not undo what the last layers learn.

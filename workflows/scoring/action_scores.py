@@ -12,26 +12,25 @@ from rich.table import Table
 from torch import Tensor
 
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.loading import to_device
 from kinetics_pipeline.loading.views import Views
 from kinetics_pipeline.loading.whole_clips import SameLength
 from kinetics_pipeline.models.i3d import I3D
 from kinetics_pipeline.models.scoring.actions import ActionScores, upsample
 from kinetics_pipeline.workflows.runtime.progress import Meter
 from kinetics_pipeline.workflows.scoring.trained import Trained
-from kinetics_pipeline.workflows.training.data import LOADING, loader, plain_errors
+from kinetics_pipeline.workflows.training.data import loader, on_device, plain_errors
 
 
 @dataclass(frozen=True)
-class Seen:
-    """Of one video: logits [classes, T'] of the steps, truth [classes, T] (bool)."""
+class VideoLogits:
+    """What was computed for a video: logits [classes, T'] of the steps, truth [classes, T] (bool)."""
 
     steps: Tensor
     truth: Tensor
 
 
-def see(trained: Trained, clips: Views, loaders: int, device: torch.device) -> dict[str, Seen]:
-    """By clip_id. Raises UserError for a network that says nothing of steps."""
+def video_logits(trained: Trained, clips: Views, loaders: int, device: torch.device) -> dict[str, VideoLogits]:
+    """Computes the logits of every video, by clip_id. Raises UserError for a network without logits of steps."""
     network = trained.network().to(device)
     if not isinstance(network, I3D):
         raise UserError(f"{trained.path} is {trained.checkpoint.model}; allowed for several actions: i3d")
@@ -40,16 +39,16 @@ def see(trained: Trained, clips: Views, loaders: int, device: torch.device) -> d
     found = {}
     with Meter(len(clips), f"{trained.stream} videos") as meter, torch.inference_mode():
         for raw in plain_errors(loader(clips, SameLength(clips, 1), loaders, device)):
-            batch = to_device({k: v for k, v in raw.items() if k != LOADING}, device)
+            batch = on_device(raw, device)
             steps = network.dense_logits(batch["video"]).float().cpu()
             for clip_id, logits, targets in zip(batch["clip_id"], steps, batch["targets"], strict=True):
-                found[clip_id] = Seen(logits, targets.cpu() > 0.5)
+                found[clip_id] = VideoLogits(logits, targets.cpu() > 0.5)
             meter.at(meter.done + len(batch["clip_id"]))
     return found
 
 
-def action_scores(streams: Mapping[str, Mapping[str, Seen]]) -> dict[str, dict[str, float]]:
-    """Of each stream and, where there are two, of the sum of their logits."""
+def action_scores(streams: Mapping[str, Mapping[str, VideoLogits]]) -> dict[str, dict[str, float]]:
+    """The scores of each stream and, where there are two, of the sum of their logits."""
     kinds: dict[str, tuple[str, ...]] = {name: (name,) for name in streams}
     if len(streams) == 2:
         kinds["fused"] = tuple(streams)

@@ -42,8 +42,8 @@ def convert_checkpoint(source: Path, target: Path, labels: Path | None, bn_eps: 
 
 
 def _metadata(config: dict[str, Any], labels: Path | None) -> dict[str, Any]:
-    """As a run of ours would say it: foreign networks were trained on 64 frames of 224 pixels (C3D: its own size), made
-    by the recipe that is the default here."""
+    """The metadata that a run of ours would have written: foreign networks were trained on 64 frames of 224 pixels
+    (C3D: its own size), made by the recipe that is the default here."""
     stream = STREAMS.get(config["in_channels"])
     known = {"stream": stream} if stream else {}
     made = {"frames": 64, "crop": config.get("crop_size", 224), "recipe": Recipe().to_json(), "fingerprint": {}}

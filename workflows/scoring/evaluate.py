@@ -6,6 +6,7 @@ import math
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from rich.table import Table
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.dataset.fingerprint import fingerprint
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.loading import to_device
 from kinetics_pipeline.loading.selection import joined
 from kinetics_pipeline.loading.views import Views
 from kinetics_pipeline.loading.whole_clips import SameLength
@@ -29,10 +29,10 @@ from kinetics_pipeline.workflows.flags.record import as_record
 from kinetics_pipeline.workflows.flags.training_flags import EvaluateConfig
 from kinetics_pipeline.workflows.runtime.model_errors import as_user_errors
 from kinetics_pipeline.workflows.runtime.progress import Meter
-from kinetics_pipeline.workflows.scoring.action_scores import action_scores, print_action_scores, see
+from kinetics_pipeline.workflows.scoring.action_scores import action_scores, print_action_scores, video_logits
 from kinetics_pipeline.workflows.scoring.groups import group_scores, groups_table, read_groups
 from kinetics_pipeline.workflows.scoring.trained import Trained, open_trained
-from kinetics_pipeline.workflows.training.data import LOADING, loader, plain_errors
+from kinetics_pipeline.workflows.training.data import loader, on_device, plain_errors
 from kinetics_pipeline.workflows.training.run_folder import write_json
 
 
@@ -47,12 +47,14 @@ def evaluate(output: str, config: EvaluateConfig) -> dict[str, Any]:
     classes = streams[0].classes
     groups = {} if config.groups is None else read_groups(config.groups, classes)
     shown = {one.stream: _views(one, dataset, config, asked) for one in streams}
-    file = config.output or _beside(next(path for path in given.values() if path), config)
+    file = config.output or _default_output(next(path for path in given.values() if path), config)
     _require_writable(file)
     several = any(clips.actions for clips in shown.values())
     scores: dict[str, Any]
     if several:
-        scores = action_scores({one.stream: see(one, shown[one.stream], config.loaders, device) for one in streams})
+        scores = action_scores(
+            {one.stream: video_logits(one, shown[one.stream], config.loaders, device) for one in streams}
+        )
     else:
         found = {one.stream: _predictions(one, shown[one.stream], config, device) for one in streams}
         if len(found) == 2:
@@ -87,9 +89,11 @@ def evaluate(output: str, config: EvaluateConfig) -> dict[str, Any]:
     return results
 
 
-def _beside(given: Path, config: EvaluateConfig) -> Path:
-    """In the folder of the run, or of the checkpoint; named for what was scored and how."""
+def _default_output(given: Path, config: EvaluateConfig) -> Path:
+    """The file for the results: in the folder of the run or checkpoint, named for what was scored and how."""
     how = "" if config.views == "whole" and not config.mirrored else f"-{config.views}{'-mirrored' * config.mirrored}"
+    how += f"-crops{config.crops}" if config.crops else ""
+    how += f"-stride{config.stride}" if config.stride else ""
     return (given if given.is_dir() else given.parent) / f"evaluation-{config.split}{how}.json"
 
 
@@ -133,13 +137,17 @@ def _views(trained: Trained, dataset: Dataset, config: EvaluateConfig, asked: Se
         config.frames,
         views=config.views,
         window=window,
+        stride=config.stride or trained.stride,
+        crops=config.crops,
         mirrored=config.mirrored,
         classes=trained.classes,
         clips=asked,
         labelled_only=True,
     )
-    if clips.actions and (config.views != "whole" or config.mirrored):
-        raise UserError("--views and --mirrored are for clips of one label; those of this dataset have several actions")
+    if clips.actions and (config.views != "whole" or config.mirrored or clips.crops != 1):
+        raise UserError(
+            "--views, --crops and --mirrored are for clips of one label; those of this dataset have several actions"
+        )
     return clips
 
 
@@ -152,7 +160,7 @@ def _predictions(trained: Trained, clips: Views, config: EvaluateConfig, device:
     precision: Precision | None = None
 
     def placed(raw: Any) -> dict[str, Any]:
-        batch = to_device({k: v for k, v in raw.items() if k != LOADING}, device)
+        batch = on_device(raw, device)
         return batch | {"rgb": batch["video"], "label": number[batch["label"].cpu()]}
 
     with Meter(
@@ -170,18 +178,13 @@ def _predictions(trained: Trained, clips: Views, config: EvaluateConfig, device:
             inputs = [first[name] for name in model.inputs]  # type: ignore[union-attr]
             precision = choose_precision(model, inputs, training=False)
             precision.prepare(model)
-            return evaluate_network(model, _again(first, source), device, precision)
-
-
-def _again(first: dict[str, Any], rest: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    yield first
-    yield from rest
+            return evaluate_network(model, chain([first], source), device, precision)
 
 
 def _coverage(
     dataset: Dataset, split: str, classes: Sequence[str], asked: Sequence[str] | None
 ) -> dict[str, dict[str, int] | int]:
-    """How many clips were asked of the split (or named by `--clips`), by class, and how many of them are there."""
+    """Counts the clips that the split has (or `--clips` names), and those of them that are in the dataset, by class."""
     wanted = None if asked is None else set(asked)
     rows = dataset.newest(lambda marker, entry: (marker.split, entry["label"], entry["outcome"]))
     if not any(of == split for of, _, _ in rows.values()):  # a list of the annotations, as `test1`

@@ -13,14 +13,13 @@ import torch
 
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.loading import to_device
 from kinetics_pipeline.loading.whole_clips import SameLength, WholeClips
 from kinetics_pipeline.models.i3d import I3D
 from kinetics_pipeline.models.layers.inception import FEATURES
 from kinetics_pipeline.workflows.flags.values import require_loaders
 from kinetics_pipeline.workflows.runtime.progress import Meter
 from kinetics_pipeline.workflows.scoring.trained import Trained, open_trained
-from kinetics_pipeline.workflows.training.data import LOADING, loader, plain_errors
+from kinetics_pipeline.workflows.training.data import loader, on_device, plain_errors
 
 Per = Literal["clip", "step"]
 FRAMES_A_STEP = 8
@@ -38,7 +37,7 @@ def features(
     stream, path = next(iter(given.items()))
     dataset, trained = Dataset.open(output), open_trained(path, stream)
     trained.require_recipe(dataset.recipe, dataset.store.uri)
-    clips = WholeClips(dataset.store.uri, split, stream, trained.crop, 250)  # type: ignore[arg-type]
+    clips = WholeClips(dataset.store.uri, split, stream, trained.crop, 250, stride=trained.stride)  # type: ignore[arg-type]
     schema = _schema(per, trained, dataset)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
@@ -71,7 +70,7 @@ def _rows(clips: WholeClips, trained: Trained, per: Per, loaders: int) -> Iterat
     known = {c["clip_id"]: c for c in clips.index.select(["clip_id", "label", "split"]).to_pylist()}
     with Meter(len(clips), "clips") as meter, torch.inference_mode():
         for raw in plain_errors(loader(clips, SameLength(clips, 1), loaders, device)):
-            batch = to_device({k: v for k, v in raw.items() if k != LOADING}, device)
+            batch = on_device(raw, device)
             found = network.features(batch["video"]).float().cpu()  # [N, 1024, T']
             found = found if per == "step" else found.mean(dim=2, keepdim=True)
             for clip_id, values in zip(batch["clip_id"], found, strict=True):

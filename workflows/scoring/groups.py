@@ -41,7 +41,7 @@ def read_groups(file: Path, classes: Sequence[str]) -> dict[str, list[str]]:
 def group_scores(
     predictions: Predictions, classes: Sequence[str], groups: Mapping[str, Sequence[str]]
 ) -> dict[str, dict[str, Any]]:
-    """Of each group its classes, clips, and accuracies among all classes; null where no clip is of it."""
+    """The classes, clips and accuracies (among all classes) of each group; null where it has no clip."""
     where = ranks(predictions)
     found = {}
     for group, names in groups.items():

@@ -19,7 +19,7 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.flow import tvl1
 from kinetics_pipeline.loading import normalise
 from kinetics_pipeline.loading.index import load_index
-from kinetics_pipeline.loading.whole_clips import LEAST_FRAMES, WholeClips
+from kinetics_pipeline.loading.whole_clips import LEAST_FRAMES, WholeClips, looped
 from kinetics_pipeline.models.scoring.evaluation import Predictions
 from kinetics_pipeline.models.scoring.evaluation import evaluate as evaluate_network
 from kinetics_pipeline.models.scoring.metrics import fuse, softmax
@@ -38,7 +38,7 @@ MOST_FRAMES = 250
 
 
 @dataclass(frozen=True)
-class Seen:
+class StoredFrames:
     """Whole frames as they are stored: RGB uint8 [T, H, W, 3] and, where it is needed, flow uint8 [T, 2, H, W]."""
 
     name: str
@@ -69,27 +69,27 @@ def predict(video: str, config: PredictConfig) -> list[tuple[str, float]]:
     if config.dataset is None and "://" in video:
         if urlsplit(video).scheme not in ("http", "https"):
             raise UserError(f"VIDEO is {shown(video)}; allowed: a file, an http(s) URL, or a clip_id with --dataset")
-        seen = _from_url(video, config, streams, needs_flow)
+        stored = _from_url(video, config, streams, needs_flow)
     elif config.dataset is None:
-        seen = _from_file(Path(video), config, streams, needs_flow)
+        stored = _from_file(Path(video), config, streams, needs_flow)
     else:
-        seen = _from_dataset(video, config, streams, needs_flow)
-    probabilities = _probabilities(seen, streams, config)
+        stored = _from_dataset(video, config, streams, needs_flow)
+    probabilities = _probabilities(stored, streams, config)
     best = np.argsort(-probabilities, kind="stable")[: config.top]
     named = [(streams[0].classes[k], float(probabilities[k])) for k in best]
     width = max(len(name) for name, _ in named)
-    truth = f", labelled {seen.truth}" if seen.truth else ""
-    print(f"{seen.name}: {len(seen.rgb)} frames, {' and '.join(one.stream for one in streams)}{truth}")
+    truth = f", labelled {stored.truth}" if stored.truth else ""
+    print(f"{stored.name}: {len(stored.rgb)} frames, {' and '.join(one.stream for one in streams)}{truth}")
     for name, value in named:
         print(f"  {name:<{width}}  {value:6.1%}")
     if config.picture is not None:
-        flow = None if seen.flow is None else codec.dequantise_flow(seen.flow)
-        write_picture(config.picture, annotated(seen.rgb, flow, named, f"{seen.name}{truth}"))
+        flow = None if stored.flow is None else codec.dequantise_flow(stored.flow)
+        write_picture(config.picture, annotated(stored.rgb, flow, named, f"{stored.name}{truth}"))
         print(f"picture: {config.picture}")
     return named
 
 
-def _from_url(url: str, config: PredictConfig, streams: Sequence[Trained], needs_flow: bool) -> Seen:
+def _from_url(url: str, config: PredictConfig, streams: Sequence[Trained], needs_flow: bool) -> StoredFrames:
     recipe, start = _one_recipe(streams), config.start or 0.0
     end = config.end if config.end is not None else start + MOST_FRAMES / recipe.fps
     _require_order(start, end)
@@ -110,7 +110,7 @@ def _from_file(
     needs_flow: bool,
     media: Media | None = None,
     name: str | None = None,
-) -> Seen:
+) -> StoredFrames:
     """`media`: says where in the video the file begins, when it is a part of one."""
     if not path.is_file():
         raise UserError(f"VIDEO is {path}, which is no file; for a clip id give the --dataset that holds it")
@@ -134,7 +134,7 @@ def _from_file(
     wanted = round((end - (start or 0.0)) * recipe.fps)
     rgb = frames[:wanted]
     flow = _flow(frames, len(rgb), recipe) if needs_flow else None
-    return Seen(name or path.name, rgb, flow)
+    return StoredFrames(name or path.name, rgb, flow)
 
 
 def _frames(
@@ -175,7 +175,7 @@ def _one_recipe(streams: Sequence[Trained]) -> Recipe:
     return streams[-1].recipe  # of flow, if that is there
 
 
-def _from_dataset(clip_id: str, config: PredictConfig, streams: Sequence[Trained], needs_flow: bool) -> Seen:
+def _from_dataset(clip_id: str, config: PredictConfig, streams: Sequence[Trained], needs_flow: bool) -> StoredFrames:
     assert config.dataset is not None
     if config.start is not None or config.end is not None:
         raise UserError("--start and --end choose a piece of a file; a clip of --dataset is taken as it is")
@@ -193,7 +193,7 @@ def _from_dataset(clip_id: str, config: PredictConfig, streams: Sequence[Trained
     sample = clips[0]
     frames = min(found[0]["frames"], MOST_FRAMES)
     flow = sample["flow"].permute(1, 0, 2, 3).numpy()[:frames] if has_flow else None
-    return Seen(clip_id, sample["video"].permute(1, 2, 3, 0).numpy()[:frames], flow, found[0]["label"])
+    return StoredFrames(clip_id, sample["video"].permute(1, 2, 3, 0).numpy()[:frames], flow, found[0]["label"])
 
 
 def _not_there(clip_id: str, dataset: Dataset) -> UserError:
@@ -204,15 +204,15 @@ def _not_there(clip_id: str, dataset: Dataset) -> UserError:
     return UserError(f"clip {clip_id} of {dataset.store.uri} is {record.outcome}{why}; allowed: clips that are ok")
 
 
-def _probabilities(seen: Seen, streams: Sequence[Trained], config: PredictConfig) -> NDArray[np.float32]:
+def _probabilities(stored: StoredFrames, streams: Sequence[Trained], config: PredictConfig) -> NDArray[np.float32]:
     """[classes], of one stream or of both fused."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     found = []
     for one in streams:
         with as_user_errors():
             kinds = {"both": ("rgb", "flow")}.get(one.stream, (one.stream,))
-            shown = [normalise(_input(seen.stored(kind), one.crop).to(device)) for kind in kinds]
-            batch = {"video": shown[0], "rgb": shown[0], "flow": shown[-1], "clip_id": [seen.name]}
+            shown = [normalise(_input(stored.stored(kind), one.crop, one.stride).to(device)) for kind in kinds]
+            batch = {"video": shown[0], "rgb": shown[0], "flow": shown[-1], "clip_id": [stored.name]}
             found.append(evaluate_network(one.network().to(device), [batch], device))
     if len(found) == 1:
         return np.asarray(softmax(found[0].logits)[0])
@@ -220,11 +220,11 @@ def _probabilities(seen: Seen, streams: Sequence[Trained], config: PredictConfig
     return np.asarray(fused.logits[0] if config.fuse == "softmax" else softmax(fused.logits)[0])
 
 
-def _input(stored: NDArray[np.uint8], crop: int) -> torch.Tensor:
-    """uint8 [1, C, T, crop, crop]: the centre, a clip that is too short looped."""
+def _input(stored: NDArray[np.uint8], crop: int, stride: int) -> torch.Tensor:
+    """uint8 [1, C, T, crop, crop]: the centre of every `stride`-th frame, a clip that is too short looped."""
     _, frames, height, width = stored.shape
     if min(height, width) < crop:
         raise UserError(f"the network sees {crop}x{crop} pixels, the frames have {height}x{width}")
     top, left = (height - crop) // 2, (width - crop) // 2
-    numbers = np.arange(max(frames, LEAST_FRAMES)) % frames
+    numbers = looped(0, frames, stride, max(-(-frames // stride), LEAST_FRAMES))
     return torch.from_numpy(np.ascontiguousarray(stored[:, numbers, top : top + crop, left : left + crop]))[None]

@@ -33,7 +33,9 @@ class Trained:
     fingerprint: dict[str, str]
     crop: int
     frames: int
-    """Of a training snippet."""
+    """How many frames a training snippet had."""
+    stride: int = 1
+    """It had every so many-th frame of its clip."""
 
     def network(self) -> nn.Module:
         with as_user_errors():
@@ -89,6 +91,7 @@ def open_trained(path: Path, stream: str, *, bn_eps: float | None = None) -> Tra
             fingerprint=dict(said["fingerprint"]),
             crop=int(said["crop"]),
             frames=int(said["frames"]),
+            stride=int(said.get("stride", 1)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{flag} is {file}, which does not say what it was trained on (no {error})") from error

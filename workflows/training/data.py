@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.loading import ClipDataset, ClipSampler, collate
+from kinetics_pipeline.loading import ClipDataset, ClipSampler, collate, to_device
 from kinetics_pipeline.workflows.training.settings import Settings
 
 LOADING = "loading_seconds"
@@ -20,13 +20,14 @@ LOADING = "loading_seconds"
 
 @dataclass(frozen=True)
 class Position:
-    """Where all ranks together stand: `consumed` clips of epoch `epoch`."""
+    """How far all ranks together are: `consumed` clips of epoch `epoch` are used."""
 
     epoch: int = 0
     consumed: int = 0
 
     def after(self, batch_size: int, clips: int, world_size: int) -> Position:
-        """One batch of every rank later, of a dataset of `clips`; an epoch's last batch goes on in the next one."""
+        """The position one batch of every rank later, in a dataset of `clips`; a batch may begin in one epoch and
+        end in the next."""
         epoch, consumed, wanted = self.epoch, self.consumed, batch_size
         while wanted:
             left = -(-(clips - consumed) // world_size)
@@ -91,6 +92,11 @@ def loader(
     )
 
 
+def on_device(raw: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    """A raw batch of `loader` as networks take it: float32 in [-1, 1] on `device`, flipped where that was drawn."""
+    return to_device({name: value for name, value in raw.items() if name != LOADING}, device)
+
+
 def training_clips(settings: Settings) -> ClipDataset:
     """The clips that a run trains on, as raw samples. Raises UserError when there are none."""
     config = settings.config
@@ -101,6 +107,7 @@ def training_clips(settings: Settings) -> ClipDataset:
         config.frames,
         config.crop,
         seed=config.seed,
+        stride=config.stride,
         classes=settings.classes,
         examples_per_class=config.examples_per_class,
         labelled_only=True,

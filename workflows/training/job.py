@@ -37,7 +37,7 @@ def train(output: str, config: TrainConfig) -> None:
     run = RunFolder(config.run.absolute())
     settings = _settings(dataset, config, run)
     steps = settings.training_recipe().steps
-    with run.taken(), run.full_disk_is_said():
+    with run.taken(), run.report_full_disk():
         run.begin(_record(settings, dataset))
         done = _steps_done(run)
         if done >= steps and run.results.exists():

@@ -22,7 +22,8 @@ SCORES = {
     "classification_map": "classification mAP",
     "localisation_map": "localisation mAP",
 }
-"""Of an evaluation, and what they are called; a run has the first two, or of several actions the last two."""
+"""The scores of an evaluation and their names in text; clips of one label have the first two, of several actions the
+last two."""
 BOUND_ABOVE = 0.1
 """Share of a step spent waiting for the loader above which the loader is what limits the run."""
 
@@ -39,9 +40,9 @@ class Speed:
     samples: float
     """Trained on, over the last steps."""
     loader: float
-    """That the loading processes could give, were nobody slower."""
+    """The rate at which the loading processes could give clips if the network did not limit them."""
     compute: float
-    """That the network could take, were nobody slower."""
+    """The rate at which the network could take clips if the loader did not limit it."""
     bound: str
     """`loader` or `compute`: which of them limits."""
 
@@ -54,7 +55,7 @@ class SpeedMeter:
         self._steps: list[tuple[int, float, float, float]] = []
 
     def step(self, clips: int, waiting: float, computing: float, loading: float) -> Speed:
-        """Of one worker's step: its clips, and seconds of waiting, of computing, and spent by its loaders on them."""
+        """Adds one worker's step: its clips, the seconds of waiting and of computing, and those its loaders worked."""
         self._steps = [*self._steps, (clips, waiting, computing, loading)][-self._over :]
         counted = self._steps[1:] or self._steps
         total, waited, computed, loaded = (sum(column) for column in zip(*counted, strict=True))

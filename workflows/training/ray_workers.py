@@ -18,7 +18,7 @@ from kinetics_pipeline.workflows.training.settings import Settings
 
 MAX_FAILURES = 2
 """Restarts from the last checkpoint before a run is given up, when workers or their machines die."""
-PATIENT_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
+PASSIVE_WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Threads that wait for each other by spinning take the cores from the loaders and from whoever else is on the machine:
 with ten other processes on two cores a step of 12 s became one of 2 s."""
 
@@ -32,7 +32,7 @@ class Share:
 
     @property
     def threads(self) -> int:
-        """Of torch: OMP_NUM_THREADS where the user sets it, else one a core."""
+        """How many threads torch uses: OMP_NUM_THREADS where the user sets it, else one a core."""
         asked = os.environ.get("OMP_NUM_THREADS", "")
         return int(asked) if asked.isdigit() and int(asked) else max(1, int(self.cpus))
 
@@ -90,7 +90,7 @@ class Training:
         return self._thread.is_alive()
 
     def ending(self) -> Ending:
-        """How it ended. Raises what the workers raised for the user, and JobFailed when they died."""
+        """Says how it ended. Raises what the workers raised for the user, and JobFailed when they died."""
         ending = self._settings.run.ending()
         if ending is not None and ending.reason == "failed":
             raise {2: UserError, 1: JobFailed}[ending.exit_code](ending.message)
@@ -121,16 +121,16 @@ class Training:
                     name="state",
                     storage_path=str(self._settings.run.path / "ray"),
                     failure_config=FailureConfig(max_failures=MAX_FAILURES),
-                    worker_runtime_env={"env_vars": PATIENT_THREADS},
+                    worker_runtime_env={"env_vars": PASSIVE_WAITING},
                 ),
             ).fit()
         except BaseException as error:  # noqa: BLE001 - handed to the main thread, which raises it
             self._error = error
 
 
-def _work(told: dict[str, Any]) -> None:
+def _work(arguments: dict[str, Any]) -> None:
     """What a worker does. Errors for the user go into the folder: Ray would wrap them, and try again."""
-    settings: Settings = told["settings"]
+    settings: Settings = arguments["settings"]
     run = settings.run
     if run.read_control() is None:
         raise UserError(
@@ -146,7 +146,7 @@ def _work(told: dict[str, Any]) -> None:
     from kinetics_pipeline.workflows.training.session import run_session
 
     context = train.get_context()
-    group = Group(get_device(), context.get_world_rank(), context.get_world_size(), told["threads"])
+    group = Group(get_device(), context.get_world_rank(), context.get_world_size(), arguments["threads"])
     try:
         run_session(settings, group)
     except UserError as error:

@@ -7,7 +7,7 @@
     RUN/results.json           when it is finished
 
 Everything but the metrics is written whole or not at all. Two small files pass words between the driver and its
-workers, who share nothing else: `control.json` (who trains here, and whether to stop) and `ending.json` (how the
+workers, which share nothing else: `control.json` (who trains here, and whether to stop) and `ending.json` (how the
 last attempt ended).
 """
 
@@ -32,7 +32,7 @@ Reason = Literal["finished", "stopped", "failed"]
 
 @dataclass(frozen=True)
 class Ending:
-    """How an attempt ended. `message` and `exit_code` are those of the error, when it failed."""
+    """The end of an attempt. `message` and `exit_code` are those of the error, when it failed."""
 
     reason: Reason
     message: str = ""
@@ -85,7 +85,7 @@ class RunFolder:
             yield
 
     @contextmanager
-    def full_disk_is_said(self) -> Iterator[None]:
+    def report_full_disk(self) -> Iterator[None]:
         """Raises JobFailed with what to do, where a file of the run cannot be written for want of room."""
         try:
             yield

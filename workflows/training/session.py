@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from kinetics_pipeline.errors import JobFailed
-from kinetics_pipeline.loading import ClipSampler, to_device
+from kinetics_pipeline.loading import ClipSampler
 from kinetics_pipeline.models import Checkpoint, Diverged, build_model, read_checkpoint, save_checkpoint
 from kinetics_pipeline.models.layers.batch_norm import (
     EPSILON,
@@ -40,6 +40,7 @@ from kinetics_pipeline.workflows.training.data import (
     EndlessBatches,
     Position,
     loader,
+    on_device,
     plain_errors,
     training_clips,
 )
@@ -50,8 +51,8 @@ from kinetics_pipeline.workflows.training.settings import Settings
 from kinetics_pipeline.workflows.training.validation import Stopped, Validation, validation_clips
 from kinetics_pipeline.workflows.training.weights import initial_weights
 
-LOOK_EVERY = 1.0
-"""Seconds between two looks at what the driver asks."""
+CONTROL_EVERY = 1.0
+"""Seconds between two readings of what the driver asks."""
 _GO_ON, _STOP, _SUPERSEDED = 0, 1, 2
 
 
@@ -63,7 +64,7 @@ def run_session(settings: Settings, group: Group) -> Ending:
     """
     if group.threads is not None:
         torch.set_num_threads(group.threads)
-    with settings.run.full_disk_is_said():
+    with settings.run.report_full_disk():
         ending = Ending(_trained(settings, group))
         if group.first:
             settings.run.end(ending)
@@ -90,8 +91,10 @@ class _Session:
         self.settings, self.config, self.group = settings, settings.config, group
         config, run = settings.config, settings.run
         self.clips = training_clips(settings)
-        self.number = torch.full((len(self.clips.classes),), -1)
-        self.number[[self.clips.classes.index(name) for name in settings.classes]] = torch.arange(len(settings.classes))
+        self.class_numbers = torch.full((len(self.clips.classes),), -1)
+        self.class_numbers[[self.clips.classes.index(name) for name in settings.classes]] = torch.arange(
+            len(settings.classes)
+        )
         self.val = validation_clips(settings) if config.evaluate_every else None
         saved = read_checkpoint(run.last) if run.last.exists() else None
         self.position, self.evaluated, self.best = Position(), 0, -1.0
@@ -101,8 +104,8 @@ class _Session:
             self.note(f"{len(self.clips)} clips of {len(settings.classes)} classes to train on")
             if self.clips.unlabelled:
                 self.note(f"{self.clips.unlabelled} clips of {config.train_split} have no label and are left out")
-        self._say_how()
-        self._looked = 0.0
+        self._note_settings()
+        self._control_read = 0.0
         self.waited = self.loading = 0.0
         """Seconds since the last step: of waiting for batches, and of the loaders' own work on them."""
 
@@ -163,7 +166,7 @@ class _Session:
         assert chosen is not None
         return chosen
 
-    def _say_how(self) -> None:
+    def _note_settings(self) -> None:
         config, recipe = self.config, self.state.recipe
         if self.state.step:
             self.note(f"goes on from step {self.state.step}")
@@ -196,7 +199,7 @@ class _Session:
                 self.waited = self.loading = 0.0
                 if self.log:
                     self.log.step(done, speed.step(done.clips, *times))
-                asked = self._asked()
+                asked = self._stop_after_this_step()
                 if self._evaluation_due() and not asked:
                     self._evaluate_and_save()
                 elif asked or state.finished or state.step % config.checkpoint_every == 0:
@@ -231,9 +234,9 @@ class _Session:
             yield batch
 
     def _placed(self, raw: Mapping[str, Any]) -> dict[str, Any]:
-        batch = to_device({k: v for k, v in raw.items() if k != LOADING}, self.group.device)
+        batch = on_device(raw, self.group.device)
         batch["rgb"] = batch["video"]  # as networks of two streams call it
-        return batch | {"label": self.number.to(self.group.device)[batch["label"]]}
+        return batch | {"label": self.class_numbers.to(self.group.device)[batch["label"]]}
 
     def _advance(self) -> None:
         for _ in range(self.config.accumulate):
@@ -283,22 +286,22 @@ class _Session:
         with precision.autocast(group.device):
             precise_batch_norm(model, inputs())
 
-    def _look(self) -> int:
-        """What the driver asks, looked up now and then."""
-        if time.monotonic() - self._looked < LOOK_EVERY:
+    def _read_control(self) -> int:
+        """Reads what the driver asks, at most once in `CONTROL_EVERY` seconds."""
+        if time.monotonic() - self._control_read < CONTROL_EVERY:
             return _GO_ON
-        self._looked = time.monotonic()
+        self._control_read = time.monotonic()
         asked = self.settings.run.read_control()
         if asked is None or asked["token"] != self.settings.token:
             return _SUPERSEDED
         return _STOP if asked["stop"] else _GO_ON
 
     def _stop_asked(self) -> bool:
-        return self._look() != _GO_ON
+        return self._read_control() != _GO_ON
 
-    def _asked(self) -> bool:
+    def _stop_after_this_step(self) -> bool:
         """Whether to stop after this step, the same in all ranks. Raises JobFailed when another run has taken over."""
-        asked = self.group.flag(self._look() if self.group.first else _GO_ON)
+        asked = self.group.flag(self._read_control() if self.group.first else _GO_ON)
         if asked == _SUPERSEDED:
             raise JobFailed(f"another training has taken over {self.settings.run.path}")
         return asked == _STOP

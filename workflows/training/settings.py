@@ -15,7 +15,7 @@ from kinetics_pipeline.workflows.training.run_folder import RunFolder
 CHANNELS: dict[Stream, tuple[int, ...]] = {"rgb": (3,), "flow": (2,), "both": (3, 2)}
 BOTH = frozenset({"two_stream", "fused_two_stream"})
 WINDOW = 10
-"""Of a short run, the last tenth should make the running statistics of batch norm."""
+"""In a short run, the running statistics of batch norm should come from the last tenth of the steps."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class Settings:
     uri: str
     """The dataset."""
     classes: tuple[str, ...]
-    """Of the network, in order."""
+    """The network's classes, in order."""
     recipe: dict[str, Any]
     """The dataset's, as JSON."""
     fingerprint: dict[str, str]
     run: RunFolder
     token: str
-    """Of this attempt: a worker that finds another one in the run folder has been superseded, and stops."""
+    """Names this attempt: a worker that finds another token in the run folder has been superseded, and stops."""
 
     @property
     def stream(self) -> Stream:
@@ -41,7 +41,7 @@ class Settings:
 
     @property
     def channels(self) -> tuple[int, ...]:
-        """Of each of the network's inputs."""
+        """The channels of each of the network's inputs."""
         return CHANNELS[self.stream]
 
     @property
@@ -97,6 +97,7 @@ class Settings:
             "stream": self.stream,
             "classes": list(self.classes),
             "frames": self.config.frames,
+            "stride": self.config.stride,
             "crop": self.config.crop,
             "dataset": self.uri,
             "recipe": self.recipe,

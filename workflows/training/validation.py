@@ -32,7 +32,13 @@ def validation_clips(settings: Settings) -> WholeClips:
     when there are none."""
     config = settings.config
     return WholeClips(
-        settings.uri, config.val_split, settings.stream, config.crop, classes=list(settings.classes), labelled_only=True
+        settings.uri,
+        config.val_split,
+        settings.stream,
+        config.crop,
+        classes=list(settings.classes),
+        labelled_only=True,
+        stride=config.stride,
     )
 
 
@@ -53,12 +59,12 @@ class Validation:
     stop_asked: Callable[[], bool]
 
     def predictions(self) -> Predictions:
-        """For all clips."""
+        """Computes the logits of all clips."""
 
         def look(batches: Iterable[Batch]) -> Predictions:
             return evaluate(self.state.model, batches, self.group.device, self.state.precision)
 
-        found = self._of_all_ranks(look)
+        found = self._gather_from_ranks(look)
         return Predictions(
             tuple(clip_id for share in found for clip_id in share.clip_ids),
             np.concatenate([share.logits for share in found]),
@@ -86,14 +92,14 @@ class Validation:
             return gathered, losses
 
         scores, losses = ActionScores(), list[float]()
-        for share, some in self._of_all_ranks(look):
+        for share, some in self._gather_from_ranks(look):
             scores.extend(share)
             losses += some
         result = scores.result()
         del result["videos"]
         return {"loss": float(np.mean(losses)), **result}
 
-    def _of_all_ranks(self, look: Callable[[Iterable[Batch]], Share]) -> list[Share]:
+    def _gather_from_ranks(self, look: Callable[[Iterable[Batch]], Share]) -> list[Share]:
         """What each rank that has clips found in its share of them."""
         group = self.group
         order = SameLength(self.clips, 1, group.rank, group.size)

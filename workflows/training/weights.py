@@ -1,4 +1,4 @@
-"""Where a run's weights come from at its first step."""
+"""Fills a network with the weights that `--init` names, and says what they were."""
 
 from __future__ import annotations
 

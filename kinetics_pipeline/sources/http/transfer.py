@@ -35,6 +35,11 @@ class Refused(Exception):
 class Broken(Exception):
     """The connection failed more often than allowed. The message is a normalised reason."""
 
+    def __init__(self, trouble: str, *, unreachable: bool = False) -> None:
+        super().__init__(trouble)
+        self.unreachable = unreachable
+        """Whether nobody answered at all."""
+
 
 class NotMedia(Exception):
     """The server answered 200 with a web page, whatever it calls it."""
@@ -66,8 +71,8 @@ def failure(error: Exception, whose: str) -> Failure:
         return Failure("network", f"{server} sent a web page instead of a video")
     if isinstance(error, TooLarge):
         return Failure("no_format", str(error))
-    no_answer = isinstance(error, RequestError)
-    said = f"the request failed ({type(error).__name__})" if no_answer else str(error)
+    no_answer = isinstance(error, RequestError) or (isinstance(error, Broken) and error.unreachable)
+    said = f"the request failed ({type(error).__name__})" if isinstance(error, RequestError) else str(error)
     return Failure("network", f"media: {said}" if whose == "youtube" else said, unreachable=no_answer)
 
 
@@ -119,7 +124,7 @@ def fetch(opener: Opener, remote: Remote, piece: Piece, until: int | None = None
     """
     failures = 0
     while not piece.is_whole and (until is None or piece.have < until):
-        before = piece.have
+        before, silent = piece.have, False
         try:
             piece = _one_request(opener, remote, piece, until)
             trouble = "the server sent nothing" if piece.have == before and not piece.is_whole else None
@@ -128,7 +133,7 @@ def fetch(opener: Opener, remote: Remote, piece: Piece, until: int | None = None
         except _OtherFile:
             trouble, piece = "the file changed under the download", _anew(piece)
         except TransportError as error:
-            trouble = "timed out" if "timed out" in str(error).lower() else "the connection failed"
+            silent, trouble = True, "timed out" if "timed out" in str(error).lower() else "the connection failed"
             opener.raise_if_forbidden()
         except HTTPError as error:
             with closing(error.response):
@@ -136,7 +141,7 @@ def fetch(opener: Opener, remote: Remote, piece: Piece, until: int | None = None
         if trouble is not None:
             failures += 1
             if failures > remote.retries:
-                raise Broken(trouble)
+                raise Broken(trouble, unreachable=silent and piece.have == before)
             time.sleep(min(30.0, 0.25 * 2**failures))
     if piece.is_whole:
         piece.commit()
@@ -182,11 +187,7 @@ def _one_request(opener: Opener, remote: Remote, piece: Piece, until: int | None
     if remote.window is not None:
         reach = start + remote.window if until is None else until + piece.shift
         stop = min(edge for edge in (reach, start + remote.window, piece.stop, piece.total) if edge is not None)
-    headers = {**remote.headers, "Accept-Encoding": "identity"}
-    if start or stop is not None:
-        headers["Range"] = f"bytes={start}-" + ("" if stop is None else str(stop - 1))
-        if have and piece.validator:
-            headers["If-Range"] = piece.validator
+    headers = _headers(remote, start, stop, piece.validator if have else None)
     with closing(opener.urlopen(Request(remote.url, headers=headers))) as response:
         if _is_page(response):
             raise NotMedia
@@ -217,6 +218,16 @@ def _one_request(opener: Opener, remote: Remote, piece: Piece, until: int | None
         piece.discard()  # else a later call would take it for finished
         raise Broken("the server sent an empty file")
     return piece
+
+
+def _headers(remote: Remote, start: int, stop: int | None, validator: str | None) -> dict[str, str]:
+    """The headers that ask for the bytes from `start` to before `stop`; `validator` says which file they must be of."""
+    headers = {**remote.headers, "Accept-Encoding": "identity"}
+    if start or stop is not None:
+        headers["Range"] = f"bytes={start}-" + ("" if stop is None else str(stop - 1))
+        if validator:
+            headers["If-Range"] = validator
+    return headers
 
 
 def _copy(opener: Opener, response: Response, piece: Piece, expected: int | None, limit: int) -> None:
@@ -271,4 +282,5 @@ def _validator(response: Response) -> str | None:
     tag = response.get_header("ETag")
     if tag and not tag.startswith("W/"):
         return str(tag)
-    return response.get_header("Last-Modified")
+    modified = response.get_header("Last-Modified")
+    return None if modified is None else str(modified)

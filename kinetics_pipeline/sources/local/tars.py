@@ -1,10 +1,10 @@
-"""Videos inside tar files, as the public copy of Kinetics (CVDF's) comes; `.tar` and `.tar.gz`.
+"""Videos inside archives, as public copies of Kinetics come: `.tar`, `.tar.gz`, `.zip`, also cut into parts.
 
-An archive is read once from end to end, to find out what lies where; the finding is kept in the cache. From a plain
-tar a video is then read by its offset. Gzip has no offsets, so while it is read for the first time a point to go on
-from (32 KB, by `indexed_gzip`) is noted every `SPACING` bytes: about 1/500 of the archive's size. A video is unpacked
-when its clip is made and for no longer, so no shard has to follow the order of the archives, and disk is bounded by
-the number of cores.
+What an archive is, its first bytes say, whatever it is called. A tar is read once from end to end, to find out what
+lies where; the finding is kept in the cache. From a plain tar a video is then read by its offset. Gzip has no offsets,
+so while it is read for the first time a point to go on from (32 KB, by `indexed_gzip`) is noted every `SPACING` bytes:
+about 1/500 of the archive's size. A video is unpacked when its clip is made and for no longer, so no shard has to
+follow the order of the archives, and disk is bounded by the number of cores.
 
 The names inside an archive are anyone's text: they are compared, and never become a path.
 """
@@ -22,7 +22,7 @@ import tarfile
 import threading
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -32,53 +32,64 @@ from typing import Any, ClassVar
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.file_names import is_passed_over
 from kinetics_pipeline.records import Clip
-from kinetics_pipeline.sources.base import Inside, Media
+from kinetics_pipeline.sources.base import Container, Inside, Media
+from kinetics_pipeline.sources.local import zips
 from kinetics_pipeline.sources.local.names import VideoNames, require_apart
+from kinetics_pipeline.sources.local.parts import PART, grouped, is_archive, open_parts
+from kinetics_pipeline.storage.cache import make_private
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = (".tar", ".tar.gz", ".tgz")
 SPACING = 16 << 20
 """Bytes between two points of a gzip file: on average half as many are unpacked to come to a video, in some 30 ms."""
 READERS = 4
 BLOCK = 1 << 20
 DAMAGE = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile)
 """What a damaged archive raises; `indexed_gzip`'s ZranError is an OSError."""
-FORMAT = 2
-"""Of the findings that are kept."""
+FORMAT = 3
+"""The version of the notes that the cache keeps of an archive."""
 MOST_LINKS = 16
 """A link may lead to a link, but not for ever."""
 
 
 @dataclass(frozen=True)
 class Archive:
-    """What one tar file holds."""
+    """What one archive holds."""
 
-    path: Path
+    parts: tuple[Path, ...]
+    """Its file, or the files that it was cut into."""
     size: int
     members: tuple[tuple[str, int, int], ...]
-    """(name, offset of its first byte in the unpacked tar, bytes); two may have one name."""
+    """(name, offset as in `Inside`, bytes); two may have one name."""
     damage: str
     """How its end was lost; empty when it was read to the end."""
-    zipped: bool
+    container: Container
     points: Path | None
-    """Where to go on from inside a gzip file; None for a plain tar, and for one so damaged that there are none."""
+    """The file of points from which a gzip file can be unpacked; None for other archives and for a damaged one."""
+
+    @property
+    def path(self) -> Path:
+        return self.parts[0]
 
 
 class TarSource:
-    """The videos in some tar files; a `LocalSource`. How they must be named says `VideoNames`."""
+    """The videos in some archives; a `LocalSource`. How they must be named says `VideoNames`."""
 
     on_network: ClassVar[bool] = False
 
-    def __init__(self, paths: Sequence[Path], cache: Path, say: Callable[[str], None] = log.warning) -> None:
-        """Reads the archives that the `cache` does not know. Raises UserError for a file that is none, and where the
-        cache cannot be written."""
-        self.name = paths[0].name if len(paths) == 1 else f"{Path(os.path.commonpath(paths)).name or 'tars'} (tars)"
-        known = [(path, cache / _key(path)) for path in paths]
-        new = [path for path, key in known if not key.with_suffix(".json").exists()]
+    def __init__(
+        self, paths: Sequence[Path], cache: Path, say: Callable[[str], None] = log.warning, name: str | None = None
+    ) -> None:
+        """Reads the archives that the `cache` does not know. `name`: what records call this source, by default that of
+        the file or folder. Raises UserError for a file that is none, and where the cache cannot be written."""
+        own = paths[0].name if len(paths) == 1 else f"{Path(os.path.commonpath(paths)).name or 'tars'} (tars)"
+        self.name = name or own
+        known = [(parts, cache / _key(parts)) for parts in grouped(paths)]
+        new = [parts for parts, key in known if not key.with_suffix(".json").exists()]
         if new:
-            total = sum(path.stat().st_size for path in new)
-            say(f"reading {len(new)} tar files once, {total / 1e9:.1f} GB, to find out what lies where")
+            total = sum(path.stat().st_size for parts in new for path in parts)
+            kind = "archives" if any("zip" in parts[0].name.lower() for parts in new) else "tar files"
+            say(f"reading {len(new)} {kind} once, {total / 1e9:.1f} GB, to find out what lies where")
         with ThreadPoolExecutor(READERS) as readers:
             self.archives = list(readers.map(lambda one: _archive(*one), known))
         about = [key.with_suffix(suffix) for _, key in known for suffix in (".json", ".points")]
@@ -112,7 +123,7 @@ class TarSource:
                 archive.path,
                 self.name,
                 offset=(clip.time_start or 0.0) if trimmed else 0.0,
-                inside=Inside(name, offset, size, archive.zipped, archive.points),
+                inside=Inside(name, offset, size, archive.container, archive.points, archive.parts[1:]),
             )
             for trimmed, name, (archive, offset, size) in found
         ]
@@ -133,17 +144,20 @@ def _precedence(place: tuple[Archive, int, int]) -> tuple[bool, str, int]:
 
 
 def tar_files(text: str) -> list[Path]:
-    """The tar files that a `--source` names: one, a pattern, or a folder of them; [] when it names none."""
+    """The archives, and parts of archives, that a `--source` names: one, a pattern, or a folder of them; [] when it
+    names none. A part stands for all parts of its archive."""
     import glob
 
     path = Path(text).expanduser()
     if path.is_dir():
         found = [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
     elif path.is_file():
-        found = [path]
+        part = PART.fullmatch(path.name.lower())
+        whole = path.name[: part.end("whole")] if part is not None else None
+        found = [path] if whole is None else [one for one in path.parent.iterdir() if one.name.startswith(whole)]
     else:
         found = [Path(name) for name in glob.glob(str(path), recursive=True)]
-    return sorted(one.resolve() for one in found if one.name.lower().endswith(SUFFIXES) and one.is_file())
+    return sorted(one.resolve() for one in found if is_archive(one.name) and one.is_file())
 
 
 def unpack(media: Media, folder: Path, points: Path | None) -> Path:
@@ -154,29 +168,41 @@ def unpack(media: Media, folder: Path, points: Path | None) -> Path:
     base = re.sub(r"[^A-Za-z0-9_.-]", "_", f"{media.path.name}.{PurePosixPath(inside.name).name}")[-200:].lstrip(".")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / base
-    with path.open("wb") as out, closing(_opened(media.path, inside.zipped, points)) as archive:
+    with path.open("wb") as out:
         try:
-            archive.seek(inside.offset)
-            left = inside.size
-            while left and (block := archive.read(min(BLOCK, left))):
+            for block in _content(media, inside, points):
                 out.write(block)
-                left -= len(block)
         except DAMAGE:
-            pass
+            if inside.container == "zip":  # whose bytes are not what was packed: none of them is to be trusted
+                out.truncate(0)
         except OSError as error:
             if not _is_damage(error):
                 raise
     return path
 
 
-def _opened(path: Path, zipped: bool, points: Path | None) -> Any:
-    if not zipped:
-        return path.open("rb")
+def _content(media: Media, inside: Inside, points: Path | None) -> Iterator[bytes]:
+    with closing(_opened((media.path, *inside.more_parts), inside.container, points)) as archive:
+        if inside.container == "zip":
+            yield from zips.unpack(archive, inside.offset, inside.size)
+            return
+        archive.seek(inside.offset)
+        left = inside.size
+        while left and (block := archive.read(min(BLOCK, left))):
+            yield block
+            left -= len(block)
+
+
+def _opened(parts: Sequence[Path], container: Container, points: Path | None) -> Any:
+    """The unpacked tar, or the zip file as it is."""
+    stream = open_parts(parts)
+    if container != "gzip":
+        return stream
     if points is None:
-        return gzip.open(path)
+        return gzip.GzipFile(fileobj=stream)
     from indexed_gzip import IndexedGzipFile
 
-    return IndexedGzipFile(str(path), index_file=str(points))
+    return IndexedGzipFile(fileobj=stream, index_file=str(points))
 
 
 def _is_damage(error: OSError) -> bool:
@@ -184,37 +210,39 @@ def _is_damage(error: OSError) -> bool:
     return error.errno is None
 
 
-def _key(path: Path) -> str:
-    """Stands for the file as it is: its place, size and date."""
-    try:
-        status = path.stat()
-        path.open("rb").close()
-    except OSError as error:
-        raise UserError(f"source {str(path)!r} cannot be read: {error.strerror}") from None
-    return hashlib.sha256(f"{path}\0{status.st_size}\0{status.st_mtime_ns}".encode()).hexdigest()[:24]
+def _key(parts: Sequence[Path]) -> str:
+    """Stands for the files as they are: their places, sizes and dates."""
+    named = []
+    for path in parts:
+        try:
+            status = path.stat()
+            path.open("rb").close()
+        except OSError as error:
+            raise UserError(f"source {str(path)!r} cannot be read: {error.strerror}") from None
+        named.append(f"{path}\0{status.st_size}\0{status.st_mtime_ns}")
+    return hashlib.sha256("\0".join(named).encode()).hexdigest()[:24]
 
 
-def _archive(path: Path, key: Path) -> Archive:
-    """From the cache, or by reading the whole file."""
+def _archive(parts: tuple[Path, ...], key: Path) -> Archive:
+    """What the cache knows of an archive, else what reading it whole finds."""
     about, points = key.with_suffix(".json"), key.with_suffix(".points")
     try:
         found = json.loads(about.read_bytes())
         if found["format"] == FORMAT and (points.exists() or not found["points"]):
             members = tuple((name, offset, size) for name, offset, size in found["members"])
-            return Archive(
-                path, found["size"], members, found["damage"], found["zipped"], points if found["points"] else None
-            )
+            kept = points if found["points"] else None
+            return Archive(parts, found["size"], members, found["damage"], found["container"], kept)
     except (OSError, ValueError, KeyError, TypeError):  # what cannot be read may not be writable either: said below
         pass
     try:
-        key.parent.mkdir(parents=True, exist_ok=True)
-        archive = _read(path, points)
+        make_private(key.parent)
+        archive = _read(parts, points)
         document = {
             "format": FORMAT,
             "size": archive.size,
             "members": archive.members,
             "damage": archive.damage,
-            "zipped": archive.zipped,
+            "container": archive.container,
             "points": archive.points is not None,
         }
         scratch = about.with_name(f".{about.name}.{os.getpid()}.{threading.get_ident()}.tmp")
@@ -222,38 +250,40 @@ def _archive(path: Path, key: Path) -> Archive:
         scratch.replace(about)
     except OSError as error:
         raise UserError(
-            f"source {path.name} cannot be read, or the cache {key.parent.parent} not keep what lies where in it: "
+            f"source {parts[0].name} cannot be read, or the cache {key.parent.parent} not keep what lies where in it: "
             f"{error.strerror or error}"
         ) from None
     return archive
 
 
-def _read(path: Path, points: Path) -> Archive:
+def _read(parts: tuple[Path, ...], points: Path) -> Archive:
     """Reads an archive from end to end; notes points of a gzip file in `points`."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        zipped = file.read(2) == b"\x1f\x8b"
-    if not zipped:
-        with path.open("rb") as file:
-            members, damage = _members(file, path)
-        return Archive(path, size, members, damage, zipped, None)
+    size = sum(path.stat().st_size for path in parts)
+    with open_parts(parts) as file:
+        magic = file.read(4)
+        file.seek(0)
+        if magic.startswith(b"PK"):
+            members, damage = zips.members(file, str(parts[0]))
+            named = tuple((name, offset, size) for name, offset, size in members if not _passed_over(name))
+            return Archive(parts, size, named, damage, "zip", None)
+        if not magic.startswith(b"\x1f\x8b"):
+            return Archive(parts, size, *_members(file, parts[0]), "tar", None)
     from indexed_gzip import IndexedGzipFile
 
     try:
-        with IndexedGzipFile(str(path), spacing=SPACING) as stream:
-            members, damage = _members(stream, path)
+        with open_parts(parts) as file, IndexedGzipFile(fileobj=file, spacing=SPACING) as stream:
+            found, damage = _members(stream, parts[0])
             if not damage:
                 scratch = points.with_name(f".{points.name}.{os.getpid()}.{threading.get_ident()}.tmp")
                 stream.export_index(str(scratch))
                 scratch.replace(points)
-                return Archive(path, size, members, damage, zipped, points)
+                return Archive(parts, size, found, damage, "gzip", points)
     except OSError as error:
         if not _is_damage(error):
             raise
     # Damaged: Python's own reader gives what comes before, video by video, from the start each time.
-    with gzip.open(path) as stream:
-        members, damage = _members(stream, path)
-    return Archive(path, size, members, damage, zipped, None)
+    with open_parts(parts) as file, gzip.GzipFile(fileobj=file) as stream:
+        return Archive(parts, size, *_members(stream, parts[0]), "gzip", None)
 
 
 def _members(stream: Any, path: Path) -> tuple[tuple[tuple[str, int, int], ...], str]:
@@ -296,7 +326,11 @@ def _videos(files: list[tuple[str, int, int]], links: list[tuple[str, str]]) -> 
                 linked.append((name, *place[leads_to]))
                 break
             leads_to = target.get(leads_to, "")
-    return tuple(one for one in [*files, *linked] if not is_passed_over(PurePosixPath(one[0]).name))
+    return tuple(one for one in [*files, *linked] if not _passed_over(one[0]))
+
+
+def _passed_over(name: str) -> bool:
+    return is_passed_over(PurePosixPath(name).name)
 
 
 def _ends_early(stream: Any, last: tuple[str, int, int]) -> bool:

@@ -119,7 +119,7 @@ class OneFormat:
         if failed is not None and failed.status is not None:
             return from_status(failed.status, failed.wait, "youtube")
         if failed is not None:
-            return Failure("network", f"media: {failed.trouble}")
+            return Failure("network", f"media: {failed.trouble}", unreachable=True)
         said = from_extraction(error, self.opener.warnings)
         return said if said.outcome in ("network", "throttled") else Failure("network", CUT)
 

@@ -114,7 +114,7 @@ def from_answers(answers: Sequence[PlayerAnswer], asked: str, said: Failure) -> 
         or next((_failed(one) for one in calls if not one.status), None)
     )
     if chosen is not None:
-        return chosen
+        return replace(chosen, unreachable=all(one.http is None for one in answers))
     if plays:
         return said if said.outcome in ("throttled", "network", "no_format") else Failure("no_format", NO_FORMAT)
     vague = [one for one in read if one.outcome == "no_format"]

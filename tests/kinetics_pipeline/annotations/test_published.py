@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kinetics_pipeline.annotations import published
-from kinetics_pipeline.annotations.published import PUBLISHED, Published, mirrored
+from kinetics_pipeline.annotations.published import PUBLISHED, Published
 from kinetics_pipeline.annotations.table import load_annotations
 from kinetics_pipeline.errors import UserError
 
@@ -147,16 +147,6 @@ def test_a_redirect_to_another_private_address_is_not_followed(copy, tmp_path: P
     copy.files = {"/a.csv": "/b.csv", "/b.csv": rows("v", "val")}
     base = copy.base.removesuffix("/k")
     assert len(load_annotations([f"{base}/a.csv"]).table) == 1
-
-
-def test_only_addresses_of_the_public_copy_are_mirrored():
-    ours = "https://s3.amazonaws.com/kinetics/600/train/a b (c).tar.gz"
-    assert mirrored(ours, "http://host/k/") == "http://host/k/600/train/a b (c).tar.gz"
-    assert mirrored(ours, None) == ours
-    assert (
-        mirrored("https://s3.amazonaws.com/kinetics-other/x", "http://host")
-        == "https://s3.amazonaws.com/kinetics-other/x"
-    )
 
 
 def test_other_numbers_than_the_known_ones_are_told():

@@ -74,7 +74,7 @@ def test_chosen_classes_keep_their_numbers(source: Dataset) -> None:
 def test_a_list_of_the_annotations_is_chosen_as_a_split_is(source: Dataset) -> None:
     on = {IDS[0]: "train1 test2", IDS[1]: "test1", IDS[4]: "test2"}
     rows = [
-        {"clip_id": clip, "video_id": clip[:11], "split": "train", "shard": "train-00000", "lists": names}
+        {"clip_id": clip, "video_id": clip[:11], "split": "train", "shard": "train-00009", "lists": names}
         for clip, names in on.items()
     ]
     schema = plan_schema({"lists"})

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.loading import ClipDataset
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.storage.open_store import open_store
-from tests.builders.clips import asked_clips, built, commit, planned
+from tests.builders.clips import CLASSES, asked_clips, built, commit, planned
 
 CLIPS = asked_clips(8)
 IDS = [clip.clip_id for clip in CLIPS]
@@ -100,16 +101,21 @@ def test_kept_segments_go_too(dataset: Dataset, tmp_path: Path) -> None:
     for clip in IDS:
         kept.write(f"train/{clip}.mp4", b"")
     forget(dataset, IDS[0], CLIPS[1].video_id)
-    assert remove_kept(kept, dataset.withdrawn(), ()) == 2
+    assert remove_kept(kept, dataset, [IDS[0], CLIPS[1].video_id]) == 2
     assert [name for name, _ in kept.list()] == sorted(f"train/{clip}.mp4" for clip in IDS[2:])
 
 
-def test_a_kept_video_whose_id_begins_with_a_withdrawn_one_stays(dataset: Dataset, tmp_path: Path) -> None:
+def test_only_segments_of_what_is_asked_are_removed_whatever_a_dataset_says(tmp_path: Path) -> None:
+    """A stranger's plan that calls somebody else's clips clips of the video that is withdrawn."""
+    clips = [replace(clip, video_id="asked_for") for clip in CLIPS[:2]]
+    clips.append(replace(CLIPS[2], video_id="asked_for", clip_id="asked_for_000002_000012"))
+    dataset = Dataset.create(tmp_path / "data", Recipe(), CLASSES, {})
+    planned(dataset, clips)
     kept = open_store(tmp_path / "kept")
-    for clip in ("holiday_2_1", "holiday_000001_000011"):
-        kept.write(f"train/{clip}.mp4", b"")
-    assert remove_kept(kept, {"holiday": "asked for"}, ()) == 1
-    assert kept.exists("train/holiday_2_1.mp4")
+    for clip in clips:
+        kept.write(f"train/{clip.clip_id}.mp4", b"")
+    assert remove_kept(kept, dataset, ["asked_for"]) == 1
+    assert [name for name, _ in kept.list()] == sorted(f"train/{clip.clip_id}.mp4" for clip in clips[:2])
 
 
 @pytest.mark.parametrize("reason", ["", " ", "two\nlines", "two\u2028lines", "\x1b[2J", "\x9b2J", "\x7f", "x" * 501])

@@ -9,8 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kinetics_pipeline.records import NEEDS_ACCESS, OUTCOMES, RETRYABLE, most_hopeful
-from kinetics_pipeline.sources.http.status import MEDIA_REFUSED
-from kinetics_pipeline.sources.pace.breaker import VIDEOS, burst
 from kinetics_pipeline.sources.pace.egress import (
     COOL_DOWN,
     JITTER,
@@ -22,8 +20,6 @@ from kinetics_pipeline.sources.pace.egress import (
     paused,
 )
 from kinetics_pipeline.sources.pace.retries import POLICY, Done, Event, Try, decide
-from kinetics_pipeline.sources.youtube.texts import LATER, NOT_YET
-from kinetics_pipeline.sources.youtube.youtube_texts import YOUTUBE_CLEAR, YOUTUBE_UNCLEAR
 
 FAILURES = sorted(OUTCOMES - {"ok", "withdrawn"})
 SIGNALS = ["throttled", "bot_check"]
@@ -69,8 +65,15 @@ def test_sources_are_asked_in_order_and_none_again_once_it_was_passed(script: li
 def test_the_most_hopeful_failure_is_recorded_and_all_are_told(script: list[str], sources: list[str]) -> None:
     events, done = play(script, sources)
     assert done is not None
-    assert done.outcome == most_hopeful([event.outcome for event in events])  # type: ignore[misc]
+    said = {source: [event.outcome for event in events if event.source == source] for source in sources}
+    final = {source: [outcome for outcome in all_ if outcome not in RETRYABLE] for source, all_ in said.items()}
+    assert done.outcome == most_hopeful([one for source in sources for one in final[source] or said[source]])
     assert all(event.detail in done.detail for event in events)
+
+
+def test_what_a_source_says_for_good_counts_and_not_that_it_could_not_be_reached_before() -> None:
+    events = [Event("mirror", "network", "timed out"), Event("mirror", "private", "HTTP 403")]
+    assert decide(events, ["mirror"]) == Done("private", "timed out; HTTP 403")
 
 
 @given(answers, some_sources, st.integers(0, 200))
@@ -170,39 +173,6 @@ def test_a_user_may_say_how_long_a_refused_address_rests() -> None:
     assert paused(Egress(), 0.0, "burst", cool_down=chosen).paused_until == 5.0
     assert paused(Egress(refusals=2), 0.0, "throttled", cool_down=chosen).paused_until == 40.0
     assert paused(Egress(), 0.0, "throttled", 77.0, chosen).paused_until == 77.0
-
-
-@pytest.mark.parametrize(
-    ("outcome", "detail"), [("no_format", "no video format"), ("internal", "?"), ("network", MEDIA_REFUSED)]
-)
-def test_many_different_videos_failing_alike_are_a_burst(outcome: str, detail: str) -> None:
-    failures = [(f"video{i}", outcome, detail) for i in range(VIDEOS)]
-    assert burst(failures) is not None  # type: ignore[arg-type]
-    assert burst(failures[1:]) is None  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("detail", sorted(NOT_YET))
-def test_what_youtube_gives_a_reason_for_is_no_burst(detail: str) -> None:
-    assert detail in {rule.detail for rule in (*YOUTUBE_CLEAR, *YOUTUBE_UNCLEAR)} | {LATER}
-    assert burst([(f"video{i}", "no_format", detail) for i in range(2 * VIDEOS)]) is None
-
-
-def test_videos_that_failed_so_before_do_not_make_a_burst() -> None:
-    failures = [(f"video{i}", "internal", "?") for i in range(3 * VIDEOS)]
-    assert burst(failures, familiar={video for video, *_ in failures[VIDEOS - 1 :]}) is None  # type: ignore[arg-type]
-    assert burst(failures, familiar={video for video, *_ in failures[VIDEOS:]}) is not None  # type: ignore[arg-type]
-
-
-def test_one_video_that_fails_often_is_no_burst() -> None:
-    assert burst([("video", "no_format", "")] * 100) is None
-
-
-@pytest.mark.parametrize("sign", ["ok", "gone", "private"])
-def test_a_sign_that_the_extractor_works_ends_a_burst(sign: str) -> None:
-    doubtful = [(f"video{i}", "no_format", "") for i in range(2 * VIDEOS - 2)]
-    middle = [*doubtful[: VIDEOS - 1], ("other", sign, ""), *doubtful[VIDEOS - 1 :]]
-    assert burst(doubtful) is not None  # type: ignore[arg-type]
-    assert burst(middle) is None  # type: ignore[arg-type]
 
 
 @given(answers, some_sources)

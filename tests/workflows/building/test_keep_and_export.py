@@ -126,7 +126,7 @@ def test_a_build_keeps_the_segments_of_the_clips_that_are_ok_and_export_takes_th
     }
     assert read_clip(kept / "train" / f"{min(wanted)}.mp4", None, None, short_side=48).shape == (25, 48, 64, 3)
     capsys.readouterr()
-    export(str(build.output), "mp4", tmp_path / "out", None, None)
+    export(str(build.output), "mp4", tmp_path / "out", None, str(kept))
     assert f"{len(wanted)} mp4 are segments of the sources" in capsys.readouterr().out
 
 

@@ -120,7 +120,7 @@ def mirror_answers(fetch: Fetching, nodes: Nodes, failure: Failure | None) -> fr
     for job, lane in list(fetch.running.values()):
         lane.in_flight -= 1
         media = {clip.clip_id: Media(Path("video.mp4"), "mirror") for clip in job.clips} if failure is None else {}
-        doubted |= fetch.lanes.answered(lane, job.video_id, Download(media, failure, requests=1), nodes.now())
+        doubted |= fetch.lanes.answered(lane, job.clips[0], Download(media, failure, requests=1), nodes.now()).doubted
     fetch.running.clear()
     return doubted
 

@@ -6,23 +6,23 @@ import pytest
 
 from kinetics_pipeline.workflows.cli.app import app, run
 from kinetics_pipeline.workflows.flags.training_flags import PaperConfig
-from kinetics_pipeline.workflows.paper.experiments import Experiment, Setting, in_order
-from kinetics_pipeline.workflows.paper.job import setting_of, shown
+from kinetics_pipeline.workflows.paper.experiments import Experiment, Resources, in_training_order
+from kinetics_pipeline.workflows.paper.job import resources_of, shown
 from kinetics_pipeline.workflows.paper.motion import _commands
 from kinetics_pipeline.workflows.paper.tables import TABLES, Cell, score_of
 from tests.builders.motion import build_motion
 
 
 @pytest.fixture
-def setting(tmp_path):
+def resources(tmp_path):
     places = {place: f"/data/{place}" for place in ("kinetics", "mini", "ucf", "hmdb")}
-    return Setting(tmp_path / "runs", places, imagenet=tmp_path / "googlenet.pth", mini_classes=tmp_path / "mini.txt")
+    return Resources(tmp_path / "runs", places, imagenet=tmp_path / "googlenet.pth", mini_classes=tmp_path / "mini.txt")
 
 
-def scored(score, setting, value):
+def scored(score, resources, value):
     """A finished evaluation, as `evaluate --output` leaves it."""
     key = "fused" if len(score.experiments) == 2 else score.experiments[0].stream
-    file = score.file(setting)
+    file = score.file(resources)
     file.parent.mkdir(parents=True, exist_ok=True)
     document = {
         "scores": {key: {"top1": value / 100, "top5": 1.0}},
@@ -43,55 +43,56 @@ def test_every_cell_of_table_4_with_a_figure_has_an_experiment_and_no_other_has(
 
 
 def test_weights_are_trained_before_what_starts_from_them_and_nothing_twice():
-    experiments = list(in_order([score for name in ("4", "5") for score in TABLES[name]().scores()]))
+    experiments = list(in_training_order([score for name in ("4", "5") for score in TABLES[name]().scores()]))
     assert len(experiments) == len(set(experiments))
     for number, one in enumerate(experiments):
         if (needed := one.needs()) is not None:
             assert experiments.index(needed) < number
 
 
-def test_the_three_protocols_differ_in_their_start_and_in_what_they_freeze(setting):
+def test_the_three_protocols_differ_in_their_start_and_in_what_they_freeze(resources):
     words = {
-        p: Experiment("hmdb", "i3d", "flow", p, True, split=2).training(setting) for p in ("original", "fixed", "full")
+        p: Experiment("hmdb", "i3d", "flow", p, True, split=2).training(resources)
+        for p in ("original", "fixed", "full")
     }
     start = {p: w[w.index("--init") + 1] for p, w in words.items()}
-    kinetics = str(setting.runs / "kinetics/i3d-flow-original-imagenet")
-    assert start == {"original": str(setting.imagenet), "fixed": kinetics, "full": kinetics}
+    kinetics = str(resources.runs / "kinetics/i3d-flow-original-imagenet")
+    assert start == {"original": str(resources.imagenet), "fixed": kinetics, "full": kinetics}
     assert [p for p, w in words.items() if "--freeze-features" in w] == ["fixed"]
     for w in words.values():
         assert w[w.index("--train-split") + 1] == "train2"
         assert w[w.index("--val-split") + 1] == "test2"
         assert w[w.index("--steps") + 1] == "5000"
-    scratch = Experiment("hmdb", "i3d", "flow", "original").training(setting)
+    scratch = Experiment("hmdb", "i3d", "flow", "original").training(resources)
     assert "--init" not in scratch
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_the_commands_of_every_table_are_ones_that_the_command_line_takes(setting, name, capsys):
+def test_the_commands_of_every_table_are_ones_that_the_command_line_takes(resources, name, capsys):
     """Parsed to the last flag: what is refused is the dataset, which is not there."""
     score = TABLES[name]().scores()[-1]
-    for experiment in in_order([score]):
-        assert run(experiment.training(setting)) == 2
+    for experiment in in_training_order([score]):
+        assert run(experiment.training(resources)) == 2
         assert "/data/" in capsys.readouterr().err
-    assert run(score.evaluation(setting)) == 2
+    assert run(score.evaluation(resources)) == 2
     assert "is no dataset" in capsys.readouterr().err
 
 
-def test_a_mean_is_shown_once_all_of_its_scores_are_there(setting):
+def test_a_mean_is_shown_once_all_of_its_scores_are_there(resources):
     scores = tuple(score_of("i3d", "rgb+flow", "ucf", "full", True, split) for split in (1, 2, 3))
     cell = Cell(98.0, scores)
-    scored(scores[0], setting, 90.0)
-    scored(scores[1], setting, 96.0)
-    assert shown(cell, setting) == "98.0 / ?"
-    scored(scores[2], setting, 99.0)
-    assert shown(cell, setting) == "98.0 / 95.0"
-    assert shown(Cell(43.2), setting) == "43.2 / –"
+    scored(scores[0], resources, 90.0)
+    scored(scores[1], resources, 96.0)
+    assert shown(cell, resources) == "98.0 / ?"
+    scored(scores[2], resources, 99.0)
+    assert shown(cell, resources) == "98.0 / 95.0"
+    assert shown(Cell(43.2), resources) == "43.2 / –"
 
 
 def test_a_table_says_on_what_its_figures_were_measured_and_what_it_lacks(tmp_path, capsys):
     config = PaperConfig(runs=tmp_path, kinetics="/data/k", ucf="/data/u", imagenet=tmp_path / "g.pth")
     score = score_of("i3d", "rgb", "ucf", imagenet=True)
-    scored(score, setting_of(config), 61.8)
+    scored(score, resources_of(config), 61.8)
     words = [
         "paper",
         "reproduce",

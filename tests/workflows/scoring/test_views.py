@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.loading import collate, to_device
 from kinetics_pipeline.loading.views import Views, crop_corner, window_starts
 from kinetics_pipeline.loading.whole_clips import SameLength
@@ -82,11 +83,46 @@ def test_logits_of_mirrored_10x3_views_are_the_mean_over_them_computed_by_hand(d
     np.testing.assert_allclose(found.logits[found.clip_ids.index(clip)], np.mean(logits, axis=0), rtol=1e-3, atol=1e-5)
 
 
+def test_ten_crops_are_the_corners_and_the_centre_each_mirrored_too(dataset):
+    views = Views(dataset.store.uri, "val", "rgb", 32, crops=10)
+    shown = [views.snippet_of(number)[1] for number in range(10)]
+    height, width = 32, 40
+    corners = [(0, 0), (0, width - 32), (height - 32, 0), (height - 32, width - 32), (0, 4)]
+    assert [(one.top, one.left, one.flip) for one in shown] == [(*c, flip) for c in corners for flip in (False, True)]
+    assert len(views) == 2 * 10
+    with pytest.raises(UserError, match="crops is 5; allowed: 1, 3, 10"):
+        Views(dataset.store.uri, "val", "rgb", 32, crops=5)
+
+
+@pytest.mark.parametrize(
+    ("views", "window", "stride", "expected"),
+    [
+        # clips of 24 frames
+        ("sliding", 16, 1, [range(16), range(8, 24)]),
+        (
+            "sliding",
+            16,
+            4,
+            [[*range(0, 24, 4)] * 2 + [0, 4, 8, 12]],
+        ),  # longer than the clip: looped, at the same stride
+        ("whole", 16, 1, [range(24)]),
+        ("whole", 16, 4, [[*range(0, 24, 4)] * 2 + [0, 4, 8, 12]]),
+    ],
+)
+def test_a_stride_takes_every_so_many_th_frame_of_a_view(dataset, views, window, stride, expected):
+    shown = Views(dataset.store.uri, "val", "rgb", 32, views=views, window=window, stride=stride, crops=1)
+    assert len(shown) == 2 * len(expected)
+    for number, frames in enumerate(expected):
+        assert shown.snippet_of(number)[1].frames.tolist() == list(frames)
+        assert shown.lengths()[number] == len(shown.snippet_of(number)[1].frames)
+    assert shown[0]["video"].shape == (3, len(list(expected[0])), 32, 32)
+
+
 def test_evaluate_takes_views_and_says_them_in_its_results(dataset, tmp_path):
     network = save_network(dataset, "rgb", tmp_path / "rgb.pt")
-    flags = ["--views", "sliding", "--window", "16", "--mirrored", "--loaders", "0"]
+    flags = ["--views", "sliding", "--window", "16", "--mirrored", "--stride", "2", "--loaders", "0"]
     assert run(["evaluate", dataset.store.uri, "--rgb", str(network), *flags]) == 0
-    results = json.loads((tmp_path / "evaluation-val-sliding-mirrored.json").read_text())
+    results = json.loads((tmp_path / "evaluation-val-sliding-mirrored-stride2.json").read_text())
     assert results["config"]["views"] == "sliding"
     assert results["scores"]["rgb"]["clips"] == 2
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.records import RETRYABLE
 from kinetics_pipeline.sources.pace.breaker import is_doubtful
 from kinetics_pipeline.sources.youtube.texts import EARLIER_GONE, FINDINGS
+from kinetics_pipeline.workflows.building.recorded_command import UNKNOWN, checked_command, without_flag
+from kinetics_pipeline.workflows.building.state import last_run
 
 Reasons = Mapping[tuple[str, str], int]
 """Clips by outcome and detail."""
@@ -15,6 +18,13 @@ Reasons = Mapping[tuple[str, str], int]
 def advice(reasons: Reasons, command: str) -> list[str]:
     """A line for each thing to be known. `command`: the build, without `--retry`."""
     return [*findings(reasons, command), *_doubtful(reasons, command), *_earlier_gone(reasons, command)]
+
+
+def command_of(dataset: Dataset) -> str:
+    """The latest build's command, without `--retry`."""
+    run = last_run(dataset.store)
+    command = UNKNOWN if run is None else checked_command(run.command, dataset.store.uri)
+    return without_flag(command, "--retry")
 
 
 def findings(reasons: Reasons, command: str) -> Iterator[str]:

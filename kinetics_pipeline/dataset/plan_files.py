@@ -1,0 +1,98 @@
+"""The files of a dataset's plans: frozen when they are written, and each with a copy that `repair` restores it from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from kinetics_pipeline.errors import JobFailed, WorkRemains
+from kinetics_pipeline.plan import Plan, read_columns
+from kinetics_pipeline.storage.digest import with_digest, without_digest
+from kinetics_pipeline.storage.store import Store
+
+PLAN = re.compile(r"plans/(\d{5,})\.parquet")
+PLAN_COPIES = "state/plans"
+PLAN_COPY = re.compile(rf"{PLAN_COPIES}/(\d{{5,}})")
+
+
+def plan_name(number: int) -> str:
+    return f"{number:05d}"
+
+
+def plan_file(number: int) -> str:
+    return f"plans/{plan_name(number)}.parquet"
+
+
+def plan_copy(number: int) -> str:
+    """What `verify` holds a plan against and `repair` restores it from: what it says is nowhere else."""
+    return f"{PLAN_COPIES}/{plan_name(number)}"
+
+
+class PlanFiles:
+    """The plans of one dataset. A file that was read is not read again while a listing shows the same version."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._read: dict[int, tuple[str, bytes]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_read": {}}
+
+    def numbers(self) -> list[int]:
+        return list(self._versions())
+
+    def copies(self) -> list[int]:
+        return sorted(int(m[1]) for name, _ in self._store.list(PLAN_COPIES) if (m := PLAN_COPY.fullmatch(name)))
+
+    def plan(self, number: int) -> Plan:
+        """Raises JobFailed for a file that is damaged."""
+        return Plan(self._columns(number, None))
+
+    def columns(self, names: Sequence[str]) -> Iterator[tuple[int, pa.Table]]:
+        """Of every plan, in order. Raises JobFailed for a file that is damaged."""
+        for number, version in self._versions().items():
+            yield number, self._columns(number, names, version)
+
+    def add(self, plan: Plan, planned: Mapping[int, Collection[str]]) -> int:
+        """Writes the next plan; its number. `planned`: the shards of every plan there is. See `Dataset.add_plan`."""
+        number = max(planned, default=-1) + 1
+        data = plan.to_parquet_bytes()
+        doubled = {name for names in planned.values() for name in names} & set(plan.shard_names())
+        if doubled or not self._store.create(plan_file(number), data):
+            raise WorkRemains(f"{self._store.uri}: another build has just written a plan; run the same command again")
+        self._store.write(plan_copy(number), with_digest(data))
+        return number
+
+    def as_written(self, number: int) -> bytes | None:
+        """See `Dataset.plan_as_written`."""
+        name = plan_copy(number)
+        try:
+            written = without_digest(self._store.read(name))
+        except FileNotFoundError:
+            return None
+        try:
+            if written is None:
+                raise ValueError("it was changed after it was written")
+            read_columns(written, ["clip_id"])
+        except ValueError as e:
+            raise JobFailed(f"{self._store.uri}/{name} is damaged: {' '.join(str(e).split())}") from None
+        return bytes(written)
+
+    def _columns(self, number: int, names: Sequence[str] | None, version: str | None = None) -> pa.Table:
+        """`version`: as a listing shows it; None reads the file in any case."""
+        file = plan_file(number)
+        if version is None or self._read.get(number, ("",))[0] != version:
+            data, version = self._store.read_version(file)
+            self._read[number] = version, data
+        try:
+            return read_columns(self._read[number][1], names)
+        except ValueError as e:
+            raise JobFailed(f"{self._store.uri}/{file} is damaged: {' '.join(str(e).split())}") from None
+
+    def _versions(self) -> dict[int, str]:
+        """By number, in order."""
+        files = ((PLAN.fullmatch(file.name), file.version) for file in self._store.files("plans"))
+        return dict(sorted((int(match[1]), version) for match, version in files if match))

@@ -1,0 +1,185 @@
+"""Archives from a server: whole, resumed to the byte, and given up where there are none."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kinetics_pipeline.errors import UserError, WorkRemains
+from kinetics_pipeline.sources.archives import fetch as fetching
+from kinetics_pipeline.sources.archives.copies import (
+    PUBLIC_COPY,
+    Address,
+    addresses_in,
+    is_copy,
+    lists_of,
+    mirrored,
+    quoted,
+)
+from kinetics_pipeline.sources.archives.fetch import Fetcher
+from tests.builders.public_copy import PublicCopy, served
+
+DATA = random.Random(0).randbytes(3_000_000)
+
+
+@pytest.fixture
+def copy(monkeypatch: pytest.MonkeyPatch) -> Iterator[PublicCopy]:
+    monkeypatch.setattr(fetching, "WAIT", 0.01)
+    with served() as server:
+        yield server
+
+
+def fetcher(copy: PublicCopy, folder: Path, said: list[str] | None = None) -> Fetcher:
+    return Fetcher(folder, [copy.base], False, (said if said is not None else []).append)
+
+
+def address(copy: PublicCopy, path: str) -> Address:
+    url = quoted(copy.base + path)
+    assert url is not None
+    return Address(url)
+
+
+def test_archives_are_fetched_once_and_keep_their_names(copy: PublicCopy, tmp_path: Path) -> None:
+    paths = ["/k/air drumming (a).tar.gz", "/k/b.tar", "/k/b.tar.part-002"]
+    copy.files = {path: DATA[number:] for number, path in enumerate(paths)}
+    addresses = [address(copy, path) for path in paths]
+    for _ in range(2):
+        found = fetcher(copy, tmp_path).fetch(addresses)
+        assert [path.name for path in found] == ["air drumming (a).tar.gz", "b.tar", "b.tar.part-002"]
+        assert [path.read_bytes() for path in found] == list(copy.files.values())
+    assert sorted(copy.gets) == [(path, 0) for path in sorted(paths)]
+    assert {path.parent for path in found} == {found[0].parent}
+
+
+def test_a_connection_that_breaks_off_is_gone_on_with_to_the_byte(copy: PublicCopy, tmp_path: Path) -> None:
+    copy.files, copy.breaks = {"/a.tar": DATA}, {"/a.tar": [1_500_000, 0, 700_001, 0, 0]}
+    (path,) = fetcher(copy, tmp_path).fetch([address(copy, "/a.tar")])
+    assert path.read_bytes() == DATA
+    assert copy.asked("/a.tar") == [0, 1_500_000, 1_500_000, 2_200_001, 2_200_001, 2_200_001]
+    assert [one.name for one in path.parent.iterdir()] == ["a.tar"]
+
+
+def test_what_a_killed_run_left_is_gone_on_with(copy: PublicCopy, tmp_path: Path) -> None:
+    copy.files, copy.breaks = {"/a.tar": DATA}, {"/a.tar": [2_000_000, *[0] * 20]}
+    with pytest.raises(WorkRemains, match="cannot be reached"):
+        fetcher(copy, tmp_path).fetch([address(copy, "/a.tar")])
+    copy.breaks, copy.gets = {}, []
+    (path,) = fetcher(copy, tmp_path).fetch([address(copy, "/a.tar")])
+    assert path.read_bytes() == DATA
+    assert copy.asked("/a.tar") == [2_000_000]
+
+
+@pytest.mark.parametrize("left", [DATA, DATA[:1000] + b"x"])
+def test_a_part_that_is_whole_and_one_of_another_version(copy: PublicCopy, tmp_path: Path, left: bytes) -> None:
+    other = left != DATA
+    copy.files = {"/a.tar": DATA}
+    where = fetcher(copy, tmp_path).place(address(copy, "/a.tar"))
+    where.parent.mkdir(parents=True)
+    where.with_name("a.tar.part").write_bytes(left)
+    import hashlib
+
+    version = '"another"' if other else f'"{hashlib.sha256(DATA).hexdigest()[:16]}"'
+    where.with_name("a.tar.part.json").write_text(json.dumps(version))
+    assert fetcher(copy, tmp_path).fetch([address(copy, "/a.tar")])[0].read_bytes() == DATA
+
+
+def test_an_archive_that_is_not_there_is_given_up_and_named_once(copy: PublicCopy, tmp_path: Path) -> None:
+    copy.files = {"/a.tar": DATA, "/forbidden.tar": 403}
+    said: list[str] = []
+    names = ["/gone.tar", "/a.tar", "/forbidden.tar"]
+    assert len(fetcher(copy, tmp_path, said).fetch([address(copy, name) for name in names])) == 1
+    assert sorted(said) == [
+        "archive forbidden.tar is given up: the server answered 403 Forbidden; its clips are left to the next source",
+        "archive gone.tar is given up: the server answered 404 Not Found; its clips are left to the next source",
+    ]
+
+
+def test_a_server_that_is_down_ends_the_run_with_work_left(copy: PublicCopy, tmp_path: Path) -> None:
+    addresses = [address(copy, f"/{number}.tar") for number in range(5)]
+    copy.shutdown()
+    copy.server_close()
+    said: list[str] = []
+    with pytest.raises(WorkRemains, match=r"127\.0\.0\.1 cannot be reached .*; the same command goes on"):
+        fetcher(copy, tmp_path, said).fetch(addresses)
+    assert said == []
+
+
+def test_an_address_in_a_private_network_that_nobody_typed_is_not_asked(copy: PublicCopy, tmp_path: Path) -> None:
+    copy.files = {"/a.tar": DATA}
+    said: list[str] = []
+    stranger = Fetcher(tmp_path, ["https://example.invalid"], False, said.append)
+    assert stranger.fetch([address(copy, "/a.tar")]) == []
+    assert copy.gets == []
+    assert "is a private address" in said[0]
+    assert len(Fetcher(tmp_path, [], True, said.append).fetch([address(copy, "/a.tar")])) == 1
+
+
+def test_sizes_are_known_before_anything_is_fetched(copy: PublicCopy, tmp_path: Path) -> None:
+    copy.files = {"/a.tar": DATA}
+    one = fetcher(copy, tmp_path)
+    assert [one.size(address(copy, name)) for name in ("/a.tar", "/none.tar")] == [len(DATA), None]
+    one.fetch([address(copy, "/a.tar")])
+    assert one.size(address(copy, "/a.tar")) == 0
+
+
+def test_lists_name_archives_and_a_mirror_replaces_the_addresses_in_them() -> None:
+    text = f"{PUBLIC_COPY}/600/train/air drumming (a).tar.gz\r\n\n# note\nhttps://other/b.zip\n{PUBLIC_COPY}/400/r_replacement.tgz\n"
+    found = addresses_in(text, "list.txt", "http://mine:81/k/")
+    assert [one.url for one in found] == [
+        "http://mine:81/k/600/train/air%20drumming%20%28a%29.tar.gz",
+        "https://other/b.zip",
+        "http://mine:81/k/400/r_replacement.tgz",
+    ]
+    assert [one.name for one in found] == ["air drumming (a).tar.gz", "b.zip", "r_replacement.tgz"]
+    assert [one.replaces for one in found] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    "line", ["file:///etc/x.tar", "x.tar", "https://host/page.html", "http://[bad/x.tar", "\x1b[2J"]
+)
+def test_a_line_that_is_no_address_of_an_archive_is_named(line: str) -> None:
+    with pytest.raises(UserError, match="list l, line 2: ") as error:
+        addresses_in(f"\n{line}\n", "l", None)
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "copy"),
+    [
+        ("cvdf", True),
+        ("CVDF", True),
+        ("https://host/a b.tar.gz", True),
+        ("https://host/x.tar.gz.0000", True),
+        ("http://host/k400_val_path.txt", True),
+        ("https://host/{video_id}.tar", False),
+        ("https://host/videos", False),
+        ("youtube", False),
+        ("folder/x.tar", False),
+        ("http://[bad/x.tar", False),
+    ],
+)
+def test_which_sources_are_copies(text: str, copy: bool) -> None:
+    assert is_copy(text) is copy
+
+
+def test_a_version_has_the_lists_of_the_splits_asked_for_and_replacements_go_with_them() -> None:
+    lists, replacements = lists_of("kinetics-400", ["val"])
+    assert lists == [f"{PUBLIC_COPY}/400/val/k400_val_path.txt"]
+    assert [one.url for one in replacements] == [f"{PUBLIC_COPY}/400/replacement_for_corrupted_k400.tgz"]
+    assert lists_of("Kinetics-400", ["test"])[1] == []
+    assert len(lists_of("kinetics-700-2020", None)[0]) == 3
+    with pytest.raises(UserError, match="has no kinetics-700; allowed: kinetics-400"):
+        lists_of("kinetics-700", None)
+    assert mirrored("https://s3.amazonaws.com/kinetics-x/a", "http://m") == "https://s3.amazonaws.com/kinetics-x/a"
+
+
+def test_an_archives_name_is_never_a_path() -> None:
+    for url in ("https://h/%2e%2e%2f%2e%2e%2fetc", "https://h/..", "https://h/", "https://h/a%00b.tar"):
+        name = Address(url).name
+        assert name == Path(name).name
+        assert name not in ("", ".", "..")
+        assert name.isprintable()

@@ -267,7 +267,8 @@ class Lanes:
         """Nobody answered: the videos that are not charged with it, once that is an outage."""
         lane.unreached.add(clip.video_id)
         doubted: frozenset[str] = frozenset()
-        if lane.is_on_trial or len(lane.unreached) >= OUTAGE_VIDEOS or lane.doubt.must_ask:
+        enough = OUTAGE_VIDEOS if lane.waiting.keys() - lane.unreached else 2
+        if lane.is_on_trial or len(lane.unreached) >= enough or lane.doubt.must_ask:
             lane.egress = paused(lane.egress, now.unix, "outage", cool_down=self._cool_down)
             doubted = frozenset(lane.unreached) | lane.doubt.suspects
             lane.doubt = replace(lane.doubt, recent=())
@@ -276,8 +277,13 @@ class Lanes:
 
     def suspected(self, *, more_to_come: bool) -> frozenset[str]:
         """The videos whose latest failures may yet turn out to be none of theirs, as long as that will be known."""
-        lanes = [lane for _, lane in self if more_to_come or lane.waiting or lane.in_flight or lane.doubt.sound]
-        return frozenset(video for lane in lanes for video in lane.doubt.suspects | lane.unreached)
+        found: set[str] = set()
+        for _, lane in self:
+            if more_to_come or lane.waiting or lane.in_flight:
+                found |= lane.doubt.suspects | lane.unreached
+            elif lane.doubt.sound is not None:  # the canary will be asked about them, and about no others
+                found |= lane.doubt.suspects
+        return frozenset(found)
 
     def follow_nodes(self, now: Moment, *, at_once: bool = False) -> None:
         """Where each node has addresses of its own: opens lanes for nodes that came, closes those of nodes that went,

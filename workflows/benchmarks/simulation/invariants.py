@@ -94,22 +94,13 @@ def _not_as_it_says(document: Mapping[str, Any], bucket: Bucket) -> str:
     return ""
 
 
-def check_end(
-    dataset: Dataset,
-    bucket: Bucket,
-    asked: Mapping[str, Clip],
-    truths: Mapping[str, Truth],
-    own_failures: Mapping[str, int],
-    withdrawn: Collection[str],
-    charged: Collection[str],
-) -> None:
-    """After the last build ended with 0. `asked`: by clip_id. `withdrawn`: clips whose withdrawal was confirmed.
-    `charged`: videos that may be charged with an outage.
+def _committed(bucket: Bucket) -> tuple[dict[str, dict[str, Any]], set[str]]:
+    """The entry of every clip that is committed, and the files that markers name with the markers themselves.
 
-    Raises Violation.
+    Raises Violation for a damaged marker, a clip in two shards, and a data file of other bytes.
     """
     entries: dict[str, dict[str, Any]] = {}
-    expected_files = set()
+    expected_files: set[str] = set()
     for name in bucket.under("shards"):
         if not name.endswith(".json"):
             continue
@@ -130,6 +121,24 @@ def check_end(
             expected_files.add(file)
             if bucket.objects[file].data != tokens:
                 raise Violation(f"the bytes of {file} are not those of an undisturbed run")
+    return entries, expected_files
+
+
+def check_end(
+    dataset: Dataset,
+    bucket: Bucket,
+    asked: Mapping[str, Clip],
+    truths: Mapping[str, Truth],
+    own_failures: Mapping[str, int],
+    withdrawn: Collection[str],
+    charged: Collection[str],
+) -> None:
+    """After the last build ended with 0. `asked`: by clip_id. `withdrawn`: clips whose withdrawal was confirmed.
+    `charged`: videos that may be charged with an outage.
+
+    Raises Violation.
+    """
+    entries, expected_files = _committed(bucket)
     known = dataset.withdrawn()
     if missing := sorted(asked.keys() - entries.keys() - known.keys()):
         raise Violation(f"{missing[0]} has no outcome, after a build that ended with 0")
@@ -139,6 +148,12 @@ def check_end(
         if entry["outcome"] == "network" and entry["video_id"] in charged:
             continue
         _check_outcome(entry, truths[entry["video_id"]], own_failures.get(entry["video_id"], 0), clip_id in known)
+    _check_withdrawals(withdrawn, known, entries)
+
+
+def _check_withdrawals(
+    withdrawn: Collection[str], known: Collection[str], entries: Mapping[str, Mapping[str, Any]]
+) -> None:
     for clip_id in withdrawn:
         if clip_id not in known:
             raise Violation(f"the withdrawal of {clip_id} was confirmed, and is lost")

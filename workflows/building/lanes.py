@@ -204,7 +204,14 @@ class Lanes:
         if is_unreachable(failure):
             assert failure is not None
             lane.doubt, _ = heard(lane.doubt, clip, failure.outcome, failure.detail)
-            return Heard(failure, self._unreached(lane, clip, now))
+            lane.unreached.add(clip.video_id)
+            enough = len(lane.unreached) >= OUTAGE_VIDEOS
+            if lane.doubt.sound is None and (lane.is_on_trial or enough):
+                return Heard(failure, self._outage(lane, now))
+            if enough:
+                lane.doubt = nothing_left(lane.doubt)  # whether it is an outage, the canary tells
+            self.save()
+            return Heard(failure)
         if not download.requests:
             self.save()
             return Heard(failure)
@@ -229,7 +236,7 @@ class Lanes:
         lane.traffic.add(download)
         failure = download.failure
         if is_unreachable(failure):
-            return Heard(failure, self._unreached(lane, clip, now))
+            return Heard(failure, self._outage(lane, now))
         self._reached(lane)
         outcome, detail = (failure.outcome, failure.detail) if failure is not None else ("ok", "")
         lane.doubt, verdict = canary_answered(lane.doubt, outcome, detail)
@@ -263,21 +270,23 @@ class Lanes:
         if lane.is_on_trial:
             lane.egress = answered(lane.egress)
 
-    def _unreached(self, lane: Lane, clip: Clip, now: Moment) -> frozenset[str]:
-        """Nobody answered: the videos that are not charged with it, once that is an outage."""
-        lane.unreached.add(clip.video_id)
-        doubted: frozenset[str] = frozenset()
-        if lane.is_on_trial or len(lane.unreached) >= OUTAGE_VIDEOS or lane.doubt.must_ask:
-            lane.egress = paused(lane.egress, now.unix, "outage", cool_down=self._cool_down)
-            doubted = frozenset(lane.unreached) | lane.doubt.suspects
-            lane.doubt = replace(lane.doubt, recent=())
+    def _outage(self, lane: Lane, now: Moment) -> frozenset[str]:
+        """Nobody answers: the videos that are not charged with it."""
+        lane.egress = paused(lane.egress, now.unix, "outage", cool_down=self._cool_down)
+        doubted = frozenset(lane.unreached) | lane.doubt.suspects
+        lane.doubt = replace(lane.doubt, recent=(), must_ask=lane.doubt.sound is not None)
         self.save()
         return doubted
 
     def suspected(self, *, more_to_come: bool) -> frozenset[str]:
         """The videos whose latest failures may yet turn out to be none of theirs, as long as that will be known."""
-        lanes = [lane for _, lane in self if more_to_come or lane.waiting or lane.in_flight or lane.doubt.sound]
-        return frozenset(video for lane in lanes for video in lane.doubt.suspects | lane.unreached)
+        found: set[str] = set()
+        for _, lane in self:
+            if lane.doubt.sound is not None:
+                found |= lane.doubt.suspects  # the canary will tell
+            elif more_to_come or lane.waiting or lane.in_flight:
+                found |= lane.doubt.suspects | lane.unreached
+        return frozenset(found)
 
     def follow_nodes(self, now: Moment, *, at_once: bool = False) -> None:
         """Where each node has addresses of its own: opens lanes for nodes that came, closes those of nodes that went,

@@ -89,7 +89,7 @@ class YouTube:
             yield
 
     def _ready(self, folder: Path, video_id: str, clips: Sequence[Clip]) -> dict[str, Media]:
-        """Returns by clip_id the files that are whole; where sound is asked for, with the sound or why there is none."""
+        """Returns by clip_id the files that are whole; where sound is asked for, with it or with why there is none."""
         media = at_hand(folder, video_id, self.name, clips)
         if not self.options.sound:
             return media

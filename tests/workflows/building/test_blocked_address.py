@@ -137,7 +137,7 @@ def test_an_outage_that_begins_charges_nobody(youtube: FakeYouTube, tmp_path: Pa
     for video in youtube.videos.values():
         video.api = Faults("stall")
     youtube.reset()
-    assert build.run(table(tmp_path, ids(MANY))) == 3
+    assert build.run(table(tmp_path, ids(MANY)), max_wait=30.0) == 3
     assert build.charged == Counter()
     assert players(youtube).total() == OUTAGE_VIDEOS + 1
     (lane,) = json.loads((tmp_path / "dataset" / "state" / "egress.json").read_text()).values()

@@ -6,7 +6,8 @@ from kinetics_pipeline.redaction import visible
 
 
 class UserError(Exception):
-    """Wrong input or a state the user must change. The message is one line: the bad value, and what is allowed.
+    """Wrong input or a state the user must change. The message is one line: the bad value, and what is allowed; where
+    many values are bad, each argument is a line.
 
     The command line prints it without a traceback and ends with `exit_code`.
     """
@@ -14,7 +15,7 @@ class UserError(Exception):
     exit_code = 2
 
     def __str__(self) -> str:
-        return visible(super().__str__())  # names in it may come from a stranger's dataset
+        return "\n".join(visible(str(line)) for line in self.args)  # names in it may come from a stranger's dataset
 
 
 class JobFailed(UserError):

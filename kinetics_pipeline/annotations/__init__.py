@@ -1,8 +1,9 @@
-"""From annotation files, as people have them, to one checked table of clips.
+"""Reads annotation files, as people have them, into one checked table of clips.
 
-In: CSV, JSON, split lists, Charades files, also compressed, as paths or URLs. Out: a DataFrame with a row for each
-clip (`read_annotations`). Begin with `table`; then `files` (bytes to text), `rows` (text to clips), `checks` (what
-makes a row or a set of files wrong).
+In: tables and JSON in the forms people have, class folders, split lists, Kinetics by name; also compressed, as paths or
+URLs. Out: a DataFrame with a row for each clip (`read_annotations`). Begin with `table`, then follow a file: `files`
+(bytes to text), `separators` and `text_tables` or `json_rows` (text to rows), `collected` (rows to columns), `checks`
+(what makes a row or a set of files wrong).
 """
 
 from kinetics_pipeline.annotations.table import clips_of, read_annotations, read_labels

@@ -26,7 +26,7 @@ SPLIT_IN_NAME = re.compile(
 )
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 MAX_SECONDS = 10_000_000.0
-"""Of a time; no video is as long, and a mistaken number is told."""
+"""The largest time allowed; no video is as long, so a larger number is a mistake."""
 MAX_ID = 128
 MAX_REASONS = 10_000
 """Bad rows that are told apart; more are only counted."""
@@ -221,11 +221,11 @@ class CheckedRows:
                 self.wrong[i] = reason(i) if self._reasons <= MAX_REASONS else "bad"
 
     def _file(self, i: int) -> str:
-        return self.origins[self.document[i]][0]
+        return str(self.origins[self.document[i]][0])
 
     @staticmethod
     def _is(column: np.ndarray) -> np.ndarray:
-        """Where a column of objects is not None."""
+        """Marks the rows where a column of objects is not None."""
         return np.array([cell is not None for cell in column], dtype=bool)
 
 

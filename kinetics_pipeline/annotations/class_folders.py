@@ -23,7 +23,7 @@ class ClassFolders:
 
     name: str
     sha256: str
-    """Of the sorted paths: which videos of which classes there are."""
+    """The hash of the sorted paths: it changes when a video comes, goes or moves to another class."""
     rows: list[Row]
     """One for each video, in the order of the paths; their `line` is the path."""
     passed_over: int

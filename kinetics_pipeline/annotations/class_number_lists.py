@@ -29,6 +29,11 @@ def read_rows(cells: Iterable[tuple[int, list[str]]], reject: Reject) -> Iterato
             yield Row(line, row[0], None, " ".join(row[3:]) or None, row[1], row[2], None)
             continue
         path, rest = row[0], row[1:]
+        if len(rest) > 2 and all(map(_is_class, rest)):
+            reject(
+                line, f"{len(rest) - 1} class numbers ({shown(' '.join(rest))}); allowed: FOLDER FRAMES CLASS_NUMBER"
+            )
+            continue
         if frames and len(rest) > 1 and _is_class(rest[-1]) and rest[-2].isdecimal():
             path, rest = " ".join(row[:-2]), row[-1:]
         elif len(rest) > 1 and not is_video(path) and _is_class(rest[-1]):

@@ -22,7 +22,7 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.file_names import normalised
 
 MAX_ROWS = 5_000_000
-"""Of all files together; Kinetics-700 has 650,000."""
+"""The most rows of all files together; Kinetics-700 has 650,000."""
 AT_ONCE = 10_000
 _NAMES = ("video_id", "path")
 """Fields that are kept in one Unicode form, since file systems change it."""
@@ -40,9 +40,9 @@ class Collected:
         self.columns: tuple[list[Any], ...] = tuple([] for _ in Row._fields)
         """A list for each field of `Row`."""
         self.document = array("L")
-        """Of each row the number of its file in `origins`."""
+        """For each row the number of its file in `origins`."""
         self.origins: list[tuple[str, str]] = []
-        """Of each file its name, and the split that the name says."""
+        """For each file its name, and the split that the name says."""
         self.bad: list[tuple[int, BadRow]] = []
         """Rows that are not even rows, with the number of their file; the first `MAX_REASONS`."""
         self.bad_count = 0

@@ -42,13 +42,13 @@ ALLOWED = ".csv, .tsv, .txt, .json or .jsonl, plain, .gz, or inside a .zip, .tar
 SPLIT_LIST = re.compile(r"(?:train|test)list\d\d\.txt|classInd\.txt|.+_test_split[123]\.txt")
 """Files of UCF-101's and HMDB-51's lists of splits, as distributed."""
 NAMED_SPLIT = re.compile(r"(?:.*[^a-z])?(?:train|val|valid|validate|validation|test)(?:[^a-z].*)?", re.IGNORECASE)
-"""Of a .txt in an archive: an annotation file names a split, a readme does not."""
+"""Names of .txt files in an archive that are annotations: they name a split, a readme does not."""
 MAX_BYTES = 1 << 30
-"""Of one file and of all that is unpacked from it; the largest published, Kinetics-700's train.json, has 0.15 GB."""
+"""The most bytes of one file, and of all that is unpacked from it; Kinetics-700's train.json has 0.15 GB."""
 MAX_LINES = 5_000_000
-"""Of one file: Kinetics-700 has 650,000 rows."""
+"""The most lines of one file; Kinetics-700 has 650,000."""
 MAX_LINE = 1 << 20
-"""Characters; a video's row has some hundred."""
+"""The most characters of a line; a video's row has some hundred."""
 BLOCK = 1 << 16
 
 _MARKS = (
@@ -103,7 +103,7 @@ class Opened:
     name: str
     """Last part of the path or URL: no folder, account or query of the user's goes further than this."""
     sha256: str
-    """Of the bytes as given, so that `sha256sum` tells the same."""
+    """The hash of the bytes as given: `sha256sum` prints the same."""
     documents: tuple[Document, ...]
 
 

@@ -124,7 +124,7 @@ def load_annotations(
     wrong, wrong_count = checked.bad_rows()
     bad_rows, bad_count = _in_order(read.bad + wrong), read.bad_count + wrong_count
     if bad_rows and on_bad_row == "fail":
-        raise UserError(_told(bad_rows, bad_count, len(read.document) + read.bad_count))
+        raise UserError(*_told(bad_rows, bad_count, len(read.document) + read.bad_count))
     if table.empty:
         raise UserError(f"{', '.join(hashes)}: no usable row; the first is bad: {bad_rows[0]}")
     if split_by is not None:
@@ -225,13 +225,13 @@ def _unused(name: str, taken: Container[str]) -> str:
 
 
 def _in_order(bad: list[tuple[int, BadRow]]) -> list[BadRow]:
-    """By document, then by line; keys of a JSON object keep the order in which they were found bad."""
+    """Sorts bad rows by document, then by line; keys of a JSON object keep the order in which they were found."""
     return [row for _, row in sorted(bad, key=lambda b: (b[0], b[1].line if isinstance(b[1].line, int) else 0))]
 
 
-def _told(bad: list[BadRow], count: int, rows: int) -> str:
+def _told(bad: list[BadRow], count: int, rows: int) -> list[str]:
     lines = [f"{count} of {rows} rows are bad; correct them, or leave them out with --on-bad-row skip:"]
     lines += [f"  {row}" for row in bad[:SHOWN_ROWS]]
     if count > SHOWN_ROWS:
         lines.append(f"  ... and {count - SHOWN_ROWS} more")
-    return "\n".join(lines)
+    return lines

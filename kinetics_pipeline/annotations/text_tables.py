@@ -40,7 +40,12 @@ def read_table(name: str, lines: Iterator[str], reject: Reject) -> tuple[Iterato
         return _decimal_points(_with_header(name, cells.header, cells.rows, reject), cells.separator), False
     if cells.separator == BLANK:
         return class_number_lists.read_rows(cells.rows, reject), True
-    return _decimal_points(_without_header(cells.rows, reject), cells.separator), False
+    if cells.separator == ",":
+        return _without_header(cells.rows, reject), False
+    rows = _decimal_points(_without_header(cells.rows, reject), cells.separator)
+    sample = list(islice(rows, SAMPLE))
+    numbered = bool(sample) and all(row.path is not None and (row.label or "").isdecimal() for row in sample)
+    return chain(sample, rows), numbered
 
 
 def _decimal_points(rows: Iterator[Row], separator: str) -> Iterator[Row]:

@@ -70,7 +70,8 @@ def _superseded(spilled: IO[bytes], keys: NDArray[np.int64], plans: NDArray[np.i
         first += len(batch)
     clips = pa.chunked_array(ids).combine_chunks().dictionary_encode().indices.to_numpy()
     order = np.lexsort((rows, plans[rows], clips))
-    return rows[order[:-1][clips[order[1:]] == clips[order[:-1]]]]
+    older: NDArray[np.int64] = rows[order[:-1][clips[order[1:]] == clips[order[:-1]]]]
+    return older
 
 
 def _batch(columns: dict[str, list[Any]], schema: pa.Schema) -> pa.RecordBatch:

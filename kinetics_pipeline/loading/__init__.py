@@ -56,5 +56,5 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        said = f"{__name__}.{name} needs PyTorch: pip install 'kinetics-pipeline[torch]'"
-        raise ModuleNotFoundError(said, name="torch") from None
+        problem = f"{__name__}.{name} needs PyTorch: pip install 'kinetics-pipeline[torch]'"
+        raise ModuleNotFoundError(problem, name="torch") from None

@@ -40,9 +40,9 @@ _FIRST_DRAW = 2**40
 
 
 class EpochIndex(int):
-    """The number of a sample, with the epoch it is drawn for: what a sampler hands to workers that outlive epochs.
+    """The number of a sample together with its epoch: so a worker process that lives through several epochs knows it.
 
-    `shards` names those that the sampler takes now and next, of a remote dataset.
+    `shards` names the shards of a remote dataset that the sampler takes now and next.
     """
 
     epoch: int
@@ -119,8 +119,7 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
         """Ids of `clips` that the dataset does not hold."""
         chosen = select(whole, dataset, split, classes, ids, examples)
         self.actions = actions_of(chosen, dataset)
-        """By clip_id, of clips with several labels: `charades.parse_actions` reads them. Their samples have
-        `targets`, float32 [classes, T], and the label -1."""
+        """The actions of the clips with several labels, by clip_id, as text that `charades.parse_actions` reads."""
         self.unlabelled = 0
         """How many clips `labelled_only` left out."""
         if options["labelled_only"] and not self.actions:  # a video in which no action happens is an example too
@@ -168,7 +167,7 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
         return shards if self._ends is None else np.repeat(shards, np.diff(self._ends, prepend=0))
 
     def shard_names(self) -> list[str]:
-        """What the data files are called, without folder and suffix, by the numbers of `shard_numbers`."""
+        """The names of the data files, without folder and suffix; `shard_numbers` are positions in this list."""
         return list(self._shards().dictionary.to_pylist())
 
     def _shards(self) -> pa.DictionaryArray:
@@ -242,7 +241,7 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
         return row, snippet
 
     def _draw(self, index: int) -> int:
-        """What a sample is drawn for: its epoch where that is known, else a random number."""
+        """The number that decides on a sample's frames, crop and flip: its epoch if known, else a random one."""
         if isinstance(index, EpochIndex):
             return index.epoch
         epoch = int(self._epoch)
@@ -284,7 +283,7 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
         self._clip_frames.read(self.place_of(row), snippet, {s: values.numpy() for s, values in stored.items()})
 
     def _names(self) -> list[tuple[str, StoredStream]]:
-        """What a sample calls each stream that is read."""
+        """The name that a sample uses for each stream that is read."""
         return [("flow" if stream == "flow" and self.stream == "both" else "video", stream) for stream in self._streams]
 
     def _described(self, row: int, snippet: Snippet) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class ClipFrames:
         frames: Sequence[int] = snippet.frames.tolist()
         first = {frame: time for time, frame in reversed([*enumerate(frames)])}
         parts: dict[int, tuple[list[int], list[int]]] = {}
-        """By chunk the times in the sample, and the numbers in the chunk, of the frames it holds."""
+        """For each chunk its frames: their positions in the sample, and their positions in the chunk."""
         for frame in sorted(first):
             times, numbers = parts.setdefault(frame // self._chunk_length, ([], []))
             times.append(first[frame])

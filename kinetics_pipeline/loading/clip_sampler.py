@@ -1,8 +1,8 @@
 """`ClipSampler`: one order of clips a (seed, epoch), whatever the number of ranks, with few shards open at a time.
 
-Shards are shuffled, and clips within a window of shards: so far the order is of the dataset and the epoch alone. Of
-R ranks each takes every R-th clip, so that every step of all ranks together takes the next clips of that order. The
-state is the number of clips taken by all ranks; any other number of ranks goes on from there.
+Shards are shuffled, and then the clips within a window of shards. The order depends on the dataset, the seed and the
+epoch alone. With R ranks each rank takes every R-th clip, so that one step of all ranks together takes the next clips
+of that order. The state is the number of clips that all ranks took; any number of ranks can go on from there.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class ClipSampler(DistributedSampler[int]):
         self._clips = dataset
         self._shards = dataset.shard_numbers()
         self._names = [] if dataset.copies is None else dataset.shard_names()
-        """By number; only of a dataset whose shards are copied ahead."""
+        """Names of the shards; empty where shards are not copied ahead."""
         self._begin = 0
         """Clips of this epoch that all ranks together took before this iteration."""
         self._taken = 0
@@ -98,7 +98,7 @@ class ClipSampler(DistributedSampler[int]):
         return np.lexsort((drawn, self._windows()))
 
     def _windows(self) -> NDArray[np.int64]:
-        """Of every sample the number of its window in this epoch."""
+        """The number of each sample's window in this epoch."""
         if not self.shuffle:
             return self._shards // self.window
         numbers = np.arange(int(self._shards.max()) + 1, dtype=np.uint64)

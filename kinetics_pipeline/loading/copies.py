@@ -56,7 +56,7 @@ class Copies:
         self._markers: dict[str, Marker | None] = {}
         self._wanted: tuple[str, ...] = ()
         self._held: dict[str, tuple[Path, int]] = {}
-        """By shard its copy, and the descriptor that holds it."""
+        """The copy of each shard, and the file descriptor whose lock keeps it."""
         self._stopped = False
         self._changed = threading.Condition()
         self._threads: list[threading.Thread] = []
@@ -161,7 +161,7 @@ class Copies:
         return None
 
     def _marker(self, shard: str) -> Marker | None:
-        """What says which bytes the data file `shard` holds; None where it is another's by now."""
+        """The marker of the data file `shard`; None where the marker names another data file by now."""
         if shard not in self._markers:
             name = marker_name(shard_of(shard))
             try:

@@ -1,6 +1,7 @@
 """Which rows of which shard hold which clip: built once from the commit markers, and kept beside the dataset.
 
-Only committed shards count, and of a clip with several records the newest: where that is not `ok`, the clip is out.
+Only committed shards count. Of a clip with several records the newest counts: where it is not `ok`, the clip is left
+out.
 """
 
 from __future__ import annotations
@@ -75,8 +76,8 @@ def _cached(dataset: Dataset, key: str) -> pa.Table | None:
             index.validate(full=True)  # it may come from a stranger
     except (FileNotFoundError, pa.ArrowInvalid, OSError, UserError):
         return None
-    said = (index.schema.metadata or {}).get(_KEY, b"").decode()
-    return index if said == key and index.schema.equals(_SCHEMA) else None
+    built_from = (index.schema.metadata or {}).get(_KEY, b"").decode()
+    return index if built_from == key and index.schema.equals(_SCHEMA) else None
 
 
 def _build(dataset: Dataset) -> pa.Table:

@@ -52,7 +52,7 @@ class _Slot:
         return torch.from_numpy(values)
 
     def lend(self, values: torch.Tensor) -> tuple[Any, ...]:
-        """What `_borrowed` takes in another process; until its tensor is gone there, the slot is not free."""
+        """The arguments of `_borrowed` in another process; until its tensor is gone there, the slot is not free."""
         self._lent[0] = 1
         return DupFd(self._file), tuple(values.shape), values.stride()
 
@@ -74,7 +74,7 @@ class Block:
 
     values: torch.Tensor
     slot: _Slot | None
-    """Where the memory is shared."""
+    """None where the memory is not shared."""
 
 
 class Blocks:

@@ -36,14 +36,16 @@ class PlainRows:
         self._header = 0
 
     def images(
-        self, row: int, said: tuple[str, int, int], count: int, streams: Sequence[str]
+        self, row: int, identity: tuple[str, int, int], count: int, streams: Sequence[str]
     ) -> dict[str, list[NDArray[np.uint8]]] | None:
-        """The `count` images of each stream in a row that says of itself `said` (clip_id, chunk, label); None when
-        anything in it is not as expected."""
+        """The `count` images of each stream in the row with this identity (clip_id, chunk, label).
+
+        None when anything in the row is not as expected.
+        """
         if row >= self._footer.num_row_groups:
             return None
         columns = self._footer.row_group(row)
-        clip_id, chunk, label = said
+        clip_id, chunk, label = identity
         name = clip_id.encode()
         expected = {"clip_id": _integer(len(name)) + name, "chunk": _integer(chunk), "label": _integer(label)}
         if not all(self._page(columns, column).endswith(value) for column, value in expected.items()):

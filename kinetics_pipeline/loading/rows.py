@@ -20,7 +20,7 @@ from kinetics_pipeline.loading.shard_reader import Place, ShardReader
 from kinetics_pipeline.loading.snippets import Snippet
 from kinetics_pipeline.shards.codec import dequantise_flow
 
-_SAID = ("clip_id", "video_id", "time_start", "time_end", "split", "label", "class")
+_CLIP_FIELDS = ("clip_id", "video_id", "time_start", "time_end", "split", "label", "class")
 
 
 def read_rows(
@@ -53,11 +53,11 @@ def _rows(dataset: Dataset, index: pa.Table, streams: tuple[StoredStream, ...]) 
     for batch in index.to_batches(max_chunksize=1024):
         for clip in batch.to_pylist():
             place = Place.of(clip)
-            said = {name: clip[name] for name in _SAID}
+            known = {name: clip[name] for name in _CLIP_FIELDS}
             for chunk, start in enumerate(range(0, place.frames, length)):
                 count = min(length, place.frames - start)
                 images = _images(reader, place, chunk, count, streams)
-                yield {**said, "chunk": chunk, "start_frame": start, **images}
+                yield {**known, "chunk": chunk, "start_frame": start, **images}
 
 
 def _images(

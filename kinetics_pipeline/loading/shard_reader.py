@@ -27,9 +27,9 @@ _OPEN = 32
 
 
 _NUMBERS = ("first_row", "position", "frames", "height", "width")
-_SAID = ("clip_id", "chunk", "label")
+_IDENTITY = ("clip_id", "chunk", "label")
 _Row = tuple[pa.RecordBatch, int, tuple[Any, ...]]
-"""A row of a batch, and what it says of itself."""
+"""A batch, the number of a row in it, and the row's clip_id, chunk and label."""
 
 
 class DamagedShard(JobFailed):
@@ -117,11 +117,13 @@ class ShardReader:
         except (pa.ArrowException, OSError, ValueError, IndexError, KeyError) as e:
             raise self.damaged(place, chunks[0], str(e)) from e
         found: dict[str, list[Images]] = {stream: [] for stream in streams}
-        for chunk, (batch, row, said) in zip(chunks, rows, strict=True):
+        for chunk, (batch, row, identity) in zip(chunks, rows, strict=True):
             for stream in streams:
                 try:
-                    if said != (place.clip_id, chunk, place.label):
-                        raise CorruptRow(f"the row there is of clip {said[0]}, chunk {said[1]}, label {said[2]}")
+                    if identity != (place.clip_id, chunk, place.label):
+                        raise CorruptRow(
+                            f"the row there is of clip {identity[0]}, chunk {identity[1]}, label {identity[2]}"
+                        )
                     found[stream].append(self._checked_images(place, chunk, batch, row, stream))
                 except (pa.ArrowException, ValueError) as e:
                     raise self.damaged(place, chunk, f"{stream}: {e}") from e
@@ -149,8 +151,8 @@ class ShardReader:
         """What `images` gives; None where a row is not plain, or not as it should be: Arrow tells how."""
         found: dict[str, list[Images]] = {stream: [] for stream in streams}
         for chunk in chunks:
-            said = (place.clip_id, chunk, place.label)
-            images = plain.images(place.first_row + chunk, said, self._count(place, chunk), streams)
+            identity = (place.clip_id, chunk, place.label)
+            images = plain.images(place.first_row + chunk, identity, self._count(place, chunk), streams)
             if images is None:
                 return None
             for stream in streams:
@@ -175,15 +177,17 @@ class ShardReader:
         if self._layout == "array":
             clip = handle.get_batch(place.position)
             clip.validate(full=True)  # offsets that lead out of the file would end the process
-            said = _said(clip)
-            return [(clip, chunk, said[chunk]) for chunk in chunks if chunk < clip.num_rows]
-        columns = [*_SAID]
+            identities = _identities(clip)
+            return [(clip, chunk, identities[chunk]) for chunk in chunks if chunk < clip.num_rows]
+        columns = [*_IDENTITY]
         for stream in streams:
             columns += [f"{stream}.list.element", f"crc_{stream}"]
         table = handle.read_row_groups(
             [place.first_row + chunk for chunk in chunks], columns=columns, use_threads=False
         )
-        return [(batch, row, said) for batch in table.to_batches() for row, said in enumerate(_said(batch))]
+        return [
+            (batch, row, identity) for batch in table.to_batches() for row, identity in enumerate(_identities(batch))
+        ]
 
     def _handle(self, shard: str) -> tuple[Any, PlainRows | None]:
         """The open shard, and the same for its plain rows where it has them."""
@@ -210,5 +214,5 @@ class ShardReader:
         return self._open[shard]
 
 
-def _said(batch: pa.RecordBatch) -> list[tuple[Any, ...]]:
-    return list(zip(*(batch.column(name).to_pylist() for name in _SAID), strict=True))
+def _identities(batch: pa.RecordBatch) -> list[tuple[Any, ...]]:
+    return list(zip(*(batch.column(name).to_pylist() for name in _IDENTITY), strict=True))

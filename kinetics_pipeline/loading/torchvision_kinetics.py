@@ -80,7 +80,7 @@ class Kinetics(TorchDataset[tuple[torch.Tensor, torch.Tensor, int]]):
         )
 
     def window(self, idx: int) -> tuple[int, int]:
-        """Of a window the number of its video, and its first frame at the rate that is given out."""
+        """The number of a window's video, and the window's first frame at the requested frame rate."""
         video = int(np.searchsorted(self._ends, idx, side="right"))
         before = 0 if video == 0 else int(self._ends[video - 1])
         return video, (idx - before) * self.step_between_clips

@@ -43,8 +43,9 @@ class WholeClips(ClipDataset):
 
     def lengths(self) -> NDArray[np.int64]:
         """How many frames each sample has."""
-        taken = -(-np.minimum(self.index["frames"].to_numpy(), self.most) // self.stride)
-        return np.maximum(taken, LEAST_FRAMES).astype(np.int64)
+        frames = np.asarray(self.index["frames"].to_numpy(), np.int64)
+        counts: NDArray[np.int64] = np.maximum(-(-np.minimum(frames, self.most) // self.stride), LEAST_FRAMES)
+        return counts
 
     def snippet_of(self, index: int) -> tuple[int, Snippet]:
         row = int(index)

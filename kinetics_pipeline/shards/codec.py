@@ -25,7 +25,8 @@ def quantise_flow(flow: NDArray[np.float32]) -> NDArray[np.uint8]:
     if not np.isfinite(flow).all():
         raise ValueError("the flow holds values that are not finite")
     clamped = np.clip(np.ascontiguousarray(flow), -FLOW_BOUND, FLOW_BOUND)
-    return (128 + np.rint(clamped * (127 / FLOW_BOUND))).astype(np.uint8)
+    steps: NDArray[np.uint8] = (128 + np.rint(clamped * (127 / FLOW_BOUND))).astype(np.uint8)
+    return steps
 
 
 def dequantise_flow(stored: NDArray[np.uint8]) -> NDArray[np.float32]:

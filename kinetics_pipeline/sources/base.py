@@ -23,15 +23,15 @@ class Inside:
     """A file within an archive."""
 
     name: str
-    """As the archive has it: anyone's text."""
+    """The name as the archive has it: anyone's text."""
     offset: int
-    """Of its first byte in the unpacked tar; in a zip file, of the header before it."""
+    """The place of its first byte in the unpacked tar; in a zip file, of the header before it."""
     size: int
     container: Container
     points: Path | None
-    """For a gzip file, where its points to go on from lie on the machine that read it first (`tars`)."""
+    """The file of points from which a gzip file can be unpacked, on the machine that read it first (`tars`)."""
     more_parts: tuple[Path, ...] = ()
-    """Where the archive was cut into parts, those after the first."""
+    """The parts after the first, of an archive that was cut into parts."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Download:
     """What a network source answered for one video: a file for each clip it gave, and a failure for the others."""
 
     media: Mapping[str, Media] = field(default_factory=dict)
-    """By clip_id; the clips of one video may share a file."""
+    """Files by clip_id; the clips of one video may share a file."""
     failure: Failure | None = None
     """Why clips are missing from `media`; None when none is."""
     requests: int = 0

@@ -148,15 +148,23 @@ def _period(stamps: NDArray[np.int64]) -> int:
 
 
 def _require_nothing_lost(packets: Packets, line: TimeLine, until: int | None) -> None:
-    """Raises BrokenVideo where a packet is marked as damaged and pictures are missing beside it. A counter that starts
-    again where two files were joined marks packets too, but there nothing is missing."""
+    """Raises BrokenVideo where a packet is marked as damaged and something is missing beside it.
+
+    A counter that starts again where two files were joined marks the last packets before the joint too, but there a key
+    picture follows, and no time is missing.
+    """
     order = np.argsort(line.times, kind="stable")
     steps = np.diff(line.times[order])
-    for place in (p for p, number in enumerate(order.tolist()) if packets.corrupt(number)):
+    for place, number in enumerate(order.tolist()):
+        if not packets.corrupt(number):
+            continue
         around = steps[max(0, place - 2) : place + 2]
-        at = int(line.times[order[place]])
-        if len(around) and around.max() > 1.5 * line.clock.period and (until is None or at < until):
-            raise BrokenVideo(f"pictures are missing near {_seconds(at - int(line.times[order[0]]))} s")
+        gap = len(around) > 0 and around.max() > 1.5 * line.clock.period
+        follows = range(number + 1, min(number + 3, len(packets)))
+        joint = any(packets.key(k) for k in (number, *follows)) or number + 3 > len(packets)
+        at = int(line.times[number])
+        if (gap or not joint) and (until is None or at < until):
+            raise BrokenVideo(f"something is missing at {_seconds(at - int(line.times.min()))} s: packets were lost")
 
 
 def _seconds(microseconds: int) -> str:

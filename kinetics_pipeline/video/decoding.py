@@ -138,8 +138,8 @@ class Decoding:
         Raises Complaint, BrokenVideo, TooShort, TimeoutError, OSError.
         """
         count, report = 0, report or GridReport()
+        packets = self.listed.packets if self.listed else Packets()
         if self.cut.most is None or self.cut.most > self.cut.lookahead:  # else the file begins after the clip
-            packets = self.listed.packets if self.listed else Packets()
             reports: dict[str, Callable[[bytes], object]] = {"grid": report.take}
             if not self.listed:
                 reports["packets"] = packets.take
@@ -147,6 +147,9 @@ class Decoding:
                 for frame in read_ppm(run, room):
                     yield frame
                     count += 1
+                    if count == self.cut.most:
+                        run.stopped = True
+                        break
             self._judge_messages(run)
             self.judge_shape(run, report, packets)
             self._judge_packets(report, packets)

@@ -62,7 +62,8 @@ class Run:
     returncode: int = 0
     """Negative for the signal that ended it. Zero says nothing of the file: ffmpeg ends 0 after damage too."""
     stopped: bool = False
-    """The reader had enough before ffmpeg had given everything."""
+    """The reader had enough before ffmpeg had given everything. Set by it, when it knows before the end: with several
+    outputs ffmpeg may wait for ever once one of them is complete."""
     log: list[Message] = field(default_factory=list)
 
     def crashed(self) -> str | None:
@@ -134,7 +135,7 @@ def running(
         read_to_the_end = False
         try:
             yield run
-            run.stopped = bool(process.stdout.read(1))
+            run.stopped = run.stopped or bool(process.stdout.read(1))
             read_to_the_end = not run.stopped
         finally:
             if not read_to_the_end:

@@ -23,11 +23,10 @@ import time
 import weakref
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from os import PathLike
 from pathlib import Path
-from typing import get_args
+from typing import TypedDict, Unpack, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +44,16 @@ KEPT_BYTES = 256 << 20
 """Of memory for frames that a thread keeps from clip to clip at most."""
 
 
+class ReadOptions(TypedDict, total=False):
+    """More arguments of `read_clip`, by name; its docstring says what each does."""
+
+    offset: float
+    duration: float | None
+    aspect: float | None
+    interpolation: str
+    timeout: float
+
+
 def read_clip(
     path: str | PathLike[str],
     start: float | None,
@@ -53,12 +62,8 @@ def read_clip(
     short_side: int = 256,
     lookahead: int = 0,
     *,
-    offset: float = 0.0,
-    duration: float | None = None,
-    aspect: float | None = None,
-    interpolation: str = "bilinear",
-    timeout: float = 300.0,
     notes: list[str] | None = None,
+    **options: Unpack[ReadOptions],
 ) -> NDArray[np.uint8]:
     """The frames of a clip, uint8 RGB [T, H, W, 3] with min(H, W) = `short_side`.
 
@@ -68,14 +73,13 @@ def read_clip(
 
     `offset` is the video's time at the file's time zero, `duration` the length in seconds of the whole video where the
     file is a section and does not know (see `sources.base.Media`). `aspect` is width to height as the picture is to be
-    shown, where it is known better than the file says it. `timeout` is wall-clock seconds for everything. `notes` gets
-    a line for each choice that was made: which of several streams, a clock that was mended.
+    shown, where it is known better than the file says it. `timeout` is wall-clock seconds for everything (300).
+    `notes` gets a line for each choice that was made: which of several streams, a clock that was mended.
 
     Raises BrokenVideo, TooShort (the file is sound and holds less than half of the clip), TimeoutError, OSError for a
     file that is not there or may not be read, and UserError for arguments that no video can satisfy.
     """
-    span = _Span(start, end, fps, lookahead, offset, duration, aspect)
-    decoding = Decoding.of(_request(path, span, short_side, interpolation, timeout))
+    decoding = Decoding.of(_request(path, start, end, fps, short_side, lookahead, **options))
     while True:
         memory = _Memory(decoding.cut.most)
         try:
@@ -95,20 +99,14 @@ def read_frames(
     fps: float = 25,
     short_side: int = 256,
     lookahead: int = 0,
-    *,
-    offset: float = 0.0,
-    duration: float | None = None,
-    aspect: float | None = None,
-    interpolation: str = "bilinear",
-    timeout: float = 300.0,
+    **options: Unpack[ReadOptions],
 ) -> Iterator[NDArray[np.uint8]]:
     """The frames of `read_clip` one after the other, uint8 RGB [H, W, 3] each, in memory that does not grow.
 
     The arguments are those of `read_clip`, and so is what is raised; but damage may be known only at the end, so frames
     are sound once the iterator has ended without an exception.
     """
-    span = _Span(start, end, fps, lookahead, offset, duration, aspect)
-    decoding = Decoding.of(_request(path, span, short_side, interpolation, timeout))
+    decoding = Decoding.of(_request(path, start, end, fps, short_side, lookahead, **options))
     given: list[int] = []  # checksums: a second attempt must give the frames that the first one gave
     while True:
         try:
@@ -124,38 +122,36 @@ def read_frames(
             decoding = decoding.otherwise(complaint)
 
 
-@dataclass(frozen=True)
-class _Span:
-    """Which frames are asked for; as in `read_clip`."""
-
-    start: float | None
-    end: float | None
-    fps: float
-    lookahead: int
-    offset: float
-    duration: float | None
-    aspect: float | None
-
-
-def _request(path: str | PathLike[str], span: _Span, short_side: int, interpolation: str, timeout: float) -> Request:
-    if span.start is not None and span.end is not None and not 0 <= span.start < span.end < math.inf:
-        raise UserError(f"a clip from {span.start} to {span.end} s; allowed: 0 <= start < end")
-    if not 0 < span.fps <= 240:
-        raise UserError(f"fps is {span.fps}; allowed: more than 0 and at most 240")
+def _request(
+    path: str | PathLike[str],
+    start: float | None,
+    end: float | None,
+    fps: float,
+    short_side: int,
+    lookahead: int,
+    **options: Unpack[ReadOptions],
+) -> Request:
+    if unknown := options.keys() - ReadOptions.__annotations__.keys():
+        raise TypeError(f"{min(unknown)} is no argument; allowed: {', '.join(ReadOptions.__annotations__)}")
+    if start is not None and end is not None and not 0 <= start < end < math.inf:
+        raise UserError(f"a clip from {start} to {end} s; allowed: 0 <= start < end")
+    if not 0 < fps <= 240:
+        raise UserError(f"fps is {fps}; allowed: more than 0 and at most 240")
+    interpolation = options.get("interpolation", "bilinear")
     if interpolation not in get_args(Interpolation):
         raise UserError(f"interpolation is {interpolation!r}; allowed: {', '.join(get_args(Interpolation))}")
     return Request(
         path=Path(path),
-        start=span.start,
-        end=span.end,
-        rate=Fraction(span.fps).limit_denominator(1001),
+        start=start,
+        end=end,
+        rate=Fraction(fps).limit_denominator(1001),
         short_side=short_side,
-        lookahead=span.lookahead,
-        offset=span.offset,
-        duration=span.duration,
-        aspect=span.aspect,
+        lookahead=lookahead,
+        offset=options.get("offset", 0.0),
+        duration=options.get("duration"),
+        aspect=options.get("aspect"),
         interpolation=interpolation,
-        deadline=time.monotonic() + timeout,
+        deadline=time.monotonic() + options.get("timeout", 300.0),
     )
 
 
@@ -178,7 +174,8 @@ class _Memory:
             self.frames.resize((2 * number, *shape), refcheck=False)
         if (number + 1) * self.frames[0].nbytes > MAX_BYTES:
             raise BrokenVideo(f"more than {MAX_BYTES >> 30} GiB of frames: a piece of this video can be used, not all")
-        return self.frames[number]
+        place: NDArray[np.uint8] = self.frames[number]
+        return place
 
 
 _of_thread = threading.local()

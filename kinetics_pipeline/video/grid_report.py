@@ -49,8 +49,10 @@ def lost_frames(report: GridReport, packets: Packets, times: NDArray[np.int64], 
     `times`: of each packet, when it is shown, microseconds.
     """
     video = container.video
-    if video.codec not in ONE_PICTURE_A_PACKET or video.interlaced or packets.without_time or not report.numbers:
+    if video.codec not in ONE_PICTURE_A_PACKET or video.interlaced or not report.numbers:
         return 0
+    if packets.without_time and not container.has_clock_without_index:
+        return 0  # AVI tells the order of decoding only
     order = np.sort(times[packets.shown()])
     if not len(order) or report.first_stamp is None:
         return 0

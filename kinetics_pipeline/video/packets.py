@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,19 +34,22 @@ _PARAMETERS = re.compile(rb"New Extradata, +\d+, 0x([0-9a-f]+)")
 
 
 class Packets:
-    """The packets of one stream in the order of the file; those without a time stamp are only counted."""
+    """The packets of one stream in the order of the file. One without a time stamp has that of the one before."""
 
     def __init__(self) -> None:
         self.times = array("q")
         """When each picture is shown, microseconds on the file's time stamps."""
+        self.durations = array("q")
+        """Microseconds; 0 where the container does not say."""
         self.flags = array("b")
         self.without_time = 0
         self.parameters: set[bytes] = set()
         """Checksums of the parameter sets seen (sizes, shape of the pixels): more than one when they change."""
+        self._last = 0
         self._per_tick, self._ticks = 1, 1
 
     def take(self, line: bytes) -> bool:
-        """One line of ffmpeg's `framecrc`. Whether it was a packet with a time stamp."""
+        """One line of ffmpeg's `framecrc`. Whether it was a packet."""
         if line.startswith(b"#"):
             if m := _TIME_BASE.match(line):
                 base = Fraction(int(m[1]), int(m[2])) * MICROSECONDS
@@ -55,16 +59,20 @@ class Packets:
         if len(fields) > 6 and (m := _PARAMETERS.search(line)):
             self.parameters.add(m[1])
         try:
-            time = int(fields[2])
+            time, duration = int(fields[2]), int(fields[3])
         except (ValueError, IndexError):
             return False  # a line cut off, because ffmpeg was stopped
         if time < -_BEFORE_ALL // 2:
             self.without_time += 1
-            return False
+            if not self.times:
+                return False
+            time = self._last  # its picture is counted, beside the one before
+        self._last = time
         flags = _KEY
         if len(fields) > 6 and fields[6].startswith(b" F=0x"):
             flags = int(fields[6][5:7].rstrip(b",") or b"0", 16) & 127
         self.times.append(self._microseconds(time))
+        self.durations.append(self._microseconds(duration))
         self.flags.append(flags)
         return True
 
@@ -82,9 +90,15 @@ class Packets:
     def corrupt(self, number: int) -> bool:
         return bool(self.flags[number] & _CORRUPT)
 
+    def last_until(self, time: int) -> bool:
+        """Whether a picture is shown at this time or later."""
+        ends = np.frombuffer(self.times, np.int64) + np.frombuffer(self.durations, np.int64)
+        return bool(len(ends)) and int(ends.max()) >= time
+
     def shown(self) -> NDArray[np.bool_]:
         """Which packets hold a picture that is shown: an edit list has others decoded only."""
-        return (np.frombuffer(self.flags, np.int8) & _DISCARD) == 0
+        shown: NDArray[np.bool_] = (np.frombuffer(self.flags, np.int8) & _DISCARD) == 0
+        return shown
 
 
 def copy_arguments(container: Container, to: str, until: float | None = None) -> list[str]:
@@ -97,15 +111,30 @@ def copy_arguments(container: Container, to: str, until: float | None = None) ->
     if container.format in _IN_THE_STREAM and video.codec in _WITH_PARAMETERS:
         filters = f"extract_extradata,{filters}"
     line = ["-map", f"0:{video.index}", "-c", "copy", "-copyinkf", "-bsf:v", filters]
-    return [*line, *([] if until is None else ["-to", f"{until:.6f}"]), "-flush_packets", "0", "-f", "framecrc", to]
+    return [*line, *([] if until is None else ["-to", f"{until:.6f}"]), "-flush_packets", "1", "-f", "framecrc", to]
 
 
-def list_packets(path: Path, container: Container, timeout: float) -> Iterator[Packets]:
-    """The packets of a stream so far, after each new one. Reads the file but decodes nothing. Raises TimeoutError."""
-    line = command(untrusted_input(path, copyts=None).output("-", format="null"), "fatal")
-    line = [*line[: line.index("-f")], *copy_arguments(container, "-")]
+def list_packets(
+    path: Path, container: Container, timeout: float, options: dict[str, Any] | None = None, until: float | None = None
+) -> Iterator[Packets]:
+    """The packets of a stream so far, after each new one. Reads the file but decodes nothing.
+
+    `options`: those of ffmpeg for the input; None: from the beginning, time stamps as they are. Raises TimeoutError.
+    """
+    line = command(untrusted_input(path, **options or {"copyts": None}).output("-", format="null"), "fatal")
+    line = [*line[: line.index("-f")], *copy_arguments(container, "-", until)]
     packets = Packets()
     with running(line, timeout) as run:
         for text in run.stdout:
             if packets.take(text):
                 yield packets
+
+
+def all_packets(
+    path: Path, container: Container, timeout: float, options: dict[str, Any] | None = None, until: float | None = None
+) -> Packets:
+    """What `list_packets` lists, once it has come to an end."""
+    packets = Packets()
+    for packets in list_packets(path, container, timeout, options, until):  # noqa: B007
+        pass
+    return packets

@@ -24,11 +24,13 @@ from kinetics_pipeline.video.container import BrokenVideo, inspect
 from kinetics_pipeline.video.decoding import Complaint, Decoding, Request, TooShort
 from kinetics_pipeline.video.ffmpeg import command, running, untrusted_input
 from kinetics_pipeline.video.grid_report import GridReport
-from kinetics_pipeline.video.packets import MICROSECONDS, Packets
+from kinetics_pipeline.video.packets import MICROSECONDS, Packets, all_packets
 
 QUALITY = 12
 """libx264's constant rate factor: not to be told from the source, PSNR above 38 dB (ffmpeg's wiki, "H.264")."""
 SOUND_BITRATE = "128k"
+LONG_SHOWN = 10.0
+"""Seconds after the clip in which it is looked for a next picture."""
 GRID = Fraction(25)
 """Frames a second of the grid that finds the first frame; any would do."""
 
@@ -59,8 +61,8 @@ def cut_segment(
     decoding = Decoding.of(request)
     while True:
         try:
-            first = _first_frame(decoding)
-            _encode(decoding, first, to, sound)
+            first, goes_on = _span(decoding)
+            _encode(decoding, first, goes_on, to, sound)
         except Complaint as complaint:
             decoding = decoding.otherwise(complaint)
             continue
@@ -68,19 +70,27 @@ def cut_segment(
         return
 
 
-def _first_frame(decoding: Decoding) -> int:
-    """Which frame of the decoder, from 0 on, is on the screen when the clip starts. Raises Complaint, BrokenVideo."""
-    one = replace(decoding, cut=replace(decoding.cut, count=decoding.cut.missing + 1, lookahead=0))
-    report = GridReport()
+def _span(decoding: Decoding) -> tuple[int, bool]:
+    """Which frame of the decoder, from 0 on, is on the screen when the clip starts, and whether the video goes on to
+    the clip's end. Raises Complaint, BrokenVideo."""
+    cut, report, request = decoding.cut, GridReport(), decoding.request
+    one = replace(decoding, cut=replace(cut, count=cut.missing + 1, lookahead=0))
     try:
         for _ in one.frames(lambda _, shape: np.empty(shape, np.uint8), report):
             pass
     except TooShort as error:
         raise BrokenVideo(str(error)) from None
-    return report.numbers[0]
+    if cut.count is None:
+        return report.numbers[0], False
+    end = cut.start + float(cut.count / cut.rate)
+    if decoding.listed:
+        return report.numbers[0], decoding.listed.line.last >= round(end * MICROSECONDS)
+    options = cut.reading(decoding.container, seek=decoding.seeks)
+    packets = all_packets(request.path, decoding.container, request.left(), options, end + LONG_SHOWN)
+    return report.numbers[0], packets.last_until(round(end * MICROSECONDS))
 
 
-def _encode(decoding: Decoding, first: int, to: Path, sound: Path | None) -> None:
+def _encode(decoding: Decoding, first: int, goes_on: bool, to: Path, sound: Path | None) -> None:
     request, container, cut = decoding.request, decoding.container, decoding.cut
     length = math.inf if request.start is None or request.end is None else request.end - request.start
     source = untrusted_input(request.path, **cut.reading(container, seek=decoding.seeks), reinit_filter=0, threads=1)
@@ -89,7 +99,8 @@ def _encode(decoding: Decoding, first: int, to: Path, sound: Path | None) -> Non
         streams.append(_sound(source["a:0"], decoding, length))
     elif sound is not None:
         streams.append(_sound(untrusted_input(sound, copyts=None)["a:0"], decoding, length))
-    last_until = "" if math.isinf(length) else f"setts=duration=min(DURATION\\,{round(length * MICROSECONDS)}-PTS)"
+    # Of an mp4's pictures only the last has a length of its own: it is on the screen to the clip's end.
+    shown = f"{round(length * MICROSECONDS)}-PTS" if goes_on else "DURATION"
     graph = ffmpeg.output(
         *streams,
         f"file:{to}",
@@ -98,7 +109,7 @@ def _encode(decoding: Decoding, first: int, to: Path, sound: Path | None) -> Non
         **{"c:a": "aac", "b:a": SOUND_BITRATE, "map_metadata": -1, "map_chapters": -1},
         # Microseconds: in a coarser unit frames of a burst would fall on the same time, and be dropped.
         **{"fps_mode": "passthrough", "enc_time_base:v": f"1/{MICROSECONDS}", "video_track_timescale": MICROSECONDS},
-        **({"bsf:v": last_until} if last_until else {}),
+        **{"bsf:v": f"setts=duration={shown}"},
         **{"fflags": "+bitexact", "flags:v": "+bitexact", "flags:a": "+bitexact"},
         **{"movflags": "+faststart", "avoid_negative_ts": "disabled", "f": "mp4"},
         **{"stats_enc_pre:v": "pipe:grid", "stats_enc_pre_fmt:v": "{ni} {ptsi} {tbi}"},

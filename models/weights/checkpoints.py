@@ -185,18 +185,8 @@ def assign(model: nn.Module, weights: Mapping[str, Tensor], path: str, *, head: 
     if not head:
         own = {name: tensor for name, tensor in own.items() if not name.startswith(HEADS)}
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith(HEADS)}
-    missing = [name for name in own if name not in weights and not name.endswith(_OPTIONAL)]
-    unexpected = [name for name in weights if name not in own and not name.endswith(_OPTIONAL)]
-    if missing or unexpected:
-        kind = tensors_kind({name: tuple(tensor.shape) for name, tensor in known.items()})
-        if kind is not None and kind is not model_kind(model):
-            raise InputError(f"{path} does not fit: {kind.said(path)}")
-    if unexpected and not any(name in own for name in weights):
-        raise InputError(f"{path} does not fit: it is of a network unknown here, whose first tensor is {unexpected[0]}")
-    for what, names in (("lacks", missing), ("has what the model has not:", unexpected)):
-        if names:
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise InputError(f"{path} does not fit: it {what} {names[0]}{more}")
+    if (difference := _name_difference(model, own, weights, known, path)) is not None:
+        raise InputError(f"{path} does not fit: {difference}")
     for name, tensor in weights.items():
         if name in own and tensor.shape != own[name].shape:
             raise InputError(f"{path} does not fit: {_shape_difference(name, tensor, own[name])}")
@@ -208,6 +198,29 @@ def assign(model: nn.Module, weights: Mapping[str, Tensor], path: str, *, head: 
                 target.copy_(weights[name])
             elif name.endswith(".bn.weight"):
                 target.fill_(1.0)
+
+
+def _name_difference(
+    model: nn.Module,
+    own: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor],
+    known: Mapping[str, Tensor],
+    path: str,
+) -> str | None:
+    """How the names of `weights` differ from a model's `own`; None when all fit. `known`: with the last layer too."""
+    missing = [name for name in own if name not in weights and not name.endswith(_OPTIONAL)]
+    unexpected = [name for name in weights if name not in own and not name.endswith(_OPTIONAL)]
+    if missing or unexpected:
+        kind = tensors_kind({name: tuple(tensor.shape) for name, tensor in known.items()})
+        if kind is not None and kind is not model_kind(model):
+            return kind.said(path)
+    if unexpected and not any(name in own for name in weights):
+        return f"it is of a network unknown here, whose first tensor is {unexpected[0]}"
+    for what, names in (("lacks", missing), ("has what the model has not:", unexpected)):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            return f"it {what} {names[0]}{more}"
+    return None
 
 
 def _shape_difference(name: str, found: Tensor, own: Tensor) -> str:

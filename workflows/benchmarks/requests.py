@@ -17,7 +17,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,12 +63,15 @@ def counted_s3() -> Iterator[CountedS3]:
 
     application: Any = DomainDispatcherApplication(create_backend_app)
     server_of: list[CountedS3] = []
+    conditional = threading.Lock()
 
     def counting(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         listing = environ["REQUEST_METHOD"] == "GET" and "list-type" in environ.get("QUERY_STRING", "")
         server_of[0].seen["LIST" if listing else environ["REQUEST_METHOD"]] += 1
-        answer: Iterable[bytes] = application(environ, start_response)
-        return answer
+        # moto checks a condition and writes in two steps; one at a time, they are one step, as in a real store.
+        with conditional if {"HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"} & environ.keys() else nullcontext():
+            answer: Iterable[bytes] = application(environ, start_response)
+            return answer
 
     server = make_server("127.0.0.1", 0, counting, threaded=True)
     server_of.append(CountedS3(f"http://127.0.0.1:{server.server_port}"))

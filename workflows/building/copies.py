@@ -41,7 +41,7 @@ from kinetics_pipeline.storage.cache import cache_folder
 from kinetics_pipeline.workflows.runtime.progress import size
 
 SEED = b"kinetics-archives"
-"""Of the order of archives. Never changed: a larger --limit reads on where a smaller one stopped."""
+"""The seed of the order of archives. Never changed: a larger --limit reads on where a smaller one stopped."""
 AT_ONCE = 8
 """Archives between two looks at whether --limit is reached; sizes that are asked for at a time."""
 SUFFIX = re.compile(r"\.(tar\.gz|tar|tgz|zip)([._-].*)?$", re.IGNORECASE)
@@ -54,7 +54,7 @@ class Wanted:
     """What of a copy is asked for, and where it may go."""
 
     text: str
-    """As `--source` names it."""
+    """The copy as `--source` names it."""
     mirror: str | None
     splits: tuple[str, ...] | None
     classes: tuple[str, ...] | None
@@ -77,7 +77,7 @@ class UnfetchedCopy:
     name: str
     archives: int
     bytes: int
-    """Of the archives that are not in the cache, as their servers say."""
+    """The size of the archives that are not in the cache, as their servers say."""
     unknown: int
     """Archives whose servers do not say a size."""
     on_network: ClassVar[bool] = False

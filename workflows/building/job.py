@@ -1,4 +1,4 @@
-"""`build`: finish what is unfinished, plan what is asked and has no outcome yet, and run it."""
+"""`build`: the command. What is done in which order says `dataset_build`; here it is told, and can be interrupted."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import json
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from pathlib import PurePosixPath
 
 import ray
 from rich.console import Console
@@ -16,32 +15,27 @@ from rich.table import Table
 
 from kinetics_pipeline.dataset.card import refresh_card
 from kinetics_pipeline.dataset.dataset import DATASET, Dataset
-from kinetics_pipeline.dataset.plan_files import plan_name
-from kinetics_pipeline.dataset.withdraw import finish_withdrawals
 from kinetics_pipeline.errors import JobFailed, WorkRemains
 from kinetics_pipeline.flow import require_backend
-from kinetics_pipeline.plan import Plan, PlannedShard, make_plan
-from kinetics_pipeline.records import Record, Spent
+from kinetics_pipeline.plan import Plan
+from kinetics_pipeline.records import Record
 from kinetics_pipeline.redaction import WITHHELD
 from kinetics_pipeline.shards.writer import Superseded
 from kinetics_pipeline.sources.base import is_network
 from kinetics_pipeline.sources.youtube.texts import FINDINGS
 from kinetics_pipeline.storage.cache import cache_folder
 from kinetics_pipeline.storage.open_store import open_store
+from kinetics_pipeline.workflows.building.advice import advice, command_of
 from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
-from kinetics_pipeline.workflows.building.disk import Disk
+from kinetics_pipeline.workflows.building.dataset_build import DatasetBuild, Limits, WantedClips
 from kinetics_pipeline.workflows.building.driver import BuildEvent, ClipFinished, ClipTakenBack, Driver, ShardCommitted
-from kinetics_pipeline.workflows.building.fetch import Fetching
-from kinetics_pipeline.workflows.building.lanes import Lanes, Pace
-from kinetics_pipeline.workflows.building.lease import Lease, LeaseHeld, is_current
-from kinetics_pipeline.workflows.building.plan_run import FinishedClip, PlanRun
-from kinetics_pipeline.workflows.building.process import Processing, uses_gpu
+from kinetics_pipeline.workflows.building.lanes import Pace
+from kinetics_pipeline.workflows.building.lease import Lease, LeaseHeld
+from kinetics_pipeline.workflows.building.process import uses_gpu
 from kinetics_pipeline.workflows.building.ray_executor import RayExecutor
 from kinetics_pipeline.workflows.building.request import Asked, asked_recipe, read_asked, say_what_is_odd
-from kinetics_pipeline.workflows.building.state import PROGRESS, RUN, Attempts, look_at_lanes, traffic
+from kinetics_pipeline.workflows.building.state import PROGRESS, RUN, look_at_lanes, traffic
 from kinetics_pipeline.workflows.building.time_needed import Expectation, expected
-from kinetics_pipeline.workflows.building.write import Writing
-from kinetics_pipeline.workflows.datasets.advice import advice, command_of
 from kinetics_pipeline.workflows.flags.build_flags import BuildConfig
 from kinetics_pipeline.workflows.flags.record import as_record, command_line
 from kinetics_pipeline.workflows.runtime.cluster import connected, require_lasting
@@ -117,52 +111,33 @@ class _Build:
         dataset = f"{lease.store.uri}\n{recipe}\n{self.dataset.classes}"
         self._lanes_before = look_at_lanes(lease.store)
         folders = CacheFolders.of(cache_folder(config.cache), dataset)
-        self.executor = RayExecutor(folders, on_gpu=uses_gpu(recipe), slots=self._pace.slots)
-        self.executor.clear(everything=False)
-        finish_withdrawals(self.dataset, folders.scratch, lambda: is_current(lease.store, lease.generation))
+        limits = self._limits()
+        self.executor = RayExecutor(folders, on_gpu=uses_gpu(recipe), slots=limits.pace.slots)
         began = time.monotonic()
-        while (unfinished := self.dataset.unfinished()) is not None:
-            self._run_plan(*unfinished, self.dataset.outcomes())
-        table = self.asked.annotations.table
-        with self.dataset.one_listing():
-            outcomes = self.dataset.settled(dict(zip(table["clip_id"], table["video_id"], strict=True)))
-            plan = self._plan(outcomes)
-        if len(plan):
-            self._disk(list(plan.shards()))
-            number = self.dataset.add_plan(plan)
-            self._run_plan(number, plan, plan.shard_names(), outcomes)
-        self.executor.clear(everything=True)
-        lease.store.sweep()  # a writer that was lost on the way
-        lease.store.delete(PROGRESS)
+        build = DatasetBuild(
+            self.dataset,
+            lease,
+            self.executor,
+            dict(zip(self.asked.keys, self.asked.sources, strict=True)),
+            WantedClips(self.asked.annotations.table, self.asked.settings, self.asked.held_locally),
+            limits,
+        )
+        try:
+            for driver in build.drivers(folders.scratch):
+                self._run(driver)
+        except (LeaseHeld, Superseded):
+            lease.renew()  # finds out who has taken over
+            lease.require_held()
+            raise
+        except WorkRemains as remains:
+            raise WorkRemains(f"{remains}; {self.to_go_on}") from None
         with self.dataset.one_listing():
             self.dataset.refresh_index()
             self._report(time.monotonic() - began)
 
-    def _plan(self, outcomes: Mapping[str, str]) -> Plan:
-        return make_plan(
-            self.asked.annotations.table,
-            outcomes=outcomes,
-            settings=self.asked.settings,
-            held_locally=self.asked.held_locally,
-            next_shard=self.dataset.next_shard_numbers(),
-        )
-
-    def _disk(self, shards: Sequence[PlannedShard]) -> Disk:
-        """The cache's disk, which is large enough for any one of the shards. Raises UserError or JobFailed if not."""
-        disk = Disk(
-            self.executor,
-            self.dataset.recipe,
-            self.config.max_disk,
-            notes=self.asked.notes,
-            max_wait=self.config.max_wait,
-        )
-        disk.require(shards)
-        return disk
-
-    @property
-    def _pace(self) -> Pace:
+    def _limits(self) -> Limits:
         config = self.config
-        return Pace(
+        pace = Pace(
             rate=config.rate,
             proxies=config.proxy,
             sharing=config.egress,
@@ -170,43 +145,25 @@ class _Build:
             cool_down=config.cool_down,
             max_wait=config.max_wait,
         )
+        return Limits(pace, max_disk=config.max_disk, notes=self.asked.notes, keep_clips=config.keep_clips)
 
-    def _run_plan(self, number: int, plan: Plan, missing: Sequence[str], outcomes: Mapping[str, str]) -> None:
-        """`outcomes`: what was known of clips before."""
-        found = self._finished_before()
-        shards = [shard for shard in plan.shards() if shard.name in set(missing)]
-        clips = sum(len(shard.clips) for shard in shards)
+    def _run(self, driver: Driver) -> None:
+        run = driver.plan_run
+        missing = set(run.missing)
+        clips = sum(len(shard.clips) for shard in run.plan.shards() if shard.name in missing)
+        self.shards = 0
         with Meter(clips, "clips") as meter:
-            meter.say(f"plan {plan_name(number)}: {clips} clips in {len(missing)} shards")
-            if found:
-                meter.say(f"{len(found)} clips were finished by an earlier run")
-            meter.say(f"expected: {self._time_needed(plan, set(missing))}")
-            run = PlanRun(
-                uri=self.lease.store.uri,
-                number=number,
-                plan=plan,
-                missing=missing,
-                generation=self.lease.generation,
-                recipe=self.dataset.recipe,
-                classes=self.dataset.classes,
-                finished=found | withdrawn_clips(self.dataset, shards),
-            )
-            driver = self._driver(run, shards, outcomes)
-            self.shards = 0
-            try:
-                with closing(driver.run()) as rounds:
-                    for events in rounds:
-                        self._tell(events, driver, meter)
-                        self.lease.require_held()
-                        if self.should_stop():
-                            print(f"interrupted; {self.to_go_on}", file=sys.stderr)
-                            raise KeyboardInterrupt
-            except (LeaseHeld, Superseded):
-                self.lease.renew()  # finds out who has taken over
-                self.lease.require_held()
-                raise
-            except WorkRemains as remains:
-                raise WorkRemains(f"{remains}; {self.to_go_on}") from None
+            meter.say(f"plan {run.plan_name}: {clips} clips in {len(missing)} shards")
+            if found := sum(one.node is not None for one in run.finished.values()):
+                meter.say(f"{found} clips were finished by an earlier run")
+            meter.say(f"expected: {self._time_needed(run.plan, missing)}")
+            with closing(driver.run()) as rounds:
+                for events in rounds:
+                    self._tell(events, driver, meter)
+                    self.lease.require_held()
+                    if self.should_stop():
+                        print(f"interrupted; {self.to_go_on}", file=sys.stderr)
+                        raise KeyboardInterrupt
             self.executor.end_removals()
 
     def _time_needed(self, plan: Plan, missing: set[str]) -> Expectation:
@@ -215,29 +172,6 @@ class _Build:
         budgets = {"shared": 1, "per-node": len(self.executor.nodes()), "per-proxy": len(config.proxy)}
         rate = config.rate * budgets[config.egress]
         return expected(self.dataset, plan, missing, rate=rate if paced else None)
-
-    def _driver(self, run: PlanRun, shards: Sequence[PlannedShard], outcomes: Mapping[str, str]) -> Driver:
-        config, executor, store = self.config, self.executor, self.lease.store
-        sources = dict(zip(self.asked.keys, self.asked.sources, strict=True))
-        disk = self._disk(shards)
-        attempts = Attempts(store, monotonic=time.monotonic)
-        familiar = {
-            clip.video_id
-            for shard in shards
-            for clip in shard.clips
-            if outcomes.get(clip.clip_id) in ("no_format", "internal", "network") or attempts.was_doubted(clip.clip_id)
-        }
-        lanes = Lanes(executor, store, sources, self._pace, familiar=familiar)
-        return Driver(
-            run,
-            sources,
-            executor,
-            fetch=Fetching(executor, lanes, disk),
-            process=Processing(executor, run.recipe, disk, time_limit=config.clip_time_limit, keep=config.keep_clips),
-            write=Writing(executor, run, disk),
-            disk=disk,
-            attempts=attempts,
-        )
 
     def _tell(self, events: Sequence[BuildEvent], driver: Driver, meter: Meter) -> None:
         """Counts what happened, and says how far the build is."""
@@ -274,16 +208,6 @@ class _Build:
             self._found.add(detail)
             meter.say(f"found: {detail} (clip {record.clip_id}; others may follow)")
 
-    def _finished_before(self) -> dict[str, FinishedClip]:
-        """Clips that earlier runs finished and no shard holds yet."""
-        found: dict[str, FinishedClip] = {}
-        for node, records in self.executor.finished_clips():
-            found |= {record.clip_id: FinishedClip(record, node) for record in records}
-        if self.config.keep_clips is not None:
-            kept = {PurePosixPath(name).stem for name, _ in open_store(self.config.keep_clips).list()}
-            found = {clip: one for clip, one in found.items() if clip in kept or one.record.outcome != "ok"}
-        return found
-
     def _report(self, seconds: float) -> None:
         """What this run did and what the dataset now holds, on stdout."""
         console = Console(highlight=False)
@@ -303,17 +227,6 @@ class _Build:
         console.print(f"{counts.shards} shards, {size(counts.bytes)} in {self.lease.store.uri}", soft_wrap=True)
         for line in advice(counts.reasons, command_of(self.dataset)):
             console.print(line, soft_wrap=True, markup=False)
-
-
-def withdrawn_clips(dataset: Dataset, shards: Sequence[PlannedShard]) -> dict[str, FinishedClip]:
-    """Planned clips that were withdrawn since, as clips that are finished."""
-    reasons = dataset.withdrawn()
-    return {
-        clip.clip_id: FinishedClip(Record.of(clip, "withdrawn", reason, Spent()), None)
-        for shard in shards
-        for clip in shard.clips
-        if (reason := reasons.get(clip.clip_id) or reasons.get(clip.video_id)) is not None
-    }
 
 
 def asked_labels(asked: Asked, existing: Dataset | None) -> list[str]:

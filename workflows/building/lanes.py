@@ -205,7 +205,8 @@ class Lanes:
             assert failure is not None
             lane.doubt, _ = heard(lane.doubt, clip, failure.outcome, failure.detail)
             lane.unreached.add(clip.video_id)
-            enough = len(lane.unreached) >= OUTAGE_VIDEOS
+            others_wait = bool(lane.waiting.keys() - lane.unreached)
+            enough = len(lane.unreached) >= (OUTAGE_VIDEOS if others_wait else 2)
             if lane.doubt.sound is None and (lane.is_on_trial or enough):
                 return Heard(failure, self._outage(lane, now))
             if enough:

@@ -13,7 +13,7 @@ from kinetics_pipeline.dataset.certificate import certificate_of, write_certific
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.redaction import visible
 from kinetics_pipeline.shards.markers import Marker
-from kinetics_pipeline.workflows.datasets.advice import advice, command_of, is_earlier_gone
+from kinetics_pipeline.workflows.building.advice import advice, command_of, is_earlier_gone
 from kinetics_pipeline.workflows.runtime.progress import duration, size
 
 WORST = 10

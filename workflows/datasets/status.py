@@ -14,10 +14,10 @@ from rich.table import Table
 from kinetics_pipeline.dataset.dataset import Counts, Dataset
 from kinetics_pipeline.records import FINAL, NEEDS_ACCESS, RETRYABLE
 from kinetics_pipeline.redaction import visible
+from kinetics_pipeline.workflows.building.advice import advice, command_of
 from kinetics_pipeline.workflows.building.lease import condition
+from kinetics_pipeline.workflows.building.recorded_command import checked_command
 from kinetics_pipeline.workflows.building.state import PROGRESS, Progress, last_run, look_at_lanes, read_state, traffic
-from kinetics_pipeline.workflows.datasets.advice import advice, command_of
-from kinetics_pipeline.workflows.datasets.recorded_command import checked_command
 from kinetics_pipeline.workflows.runtime.progress import duration, size
 
 PAUSES = {

@@ -17,7 +17,7 @@ from kinetics_pipeline.annotations.split_by import parse_shares
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.recipe import FlowMethod, Interpolation, Layout
 from kinetics_pipeline.sources.pace.egress import Sharing
-from kinetics_pipeline.workflows.flags.places import Config, Place, PlaceOrName
+from kinetics_pipeline.workflows.flags.places import Config, FileOrText, Place, PlaceOrName
 from kinetics_pipeline.workflows.flags.record import shown_option, shown_proxy
 from kinetics_pipeline.workflows.flags.values import Duration, Repeated, Size, most_processes, require
 
@@ -40,7 +40,7 @@ class Selection(Config):
     """Only these splits."""
     split_by: str | None = None
     """Share out clips without a split, by video: 0.9,0.1 for train and val, or with a third share for test."""
-    classes: Annotated[tuple[str, ...], Repeated] = ()
+    classes: Annotated[tuple[FileOrText, ...], Repeated] = ()
     """Only these classes: comma-separated, the flag repeated, or a file with one a line."""
     per_class: int | None = None
     """Only the first N clips of each class, in the plan's fixed order."""

@@ -22,6 +22,7 @@ class PlaceKind(Enum):
 
     URI = "a path or a URI"
     NAME = "a path, a URI or a name that is known"
+    FILE = "a file that is there, or any other text"
 
 
 Place = Annotated[str, PlaceKind.URI]
@@ -29,6 +30,8 @@ Place = Annotated[str, PlaceKind.URI]
 PlaceOrName = Annotated[str, PlaceKind.NAME]
 """A path, a URI, or a name: `youtube`, `kinetics-400`, a clip_id. It is a path if something lies there, or if it has a
 folder or a pattern in it."""
+FileOrText = Annotated[str, PlaceKind.FILE]
+"""A file, if there is one of that name; else a text, as names of classes, which may have a slash in them."""
 KNOWN_NAMES = frozenset({"youtube", "cvdf", "-"})
 """Sources, and standard input; a folder of that name is given as ./youtube."""
 
@@ -44,7 +47,7 @@ def absolute(value: Any, hint: Any) -> Any:
         return value.expanduser().absolute()
     if not isinstance(value, str) or not value or "://" in value:
         return value
-    if kind is PlaceKind.NAME and _is_name(value):
+    if (kind is PlaceKind.NAME and _is_name(value)) or (kind is PlaceKind.FILE and not _is_file(value)):
         return value
     return str(Path(value).expanduser().absolute())
 
@@ -62,6 +65,13 @@ def _is_name(text: str) -> bool:
         return True
     looks_like_path = any(character in text for character in "/~*?[")
     return not looks_like_path and not Path(text).exists()
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).expanduser().is_file()
+    except (OSError, ValueError, RuntimeError):  # too long for a name, or ~ of a user that is not there
+        return False
 
 
 @Parameter(name="*")

@@ -18,7 +18,7 @@ PUBLIC_COPY = "https://s3.amazonaws.com/kinetics"
 """The addresses of CVDF's copy begin with this; `--mirror` replaces it, also inside lists."""
 CVDF = "cvdf"
 MAX_ADDRESSES = 100_000
-"""Of one list; the longest published has 1,400."""
+"""The most addresses of one list; the longest published has 1,400."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Copy:
     """One version in a copy."""
 
     lists: tuple[tuple[str, str], ...]
-    """For each split the address of the list of its archives."""
+    """Each split, and the address of the list of its archives."""
     replacements: tuple[tuple[str, str], ...] = ()
     """Archives whose videos go before those of the lists: (the splits they belong to, address)."""
     terms: str = ""
@@ -54,7 +54,7 @@ COPIES: dict[str, Copy] = {
 
 @dataclass(frozen=True)
 class Address:
-    """Where one archive, or a part of one, lies."""
+    """The address of one archive, or of a part of one."""
 
     url: str
     """Quoted, as it is asked for."""

@@ -30,7 +30,7 @@ from kinetics_pipeline.sources.http.partial_file import locked
 
 AT_ONCE = 3
 TRIES = 6
-"""Of one archive; a try that brought bytes does not count."""
+"""The most tries of one archive in which no byte comes."""
 WAIT = 2.0
 """Seconds before the second try; each later one waits twice as long."""
 CONNECT_SECONDS, READ_SECONDS = 20.0, 60.0
@@ -95,7 +95,7 @@ class Fetcher:
             return None
 
     def place(self, address: Address) -> Path:
-        """Where an archive is kept: archives of one address' folder lie together, as the parts of one must."""
+        """The path of an archive in the cache: those of one address' folder lie together, as the parts of one must."""
         above = address.url.rpartition("/")[0]
         return self.folder / hashlib.sha256(above.encode()).hexdigest()[:12] / address.name
 

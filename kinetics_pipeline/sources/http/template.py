@@ -172,7 +172,7 @@ class _Seconds(float):
             return format(int(self), spec)
         if spec:
             return format(float(self), spec)
-        return f"{int(self):06d}" if self == int(self) else f"{float(self):010.3f}"
+        return f"{int(self):06d}" if self.is_integer() else f"{float(self):010.3f}"
 
 
 def _require_template(template: str) -> None:

@@ -187,11 +187,7 @@ def _one_request(opener: Opener, remote: Remote, piece: Piece, until: int | None
     if remote.window is not None:
         reach = start + remote.window if until is None else until + piece.shift
         stop = min(edge for edge in (reach, start + remote.window, piece.stop, piece.total) if edge is not None)
-    headers = {**remote.headers, "Accept-Encoding": "identity"}
-    if start or stop is not None:
-        headers["Range"] = f"bytes={start}-" + ("" if stop is None else str(stop - 1))
-        if have and piece.validator:
-            headers["If-Range"] = piece.validator
+    headers = _headers(remote, start, stop, piece.validator if have else None)
     with closing(opener.urlopen(Request(remote.url, headers=headers))) as response:
         if _is_page(response):
             raise NotMedia
@@ -222,6 +218,16 @@ def _one_request(opener: Opener, remote: Remote, piece: Piece, until: int | None
         piece.discard()  # else a later call would take it for finished
         raise Broken("the server sent an empty file")
     return piece
+
+
+def _headers(remote: Remote, start: int, stop: int | None, validator: str | None) -> dict[str, str]:
+    """The headers that ask for the bytes from `start` to before `stop`; `validator` says which file they must be of."""
+    headers = {**remote.headers, "Accept-Encoding": "identity"}
+    if start or stop is not None:
+        headers["Range"] = f"bytes={start}-" + ("" if stop is None else str(stop - 1))
+        if validator:
+            headers["If-Range"] = validator
+    return headers
 
 
 def _copy(opener: Opener, response: Response, piece: Piece, expected: int | None, limit: int) -> None:
@@ -276,4 +282,5 @@ def _validator(response: Response) -> str | None:
     tag = response.get_header("ETag")
     if tag and not tag.startswith("W/"):
         return str(tag)
-    return response.get_header("Last-Modified")
+    modified = response.get_header("Last-Modified")
+    return None if modified is None else str(modified)

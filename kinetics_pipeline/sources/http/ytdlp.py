@@ -77,7 +77,7 @@ class LastFailure:
     """Seconds of the Retry-After header."""
 
 
-class Opener(YoutubeDL):
+class Opener(YoutubeDL):  # type: ignore[misc]  # yt-dlp is not annotated
     """A YoutubeDL that counts its requests, and tells a listener what was answered. One for each thread, closed after
     use (`with`)."""
 

@@ -47,7 +47,7 @@ BLOCK = 1 << 20
 DAMAGE = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile)
 """What a damaged archive raises; `indexed_gzip`'s ZranError is an OSError."""
 FORMAT = 3
-"""Of the findings that are kept."""
+"""The version of the notes that the cache keeps of an archive."""
 MOST_LINKS = 16
 """A link may lead to a link, but not for ever."""
 
@@ -65,7 +65,7 @@ class Archive:
     """How its end was lost; empty when it was read to the end."""
     container: Container
     points: Path | None
-    """Where to go on from inside a gzip file; None for other archives, and for one so damaged that there are none."""
+    """The file of points from which a gzip file can be unpacked; None for other archives and for a damaged one."""
 
     @property
     def path(self) -> Path:
@@ -224,7 +224,7 @@ def _key(parts: Sequence[Path]) -> str:
 
 
 def _archive(parts: tuple[Path, ...], key: Path) -> Archive:
-    """From the cache, or by reading the whole archive."""
+    """What the cache knows of an archive, else what reading it whole finds."""
     about, points = key.with_suffix(".json"), key.with_suffix(".points")
     try:
         found = json.loads(about.read_bytes())

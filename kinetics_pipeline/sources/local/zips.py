@@ -16,7 +16,8 @@ from typing import IO
 from kinetics_pipeline.errors import UserError
 
 _HEADER = struct.Struct("<4sHHHHHIIIHH")
-"""Before each member: signature, version, flags, method, time, date, CRC, bytes packed, unpacked, of name, extra."""
+"""The header before each member: signature, version, flags, method, time, date, CRC, then the sizes of the packed and
+the unpacked bytes, of the name and of the extra field."""
 _SIGNATURE = b"PK\x03\x04"
 _DESCRIPTOR = b"PK\x07\x08"
 _ENCRYPTED, _SIZES_FOLLOW, _UTF8 = 1, 8, 0x800

@@ -24,7 +24,8 @@ SUSPECTS = 5
 WINDOW = 20
 """Answers after which a suspect has the canary asked, however few there are: a shard is not held up for longer."""
 OUTAGE_VIDEOS = 3
-"""Different videos in a row for which nobody answered: fewer, because that says nothing at all of a video."""
+"""Different videos in a row for which nobody answered: fewer, because that says nothing at all of a video. Two are
+enough where no other video waits."""
 UNREACHABLE = frozenset({"the connection to YouTube failed", "YouTube did not answer in time"})
 """Details of YouTube's failures that mean that nobody answered."""
 

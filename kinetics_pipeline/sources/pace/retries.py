@@ -87,4 +87,12 @@ def decide(events: Sequence[Event], sources: Sequence[str], policy: Mapping[str,
             break
         return Try(source, min(again.longest_wait, again.first_wait * 2 ** (len(tried) - 1)))
     details = dict.fromkeys(event.detail for event in charged if event.detail)
-    return Done(most_hopeful([cast(Outcome, event.outcome) for event in charged]), "; ".join(details))
+    return Done(
+        most_hopeful([_verdict(charged, source) for source in {event.source for event in charged}]), "; ".join(details)
+    )
+
+
+def _verdict(events: Sequence[Event], source: str) -> Outcome:
+    """What a source that failed says of the clip: what it said for good, if it did; else the most hopeful."""
+    said = [cast(Outcome, event.outcome) for event in events if event.source == source]
+    return most_hopeful([outcome for outcome in said if outcome not in RETRYABLE] or said)

@@ -93,9 +93,15 @@ def test_class_numbers_of_a_list_stay_the_numbers_of_the_classes(read):
     assert (bad.line, "no class number from 0 to 10" in bad.reason) == (4, True)
 
 
-def test_several_class_numbers_of_a_video_are_named(read):
-    annotations = read("k/a.mp4 1\nk/b.mp4 1 3 5\n", "list.txt")
-    assert [(bad.line, "3 class numbers" in bad.reason) for bad in annotations.bad_rows] == [(2, True)]
+@pytest.mark.parametrize("rows", ["k/a.mp4 1\nk/b.mp4 1 3 5\n", "k/a 163 1\nk/b 163 1 3 5\n"])
+def test_several_class_numbers_of_a_video_are_named(read, rows):
+    annotations = read(rows, "list.txt")
+    assert [(bad.line, "class numbers" in bad.reason) for bad in annotations.bad_rows] == [(2, True)]
+    assert annotations.table["label"].tolist() == ["1"]
+
+
+def test_class_numbers_between_tabs_stay_the_numbers_of_the_classes(read):
+    assert read("x/a.mp4\t3\nx/b.mp4\t10\n", "list.txt").labels == [str(number) for number in range(11)]
 
 
 def test_a_picture_is_no_video(read):

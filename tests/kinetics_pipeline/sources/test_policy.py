@@ -65,8 +65,15 @@ def test_sources_are_asked_in_order_and_none_again_once_it_was_passed(script: li
 def test_the_most_hopeful_failure_is_recorded_and_all_are_told(script: list[str], sources: list[str]) -> None:
     events, done = play(script, sources)
     assert done is not None
-    assert done.outcome == most_hopeful([event.outcome for event in events])  # type: ignore[misc]
+    said = {source: [event.outcome for event in events if event.source == source] for source in sources}
+    final = {source: [outcome for outcome in all_ if outcome not in RETRYABLE] for source, all_ in said.items()}
+    assert done.outcome == most_hopeful([one for source in sources for one in final[source] or said[source]])
     assert all(event.detail in done.detail for event in events)
+
+
+def test_what_a_source_says_for_good_counts_and_not_that_it_could_not_be_reached_before() -> None:
+    events = [Event("mirror", "network", "timed out"), Event("mirror", "private", "HTTP 403")]
+    assert decide(events, ["mirror"]) == Done("private", "timed out; HTTP 403")
 
 
 @given(answers, some_sources, st.integers(0, 200))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from kinetics_pipeline.errors import UserError, WorkRemains
+from kinetics_pipeline.storage.cache import make_private
 from kinetics_pipeline.storage.object_client import in_memory
 from kinetics_pipeline.storage.objects import ObjectStore
 from kinetics_pipeline.storage.open_store import open_store
@@ -178,3 +179,9 @@ def test_a_link_in_a_dataset_is_neither_read_nor_written_through(tmp_path: Path,
     assert store.list() == []
     assert store.sweep() == 0
     assert [(path.name, path.read_bytes()) for path in outside.iterdir()] == [("a.json", b"theirs")]
+
+
+def test_folders_of_the_cache_are_for_their_user_alone(tmp_path: Path) -> None:
+    make_private(tmp_path / "cache" / "spool")
+    make_private(tmp_path / "cache" / "spool")
+    assert {oct((tmp_path / name).stat().st_mode & 0o777) for name in ("cache", "cache/spool")} == {"0o700"}

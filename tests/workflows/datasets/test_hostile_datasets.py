@@ -16,8 +16,8 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.shards.markers import sealed
 from kinetics_pipeline.workflows.building.lease import Lease
+from kinetics_pipeline.workflows.building.recorded_command import UNKNOWN, checked_command, without_flag
 from kinetics_pipeline.workflows.cli.app import run as cli
-from kinetics_pipeline.workflows.datasets.recorded_command import UNKNOWN, checked_command, without_flag
 from kinetics_pipeline.workflows.datasets.status import look
 from tests.builders.clips import CLASSES, asked_clips, built, planned
 

@@ -56,7 +56,7 @@ def test_every_video_is_read_as_it_was_packed(tmp_path: Path, name: str) -> None
     source = TarSource([path], tmp_path / "cache")
     assert len(source) == 80
     for video in random.Random(0).sample(sorted(videos), 12):
-        assert read(source, clip(video), tmp_path / "desk") == [videos[video]]
+        assert read(source, clip(video), tmp_path / "scratch") == [videos[video]]
 
 
 def test_an_archive_is_read_once_and_again_when_it_was_changed(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_of_videos_with_one_name_all_are_offered_replacements_first(tmp_path: Pa
         archive(tmp_path / "z.tar", [("a_000001_000011.mp4", b"first"), ("a_000001_000011.mp4", b"second")]),
     ]
     source = TarSource(paths, tmp_path / "cache")
-    assert read(source, clip("a"), tmp_path / "desk") == [b"sound", b"second", b"first", b"corrupted"]
+    assert read(source, clip("a"), tmp_path / "scratch") == [b"sound", b"second", b"first", b"corrupted"]
     assert source.repeated() == ["a_000001_000011.mp4"]
 
 
@@ -99,10 +99,10 @@ def test_of_an_archive_that_is_cut_off_the_videos_before_are_there(tmp_path: Pat
     source = TarSource([path], tmp_path / "cache", said.append)
     assert any("damaged" in line and name in line for line in said)
     for number in range(5):
-        assert read(source, clip(f"v{number}"), tmp_path / "desk") == [content(number)]
+        assert read(source, clip(f"v{number}"), tmp_path / "scratch") == [content(number)]
     for last in source.candidates(clip("v5")):  # what there is of it; decoding finds out
         assert last.inside is not None
-        assert content(5).startswith(unpack(last, tmp_path / "desk", last.inside.points).read_bytes())
+        assert content(5).startswith(unpack(last, tmp_path / "scratch", last.inside.points).read_bytes())
     assert source.candidates(clip("v7")) == []
 
 
@@ -114,7 +114,7 @@ def test_of_a_gzip_file_with_a_damaged_middle_the_videos_before_are_there(tmp_pa
     path.write_bytes(data)
     source = TarSource([path], tmp_path / "cache", lambda _: None)
     for number in range(5):
-        assert read(source, clip(f"v{number}"), tmp_path / "desk") == [content(number)]
+        assert read(source, clip(f"v{number}"), tmp_path / "scratch") == [content(number)]
 
 
 def test_headers_that_break_off_are_said(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_no_name_leads_out_of_the_folder_it_is_unpacked_to(tmp_path: Path, name:
     source = TarSource([archive(tmp_path / "a.tar", [(name, b"bytes")])], tmp_path / "cache")
     (media,) = source.candidates(clip("escape"))
     assert media.inside is not None
-    assert unpack(media, tmp_path / "desk", None).parent == tmp_path / "desk"
+    assert unpack(media, tmp_path / "scratch", None).parent == tmp_path / "scratch"
 
 
 def test_links_and_other_things_that_are_no_files_are_passed_over(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.records import RETRYABLE
 from kinetics_pipeline.sources.pace.breaker import is_doubtful
 from kinetics_pipeline.sources.youtube.texts import EARLIER_GONE, FINDINGS
+from kinetics_pipeline.workflows.building.recorded_command import UNKNOWN, checked_command, without_flag
 from kinetics_pipeline.workflows.building.state import last_run
-from kinetics_pipeline.workflows.datasets.recorded_command import UNKNOWN, checked_command, without_flag
 
 Reasons = Mapping[tuple[str, str], int]
 """Clips by outcome and detail."""

@@ -8,8 +8,8 @@ import pytest
 
 from kinetics_pipeline.sources.youtube.texts import COUNTRY, EARLIER_GONE, NETWORK_RULES, PREMIERE, UNAVAILABLE
 from kinetics_pipeline.sources.youtube.youtube_texts import YOUTUBE_CLEAR
+from kinetics_pipeline.workflows.building.advice import advice, is_in_doubt
 from kinetics_pipeline.workflows.cli.app import run
-from kinetics_pipeline.workflows.datasets.advice import advice, is_in_doubt
 
 COMMAND = "kinetics-pipeline build x.csv --output o"
 

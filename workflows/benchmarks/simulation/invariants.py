@@ -1,0 +1,180 @@
+"""What must hold after every change of the bucket, and at the end of every run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from kinetics_pipeline.dataset.dataset import Dataset
+from kinetics_pipeline.records import Clip
+from kinetics_pipeline.shards.markers import is_sealed, parse_marker, shard_of
+from kinetics_pipeline.sources.pace.retries import POLICY
+from kinetics_pipeline.workflows.benchmarks.simulation.bucket import Bucket
+from kinetics_pipeline.workflows.benchmarks.simulation.network import Truth
+from kinetics_pipeline.workflows.benchmarks.simulation.tokens import token
+
+
+class Violation(Exception):
+    """An invariant does not hold."""
+
+
+class Watcher:
+    """Told of every change in the bucket; raises Violation through `fail`."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self.bucket = bucket
+        self.trace = hashlib.sha256()
+        """Of everything that changed, and when: two runs of one seed have the same."""
+        self._created: Counter[str] = Counter()
+        bucket.watch = self.changed
+
+    def changed(self, name: str, before: bytes | None, after: bytes | None) -> None:
+        there = b"" if after is None else hashlib.sha256(_undated(name, after)).digest()
+        self.trace.update(f"{self.bucket.world.now:.6f} {name} ".encode() + there)
+        was_changed = before is not None and after is not None and before != after
+        if was_changed and name.startswith(("plans/", "state/lease/")):
+            self._fail(f"{name} was overwritten")
+        if name.startswith("plans/") and after is None:
+            self._fail(f"{name} was removed")
+        if name.startswith("shards/"):
+            self._shard_changed(name, before, after)
+
+    def _shard_changed(self, name: str, before: bytes | None, after: bytes | None) -> None:
+        if name.endswith(".json"):
+            if after is None:
+                self._fail(f"the marker {name} was removed")
+                return
+            if before is None:
+                self._created[name] += 1
+                if self._created[name] > 1:
+                    self._fail(f"{name} was committed twice")
+            elif not _is_withdrawal(json.loads(before), json.loads(after)):
+                self._fail(f"the committed shard {name} was overwritten")
+        shard = shard_of(name.removeprefix("shards/").rpartition(".")[0])
+        marker = self.bucket.objects.get(f"shards/{shard}.json")
+        if marker is not None:
+            document = json.loads(marker.data)
+            problem = _not_as_it_says(document, self.bucket)
+            if problem:
+                self._fail(problem)
+
+    def _fail(self, problem: str) -> None:
+        self.bucket.world.fail(Violation(f"at {self.bucket.world.now:.1f} s: {problem}"))
+
+
+def _undated(name: str, data: bytes) -> bytes:
+    """Without what the real clock wrote."""
+    if name.startswith("shards/") and name.endswith(".json"):
+        document = json.loads(data)
+        return json.dumps({k: v for k, v in document.items() if k not in ("created", "digest")}).encode()
+    return b"" if name.startswith("state/withdrawn/") else data
+
+
+def _is_withdrawal(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether a marker differs from an earlier one by clips that were withdrawn, or by its file's name, alone."""
+    old, new = ({entry["clip_id"]: entry["outcome"] for entry in one["clips"]} for one in (before, after))
+    return before.get("created") == after.get("created") and all(
+        new.get(clip) in (outcome, "withdrawn") for clip, outcome in old.items()
+    )
+
+
+def _not_as_it_says(document: Mapping[str, Any], bucket: Bucket) -> str:
+    """Empty where the data file that a marker names is there, and as the marker says."""
+    if document["sha256"] is None:
+        return ""
+    name = f"shards/{document.get('file', document['shard'])}.parquet"
+    data = bucket.objects.get(name)
+    if data is None:
+        return f"{document['shard']} is committed, and {name} is not there"
+    if hashlib.sha256(data.data).hexdigest() != document["sha256"]:
+        return f"{document['shard']} is committed, and {name} is not as its marker says"
+    return ""
+
+
+def _committed(bucket: Bucket) -> tuple[dict[str, dict[str, Any]], set[str]]:
+    """The entry of every clip that is committed, and the files that markers name with the markers themselves.
+
+    Raises Violation for a damaged marker, a clip in two shards, and a data file of other bytes.
+    """
+    entries: dict[str, dict[str, Any]] = {}
+    expected_files: set[str] = set()
+    for name in bucket.under("shards"):
+        if not name.endswith(".json"):
+            continue
+        data = bucket.objects[name].data
+        if not is_sealed(data):
+            raise Violation(f"{name} is damaged")
+        marker = parse_marker(name, data)
+        expected_files.add(name)
+        tokens = b""
+        for entry in marker.clips:
+            if entry["clip_id"] in entries:
+                raise Violation(f"{entry['clip_id']} is committed in two shards")
+            entries[entry["clip_id"]] = entry
+            if entry["outcome"] == "ok":
+                tokens += token(entry["clip_id"])
+        if marker.sha256 is not None:
+            file = f"shards/{marker.shard}.parquet"
+            expected_files.add(file)
+            if bucket.objects[file].data != tokens:
+                raise Violation(f"the bytes of {file} are not those of an undisturbed run")
+    return entries, expected_files
+
+
+def check_end(
+    dataset: Dataset,
+    bucket: Bucket,
+    asked: Mapping[str, Clip],
+    truths: Mapping[str, Truth],
+    own_failures: Mapping[str, int],
+    withdrawn: Collection[str],
+    charged: Collection[str],
+) -> None:
+    """After the last build ended with 0. `asked`: by clip_id. `withdrawn`: clips whose withdrawal was confirmed.
+    `charged`: videos that may be charged with an outage.
+
+    Raises Violation.
+    """
+    entries, expected_files = _committed(bucket)
+    known = dataset.withdrawn()
+    if missing := sorted(asked.keys() - entries.keys() - known.keys()):
+        raise Violation(f"{missing[0]} has no outcome, after a build that ended with 0")
+    if stray := sorted(set(bucket.under("shards")) - expected_files):
+        raise Violation(f"{stray[0]} was left behind")
+    for clip_id, entry in entries.items():
+        if entry["outcome"] == "network" and entry["video_id"] in charged:
+            continue
+        _check_outcome(entry, truths[entry["video_id"]], own_failures.get(entry["video_id"], 0), clip_id in known)
+    _check_withdrawals(withdrawn, known, entries)
+
+
+def _check_withdrawals(
+    withdrawn: Collection[str], known: Collection[str], entries: Mapping[str, Mapping[str, Any]]
+) -> None:
+    for clip_id in withdrawn:
+        if clip_id not in known:
+            raise Violation(f"the withdrawal of {clip_id} was confirmed, and is lost")
+        if clip_id in entries and entries[clip_id]["outcome"] != "withdrawn":
+            raise Violation(f"{clip_id} was withdrawn, and is {entries[clip_id]['outcome']}")
+
+
+def _check_outcome(entry: Mapping[str, Any], truth: Truth, failures: int, is_withdrawn: bool) -> None:
+    outcome, clip_id = entry["outcome"], entry["clip_id"]
+    if is_withdrawn and outcome == "withdrawn":
+        return
+    right: dict[Truth, set[str]] = {
+        "ok": {"ok"},
+        "flaky": {"ok"},
+        "gone": {"gone"},
+        "private": {"private"},
+        "decode": {"decode"},
+        "broken": {"network"},
+    }
+    if outcome in right[truth]:
+        if truth == "broken" and failures < POLICY["network"].attempts:
+            raise Violation(f"{clip_id} is {outcome} after {failures} failures of its own")
+        return
+    raise Violation(f"{clip_id} is {outcome}, and its video is {truth} ({entry['detail']})")

@@ -1,0 +1,182 @@
+"""The order of a build: what was withdrawn, then the plans that are not finished, then what is asked and not planned.
+
+The same under Ray and in a simulation: time, nodes and work come from an executor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+import pandas as pd
+
+from kinetics_pipeline.dataset.dataset import Dataset
+from kinetics_pipeline.dataset.withdraw import finish_withdrawals
+from kinetics_pipeline.plan import Plan, PlannedShard, PlanSettings, make_plan
+from kinetics_pipeline.records import Clip, Record, Spent
+from kinetics_pipeline.sources.base import LocalSource, NetworkSource
+from kinetics_pipeline.storage.open_store import open_store
+from kinetics_pipeline.workflows.building.disk import Disk, DiskExecutor
+from kinetics_pipeline.workflows.building.driver import Driver
+from kinetics_pipeline.workflows.building.fetch import FetchExecutor, Fetching
+from kinetics_pipeline.workflows.building.lanes import Lanes, Pace
+from kinetics_pipeline.workflows.building.lease import Lease, is_current
+from kinetics_pipeline.workflows.building.plan_run import FinishedClip, PlanRun
+from kinetics_pipeline.workflows.building.process import ClipExecutor, Processing
+from kinetics_pipeline.workflows.building.state import PROGRESS, Attempts
+from kinetics_pipeline.workflows.building.write import WriteExecutor, Writing
+
+
+class BuildExecutor(FetchExecutor, ClipExecutor, WriteExecutor, DiskExecutor, Protocol):
+    """Runs all stages, and looks after the cache on every node."""
+
+    def clear(self, *, everything: bool) -> None:
+        """Removes what a killed run left half-done on the nodes; `everything`: downloads and finished clips too.
+
+        Raises UserError when the cache cannot be written.
+        """
+
+    def finished_clips(self) -> list[tuple[str, list[Record]]]:
+        """By node the records of the clips that earlier runs finished, and that no shard holds yet."""
+
+    def end_removals(self) -> None:
+        """Waits for what `forget_downloads` and `forget_rows` began."""
+
+
+@dataclass(frozen=True)
+class WantedClips:
+    """The clips that a command asks for."""
+
+    table: pd.DataFrame
+    """As `read_annotations` gives it."""
+    settings: PlanSettings
+    held_locally: Callable[[list[Clip]], Collection[str]]
+    """See `make_plan`."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a build may use, and what it keeps."""
+
+    pace: Pace
+    max_disk: int | None = None
+    """Bytes that the cache may hold; None: what its disk gives."""
+    notes: int = 0
+    """Of them, those of notes on tar files."""
+    keep_clips: str | None = None
+    """The place where segments are kept."""
+
+
+class DatasetBuild:
+    """A build that holds the lease."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        lease: Lease,
+        executor: BuildExecutor,
+        sources: Mapping[str, LocalSource | NetworkSource],
+        wanted: WantedClips,
+        limits: Limits,
+    ) -> None:
+        self.dataset, self.lease, self.executor = dataset, lease, executor
+        self.sources, self.wanted, self.limits = sources, wanted, limits
+
+    def drivers(self, scratch: Path) -> Iterator[Driver]:
+        """One driver after the other; each must have run to its end before the next is asked for. `scratch`: a folder
+        for files of the moment.
+
+        Raises UserError for limits that are too small, JobFailed for a damaged dataset, WorkRemains when another
+        command has taken over, and where the disk is full.
+        """
+        dataset, store = self.dataset, self.lease.store
+        self.executor.clear(everything=False)
+        finish_withdrawals(dataset, scratch, lambda: is_current(store, self.lease.generation))
+        while (unfinished := dataset.unfinished()) is not None:
+            yield self._driver(*unfinished, dataset.outcomes())
+        table = self.wanted.table
+        with dataset.one_listing():
+            outcomes = dataset.settled(dict(zip(table["clip_id"], table["video_id"], strict=True)))
+            plan = make_plan(
+                table,
+                outcomes=outcomes,
+                settings=self.wanted.settings,
+                held_locally=self.wanted.held_locally,
+                next_shard=dataset.next_shard_numbers(),
+            )
+        if len(plan):
+            self._disk(list(plan.shards()))  # raises before the plan is frozen
+            yield self._driver(dataset.add_plan(plan), plan, plan.shard_names(), outcomes)
+        self.executor.clear(everything=True)
+        store.sweep()  # a writer that was lost on the way
+        store.delete(PROGRESS)
+
+    def _driver(self, number: int, plan: Plan, missing: Sequence[str], outcomes: Mapping[str, str]) -> Driver:
+        """`outcomes`: what was known of clips before."""
+        executor, store, pace = self.executor, self.lease.store, self.limits.pace
+        wanted = set(missing)
+        shards = [shard for shard in plan.shards() if shard.name in wanted]
+        run = PlanRun(
+            uri=store.uri,
+            number=number,
+            plan=plan,
+            missing=missing,
+            generation=self.lease.generation,
+            recipe=self.dataset.recipe,
+            classes=self.dataset.classes,
+            finished=self._finished_before() | withdrawn_clips(self.dataset, shards),
+        )
+        disk = self._disk(shards)
+        attempts = Attempts(store, monotonic=lambda: executor.now().monotonic)
+        familiar = {
+            clip.video_id
+            for shard in shards
+            for clip in shard.clips
+            if outcomes.get(clip.clip_id) in ("no_format", "internal", "network") or attempts.was_doubted(clip.clip_id)
+        }
+        return Driver(
+            run,
+            self.sources,
+            executor,
+            fetch=Fetching(executor, Lanes(executor, store, self.sources, pace, familiar=familiar), disk),
+            process=Processing(executor, run.recipe, disk, time_limit=pace.time_limit, keep=self.limits.keep_clips),
+            write=Writing(executor, run, disk),
+            disk=disk,
+            attempts=attempts,
+        )
+
+    def _disk(self, shards: Sequence[PlannedShard]) -> Disk:
+        """The cache's disk, which is large enough for any one of the shards."""
+        limits = self.limits
+        disk = Disk(
+            self.executor,
+            self.dataset.recipe,
+            limits.max_disk,
+            notes=limits.notes,
+            max_wait=limits.pace.max_wait,
+        )
+        disk.require(shards)
+        return disk
+
+    def _finished_before(self) -> dict[str, FinishedClip]:
+        """Clips that earlier runs finished and no shard holds yet."""
+        found: dict[str, FinishedClip] = {}
+        for node, records in self.executor.finished_clips():
+            found |= {record.clip_id: FinishedClip(record, node) for record in records}
+        if self.limits.keep_clips is not None:
+            kept = {PurePosixPath(name).stem for name, _ in open_store(self.limits.keep_clips).list()}
+            found = {clip: one for clip, one in found.items() if clip in kept or one.record.outcome != "ok"}
+        return found
+
+
+def withdrawn_clips(dataset: Dataset, shards: Sequence[PlannedShard]) -> dict[str, FinishedClip]:
+    """Planned clips that were withdrawn since, as clips that are finished."""
+    reasons = dataset.withdrawn()
+    return {
+        clip.clip_id: FinishedClip(Record.of(clip, "withdrawn", reason, Spent()), None)
+        for shard in shards
+        for clip in shard.clips
+        if (reason := reasons.get(clip.clip_id) or reasons.get(clip.video_id)) is not None
+    }

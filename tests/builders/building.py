@@ -137,6 +137,7 @@ class Build:
         assert sorted(entries) == sorted(self.pile.clip_ids)
         assert {clip: len(records) for clip, records in entries.items()} == dict.fromkeys(self.pile.clip_ids, 1)
         assert self.leftovers() == []
+        assert "\nClips: " in (self.output / "README.md").read_text()
         assert Dataset.open(self.output).counts().ok == CLIPS
         if undisturbed is not None:
             assert self.hashes() == undisturbed.hashes()

@@ -51,7 +51,11 @@ def _acquired(store: Store, name: str) -> Lease | None:
 
 
 def _race(
-    place: str, number: int, rounds: int, together: multiprocessing.synchronize.Barrier, won: multiprocessing.Queue
+    place: str,
+    number: int,
+    rounds: int,
+    together: multiprocessing.synchronize.Barrier,
+    won: multiprocessing.Queue[tuple[int, str] | None],
 ) -> None:
     """One process: both races of every round. Puts (round, race) for each that it wins."""
     for one in range(rounds):

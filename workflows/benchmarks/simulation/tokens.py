@@ -26,6 +26,7 @@ from kinetics_pipeline.plan import Plan, PlannedShard, PlanSettings, make_plan, 
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Record
 from kinetics_pipeline.shards import writer as writer_module
+from kinetics_pipeline.shards.clip_rows import CorruptRow
 from kinetics_pipeline.storage.store import Store
 from kinetics_pipeline.workflows.building import dataset_build as build_module
 
@@ -58,7 +59,7 @@ def _rewrite(to: Path, path: Path, split: str, survivors: Sequence[Mapping[str, 
     there = path.read_bytes()
     for entry in survivors:
         if token(entry["clip_id"]) not in there:
-            raise writer_module.CorruptRow(f"{path.name} lacks {entry['clip_id']}")
+            raise CorruptRow(f"{path.name} lacks {entry['clip_id']}")
     to.write_bytes(b"".join(token(entry["clip_id"]) for entry in survivors))
 
 

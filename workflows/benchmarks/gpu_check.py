@@ -74,10 +74,10 @@ def main() -> int:
 
 
 def clip_of_250() -> NDArray[np.uint8]:
-    """uint8 [250, 256, 340]: ten seconds of generated video that goes to and fro, every pair another."""
+    """uint8 [250, 256, 340]: ten seconds of generated video, played forwards and backwards; no two pairs are alike."""
     there = scenes.clip(26, *SIZE)
-    to_and_fro = itertools.cycle([*range(26), *range(24, 0, -1)])
-    return np.stack([np.roll(there[k], t // 50, 1) for t, k in zip(range(250), to_and_fro, strict=False)])
+    forwards_and_backwards = itertools.cycle([*range(26), *range(24, 0, -1)])
+    return np.stack([np.roll(there[k], t // 50, 1) for t, k in zip(range(250), forwards_and_backwards, strict=False)])
 
 
 def conformance() -> Iterator[Check]:

@@ -51,8 +51,9 @@ class Bucket:
     planted: Fault = ""
     objects: dict[str, Stored] = field(default_factory=dict)
     changes: int = 0
-    watch: Callable[[str, bytes | None, bytes | None], None] = lambda name, before, after: None
-    """Told the name, what was there and what is there now; None for nothing."""
+    watch: Callable[[str, bytes | None, bytes | None, bool], None] = lambda name, before, after, careful: None
+    """Told the name, what was there and what is there now, None for nothing; and whether only that was to be replaced
+    which was there."""
     killer: Callable[[Process], None] = lambda process: None
 
     def put(self, name: str, data: bytes, mode: Any) -> dict[str, Any]:
@@ -70,14 +71,14 @@ class Bucket:
         self.changes += 1
         stored = Stored(data, str(self.changes), datetime.fromtimestamp(BEGAN + self.world.now, UTC))
         self.objects[name] = stored
-        self.watch(name, None if there is None else there.data, data)
+        self.watch(name, None if there is None else there.data, data, isinstance(mode, dict))
         return {"e_tag": stored.etag}
 
     def delete(self, names: str | list[str]) -> None:
         for name in [names] if isinstance(names, str) else names:
             there = self.objects.pop(name, None)
             if there is not None:
-                self.watch(name, there.data, None)
+                self.watch(name, there.data, None, False)
 
     def about(self, name: str) -> dict[str, Any]:
         try:

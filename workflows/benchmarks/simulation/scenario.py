@@ -108,6 +108,7 @@ class Run:
         self.network = self._network()
         self.server = (PacedServer if self.random.random() < 0.4 else Server)("server")
         self.cluster = Cluster(self.world, self.network, self.random.randint(1, 3), self.random.randint(1, 2))
+        self.cluster.ignores_the_lease = planted == "stale writer"
         self.processes: list[Process] = []
         self.executors: list[SimulatedExecutor] = []
         self.generations: dict[int, Process] = {}
@@ -208,7 +209,8 @@ class Run:
         self.world.kill(process)
 
     def _alive(self) -> list[Process]:
-        return [process for process in self.processes if process.is_alive]
+        """The commands, and the workers that are writing."""
+        return [one for one in [*self.processes, *self.cluster.workers] if one.is_alive and one.tasks]
 
     def _kill_one(self) -> None:
         if alive := self._alive():

@@ -10,7 +10,7 @@ import fcntl
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -102,8 +102,8 @@ class LocalStore:
         with one_line_errors(f"remove {self.uri}/{name}"):
             self._path(name).unlink(missing_ok=True)
 
-    def delete_folder(self, prefix: str) -> None:
-        for name, _ in self.list(prefix):
+    def delete_many(self, names: Sequence[str]) -> None:
+        for name in names:
             self.delete(name)
 
     def local_path(self, name: str) -> Path | None:

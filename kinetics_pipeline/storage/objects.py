@@ -12,7 +12,7 @@ import hashlib
 import io
 import mmap
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -125,10 +125,10 @@ class ObjectStore:
             except FileNotFoundError:
                 return
 
-    def delete_folder(self, prefix: str) -> None:
-        if names := [_key(name) for name, _ in self.list(prefix)]:
-            with self._errors("remove", prefix):
-                self._client.call("delete", names)
+    def delete_many(self, names: Sequence[str]) -> None:
+        if names:
+            with self._errors("remove", names[0]), suppress(FileNotFoundError):
+                self._client.call("delete", [_key(name) for name in names])
 
     def local_path(self, name: str) -> Path | None:
         return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, Protocol
@@ -107,8 +107,8 @@ class Store(Protocol):
     def delete(self, name: str) -> None:
         """Removes the file; nothing when there is none."""
 
-    def delete_folder(self, prefix: str) -> None:
-        """Removes every file under the folder `prefix`."""
+    def delete_many(self, names: Sequence[str]) -> None:
+        """Like `delete`, in few requests."""
 
     def local_path(self, name: str) -> Path | None:
         """Where the file lies on this machine; None in an object store."""

@@ -34,7 +34,7 @@ class Request:
     """Bytes of the body that were written."""
     video_id: str | None = None
     client: str = ""
-    """Of a player's request: the client it is asked as."""
+    """The client that a player's request is asked as; empty for other requests."""
 
     @property
     def kind(self) -> str:

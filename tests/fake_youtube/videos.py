@@ -86,7 +86,7 @@ class Video:
     fragments: list[Path] = field(default_factory=list)
     """The files of its HLS fragments, in order."""
     fragment_faults: dict[int, Faults] = field(default_factory=dict)
-    """By a fragment's number, from 0."""
+    """Faults by the number of their fragment, from 0."""
     advertisement: float = 0.0
     """Seconds of advertising before it: until then its media URLs answer 403."""
     watch: Faults = field(default_factory=Faults)

@@ -89,7 +89,7 @@ class _Build:
         self.outcomes: Counter[str] = Counter()
         self.shards = 0
         """Committed by the plan that is running."""
-        self._noted = 0.0
+        self._noted, self._noted_done = 0.0, -1
         self._found: set[str] = set()
 
     def run(self, existing: Dataset | None) -> None:
@@ -197,8 +197,8 @@ class _Build:
         if self.outcomes["ok"] < sum(self.outcomes.values()):
             note.append(f"{sum(self.outcomes.values()) - self.outcomes['ok']} failed")
         meter.at(done, ", ".join(note))
-        if time.monotonic() - self._noted > SAY_EVERY:
-            self._noted = time.monotonic()
+        if done != self._noted_done and time.monotonic() - self._noted > SAY_EVERY:
+            self._noted, self._noted_done = time.monotonic(), done
             state = {"done": done, "total": meter.total, "per_second": meter.rate, "time": time.time()}
             self.lease.store.write(PROGRESS, json.dumps(state).encode())
 

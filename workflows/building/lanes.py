@@ -204,7 +204,15 @@ class Lanes:
         if is_unreachable(failure):
             assert failure is not None
             lane.doubt, _ = heard(lane.doubt, clip, failure.outcome, failure.detail)
-            return Heard(failure, self._unreached(lane, clip, now))
+            lane.unreached.add(clip.video_id)
+            others_wait = bool(lane.waiting.keys() - lane.unreached)
+            enough = len(lane.unreached) >= (OUTAGE_VIDEOS if others_wait else 2)
+            if lane.doubt.sound is None and (lane.is_on_trial or enough):
+                return Heard(failure, self._outage(lane, now))
+            if enough:
+                lane.doubt = nothing_left(lane.doubt)  # whether it is an outage, the canary tells
+            self.save()
+            return Heard(failure)
         if not download.requests:
             self.save()
             return Heard(failure)
@@ -229,7 +237,7 @@ class Lanes:
         lane.traffic.add(download)
         failure = download.failure
         if is_unreachable(failure):
-            return Heard(failure, self._unreached(lane, clip, now))
+            return Heard(failure, self._outage(lane, now))
         self._reached(lane)
         outcome, detail = (failure.outcome, failure.detail) if failure is not None else ("ok", "")
         lane.doubt, verdict = canary_answered(lane.doubt, outcome, detail)
@@ -263,15 +271,11 @@ class Lanes:
         if lane.is_on_trial:
             lane.egress = answered(lane.egress)
 
-    def _unreached(self, lane: Lane, clip: Clip, now: Moment) -> frozenset[str]:
-        """Nobody answered: the videos that are not charged with it, once that is an outage."""
-        lane.unreached.add(clip.video_id)
-        doubted: frozenset[str] = frozenset()
-        enough = OUTAGE_VIDEOS if lane.waiting.keys() - lane.unreached else 2
-        if lane.is_on_trial or len(lane.unreached) >= enough or lane.doubt.must_ask:
-            lane.egress = paused(lane.egress, now.unix, "outage", cool_down=self._cool_down)
-            doubted = frozenset(lane.unreached) | lane.doubt.suspects
-            lane.doubt = replace(lane.doubt, recent=())
+    def _outage(self, lane: Lane, now: Moment) -> frozenset[str]:
+        """Nobody answers: the videos that are not charged with it."""
+        lane.egress = paused(lane.egress, now.unix, "outage", cool_down=self._cool_down)
+        doubted = frozenset(lane.unreached) | lane.doubt.suspects
+        lane.doubt = replace(lane.doubt, recent=(), must_ask=lane.doubt.sound is not None)
         self.save()
         return doubted
 
@@ -279,10 +283,10 @@ class Lanes:
         """The videos whose latest failures may yet turn out to be none of theirs, as long as that will be known."""
         found: set[str] = set()
         for _, lane in self:
-            if more_to_come or lane.waiting or lane.in_flight:
+            if lane.doubt.sound is not None:
+                found |= lane.doubt.suspects  # the canary will tell
+            elif more_to_come or lane.waiting or lane.in_flight:
                 found |= lane.doubt.suspects | lane.unreached
-            elif lane.doubt.sound is not None:  # the canary will be asked about them, and about no others
-                found |= lane.doubt.suspects
         return frozenset(found)
 
     def follow_nodes(self, now: Moment, *, at_once: bool = False) -> None:

@@ -33,6 +33,8 @@ RENEW_EVERY = 10.0
 DEAD_AFTER = 60.0
 """Seconds without a new number."""
 LOOK_EVERY = 2.0
+REMOVED_AT_ONCE = 10
+"""Earlier numbers: together they take one request."""
 FOLDER = "state/lease"
 _LEASE = re.compile(rf"{FOLDER}/(\d{{8,18}})\.json")
 
@@ -266,7 +268,7 @@ class Lease:
         # Where the store does not answer, others find out by themselves.
         with contextlib.suppress(OSError, UserError):
             if self.lost is None:
-                self._number_on(self._renewed(released=True), keep=0)
+                self._number_on(self._renewed(released=True), released=True)
 
     def __enter__(self) -> Lease:
         return self
@@ -284,7 +286,7 @@ class Lease:
     def _renewed(self, *, released: bool) -> Holding:
         return msgspec.structs.replace(self.holding, renewed=self._machine.now(), released=released)
 
-    def _number_on(self, holding: Holding, *, keep: int = 1) -> bool:
+    def _number_on(self, holding: Holding, *, released: bool = False) -> bool:
         """Creates the next number, then lists; whether this holder has the highest one."""
         number = self.number + 1
         name = _name(number)
@@ -295,9 +297,9 @@ class Lease:
             self.store.delete(name)  # created after others had numbered on, and removed this number
             return False
         self.number, self.holding = number, holding
-        for old in numbers:
-            if old < number - keep:
-                self.store.delete(_name(old))
+        old = [_name(other) for other in numbers if other < number - 1]
+        if released or len(old) >= REMOVED_AT_ONCE:
+            self.store.delete_many([*old, _name(number - 1)] if released else old)
         return True
 
     def _is_mine(self, name: str) -> bool:

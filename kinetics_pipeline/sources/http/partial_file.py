@@ -138,7 +138,7 @@ def pieces(folder: Path, video_id: str, source: str) -> Iterator[Piece]:
 
 
 def at_hand(folder: Path, video_id: str, source: str, clips: Sequence[Clip]) -> dict[str, Media]:
-    """By clip_id the finished files that already hold what is asked."""
+    """Returns by clip_id the finished files that already hold what is asked."""
     finished = [piece for piece in pieces(folder, video_id, source) if piece.is_whole]
     found: dict[str, Media] = {}
     for clip in clips:

@@ -212,7 +212,7 @@ def _read(read: Callable[[int], bytes], amount: int | None = None) -> bytes:
 
 
 def _ignore(_: dict[str, Any]) -> None:
-    """Nobody asked."""
+    """Does nothing: nobody wants to know the progress."""
 
 
 _of_thread = threading.local()

@@ -60,7 +60,7 @@ class Doubt:
     refused: frozenset[str] = frozenset()
     """Videos at which the way was paused, since something last came well."""
     refusers: frozenset[str] = frozenset()
-    """Likewise before something came well: they, and not the address, may be what is refused."""
+    """Videos at which the way was paused before something came well: the refusal may be theirs, not the address's."""
     must_ask: bool = False
     """Whether the canary comes before every other video."""
 

@@ -1,5 +1,5 @@
-"""From everything that was tried for a clip to what is done next. Pure: a killed driver that replays the events of a
-clip decides as it did before.
+"""Decides what is done next for a clip, from everything that was tried. Pure: a killed driver that replays the events
+of a clip decides as it did before.
 
 A clip goes through its sources in order. What a source says for good (`gone`, `not_found`, `decode`, `private`, ...)
 sends the clip to the next source at once. What another try may change (`network`, `no_format`, `internal`) is tried

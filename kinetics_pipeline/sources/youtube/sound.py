@@ -14,7 +14,7 @@ from typing import Any
 from kinetics_pipeline.sources.http.partial_file import write_whole
 
 NAME = "youtube sound"
-"""What its pieces call their source, so that none is taken for a video."""
+"""The name of the source of sound files, so that none is taken for a video."""
 NONE = "the video has none"
 ENOUGH = 96.0
 """Kilobits a second: YouTube's 128 are taken rather than its 48, which leave out what lies above 11 kHz."""
@@ -46,7 +46,7 @@ def _merit(track: Mapping[str, Any]) -> tuple[float, bool, bool, bool, float]:
 
 
 def silences(folder: Path, video_id: str) -> dict[str, str]:
-    """By clip_id why it has no sound of its own; empty text where the pictures bring it."""
+    """Returns by clip_id why a clip has no sound of its own; an empty text where the pictures have the sound."""
     try:
         found = json.loads(_note(folder, video_id).read_bytes())
     except (OSError, ValueError):

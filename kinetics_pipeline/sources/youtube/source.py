@@ -89,7 +89,7 @@ class YouTube:
             yield
 
     def _ready(self, folder: Path, video_id: str, clips: Sequence[Clip]) -> dict[str, Media]:
-        """By clip_id what has all its bytes at hand; where sound is asked for, also its own or why there is none."""
+        """Returns by clip_id the files that are whole; where sound is asked for, with it or with why there is none."""
         media = at_hand(folder, video_id, self.name, clips)
         if not self.options.sound:
             return media

@@ -66,7 +66,7 @@ FINDINGS = {
         "geo_blocked",
     ),
 }
-"""By detail, what a failure says of the user's network and what to do, and the outcome to try again then."""
+"""What a detail says of the user's network, with what to do, and the outcome to try again then."""
 
 EARLIER_GONE = frozenset({"unavailable", "removed on a copyright claim"})
 """Details of `gone` that earlier versions gave to texts which are no longer on the list, among others that still

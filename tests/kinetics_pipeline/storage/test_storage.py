@@ -145,10 +145,11 @@ def test_a_local_file_is_created_once_and_the_same_bytes_are_a_success(store: St
     assert store.read("a") == b"1"
 
 
-def test_a_folder_is_removed_with_all_its_files(store: Store) -> None:
+def test_many_files_are_removed_together_also_those_that_are_gone(store: Store) -> None:
     for name in ("state/lease/1", "state/lease/2", "state/other"):
         store.write(name, b"")
-    store.delete_folder("state/lease")
+    store.delete("state/lease/2")
+    store.delete_many(["state/lease/1", "state/lease/2"])
     assert store.list() == [("state/other", 0)]
 
 

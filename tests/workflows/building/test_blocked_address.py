@@ -118,6 +118,32 @@ def test_one_video_that_always_says_try_again_later_does_not_hold_up_the_others(
     assert players(youtube)["oddoddoddod"] == players(youtube)["laterlaterl"] == 2
 
 
+def test_videos_that_never_answer_are_charged_while_others_come(youtube: FakeYouTube, tmp_path: Path) -> None:
+    """The canary tells that it is no outage, and no shard waits for ever for what is settled."""
+    silent = ids(OUTAGE_VIDEOS + 1, "silent0")
+    youtube.videos |= {name: Video(api=Faults("stall")) for name in silent}
+    chosen = SourceOptions(short_side=32, proxy=youtube.url, ytdlp_options=youtube.ytdlp_options, timeout=0.3)
+    build = DrivenBuild(tmp_path, YouTube(chosen))
+    assert build.run(table(tmp_path, ids(2))) == 0
+    assert build.run(table(tmp_path, [*ids(4), *silent])) == 0
+    assert build.outcomes == dict.fromkeys(ids(4), "ok") | dict.fromkeys(silent, "network")
+    assert {players(youtube)[name] for name in silent} == {3}
+
+
+def test_an_outage_that_begins_charges_nobody(youtube: FakeYouTube, tmp_path: Path) -> None:
+    chosen = SourceOptions(short_side=32, proxy=youtube.url, ytdlp_options=youtube.ytdlp_options, timeout=0.3)
+    build = DrivenBuild(tmp_path, YouTube(chosen))
+    assert build.run(table(tmp_path, ids(2))) == 0
+    for video in youtube.videos.values():
+        video.api = Faults("stall")
+    youtube.reset()
+    assert build.run(table(tmp_path, ids(MANY)), max_wait=30.0) == 3
+    assert build.charged == Counter()
+    assert players(youtube).total() == OUTAGE_VIDEOS + 1
+    (lane,) = json.loads((tmp_path / "dataset" / "state" / "egress.json").read_text()).values()
+    assert lane["reason"] == "outage"
+
+
 def test_a_dead_proxy_charges_nobody(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

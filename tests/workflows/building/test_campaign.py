@@ -185,4 +185,7 @@ def test_three_hundred_clips_through_every_failure_and_three_kills_have_their_on
         if kind.outcome == "age_restricted":
             asked[name] = -(-asked[name] // 2)  # yt-dlp asks for such a video as another client too
     assert asked.keys() == allowed.keys()
-    assert {name: asked[name] for name in asked if asked[name] > allowed[name]} == {}
+    more = {name: asked[name] - allowed[name] for name in asked if asked[name] > allowed[name]}
+    # A good video is asked again, as the canary, before failures are charged: for some at a time, not for each.
+    assert {campaign.dealt[name].outcome for name in more} <= {"ok"}
+    assert sum(more.values()) <= len(campaign.kinds), more

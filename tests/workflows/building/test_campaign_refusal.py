@@ -85,7 +85,10 @@ def test_a_refusal_stops_the_requests_not_the_local_files_and_the_run_goes_on_by
         assert len([r for r in youtube.log if refused.time < r.time < refused.time + rest]) < LANES
 
     asked, refusals = players(youtube), Counter(request.video_id for request in mood.refused)
-    assert {name: times for name, times in asked.items() if times > 1 + refusals[name]} == {}
+    # After the pause a video that came well is asked again before all others, the canary: that one alone, once.
+    again = {name: times - 1 - refusals[name] for name, times in asked.items() if times > 1 + refusals[name]}
+    assert list(again.values()) == [1]
+    assert all(videos[name] is good for name in again)
     assert not set(asked) & set(local)
     assert cli(["verify", str(build.output)]) == 0
     found = {clip[:11]: outcome for clip, outcome in Dataset.open(build.output).outcomes().items()}

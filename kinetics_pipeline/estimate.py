@@ -15,8 +15,8 @@ ASPECT = 4 / 3
 WHOLE_VIDEO_SECONDS = 10.0
 """Taken for a clip without times, whose length nobody knows yet."""
 RGB_BYTES, FLOW_BYTES = 4.13e6, 1.5e6
-"""Of a clip of 10 s at 25 fps and 256 x 340 in the Parquet layout, RGB and flow at JPEG quality 90. Measured on real
-clips; other qualities differ (95: 5.9 and 2.3 MB)."""
+"""Bytes of a clip of 10 s at 25 fps and 256 x 340 in the Parquet layout, RGB and flow at JPEG quality 90. Measured on
+real clips; other qualities differ (95: 5.9 and 2.3 MB)."""
 REFERENCE_FRAMES, REFERENCE_SIDE = 250, 256
 SIDES = (144, 240, 360, 480, 720, 1080, 1440, 2160)
 """Short sides that YouTube offers (of pictures that are 16:9)."""
@@ -26,13 +26,13 @@ SECOND_AT_360 = 75_000
 AROUND = 7.0
 """Seconds that are fetched around a clip: a margin on both sides, and whole segments of five seconds."""
 KEPT, SOUND_SECOND = 2.0, 16_000
-"""Of a second of a kept segment: its pictures' bytes relative to YouTube's, which it is hardly to be told from (1.6 to
-2.7 for four real clips), and its sound's."""
+"""Size of a kept segment: its pictures' bytes relative to YouTube's, whose quality it nearly keeps (1.6 to 2.7 for four
+real clips), and the bytes of a second of its sound."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of one plan."""
+    """What one plan will take."""
 
     clips: int
     videos: int
@@ -41,13 +41,13 @@ class Estimate:
     network_videos: int
     shards: int
     bytes: int
-    """Of the shards, if every clip survives and is 4:3."""
+    """Bytes of the shards, if every clip survives and is 4:3."""
     fetched: int
     """Bytes of the sections of YouTube's files that hold the clips of the network, if every video is there."""
     kept: int
-    """Of the cut segments where they are kept, if every clip survives and is as large as YouTube's."""
+    """Bytes of the cut segments where they are kept, if every clip survives and is as large as YouTube's."""
     days: float
-    """To ask the network for its videos at the given rate; 0 when there are none."""
+    """Days to ask the network for its videos at the given rate; 0 when there are none."""
 
 
 def estimate(plan: Plan, rate_per_hour: float, recipe: Recipe) -> Estimate:

@@ -27,7 +27,7 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.records import OUTCOMES, Clip
 
 SEED = b"kinetics-pipeline"
-"""Of the order of videos. Never changed: a dataset grows in this order over many runs."""
+"""Seed of the order of videos. Never changed: a dataset grows in this order over many runs."""
 NEVER_RETRIED = frozenset({"ok", "withdrawn"})
 RETRY_ALL = "all"
 SCHEMA = pa.schema(
@@ -98,22 +98,23 @@ class Plan:
         return len(self.table)
 
     def clip_ids(self) -> list[str]:
-        """In the plan's order."""
+        """The clips, in the plan's order."""
         return cast(list[str], self.table["clip_id"].to_pylist())
 
     def shard_names(self) -> list[str]:
-        """In the plan's order, which is that in which shards are best begun."""
+        """The shards' names in the plan's order, which is also the best order to begin them in."""
         return list(dict.fromkeys(self.table["shard"].to_pylist()))
 
     def shards(self) -> Iterator[PlannedShard]:
-        """In the plan's order."""
+        """The shards, in the plan's order."""
         frame = self.frame()
         clips = clips_of(frame)
         for (name, source), rows in groupby(zip(frame["shard"], frame["source"], strict=True)):
             yield PlannedShard(name, list(islice(clips, len(list(rows)))), source == "local")
 
     def frame(self) -> pd.DataFrame:
-        """As `read_annotations` gives clips (None for no label or path, NaN for no times), with the plan's columns."""
+        """The clips as `read_annotations` gives them: None for no label or path, NaN for no times. With the plan's
+        columns."""
         columns = {name: self.table[name] for name in self.table.column_names}
         return pd.DataFrame(
             {
@@ -205,7 +206,7 @@ def require_among(what: str, named: Iterable[str], allowed: Collection[str], whe
 
 
 def _ordered(clips: pd.DataFrame) -> pd.DataFrame:
-    """By the hash of the video, then by time, a whole video before its parts. 128 bits: videos do not share one."""
+    """Sorts by the video's hash, then by time, a whole video before its parts. 128 bits: no two videos share a hash."""
     if clips["clip_id"].duplicated().any():
         raise ValueError("a clip is asked for twice")
     codes, videos = pd.factorize(clips["video_id"])

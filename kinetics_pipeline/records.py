@@ -44,7 +44,7 @@ VIDEO_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 _TIME = r"\d{6,}(?:\.\d{3})?"
 CLIP_ID = re.compile(rf"(?P<video>{VIDEO_ID.pattern}?)(?:_{_TIME}_{_TIME})?")
-"""As `clip_id` makes it; a video's own id may end as if it had times, and then it is taken for a clip of another."""
+"""What `clip_id` makes. A video's own id may end as if it had times; then it is taken for a clip of another video."""
 SPLIT = re.compile(r"[a-z0-9_]+")
 
 
@@ -86,7 +86,7 @@ class Spent:
 
     requests: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
-    """By stage."""
+    """Seconds that each stage took."""
     detail: str = ""
 
 
@@ -140,5 +140,5 @@ class Record:
 
 
 def most_hopeful(outcomes: Iterable[Outcome]) -> Outcome:
-    """Of several outcomes the one that leaves most hope (`HOPE`). Raises ValueError when there are none."""
+    """The outcome, of several, that leaves most hope (`HOPE`). Raises ValueError when there are none."""
     return max(outcomes, key=HOPE.index)

@@ -53,7 +53,7 @@ def _copy_of_checkout(folder: Path) -> Path:
 
 
 def _pip(*words: str | Path) -> None:
-    """Without the network: what is built needs setuptools alone, and what is needed is installed already."""
+    """Runs pip without the network: what is built needs setuptools alone, and what is needed is installed already."""
     command = [sys.executable, "-m", "pip", *map(str, words)]
     flags = ["--quiet", "--disable-pip-version-check", "--no-index", "--no-deps"]
     done = subprocess.run([*command, *flags], capture_output=True, text=True, check=False)

@@ -40,9 +40,9 @@ class Collected:
         self.columns: tuple[list[Any], ...] = tuple([] for _ in Row._fields)
         """A list for each field of `Row`."""
         self.document = array("L")
-        """For each row the number of its file in `origins`."""
+        """The number of the file in `origins`, for each row."""
         self.origins: list[tuple[str, str]] = []
-        """For each file its name, and the split that the name says."""
+        """The name of each file, and the split that the name gives."""
         self.bad: list[tuple[int, BadRow]] = []
         """Rows that are not even rows, with the number of their file; the first `MAX_REASONS`."""
         self.bad_count = 0

@@ -36,7 +36,7 @@ class Published:
     in_copy: dict[str, int] = field(default_factory=dict)
     """Videos of each split in the public copy, where they are known."""
     terms: str = "annotations by Google DeepMind, CC BY 4.0 as stated there"
-    """Said when they are first fetched."""
+    """The licence; it is printed when the files are first fetched."""
 
 
 def _splits(folder: str, suffix: str = "csv") -> tuple[tuple[str, ...], ...]:

@@ -61,7 +61,7 @@ class Certificate:
 
 
 def certificate_of(dataset: Dataset) -> Certificate:
-    """Of what is committed now."""
+    """The certificate of what is committed now."""
     clips = dataset.newest(
         lambda marker, entry: Asked(asked_line(marker, entry), entry["outcome"], entry.get("content"))
     )
@@ -124,7 +124,7 @@ def read_certificate(path: Path) -> Certificate:
 
 
 def open_certificate(place: str | os.PathLike[str]) -> Certificate:
-    """That of a dataset (a path or a URI), or of a file. Raises UserError when it is neither."""
+    """The certificate of a dataset (a path or a URI), or the one in a file. Raises UserError when it is neither."""
     text = os.fspath(place)
     if "://" not in text and Path(text).is_file():
         return read_certificate(Path(text))

@@ -16,7 +16,7 @@ class Aspect:
     name: str
     same: bool
     differences: list[str]
-    """In words, a line each."""
+    """The differences in words, a line each."""
 
 
 def compare(a: Certificate, b: Certificate) -> list[Aspect]:

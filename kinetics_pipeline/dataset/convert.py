@@ -34,7 +34,7 @@ class Choice:
 
     classes: Collection[str] | None = None
     splits: Collection[str] | None = None
-    """Of clips, or lists that they are on (UCF-101's `train1`)."""
+    """Splits of clips, or lists that clips are on (UCF-101's `train1`)."""
     clips: Collection[str] | None = None
 
 

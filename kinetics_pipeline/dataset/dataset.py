@@ -77,7 +77,7 @@ class Counts:
     shards: int
     """Committed ones."""
     bytes: int
-    """Of the data files."""
+    """Bytes of the data files."""
     reasons: dict[tuple[str, str], int] = field(default_factory=dict)
     """Clips that failed, by outcome and detail."""
 
@@ -205,7 +205,7 @@ class Dataset:
         return {number: table["shard"].unique().to_pylist() for number, table in self._plans.columns(["shard"])}
 
     def plans(self) -> dict[int, Plan]:
-        """By number, in order."""
+        """The plans by number, in order."""
         return {number: self.plan(number) for number in self.plan_numbers()}
 
     def add_plan(self, plan: Plan) -> int:
@@ -305,8 +305,8 @@ class Dataset:
         return dict(zip(table["clip_id"].to_pylist(), map(sys.intern, table["outcome"].to_pylist()), strict=True))
 
     def settled(self, asked: Mapping[str, str]) -> dict[str, Outcome]:
-        """Of clips asked (video ids by clip_id) and of those recorded the outcomes; also of what was withdrawn before
-        it was ever tried."""
+        """The recorded outcomes of the clips asked (video ids by clip_id); also of what was withdrawn before it was
+        ever tried."""
         withdrawn = self.withdrawn()
         outcomes = self.outcomes()
         for clip_id, video in asked.items():

@@ -53,7 +53,7 @@ def asked_line(marker: Marker, entry: Mapping[str, Any]) -> str:
 
 
 def fingerprint_of(asked: Iterable[str], recipe: Mapping[str, Any], survivors: Mapping[str, str]) -> Fingerprint:
-    """Of what was asked (`asked_line`) and the digests of survivors' rows by clip_id, in whatever order they come."""
+    """The fingerprint of what was asked (`asked_line`) and of survivors' row digests by clip_id, in whatever order."""
     content = (f"{clip_id} {digest}" for clip_id, digest in survivors.items())
     return Fingerprint(_hash(asked), _hash([_json(recipe)]), _hash(survivors), _hash(content))
 

@@ -52,7 +52,7 @@ class PlanFiles:
         return Plan(self._columns(number, None))
 
     def columns(self, names: Sequence[str]) -> Iterator[tuple[int, pa.Table]]:
-        """Of every plan, in order. Raises JobFailed for a file that is damaged."""
+        """The number and these columns of every plan, in order. Raises JobFailed for a file that is damaged."""
         for number, version in self._versions().items():
             yield number, self._columns(number, names, version)
 
@@ -93,6 +93,6 @@ class PlanFiles:
             raise JobFailed(f"{self._store.uri}/{file} is damaged: {' '.join(str(e).split())}") from None
 
     def _versions(self) -> dict[int, str]:
-        """By number, in order."""
+        """The version of each plan's file by the plan's number, in order."""
         files = ((PLAN.fullmatch(file.name), file.version) for file in self._store.files("plans"))
         return dict(sorted((int(match[1]), version) for match, version in files if match))

@@ -42,7 +42,7 @@ class Fault:
     """Something that is not as it was committed."""
 
     file: str
-    """In the dataset."""
+    """The file's name in the dataset."""
     problem: str
     shard: str | None = None
     clip_id: str | None = None
@@ -73,12 +73,12 @@ class Findings:
     clips: int
     """Clips that are ok by the markers that could be read."""
     bytes: int
-    """Of data files that were checked."""
+    """Bytes of the data files that were checked."""
     pending: list[str]
     """Shards that a plan names and nobody has committed yet: no fault."""
 
     def bad_shards(self) -> list[str]:
-        """Those of which it is known: what could not be read may be as it was written."""
+        """The shards that are known to be bad; a file that could not be read may be sound."""
         return sorted({fault.shard for fault in self.faults if fault.shard is not None and not fault.unread})
 
 
@@ -172,7 +172,7 @@ class _Job:
     dataset: Dataset
     shard: str
     sizes: dict[str, int]
-    """Of its data files that are there, by name."""
+    """Sizes of those of its data files that are there, by name."""
     planned: Planned | None
     plans_read: frozenset[int]
     quick: bool
@@ -184,7 +184,7 @@ class _Checked:
     clips: int = 0
     bytes: int = 0
     plan: int | None = None
-    """That the marker names and nobody could read."""
+    """The plan that the marker names, where that plan could not be read."""
 
 
 def _sizes_by_shard(sizes: Mapping[str, int]) -> dict[str, dict[str, int]]:
@@ -196,7 +196,7 @@ def _sizes_by_shard(sizes: Mapping[str, int]) -> dict[str, dict[str, int]]:
 
 
 def _in_parallel(jobs: Sequence[_Job], quick: bool) -> Iterator[_Checked]:
-    """In order. A process that dies over a file is a fault of that file: it is looked at alone to be named."""
+    """Checks the jobs, results in order. When a process dies over a file, that file is checked alone, to be named."""
     workers = max(1, min(len(jobs), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4))
     waiting = iter(jobs)
     in_threads = quick or sum(size for job in jobs for size in job.sizes.values()) < _WORTH_PROCESSES

@@ -45,7 +45,7 @@ class ClipFrames:
         frames: Sequence[int] = snippet.frames.tolist()
         first = {frame: time for time, frame in reversed([*enumerate(frames)])}
         parts: dict[int, tuple[list[int], list[int]]] = {}
-        """For each chunk its frames: their positions in the sample, and their positions in the chunk."""
+        """The frames of each chunk: their positions in the sample, and their positions in the chunk."""
         for frame in sorted(first):
             times, numbers = parts.setdefault(frame // self._chunk_length, ([], []))
             times.append(first[frame])

@@ -81,7 +81,7 @@ class ClipSampler(DistributedSampler[int]):
             yield EpochIndex(index, self.epoch, shards)
 
     def _announced(self, samples: NDArray[np.int64]) -> Iterator[tuple[str, ...]]:
-        """For each sample the names of the shards of its window and the next, in the order they are first taken."""
+        """Yields per sample the names of the shards of its window and the next, in the order they are first taken."""
         if not self._names:
             yield from repeat((), len(samples))
             return

@@ -83,5 +83,5 @@ class PlainRows:
 
 
 def _integer(value: int) -> bytes:
-    """As Parquet has an INT32."""
+    """An INT32 as Parquet stores it."""
     return value.to_bytes(4, "little", signed=True)

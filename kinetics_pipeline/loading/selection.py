@@ -137,7 +137,7 @@ def ids_of(clips: Collection[str] | str | Path) -> list[str]:
 
 
 def unknown(ids: Collection[str], index: pa.Table, dataset: Dataset) -> list[str]:
-    """Those of `ids` of which the dataset holds no clip that is ok, sorted. Warns of them in a line that names some."""
+    """The `ids` of which the dataset holds no clip that is ok, sorted. Warns of them in a line that names some."""
     missing = sorted(set(ids).difference(index["clip_id"].to_pylist()))
     if missing:
         named = ", ".join(missing[:_NAMED]) + (", ..." if len(missing) > _NAMED else "")

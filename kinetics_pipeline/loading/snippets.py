@@ -25,7 +25,7 @@ class Snippet:
 
 
 def places(available: int, frames: int | None, stride: int) -> int:
-    """In how many places of a clip a snippet can start; 1 where it takes the whole clip or is longer than that."""
+    """The number of places where a snippet can start; 1 where it takes the whole clip or is longer than that."""
     return 1 if frames is None else max(available - (frames - 1) * stride - 1, 0) + 1
 
 

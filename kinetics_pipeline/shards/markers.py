@@ -73,7 +73,7 @@ class _Document(_Optional):
 IN_EVERY_ENTRY = frozenset(_Entry.__required_keys__)
 _OF_A_FILE = frozenset(_WithRows.__optional_keys__)
 _FIELDS = len(IN_EVERY_ENTRY | _OF_A_FILE)
-"""Of an entry whose clip has rows; no others are taken from a marker."""
+"""Number of fields of an entry whose clip has rows; other fields of a marker are not read."""
 _document = msgspec.json.Decoder(_Document).decode
 
 
@@ -121,7 +121,7 @@ class Marker:
     split: str
     plan: int
     bytes: int
-    """Of the data file; 0 when no clip survived and there is none."""
+    """Bytes of the data file; 0 when no clip survived and there is no file."""
     sha256: str | None
     clips: tuple[dict[str, Any], ...]
     file: str
@@ -135,7 +135,7 @@ class Tombstone:
     reason: str
     time: str
     ids: list[str]
-    """Of clips, or of videos: then of all their clips."""
+    """Ids of clips, or of videos; the latter withdraw all their clips."""
     held: list[dict[str, Any]]
     """`clip_id`, `split` and `label` of the clips that the dataset held until then."""
     fingerprint: dict[str, str]

@@ -47,7 +47,7 @@ yt-dlp gains an option."""
 SECRET_OPTIONS = frozenset(
     {"extractor_args", "geo_bypass_ip_block", "geo_verification_proxy", "http_headers", "source_address"}
 )
-"""Of them those whose values may hold a password, a token or an address."""
+"""Those of the options whose values may hold a password, a token or an address."""
 
 
 REFUSED_HEADERS = ("cookie", "authorization", "x-goog-", "x-youtube-", "x-origin")
@@ -68,7 +68,7 @@ class SourceOptions:
     sound: bool = False
     """Whether the sound is wanted too, where a source has it apart from the pictures."""
     allow_access: frozenset[str] = frozenset()
-    """Of `ACCESS`."""
+    """Kinds of restricted videos to fetch as well, from `ACCESS`."""
     allow_private_addresses: bool = False
     timeout: float = 20.0
     """Seconds without a byte."""

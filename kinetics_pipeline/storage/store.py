@@ -52,7 +52,7 @@ class StoredFile(NamedTuple):
     version: str
     """Changes whenever the file is written: the ETag; of a local file its inode, time and size."""
     modified: float
-    """When it was written, by the store's clock, in seconds since 1970. Only for people to read."""
+    """Time when it was written, by the store's clock, in seconds since 1970. Only for people to read."""
 
 
 Files = list[StoredFile]

@@ -38,7 +38,7 @@ class Clock:
     shifts: tuple[int, ...] = ()
     """What is added to the time stamps of each piece but the first."""
     period: int = 0
-    """From one picture to the next, usually."""
+    """The usual time from one picture to the next."""
 
     @property
     def pieces(self) -> int:
@@ -70,11 +70,11 @@ def _steps(values: Sequence[int]) -> str:
 class TimeLine:
     clock: Clock
     times: NDArray[np.int64]
-    """Of each packet, microseconds, in the order of the file."""
+    """Time stamp of each packet, microseconds, in the order of the file."""
 
     @property
     def last(self) -> int:
-        """When the last picture begins."""
+        """The time when the last picture begins."""
         return int(self.times.max()) if len(self.times) else 0
 
 

@@ -69,7 +69,7 @@ class Container:
     videos: int
     """How many streams of pictures there are, covers and thumbnails not counted."""
     other_codecs: tuple[str, ...]
-    """Of sound and subtitles, whose damage does not matter here."""
+    """Codecs of sound and subtitles, whose damage does not matter here."""
     has_sound: bool = False
 
     @property
@@ -178,8 +178,8 @@ def choose_stream(streams: Sequence[VideoStream], pictures: Mapping[int, tuple[i
 
 
 def count_pictures(path: Path, streams: Sequence[int], timeout: float) -> dict[int, tuple[int, float]]:
-    """Of each stream the number of packets, and the seconds from its first to the end of its last one. Reads the whole
-    file but decodes nothing."""
+    """The number of packets of each stream, and the seconds from its first packet to the end of its last one. Reads the
+    whole file but decodes nothing."""
     found = dict.fromkeys(streams, (0, math.inf, -math.inf))
     for place, pts, length in _packets(path, streams, timeout):
         count, first, last = found[streams[place]]
@@ -204,7 +204,7 @@ def packets_end(path: Path, timeout: float) -> float:
 
 
 def _packets(path: Path, streams: Sequence[int | str], timeout: float) -> Iterator[tuple[int, float, float]]:
-    """Of each packet: the place of its stream in the output, its time stamp, its duration."""
+    """Yields for each packet the index of its stream in the output, its time stamp and its duration, seconds."""
     source = untrusted_input(path, copyts=None)
     inputs = [source[str(stream)] for stream in streams]
     graph = ffmpeg.output(*inputs, "-", format="framecrc", codec="copy", copyinkf=None)

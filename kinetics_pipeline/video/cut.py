@@ -50,7 +50,7 @@ class Cut:
 
     @property
     def end(self) -> float | None:
-        """When the last frame that is cut, lookahead included, has been shown."""
+        """The time at which the last frame that is cut, lookahead included, has been shown."""
         return None if self.most is None else self.first + float(self.most / self.rate)
 
     def seeks(self, container: Container) -> bool:

@@ -25,8 +25,8 @@ from kinetics_pipeline.video.shapes import SAME_SHAPE, shapes_of_frames, size_of
 MAX_ASPECT = 16
 """Long side over short side. A header that claims more is damage, or an attempt to fill the memory."""
 THREADS = 1
-"""Of ffmpeg's decoder, and of its scaler. The frames are the same for any number; clips run side by side, and each
-thread more costs a tenth."""
+"""Threads of ffmpeg's decoder, and of its scaler. The frames are the same for any number; clips are decoded in
+parallel, and each additional thread costs a tenth."""
 
 HEALTHY = (
     "co located POCs unavailable",  # H.264: B-frames before the first key frame
@@ -39,8 +39,8 @@ HEALTHY = (
 DAMAGE = ("corrupt decoded frame", "concealing", "corrupt input packet")
 """Warnings that are damage."""
 MARKED_PACKET = ("corrupt input packet", "corrupt decoded frame")
-"""Those of them that only repeat what a transport stream's counters say, which start again where files were joined.
-There the packets are looked at one by one (`clock`)."""
+"""Those warnings that only repeat what a transport stream's counters say, which start again where files were joined.
+There the packets are checked one by one (`clock`)."""
 
 Room = Callable[[int, tuple[int, int, int]], NDArray[np.uint8]]
 """Gives memory [H, W, 3] for the frame of a number."""
@@ -74,7 +74,7 @@ class Request:
     aspect: float | None
     interpolation: str
     deadline: float
-    """By the clock of `time.monotonic`."""
+    """The time at which decoding must have ended, by the clock of `time.monotonic`."""
 
     def left(self) -> float:
         """Seconds that are left. Raises TimeoutError when none is."""

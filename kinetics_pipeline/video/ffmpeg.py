@@ -28,7 +28,7 @@ would open other files or addresses, and pictures and text (image2, tty), which 
 
 PROTOCOLS = "file,pipe"
 MAX_PIXELS = 1 << 26
-"""Of a picture before it is scaled, twice 8K: a header can claim a gigapixel, and ffmpeg would make room for it."""
+"""Pixels of a picture before it is scaled, twice 8K: a header can claim a gigapixel, and ffmpeg would allocate that."""
 MAX_LOG = 64 * 1024
 """Bytes of ffmpeg's messages that are kept; a damaged file can cause megabytes of them."""
 

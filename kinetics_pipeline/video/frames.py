@@ -41,7 +41,7 @@ __all__ = ["BrokenVideo", "TooShort", "read_clip", "read_frames"]
 MAX_BYTES = 4 << 30
 """Frames of one clip in memory: 10 minutes at 340x256, 25 fps."""
 KEPT_BYTES = 256 << 20
-"""Of memory for frames that a thread keeps from clip to clip at most."""
+"""Bytes of memory for frames that a thread keeps from clip to clip at most."""
 
 
 class ReadOptions(TypedDict, total=False):

@@ -25,7 +25,7 @@ skipped pictures)."""
 
 
 class GridReport:
-    """Of each frame of the grid, which frame of the decoder it is, from 0 on."""
+    """Tells for each frame of the grid which frame of the decoder it is, from 0 on."""
 
     def __init__(self) -> None:
         self.numbers = array("q")

@@ -38,7 +38,7 @@ class Packets:
 
     def __init__(self) -> None:
         self.times = array("q")
-        """When each picture is shown, microseconds on the file's time stamps."""
+        """Time when each picture is shown, microseconds on the file's time stamps."""
         self.durations = array("q")
         """Microseconds; 0 where the container does not say."""
         self.flags = array("b")
@@ -77,7 +77,7 @@ class Packets:
         return True
 
     def _microseconds(self, ticks: int) -> int:
-        """As libavutil's `av_rescale_q` rounds: to the nearest, halves away from zero."""
+        """Rounds as libavutil's `av_rescale_q` does: to the nearest, halves away from zero."""
         twice = 2 * abs(ticks) * self._per_tick + self._ticks
         return twice // (2 * self._ticks) if ticks >= 0 else -(twice // (2 * self._ticks))
 

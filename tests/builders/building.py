@@ -144,7 +144,7 @@ class Build:
 
 
 def wait_for(event: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 120) -> None:
-    """Until `event()`; fails when the process ends first or time runs out."""
+    """Waits for `event()`; fails when the process ends first or time runs out."""
     deadline = time.monotonic() + seconds
     while not event():
         assert process.poll() is None, f"it ended before the event: {process.stdout and process.stdout.read()}"

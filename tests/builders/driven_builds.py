@@ -99,7 +99,7 @@ class DrivenBuild:
     recipe: Recipe = field(default_factory=lambda: Recipe(short_side=32, flow="none"))
     retry: frozenset[str] = frozenset()
     records: dict[str, Record] = field(default_factory=dict)
-    """Of committed shards, by video."""
+    """Records of committed shards, by video."""
     charged: Counter[str] = field(default_factory=Counter)
     """Outcomes that clips came to in the latest run; those taken back do not count."""
     unfinished: Plan | None = None
@@ -151,5 +151,5 @@ class DrivenBuild:
 
     @property
     def outcomes(self) -> dict[str, str]:
-        """By video, of committed shards."""
+        """Outcomes of committed shards, by video."""
         return {video: record.outcome for video, record in self.records.items()}

@@ -32,7 +32,7 @@ class Faults:
     left: int = 0
     """Requests still to be failed."""
     only: Callable[[str, str], bool] = field(default=lambda method, path: True)
-    """Of which method and path."""
+    """Whether to fail a request, by its method and path."""
     failed: int = 0
     seen: Counter[str] = field(default_factory=Counter)
     """Requests so far, by method; a listing is a LIST."""

@@ -20,7 +20,7 @@ CLONE_NEWNS = 0x00020000
 
 
 def see_at(mine: Path, path: Path) -> None:
-    """From here on, for this process and those that it starts, `mine` lies at `path`."""
+    """Makes `mine` lie at `path`, for this process and those that it starts."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWNS) != 0:
         raise OSError(ctypes.get_errno(), "unshare")

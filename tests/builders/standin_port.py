@@ -23,7 +23,7 @@ MIXED = {
 
 
 def padded(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
-    """With zeros, so that nothing is cut off behind. Every pool follows a ReLU: zero wins over nothing."""
+    """Pads with zeros, so that nothing is cut off behind. Every pool follows a ReLU: zero wins over nothing."""
     sides: list[int] = []
     for n, k, s in zip(x.shape[2:], kernel, stride, strict=True):
         lacking = max(0, k - (n % s or s))

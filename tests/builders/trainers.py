@@ -17,7 +17,7 @@ from kinetics_pipeline.loading import ClipDataset, ClipSampler, collate
 
 EPOCHS, RANKS, BATCH = 2, 2, 4
 Seen = list[list[tuple[str, str]]]
-"""In each epoch the clips that all ranks took together, each with what stands for its frames, crop and flip."""
+"""The clips of each epoch that all ranks took together, each with what stands for its frames, crop and flip."""
 SamplerOf = Callable[[ClipDataset, int, int], Sampler[int] | None]
 """(dataset, rank, ranks) -> sampler; None for `shuffle=True`."""
 

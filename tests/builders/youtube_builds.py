@@ -47,7 +47,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 
 def outcomes(build: Build) -> dict[str, str]:
-    """By video; every clip has one record."""
+    """The outcomes by video; every clip has one record."""
     entries = build.entries()
     assert {len(records) for records in entries.values()} <= {1}
     return {clip[:11]: records[0]["outcome"] for clip, records in entries.items()}

@@ -23,7 +23,7 @@ class Said(NamedTuple):
 
     @property
     def playability(self) -> dict[str, Any]:
-        """As the player's API says it."""
+        """The player's API response for it."""
         return refusal(self.status, self.reason, self.subreason)
 
 

@@ -111,7 +111,7 @@ class FakeYouTube(Server):
     default_options: dict[str, Any] = {  # noqa: RUF012
         name: value for name, value in ytdlp_options.items() if name != "extractor_args"
     }
-    """With yt-dlp's default clients: the watch page, the player's script, and several clients one after the other."""
+    """Options that keep yt-dlp's default clients: the watch page, the player's script, and several clients in turn."""
 
     def as_seen_by(self, client: str, video_id: str) -> Video:
         """The video as it is shown to one client."""

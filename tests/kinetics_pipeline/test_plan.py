@@ -225,7 +225,7 @@ def test_the_order_of_videos_is_not_that_of_the_file_and_never_changes():
 
 
 ORDER_OF_A_TO_F = list("dbeafc")
-"""As first released. A dataset grows in this order over many runs, so it is part of the contract."""
+"""The order as first released. A dataset grows in this order over many runs, so it is part of the contract."""
 
 
 def test_a_video_with_more_clips_than_a_shard_fills_shards_of_its_own_in_order_of_time():

@@ -34,7 +34,7 @@ class Shown:
 
 
 def _exact(seconds: float) -> Fraction:
-    """Without what floating point added."""
+    """The seconds without what floating point added."""
     return Fraction(round(seconds * 1_000_000), 1_000_000)
 
 
@@ -48,7 +48,7 @@ def even(fps: float | str, seconds: float = 2.0) -> Shown:
 @dataclass(frozen=True)
 class Entry:
     name: str
-    """With the suffix of the file."""
+    """The file's name, with its suffix."""
     kind: str
     report: str
     """Where somebody met such a file: `owner/repository#number` on GitHub."""

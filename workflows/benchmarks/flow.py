@@ -77,7 +77,7 @@ def _timed(call: Callable[[], Any]) -> tuple[float, float]:
 
 
 def _against_opencv(frames: Grey, threads: int, rounds: int) -> None:
-    """On one thread pair by pair; on several, OpenCV shares the rows of a pair and we share the pairs of a clip."""
+    """Compares with OpenCV. On one thread pair by pair; on several, OpenCV shares out rows, and we share out pairs."""
     cv2.setNumThreads(threads)
     step = 1 if threads == 1 else len(frames) - 1
     times, errors = [], []
@@ -104,7 +104,7 @@ def _against_opencv(frames: Grey, threads: int, rounds: int) -> None:
 
 
 def _threads(frames: Grey, threads: int, rounds: int) -> None:
-    """As many pairs for each of several threads as for one alone."""
+    """Measures how threads scale: each of several threads computes as many pairs as one alone."""
     work = np.concatenate([frames] * threads * 2)
     times = []
     for _ in range(rounds):

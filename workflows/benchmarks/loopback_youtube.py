@@ -42,7 +42,7 @@ class LoopbackYouTube(http.server.ThreadingHTTPServer):
         """Starts the counts anew."""
         self.requests, self.bytes_sent = 0, 0
         self.first: float | None = None
-        """When the first request came (`time.monotonic`)."""
+        """Time when the first request came (`time.monotonic`)."""
 
     def note(self, sent: int) -> None:
         with self._lock:

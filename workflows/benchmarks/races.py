@@ -80,7 +80,7 @@ def _race(
 
 
 def lease_races(place: str, rounds: int, processes: int) -> dict[str, Counter[int]]:
-    """Of each kind of race, how many rounds had how many winners."""
+    """Counts, for each kind of race, how many rounds had how many winners."""
     context = multiprocessing.get_context("spawn")
     together, won = context.Barrier(processes), context.Queue()
     racers = [context.Process(target=_race, args=(place, number, rounds, together, won)) for number in range(processes)]

@@ -56,7 +56,7 @@ class CountedS3:
 
 @contextmanager
 def counted_s3() -> Iterator[CountedS3]:
-    """With the environment that leads clients to it."""
+    """An S3 server that counts its requests, with the environment that leads clients to it."""
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from moto.s3.models import s3_backends
     from werkzeug.serving import make_server

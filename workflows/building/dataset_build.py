@@ -39,7 +39,7 @@ class BuildExecutor(FetchExecutor, ClipExecutor, WriteExecutor, DiskExecutor, Pr
         """
 
     def finished_clips(self) -> list[tuple[str, list[Record]]]:
-        """By node the records of the clips that earlier runs finished, and that no shard holds yet."""
+        """The records, by node, of the clips that earlier runs finished and that no shard holds yet."""
 
     def end_removals(self) -> None:
         """Waits for what `forget_downloads` and `forget_rows` began."""
@@ -50,7 +50,7 @@ class WantedClips:
     """The clips that a command asks for."""
 
     table: pd.DataFrame
-    """As `read_annotations` gives it."""
+    """The clips asked, as `read_annotations` gives them."""
     settings: PlanSettings
     held_locally: Callable[[list[Clip]], Collection[str]]
     """See `make_plan`."""
@@ -64,7 +64,7 @@ class Limits:
     max_disk: int | None = None
     """Bytes that the cache may hold; None: what its disk gives."""
     notes: int = 0
-    """Of them, those of notes on tar files."""
+    """Bytes of the cache that the notes on tar files take."""
     keep_clips: str | None = None
     """The place where segments are kept."""
 

@@ -29,9 +29,9 @@ LOOK_EVERY, LOOK_SELDOM = 0.5, 10.0
 JPEG_HEADERS = 700
 """Bytes of an image that do not depend on its size."""
 PIXEL_BYTES = 0.35
-"""Of a pixel of RGB as JPEG at quality 90: twice the mean of real clips (0.19)."""
+"""Bytes of a pixel of RGB as JPEG at quality 90: twice the mean of real clips (0.19)."""
 FLOW_SHARE = 0.5
-"""Of flow, relative to RGB: likewise on the large side (0.36)."""
+"""Bytes of flow relative to RGB: likewise on the large side (0.36)."""
 SECOND_OF_VIDEO = 200_000
 """Bytes of a second of a video whose short side is 256, on the large side: the first guess of a download."""
 LARGEST_DOWNLOAD = 4 << 30
@@ -46,11 +46,11 @@ class Needs:
     shard: int
     """The finished clips of the largest one."""
     download: int
-    """Of the longest clip; 0 where nothing is fetched."""
+    """The download of the longest clip; 0 where nothing is fetched."""
 
     @property
     def least(self) -> int:
-        """Without which a build cannot go on: one shard, finished and written, and a download."""
+        """The bytes without which a build cannot go on: one shard, finished and written, and a download."""
         return 2 * self.shard + self.download
 
 
@@ -197,8 +197,8 @@ class Disk:
         return self.executor.now().monotonic
 
     def require_hope(self, now: Moment) -> None:
-        """For when nothing is in flight: raises JobFailed when the user's limit leaves no room, and WorkRemains when
-        the disk has had none for longer than is waited."""
+        """Raises, when nothing is in flight, JobFailed if the user's limit leaves no room, and WorkRemains if the
+        disk has had no room for longer than `--max-wait`."""
         if self.short_since is None or now.monotonic - self.short_since <= SHORT_AT_LEAST:
             return
         if self.limits:

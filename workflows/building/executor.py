@@ -44,7 +44,7 @@ class Executor(Protocol):
         """The id of the driver's own node."""
 
     def nodes(self) -> Mapping[str, str]:
-        """By its id what each node that is alive will be called in a later cluster too."""
+        """The name, by node id, that each node which is alive will also have in a later cluster."""
 
     def wait(self, refs: Sequence[Ref], seconds: float) -> list[Ref]:
-        """Those of `refs` that have ended; waits so long for the first of them."""
+        """The `refs` that have ended; waits so many seconds for the first of them."""

@@ -72,7 +72,7 @@ class Traffic:
     requests: int = 0
     bytes_fetched: int = 0
     bytes_whole: int = 0
-    """Of the whole files, where a server said how long they are."""
+    """Bytes of the whole files, where a server said how long they are."""
 
     def add(self, download: Download) -> None:
         self.requests += download.requests
@@ -318,8 +318,8 @@ class Lanes:
         self.store.write(LANES, json.dumps(self._known).encode())
 
     def resumes_at(self, now: Moment, later: Iterable[tuple[str, str]] = ()) -> float | None:
-        """When the first paused lane that is waited for may go on (Unix time); None when one may go on now. `later`:
-        (source, video) of tries that are still to be made, and will wait there too."""
+        """The time when the first paused lane that is waited for may go on (Unix time); None when one may go on now.
+        `later`: (source, video) of tries that are still to be made, and will wait there too."""
         ends = [
             lane.egress.paused_until
             for _, lane in self

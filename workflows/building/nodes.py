@@ -57,8 +57,8 @@ def nodes() -> list[str]:
 
 
 def named_nodes() -> dict[str, str]:
-    """By its id what a node that is alive can be called in a later cluster too: a digest of its machine's name, and
-    for a second node on that machine its number."""
+    """The name, by node id, that each node which is alive can also have in a later cluster: a digest of its machine's
+    name, and for a second node on that machine its number."""
     alive = sorted((node["NodeManagerHostname"], node["NodeID"]) for node in ray.nodes() if node["Alive"])
     named: dict[str, str] = {}
     of_machine: Counter[str] = Counter()

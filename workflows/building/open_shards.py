@@ -42,7 +42,7 @@ class OpenShard:
     name: str
     clips: list[Clip]
     finished: dict[str, FinishedClip] = field(default_factory=dict)
-    """By clip_id the clips that have an outcome."""
+    """The clips that have an outcome, by clip_id."""
 
     @property
     def is_full(self) -> bool:
@@ -54,7 +54,7 @@ class OpenShards:
 
     def __init__(self, run: PlanRun, disk: Disk) -> None:
         self.clips: dict[str, ClipInProgress] = {}
-        """Of all open shards, by clip_id."""
+        """The clips of all open shards, by clip_id."""
         self._disk = disk
         self._walks = [_shards(run.plan, set(run.missing), local=local) for local in (True, False)]
         self._open: list[dict[str, OpenShard]] = [{}, {}]

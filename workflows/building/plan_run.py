@@ -26,18 +26,18 @@ class PlanRun:
     """A plan of a dataset, what of it is missing, and with which lease, recipe and classes it is made."""
 
     uri: str
-    """Of the dataset."""
+    """The dataset's."""
     number: int
-    """Of the plan."""
+    """The plan's."""
     plan: Plan
     missing: Sequence[str]
     """Names of its shards that are not committed."""
     generation: int
-    """Of the lease."""
+    """The lease's."""
     recipe: Recipe
     classes: Sequence[str]
     finished: Mapping[str, FinishedClip] = field(default_factory=dict)
-    """By clip_id the clips that were finished before this run."""
+    """The clips that were finished before this run, by clip_id."""
 
     @property
     def plan_name(self) -> str:

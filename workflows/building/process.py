@@ -34,7 +34,7 @@ class Candidate:
 
     media: Media
     node: str
-    """Of a download: the node where it lies. Of a local source, whose files every node sees: the driver's node, where
+    """The node where a download lies. A local source's files are seen by every node; then the driver's node, where
     the notes on its archives lie."""
     fetched: bool
     """Whether it is a download."""
@@ -46,7 +46,7 @@ class ClipJob:
 
     clip: Clip
     source_key: str
-    """Of the source that the candidates come from."""
+    """The source that the candidates come from."""
     candidates: tuple[Candidate, ...]
     label: int
     """Class number."""
@@ -66,7 +66,7 @@ class Processed:
     record: Record
     node: str
     bytes: int
-    """Of its rows."""
+    """Bytes of its rows."""
 
 
 # On the node
@@ -234,7 +234,7 @@ class Processing:
 
     @property
     def fetched_backlog(self) -> int:
-        """Of the backlog, the clips that were fetched from a network: their downloads lie in the cache."""
+        """The number of clips of the backlog that were fetched from a network: their downloads lie in the cache."""
         jobs = [*self.waiting, *(job for job, _ in self.running.values())]
         return sum(job.candidates[0].fetched for job in jobs)
 

@@ -225,8 +225,8 @@ class RayExecutor:
     # The cache
 
     def start_measuring(self, node: str) -> Ref:
-        """On the driver's own node in a thread: while every core is taken a task starts a process for itself, which
-        costs as much as a clip."""
+        """Measures the driver's own node in a thread: while every core is taken a task starts a process for itself,
+        which costs as much as a clip."""
         if node == self._here:
             return self._thread.submit(measured, self.folders)
         return cast(Ref, _measure.options(scheduling_strategy=on(node)).remote(self.folders))
@@ -238,7 +238,7 @@ class RayExecutor:
             return Lost("its node died")
 
     def finished_clips(self) -> list[tuple[str, list[Record]]]:
-        """By node the records of the clips that earlier runs finished, and that no shard holds yet."""
+        """The records, by node, of the clips that earlier runs finished and that no shard holds yet."""
         return on_every_node(_finished, self.folders)
 
     def clear(self, *, everything: bool) -> None:

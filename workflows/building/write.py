@@ -31,15 +31,15 @@ class WriteJob:
     """A shard all of whose clips have an outcome."""
 
     uri: str
-    """Of the dataset."""
+    """The dataset's."""
     plan: str
     shard: str
     clips: tuple[FinishedClip, ...]
-    """In the plan's order."""
+    """The clips in the plan's order."""
     recipe: Recipe
     classes: tuple[str, ...]
     generation: int
-    """Of the lease."""
+    """The lease's."""
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from kinetics_pipeline.video.ffmpeg import executable
 from kinetics_pipeline.workflows.runtime.progress import Meter
 
 FLOW_QUALITY = 95
-"""Of the two flow pictures, which are encoded anew: the shard holds them as one."""
+"""JPEG quality of the two flow pictures, which are encoded anew: the shard holds them as one."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def export(uri: str, form: Literal["mp4", "frames"], to: Path, split: str | None
 
 
 def _clips(dataset: Dataset, split: str | None) -> Iterator[_Clip]:
-    """In the order of the shards."""
+    """The clips in the order of the shards."""
     folders = _folders(dataset.classes)
     for row in select(load_index(dataset), dataset, split, None, None, None).to_pylist():
         place = Place(

@@ -41,7 +41,7 @@ TRAINING = {
 }
 """Flags for a training of a few hundred steps from random weights; the recipe's numbers are for a hundred thousand."""
 ENOUGH_STEPS = 200
-"""With this many steps or more, the accuracy of flow must be far above chance."""
+"""Steps of training from which on the accuracy of flow must be far above chance."""
 FAR = 3
 """How many times chance is far above it."""
 

@@ -65,7 +65,7 @@ class Experiment:
         return self.place in ("ucf", "hmdb")
 
     def splits(self) -> tuple[str, str]:
-        """Those trained and scored on."""
+        """The split that is trained on, and the split that is scored."""
         return (f"train{self.split}", f"test{self.split}") if self.is_transfer else ("train", "val")
 
     def needs(self) -> Experiment | None:

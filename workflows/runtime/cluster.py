@@ -103,8 +103,8 @@ def connected(cpus: int | None = None) -> Iterator[None]:
 
 
 def _end_autoscaler() -> None:
-    """Of an embedded cluster, where it has nothing to do. Ray ends it behind the server that it then asks in vain, and
-    waits a second for it."""
+    """Ends the autoscaler of an embedded cluster, which needs none. Ray ends it only after the server that it then asks
+    in vain, and waits a second for it."""
     import psutil
 
     for child in psutil.Process().children():

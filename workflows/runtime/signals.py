@@ -16,8 +16,8 @@ class Interruption(KeyboardInterrupt):
 
 
 def let_signals_interrupt() -> None:
-    """From now on SIGTERM raises KeyboardInterrupt as Ctrl-C does. Nothing changes outside the main thread, where
-    Ctrl-C is ignored (nohup), and in forked children, which end as they would have."""
+    """Lets SIGTERM raise KeyboardInterrupt, as Ctrl-C does. Nothing changes outside the main thread, where Ctrl-C is
+    ignored (nohup), and in forked children, which end as they would have."""
     owner = os.getpid()
 
     def interrupt(number: int, frame: FrameType | None) -> None:

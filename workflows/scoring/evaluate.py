@@ -215,7 +215,7 @@ def _scores(predictions: Predictions, classes: Sequence[str], groups: dict[str, 
 
 
 def _require_writable(file: Path) -> None:
-    """Said before hours of work. Raises UserError."""
+    """Checks that the file can be written, before hours of work. Raises UserError."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=file.parent):

@@ -15,7 +15,7 @@ U, V = 0, 1
 P11, P12, P21, P22 = 2, 3, 4, 5
 """Dual variables of u (P11, P12) and v (P21, P22)."""
 IX, IY, RHO, INVERSE = 6, 7, 8, 9
-"""From the warped second image: gradient, constant part of the residual, 1 / |gradient|^2 (0 where that is 0)."""
+"""What the warped second image gives: gradient, constant part of the residual, 1 / |gradient|^2 (0 where that is 0)."""
 FIELDS = 10
 LEFT = 16
 """Floats before each field."""

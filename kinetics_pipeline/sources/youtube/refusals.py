@@ -262,5 +262,5 @@ def _texts_of(error: BaseException | None) -> list[str]:
 
 
 def without_prefix(text: str) -> str:
-    """Without `ERROR: [youtube] ID: `: an id is arbitrary text, and may well read `HTTP429`."""
+    """The message without `ERROR: [youtube] ID: `: an id is arbitrary text, and may well read `HTTP429`."""
     return re.sub(r"^(?:ERROR: |WARNING: )?(?:\[[\w:+]+\] )?(?:[A-Za-z0-9_-]{11}: )?", "", text)

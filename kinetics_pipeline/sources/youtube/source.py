@@ -160,7 +160,7 @@ class YouTube:
         return {**info, **video}
 
     def _needs_leave(self, info: dict[str, Any]) -> Failure | None:
-        """With cookies a video may open that not everyone may see; it stays closed unless allowed by name."""
+        """The failure of a video that cookies open but not everyone may see, unless its kind is allowed by name."""
         if self.options.cookies is None:
             return None
         kinds = {"private": "private", "subscriber_only": "members_only", "premium_only": "members_only"}

@@ -14,7 +14,7 @@ from tests.builders.clips import built
 
 CLIPS, BATCH, EPOCH = 16, 2, 3
 Taken = list[tuple[str, bool, str]]
-"""Of each sample its clip, whether it is flipped, and what stands for its frames and crops."""
+"""The clip of each sample, whether it is flipped, and what stands for its frames and crops."""
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Of several that race for a dataset's lease one holds it."""
+"""Only one of several runs that race for a dataset's lease holds it."""
 
 from pathlib import Path
 

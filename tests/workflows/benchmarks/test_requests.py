@@ -15,7 +15,7 @@ from kinetics_pipeline.workflows.benchmarks import requests, scale
 
 SHARDS = 600
 PAGES_OF_10_000 = 21
-"""Of a thousand names each; 632 markers and as many data files here are two."""
+"""Requests that list 10,000 shards at a thousand names each; 632 markers and as many data files here take two."""
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ COUNT = 40
 
 @pytest.mark.parametrize("number", range(len(CLASSES)), ids=CLASSES)
 def test_a_video_moves_as_its_label_says(number: int):
-    """By Farnebaeck's flow, which the pipeline does not use."""
+    """Measured by Farnebaeck's flow, which the pipeline does not use."""
     video = Rendered(number)
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames_of(video)]
     middle = len(grey) * (video.start + 1) // 3  # of the clip: the disc is in the middle of its path

@@ -46,7 +46,7 @@ def _videos(clip_ids: set[str]) -> set[str]:
 
 
 def _seconds(build: Build) -> dict[str, dict[str, float]]:
-    """By clip that is finished and not committed: the seconds that each stage took."""
+    """The seconds of each stage, by clip that is finished and not committed."""
     found = {clip_id: Spool(path.parent).get(clip_id) for clip_id, path in build.spooled().items()}
     return {clip_id: clip[0].seconds for clip_id, clip in found.items() if clip}
 

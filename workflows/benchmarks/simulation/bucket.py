@@ -26,7 +26,7 @@ class Rates:
     lost: float = 0.0
     """The request, or its answer: half each."""
     late: float = 0.0
-    """Of lost writes, those that arrive after all, up to two minutes later."""
+    """Share of lost writes that arrive after all, up to two minutes later."""
     slow: float = 0.0
     """It takes up to half a minute."""
     deadly: float = 0.0
@@ -105,7 +105,7 @@ class Client:
         self.world = bucket.world
 
     def call(self, function: str, *arguments: Any, long: bool = False, **options: Any) -> Any:
-        """As `ObjectClient.call`. Raises as obstore does."""
+        """Behaves as `ObjectClient.call`. Raises as obstore does."""
         writes = function in ("put", "delete")
         if function == "put":
             data = bytes(arguments[1]) if not hasattr(arguments[1], "read_bytes") else arguments[1].read_bytes()

@@ -88,9 +88,9 @@ class SimulatedExecutor:
         self.scratch = scratch
         self._store_of = store_of
         self.asked: list[tuple[float, str]] = []
-        """When which video was asked of a paced server; judged at the end."""
+        """Times at which a paced server was asked, with the video; judged at the end."""
         self.refused_until = 0.0
-        """Until when the driver knows that it must not ask."""
+        """The time until which the driver knows that it must not ask."""
         self.too_early: list[str] = []
         self.on_write: Callable[[Sequence[Record]], None] = lambda records: None
         """Told the records of every shard that a writer is started for."""

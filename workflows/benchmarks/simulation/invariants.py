@@ -27,7 +27,7 @@ class Watcher:
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
         self.trace = hashlib.sha256()
-        """Of everything that changed, and when: two runs of one seed have the same."""
+        """Hash of everything that changed, and when: two runs of one seed have the same."""
         self._created: Counter[str] = Counter()
         bucket.watch = self.changed
 
@@ -67,7 +67,7 @@ class Watcher:
 
 
 def _undated(name: str, data: bytes) -> bytes:
-    """Without what the real clock wrote."""
+    """The data without what the real clock wrote."""
     if name.startswith("shards/") and name.endswith(".json"):
         document = json.loads(data)
         return json.dumps({k: v for k, v in document.items() if k not in ("created", "digest")}).encode()

@@ -51,11 +51,11 @@ class Network:
     world: World
     truths: dict[str, Truth]
     outages: list[tuple[float, float]] = field(default_factory=list)
-    """From when to when nobody answers."""
+    """Times (from, to) in which nobody answers."""
     refusals: list[tuple[float, float]] = field(default_factory=list)
-    """From when to when a paced server takes everybody for a bot."""
+    """Times (from, to) in which a paced server takes everybody for a bot."""
     own_failures: Counter[str] = field(default_factory=Counter)
-    """By video, how often it failed for a reason of its own."""
+    """How often each video failed for a reason of its own."""
 
     def answer(self, server: Server, video_id: str, clips: Sequence[Clip], path: Path) -> Download:
         """What a request gets that is answered now."""

@@ -54,7 +54,7 @@ class Shape:
 
     videos: int
     clips: int
-    """Of each video."""
+    """Clips of each video."""
     clips_per_shard: int
 
 
@@ -309,7 +309,7 @@ class Run:
         return lease
 
     def _renew(self, lease: Lease) -> None:
-        """As the thread of a `Lease` does."""
+        """Renews the lease as the thread of a `Lease` does."""
         while True:
             self.world.sleep(RENEW_EVERY)
             if lease._done.is_set():

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 BEGAN = 1_700_000_000.0
 """Unix time at which every run begins."""
 MOST_STEPS = 60_000
-"""Of a run; more of them mean that it does not end."""
+"""Steps of a run at most; more of them mean that it does not end."""
 
 
 class Killed(BaseException):
@@ -36,7 +36,7 @@ class Machine:
     """Seconds that its clock is ahead."""
     boots: int = 0
     cut_off_until: float = 0.0
-    """Until when nothing that it sends to the store arrives."""
+    """The time until which nothing that it sends to the store arrives."""
 
 
 @dataclass(eq=False)
@@ -208,7 +208,7 @@ class World:
         self._is_over = True
 
     def run(self) -> None:
-        """Until nothing is left to happen. Raises what went wrong within the simulation, and Endless."""
+        """Runs until nothing is left to happen. Raises what went wrong within the simulation, and Endless."""
         self._hand_on(None)
         self._done.acquire()
         stuck = len(self._tasks)

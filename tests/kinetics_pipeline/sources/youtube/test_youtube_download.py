@@ -1,4 +1,4 @@
-"""Of a YouTube video only the bytes that its clips need, once, from the smallest format that is large enough."""
+"""Only those bytes of a YouTube video are read that its clips need, once, from the smallest sufficient format."""
 
 from __future__ import annotations
 

@@ -172,8 +172,8 @@ def make_plan(
     retried = settings.retried()
     waits = [(outcome := outcomes.get(clip)) is None or outcome in retried for clip in ordered["clip_id"]]
     todo = ordered[np.array(waits, dtype=bool)].reset_index(drop=True)
-    at_hand = frozenset(held_locally(list(clips_of(todo))))
-    local = np.array([clip in at_hand for clip in todo["clip_id"]], dtype=bool)
+    held = frozenset(held_locally(list(clips_of(todo))))
+    local = np.array([clip in held for clip in todo["clip_id"]], dtype=bool)
     return Plan(_table(todo, local, _packed(todo, local, settings.clips_per_shard), dict(next_shard)))
 
 

@@ -49,7 +49,7 @@ class _Source:
 
 
 def begin(source: Dataset, target: str, layout: Layout, choice: Choice, clips_per_shard: int) -> Dataset:
-    """The dataset at `target`, with its one plan; one that was begun by the same command is gone on with.
+    """The dataset at `target`, with its one plan; one that the same command began is continued.
 
     Raises UserError for a class or split that there is not, when nothing is chosen, and when `target` is another
     dataset.

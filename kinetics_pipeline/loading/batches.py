@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import default_collate
 
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.loading.memory import Block, Leaving
+from kinetics_pipeline.loading.memory import Block, SharedBatch
 from kinetics_pipeline.loading.transforms import STREAMS
 
 
@@ -38,10 +38,10 @@ def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
         return dict(default_collate(named_when_stacked(list(samples))))
     rest = [{name: value for name, value in sample.items() if name not in samples.blocks} for sample in samples]
     streams = {name: block.values for name, block in samples.blocks.items()}
-    return Leaving({**streams, **default_collate(rest)}, samples.blocks)
+    return SharedBatch({**streams, **default_collate(rest)}, samples.blocks)
 
 
-class OfMixedBatch(torch.Tensor):
+class UnstackableTensor(torch.Tensor):
     """A stream of a sample that lies in one batch with a sample of another size.
 
     It is a tensor like any other, and what is computed from it is a plain one. Only where it cannot be stacked with
@@ -80,8 +80,8 @@ def _tensors_of(args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> list
     return [one for value in given for one in (value if isinstance(value, list | tuple) else [value])]
 
 
-def _named(values: torch.Tensor, problem: str) -> OfMixedBatch:
-    named = values.as_subclass(OfMixedBatch)
+def _named(values: torch.Tensor, problem: str) -> UnstackableTensor:
+    named = values.as_subclass(UnstackableTensor)
     named.problem = problem
     return named
 

@@ -106,7 +106,7 @@ def _size(slot: _Slot) -> int:
     return slot.size
 
 
-class Leaving(dict[str, Any]):
+class SharedBatch(dict[str, Any]):
     """A batch that other processes get without a copy of its blocks: there it is a plain dict of tensors.
 
     Made of values alone it is an ordinary batch: so trainers make another of the same type when they move one.

@@ -83,7 +83,7 @@ class Download:
     bytes_whole: int | None = None
     """What the whole file would have been, where it is known."""
     no_room: bool = False
-    """The download came to the end of the bytes it may write, or of the disk: nobody's failure, to be gone on with."""
+    """The download came to the end of the bytes it may write, or the disk is full: no failure; it continues later."""
 
 
 class LocalSource(Protocol):

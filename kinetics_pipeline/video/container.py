@@ -86,6 +86,7 @@ class Container:
 
     @property
     def has_clock_without_index(self) -> bool:
+        """Whether the format's pictures carry clock times and it has no index of them: see `WITHOUT_INDEX`."""
         return self.format in WITHOUT_INDEX
 
 

@@ -35,9 +35,9 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | No
         raise InputError(f"cannot read checkpoint {path}: there is no such file")
     try:
         with safe_open(path, framework="pt") as file:
-            said = (file.metadata() or {}).get(_KEY)
+            text = (file.metadata() or {}).get(_KEY)
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
-        document = None if said is None else json.loads(said)
+        document = None if text is None else json.loads(text)
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path} is no safetensors file, or is cut short or damaged") from error
     if document is not None and not isinstance(document, dict):

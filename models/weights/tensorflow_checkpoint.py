@@ -148,12 +148,12 @@ def _message(data: bytes) -> dict[int, list[int | bytes]]:
 def _number(fields: dict[int, list[int | bytes]], number: int) -> int:
     value = fields.get(number, [0])[-1]
     if not isinstance(value, int):
-        raise ValueError(f"field {number} is no number")
+        raise ValueError(f"field {number} is not a number")
     return value
 
 
 def _bytes(fields: dict[int, list[int | bytes]], number: int) -> bytes:
     value = fields.get(number, [b""])[-1]
     if not isinstance(value, bytes):
-        raise ValueError(f"field {number} is no message")
+        raise ValueError(f"field {number} is a number instead of a message")
     return value

@@ -16,7 +16,7 @@ from kinetics_pipeline.plan import Plan, PlanSettings, make_plan
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Record
 from kinetics_pipeline.sources.base import NetworkSource
-from kinetics_pipeline.workflows.building.disk import Disk, Measured
+from kinetics_pipeline.workflows.building.disk import CacheUsage, Disk
 from kinetics_pipeline.workflows.building.driver import ClipFinished, ClipTakenBack, Driver
 from kinetics_pipeline.workflows.building.executor import Moment, Ref
 from kinetics_pipeline.workflows.building.fetch import Downloaded, Fetched, Fetching, FetchJob
@@ -61,7 +61,7 @@ class AtOnce:
         return list(refs)
 
     def start_measuring(self, node: str) -> Ref:
-        return self._done(Measured(0, 1 << 40))
+        return self._done(CacheUsage(0, 1 << 40))
 
     def start_fetch(self, job: FetchJob, node: str) -> Ref:
         folder = self.folder / job.video_id

@@ -40,7 +40,9 @@ CORES = os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
-class Measured:
+class AcquireResult:
+    """What one way to fetch the clips took."""
+
     what: str
     clips: int
     start: float
@@ -124,15 +126,15 @@ def by_decoding(clips: Set) -> None:
         list(workers.map(one, clips.begins.values()))
 
 
-def measure(what: str, youtube: LoopbackYouTube, clips: Set, work: Callable[[], None]) -> Measured:
+def measure(what: str, youtube: LoopbackYouTube, clips: Set, work: Callable[[], None]) -> AcquireResult:
     youtube.begin()
     began = time.monotonic()
     work()
     ended, first = time.monotonic(), youtube.first or began
-    return Measured(what, len(clips.begins), first - began, ended - first, youtube.bytes_sent)
+    return AcquireResult(what, len(clips.begins), first - began, ended - first, youtube.bytes_sent)
 
 
-def acquire(folder: Path, clips: int, seconds: int) -> list[Measured]:
+def acquire(folder: Path, clips: int, seconds: int) -> list[AcquireResult]:
     """All four ways, one after the other, over `clips` clips of videos of `seconds` seconds."""
     asked = render(folder, clips, seconds)
     with LoopbackYouTube(asked.film, WIDTH, HEIGHT, seconds) as youtube:
@@ -149,7 +151,7 @@ def acquire(folder: Path, clips: int, seconds: int) -> list[Measured]:
         return [measure(what, youtube, asked, work) for what, work in ways.items()]
 
 
-def show(results: list[Measured]) -> None:
+def show(results: list[AcquireResult]) -> None:
     limit = results[-1]
     table = Table("way", "clips", "start s", "then s", "clips/s", "of the limit", "MB fetched", "kB/clip")
     for r in results:

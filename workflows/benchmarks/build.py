@@ -32,7 +32,9 @@ SECONDS, FPS, WIDTH, HEIGHT = 10, 25, 456, 342
 
 
 @dataclass(frozen=True)
-class Measured:
+class BuildResult:
+    """What one build took."""
+
     what: str
     clips: int
     wall: float
@@ -70,7 +72,7 @@ def render(folder: Path) -> Path:
     return annotations
 
 
-def measure(what: str, source: Path, annotations: Path, folder: Path, *flags: str) -> Measured:
+def measure(what: str, source: Path, annotations: Path, folder: Path, *flags: str) -> BuildResult:
     output, cache = folder / what.replace(" ", "-"), folder / "cache"
     places = ["--source", str(source), "--output", str(output), "--cache", str(cache)]
     command = [sys.executable, "-m", "kinetics_pipeline.workflows", "build", str(annotations), *places, *flags]
@@ -85,10 +87,10 @@ def measure(what: str, source: Path, annotations: Path, folder: Path, *flags: st
     for record in records:
         seconds.update(record.seconds)
     scale = 1 if sys.platform == "darwin" else 1024  # getrusage(2): kilobytes on Linux, bytes on macOS
-    return Measured(what, len(records), wall, dict(seconds), used.ru_maxrss * scale)
+    return BuildResult(what, len(records), wall, dict(seconds), used.ru_maxrss * scale)
 
 
-def show(results: list[Measured]) -> None:
+def show(results: list[BuildResult]) -> None:
     stages = list(dict.fromkeys(stage for result in results for stage in result.seconds))
     cores = os.cpu_count() or 1
     table = Table("build", "clips", "wall s", "clips/s", *(f"{stage} s" for stage in stages), "cores busy", "driver MB")

@@ -41,7 +41,7 @@ class Endless(Sampler[int]):
             yield from (EpochIndex(clip, epoch) for clip in range(self._clips))
 
 
-class Measured:
+class FormatBenchmark:
     """One format: `FORMATS[name]` in `folder`, beside the clips it is made of."""
 
     def __init__(self, name: str, folder: Path, clips: int) -> None:
@@ -142,7 +142,7 @@ def main() -> None:
     os.dup2(2, 1)  # what libraries print is no answer
     torch.set_num_threads(1)
     name, folder, clips = sys.argv[1:]
-    measured = Measured(name, Path(folder), int(clips))
+    measured = FormatBenchmark(name, Path(folder), int(clips))
     for line in sys.stdin:
         what, *arguments = json.loads(line)
         print(json.dumps(getattr(measured, what)(*arguments)), file=answers)

@@ -69,17 +69,19 @@ def rows(clips: Iterable[Clip], recipe: Recipe, a_frame: float) -> int:
 
 
 @dataclass(frozen=True)
-class Measured:
+class CacheUsage:
+    """What the cache of one node takes, and what its disk still has."""
+
     used: int
     """Bytes of this build's folders in the cache."""
     free: int
     """Bytes that the file system still gives, without what is left to others."""
 
 
-def measured(folders: CacheFolders) -> Measured:
+def measured(folders: CacheFolders) -> CacheUsage:
     """What the cache of this node holds, and has to give."""
     usage = shutil.disk_usage(next(p for p in (folders.root, *folders.root.parents) if p.exists()))
-    return Measured(folders.bytes_used(), usage.free - min(LEFT_FREE, usage.total // 50))
+    return CacheUsage(folders.bytes_used(), usage.free - min(LEFT_FREE, usage.total // 50))
 
 
 class DiskExecutor(Executor, Protocol):
@@ -87,7 +89,7 @@ class DiskExecutor(Executor, Protocol):
 
     def start_measuring(self, node: str) -> Ref: ...
 
-    def measured(self, ref: Ref) -> Measured | Lost:
+    def measured(self, ref: Ref) -> CacheUsage | Lost:
         """Waits for it where it has not ended."""
 
 
@@ -111,7 +113,7 @@ class Disk:
         self._unseen: list[tuple[float, int]] = []
         self._looks: dict[Ref, tuple[str, float]] = {}
         """Measurements under way: of which node, and when they began (monotonic)."""
-        self._by_node: dict[str, tuple[Measured, float]] = {}
+        self._by_node: dict[str, tuple[CacheUsage, float]] = {}
         self._looked = -math.inf
 
     # What things take
@@ -154,7 +156,7 @@ class Disk:
         free = min((self._free(seen) for seen, _ in self._by_node.values()), default=1 << 60)
         return free - sum(self._promised.values()) - sum(amount for _, amount in self._unseen)
 
-    def _free(self, seen: Measured) -> int:
+    def _free(self, seen: CacheUsage) -> int:
         return seen.free if self.limit is None else min(seen.free, self.limit - seen.used)
 
     def opens(self, shard: PlannedShard, still_to_come: int) -> bool:

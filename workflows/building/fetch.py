@@ -130,7 +130,7 @@ class Fetching:
                 limit = self.lanes.pace.time_limit
                 job = FetchJob(key, Canary(lane.source, canary), canary.video_id, (), limit, PROBE)
                 self._begin(job, lane)
-            while lane.doubt.asks is None and lane.waiting and most > 0 and lane.in_flight < lane.at_once:
+            while lane.doubt.canary_due is None and lane.waiting and most > 0 and lane.in_flight < lane.at_once:
                 video_id = next(iter(lane.waiting))
                 allowed = allowance(video_id)
                 if allowed is None:

@@ -190,7 +190,7 @@ class Lanes:
         """The clip that has to be asked again now, before any other; None where none is, or its turn has not come."""
         if not lane.waiting and not lane.in_flight:
             lane.doubt = nothing_left(lane.doubt)
-        clip = lane.doubt.asks
+        clip = lane.doubt.canary_due
         if clip is None or lane.is_asking or not (lane.waiting or lane.doubt.suspects):
             return None
         if lane.in_flight >= lane.at_once or not self.grants(source, lane, clip.video_id, now):

@@ -15,7 +15,7 @@ from kinetics_pipeline.errors import JobFailed, UserError, WorkRemains
 from kinetics_pipeline.records import Record
 from kinetics_pipeline.shards.spool import Spool
 from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
-from kinetics_pipeline.workflows.building.disk import Measured, measured
+from kinetics_pipeline.workflows.building.disk import CacheUsage, measured
 from kinetics_pipeline.workflows.building.executor import Lost, Moment, Ref
 from kinetics_pipeline.workflows.building.fetch import Downloaded, Fetched, Fetcher, FetchJob
 from kinetics_pipeline.workflows.building.nodes import (
@@ -231,9 +231,9 @@ class RayExecutor:
             return self._thread.submit(measured, self.folders)
         return cast(Ref, _measure.options(scheduling_strategy=on(node)).remote(self.folders))
 
-    def measured(self, ref: Ref) -> Measured | Lost:
+    def measured(self, ref: Ref) -> CacheUsage | Lost:
         try:
-            return cast(Measured, ref.result() if isinstance(ref, Future) else ray.get(ref))
+            return cast(CacheUsage, ref.result() if isinstance(ref, Future) else ray.get(ref))
         except LOST_WORK:
             return Lost("its node died")
 

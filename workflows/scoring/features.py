@@ -58,8 +58,8 @@ def _schema(per: Per, trained: Trained, dataset: Dataset) -> pa.Schema:
     """clip_id, label (null for none), split; for steps their number and the frame they begin at; the features."""
     steps = [("step", pa.int16()), ("start_frame", pa.int32())] if per == "step" else []
     columns = [("clip_id", pa.string()), ("label", pa.string()), ("split", pa.string()), *steps]
-    said = {"checkpoint_sha256": trained.sha256, "stream": trained.stream, "dataset": dataset.store.uri}
-    return pa.schema([*columns, ("features", pa.list_(pa.float32(), FEATURES))], metadata=said)
+    metadata = {"checkpoint_sha256": trained.sha256, "stream": trained.stream, "dataset": dataset.store.uri}
+    return pa.schema([*columns, ("features", pa.list_(pa.float32(), FEATURES))], metadata=metadata)
 
 
 def _rows(clips: WholeClips, trained: Trained, per: Per, loaders: int) -> Iterator[dict[str, list[Any]]]:

@@ -79,19 +79,19 @@ def open_trained(path: Path, stream: str, *, bn_eps: float | None = None) -> Tra
         checkpoint = read_checkpoint(file)
     if bn_eps is not None:
         checkpoint = replace(checkpoint, config=checkpoint.config | {"bn_eps": bn_eps})
-    said: dict[str, Any] = checkpoint.metadata
+    metadata: dict[str, Any] = checkpoint.metadata
     try:
         trained = Trained(
             path=file,
             sha256=sha256_of(file),
             checkpoint=checkpoint,
-            stream=said["stream"],
-            classes=[str(name) for name in said["classes"]],
-            recipe=Recipe.from_json(said["recipe"]),
-            fingerprint=dict(said["fingerprint"]),
-            crop=int(said["crop"]),
-            frames=int(said["frames"]),
-            stride=int(said.get("stride", 1)),
+            stream=metadata["stream"],
+            classes=[str(name) for name in metadata["classes"]],
+            recipe=Recipe.from_json(metadata["recipe"]),
+            fingerprint=dict(metadata["fingerprint"]),
+            crop=int(metadata["crop"]),
+            frames=int(metadata["frames"]),
+            stride=int(metadata.get("stride", 1)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{flag} is {file}, which does not say what it was trained on (no {error})") from error

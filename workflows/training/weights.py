@@ -80,7 +80,7 @@ def _file(init: Path) -> Path:
 def _classes(file: Path) -> list[str] | None:
     """The classes of the last layer in order; None where the file does not say."""
     try:
-        said = read_checkpoint(file).metadata.get("classes")
+        classes = read_checkpoint(file).metadata.get("classes")
     except InputError:
         return None
-    return None if said is None else list(said)
+    return None if classes is None else list(classes)

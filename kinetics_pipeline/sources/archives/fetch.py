@@ -70,7 +70,7 @@ class Fetcher:
         threads = ThreadPoolExecutor(AT_ONCE)
         try:
             paths = list(threads.map(lambda one: self._fetch(one, missed), addresses))
-        finally:  # also when the user interrupts: what is there is gone on with
+        finally:  # also when the user interrupts: the next run continues the partial file
             self._stop.set()
             threads.shutdown(cancel_futures=True)
         if missed.in_a_row >= min(UNREACHABLE, len(addresses)):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class NoRoom(Exception):
-    """The download came to the end of its allowance. What is there stays, and is gone on with later."""
+    """The download came to the end of its allowance. The partial file stays, and is continued later."""
 
 
 _of_thread = threading.local()

@@ -137,7 +137,7 @@ def pieces(folder: Path, video_id: str, source: str) -> Iterator[Piece]:
         yield piece
 
 
-def at_hand(folder: Path, video_id: str, source: str, clips: Sequence[Clip]) -> dict[str, Media]:
+def downloaded_media(folder: Path, video_id: str, source: str, clips: Sequence[Clip]) -> dict[str, Media]:
     """Returns by clip_id the finished files that already hold what is asked."""
     finished = [piece for piece in pieces(folder, video_id, source) if piece.is_whole]
     found: dict[str, Media] = {}

@@ -18,7 +18,7 @@ from kinetics_pipeline.records import Clip
 from kinetics_pipeline.redaction import without_secrets
 from kinetics_pipeline.sources.base import Download, Failure, Media
 from kinetics_pipeline.sources.http.addresses import public_addresses_only, typed_endpoints
-from kinetics_pipeline.sources.http.partial_file import Piece, at_hand, locked, pieces
+from kinetics_pipeline.sources.http.partial_file import Piece, downloaded_media, locked, pieces
 from kinetics_pipeline.sources.options import SourceOptions
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class UrlTemplate:
         whole: int | None = None
         try:
             with locked(folder, video_id), self._guarded(opener):
-                media = at_hand(folder, video_id, self.name, clips)
+                media = downloaded_media(folder, video_id, self.name, clips)
                 left = {piece.path: piece for piece in pieces(folder, video_id, self.name)}
                 for clip in clips:
                     if clip.clip_id in media:

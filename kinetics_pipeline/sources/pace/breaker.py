@@ -71,7 +71,7 @@ class Doubt:
         return doubtful - self.settled
 
     @property
-    def asks(self) -> Clip | None:
+    def canary_due(self) -> Clip | None:
         """The canary, where it has to be asked now."""
         return self.sound if self.must_ask else None
 

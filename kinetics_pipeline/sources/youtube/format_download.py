@@ -244,7 +244,7 @@ class OneFormat:
         return piece
 
     def _discard(self) -> None:
-        """Nothing that is there of this format can be gone on with."""
+        """Removes the partial files of this format: none of them can be continued."""
         for piece in pieces(self.folder, self.video_id, self.name):
             if piece.path.name.startswith(self.whole.path.stem + "."):
                 piece.discard()

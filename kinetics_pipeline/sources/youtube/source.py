@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from kinetics_pipeline.records import YOUTUBE_ID, Clip
 from kinetics_pipeline.sources.base import Download, Failure, Media, is_signal
 from kinetics_pipeline.sources.http.addresses import public_addresses_only, typed_endpoints
-from kinetics_pipeline.sources.http.partial_file import at_hand, locked
+from kinetics_pipeline.sources.http.partial_file import downloaded_media, locked
 from kinetics_pipeline.sources.options import SourceOptions
 from kinetics_pipeline.sources.youtube import sound
 from kinetics_pipeline.sources.youtube.answers import PlayerAnswers
@@ -90,10 +90,10 @@ class YouTube:
 
     def _ready(self, folder: Path, video_id: str, clips: Sequence[Clip]) -> dict[str, Media]:
         """Returns by clip_id the files that are whole; where sound is asked for, with it or with why there is none."""
-        media = at_hand(folder, video_id, self.name, clips)
+        media = downloaded_media(folder, video_id, self.name, clips)
         if not self.options.sound:
             return media
-        sounds = at_hand(folder, video_id, sound.NAME, clips)
+        sounds = downloaded_media(folder, video_id, sound.NAME, clips)
         silent = sound.silences(folder, video_id)
         return {
             clip: replace(one, sound=sounds[clip].path if clip in sounds else None, silent=silent.get(clip, ""))
@@ -107,7 +107,7 @@ class YouTube:
         """Why clips are missing afterwards, and the bytes of the whole files. The sound comes first: where the pictures
         are at hand nothing is left to be asked."""
         limit = self.options.max_filesize
-        pictures = at_hand(folder, video_id, self.name, clips)
+        pictures = downloaded_media(folder, video_id, self.name, clips)
         found = self.extract(opener, video_id)
         if isinstance(found, Failure):
             if self.options.sound and not is_signal(found.outcome):
@@ -152,14 +152,14 @@ class YouTube:
             return from_extraction(error, opener.warnings, answers.all, video_id)
         if info.get("live_status") in ("is_live", "is_upcoming", "post_live"):
             return Failure("no_format", LIVE)
-        refused = self._needs_leave(info)
+        refused = self._restricted(info)
         if refused is not None:
             return refused
         parts = info.get("requested_formats") or [info]
         video = next((part for part in parts if part.get("vcodec") != "none"), parts[0])
         return {**info, **video}
 
-    def _needs_leave(self, info: dict[str, Any]) -> Failure | None:
+    def _restricted(self, info: dict[str, Any]) -> Failure | None:
         """The failure of a video that cookies open but not everyone may see, unless its kind is allowed by name."""
         if self.options.cookies is None:
             return None

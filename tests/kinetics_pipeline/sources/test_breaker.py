@@ -57,14 +57,14 @@ def test_many_videos_failing_in_a_row_are_a_burst_where_nothing_came_well_yet(ou
 def test_failures_of_different_kinds_count_together() -> None:
     mixed = [(f"video{number}", *DOUBTFUL[number % len(DOUBTFUL)]) for number in range(VIDEOS)]
     assert after(mixed)[1] == "burst"
-    assert after([*WELL, *mixed[:SUSPECTS]])[0].asks == clip("well")
+    assert after([*WELL, *mixed[:SUSPECTS]])[0].canary_due == clip("well")
 
 
 @pytest.mark.parametrize("detail", sorted(EXPLAINED))
 def test_what_youtube_gives_a_reason_for_is_no_burst(detail: str) -> None:
     assert detail in {rule.detail for rule in (*YOUTUBE_CLEAR, *YOUTUBE_UNCLEAR)} | {LATER}
     assert after(failures(3 * VIDEOS, "no_format", detail))[1] == "stands"
-    assert after([*WELL, *failures(3 * VIDEOS, "no_format", detail)])[0].asks is None
+    assert after([*WELL, *failures(3 * VIDEOS, "no_format", detail)])[0].canary_due is None
 
 
 def test_one_video_that_fails_often_is_one_video() -> None:
@@ -81,18 +81,18 @@ def test_a_definite_reason_ends_a_row(sign: str) -> None:
 
 def test_the_canary_is_asked_before_anything_is_charged_and_settles_it() -> None:
     doubt, _ = after([*WELL, *failures(SUSPECTS - 1)])
-    assert doubt.asks is None
+    assert doubt.canary_due is None
     doubt, _ = after([("another", "no_format", "")], doubt)
-    assert doubt.asks == clip("well")
+    assert doubt.canary_due == clip("well")
     well, verdict = canary_answered(doubt, "ok", "")
-    assert (verdict, well.suspects, well.asks) == ("stands", frozenset(), None)
-    assert after(failures(SUSPECTS), well)[0].asks is None  # they are known to fail: that is no news
+    assert (verdict, well.suspects, well.canary_due) == ("stands", frozenset(), None)
+    assert after(failures(SUSPECTS), well)[0].canary_due is None  # they are known to fail: that is no news
     for outcome, detail in [*DOUBTFUL, ("throttled", SOFT_BLOCK), ("bot_check", "")]:
         ill, verdict = canary_answered(doubt, outcome, detail)  # type: ignore[arg-type]
         assert verdict == "burst"
         assert len(ill.suspects) == SUSPECTS
         assert taken_back(ill).suspects == frozenset()
-        assert taken_back(ill).asks == clip("well")  # the first that is asked after the pause
+        assert taken_back(ill).canary_due == clip("well")  # the first that is asked after the pause
 
 
 def test_a_canary_that_is_gone_is_none_any_more() -> None:
@@ -103,22 +103,22 @@ def test_a_canary_that_is_gone_is_none_any_more() -> None:
 
 def test_every_other_video_that_fails_has_the_canary_asked_too() -> None:
     mixture = [one for number in range(SUSPECTS) for one in [(f"w{number}", "ok", ""), failures(SUSPECTS)[number]]]
-    assert after(mixture)[0].asks == clip(f"w{SUSPECTS - 1}")
+    assert after(mixture)[0].canary_due == clip(f"w{SUSPECTS - 1}")
 
 
 def test_a_single_suspect_is_settled_after_some_answers_or_when_nothing_else_is_left() -> None:
     doubt, _ = after([*WELL, *failures(1), *((f"w{number}", "ok", "") for number in range(WINDOW - 2))])
-    assert doubt.asks is None
-    assert nothing_left(doubt).asks is not None
+    assert doubt.canary_due is None
+    assert nothing_left(doubt).canary_due is not None
     doubt, _ = after([("last", "ok", "")], doubt)
-    assert doubt.asks == clip("last")
-    assert nothing_left(after(WELL)[0]).asks is None
+    assert doubt.canary_due == clip("last")
+    assert nothing_left(after(WELL)[0]).canary_due is None
 
 
 @pytest.mark.parametrize("words", [LIMITED, SOFT_BLOCK])
 def test_one_video_that_says_try_again_later_delays_itself_alone(words: str) -> None:
     doubt, verdict = after([*WELL, ("odd", "throttled", words)])
-    assert (verdict, doubt.suspects, doubt.asks) == ("charge", {"odd"}, clip("well"))
+    assert (verdict, doubt.suspects, doubt.canary_due) == ("charge", {"odd"}, clip("well"))
     doubt, verdict = canary_answered(doubt, "ok", "")
     assert (verdict, doubt.suspects) == ("stands", frozenset())
     blocked, verdict = canary_answered(after([*WELL, ("odd", "throttled", words)])[0], "throttled", words)
@@ -132,7 +132,7 @@ def test_a_refusal_where_nothing_came_well_yet_is_the_address_s(words: str) -> N
 
 def test_a_bot_check_pauses_at_once_and_the_same_video_s_next_is_its_own() -> None:
     doubt, verdict = after([*WELL, ("odd", "bot_check", "")])
-    assert (verdict, doubt.asks) == ("pause", clip("well"))  # the canary is the first after the pause
+    assert (verdict, doubt.canary_due) == ("pause", clip("well"))  # the canary is the first after the pause
     doubt, _ = canary_answered(doubt, "ok", "")
     doubt, verdict = after([("odd", "bot_check", "")], doubt)
     assert verdict == "charge"
@@ -165,4 +165,4 @@ def test_nothing_doubtful_is_forgotten_before_it_is_settled(script: list[tuple[s
         if verdict == "charge" or (verdict == "stands" and is_doubtful(outcome, "")):  # type: ignore[arg-type]
             expected.add(name)
         assert expected <= doubt.suspects
-        assert doubt.asks is not None or len(doubt.recent) <= WINDOW
+        assert doubt.canary_due is not None or len(doubt.recent) <= WINDOW

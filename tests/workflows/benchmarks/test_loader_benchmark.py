@@ -13,7 +13,7 @@ from kinetics_pipeline.loading.clip_dataset import EpochIndex
 from kinetics_pipeline.workflows.benchmarks.loader import make, stored
 from kinetics_pipeline.workflows.benchmarks.loader_clips import drawn_clip
 from kinetics_pipeline.workflows.benchmarks.loader_formats import OURS, clip_images
-from kinetics_pipeline.workflows.benchmarks.loader_process import Measured
+from kinetics_pipeline.workflows.benchmarks.loader_process import FormatBenchmark
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +48,9 @@ def test_the_peers_get_the_shards_own_images(folder: Path) -> None:
 
 
 def test_bytes_read_are_those_of_the_crop(folder: Path) -> None:
-    measured = Measured("array", folder / "a", 1)
+    measured = FormatBenchmark("array", folder / "a", 1)
     lines = 64 * 224 * 340 * 3
     assert lines < measured.bytes("rgb", 1) < 1.1 * lines
-    measured = Measured("parquet", folder / "p", 1)
+    measured = FormatBenchmark("parquet", folder / "p", 1)
     images = sum(map(len, next(clip_images(folder))[1]["rgb"]))
     assert 0.6 * images < measured.bytes("rgb", 1) < images

@@ -13,7 +13,7 @@ from kinetics_pipeline.storage.store import Store
 from kinetics_pipeline.workflows.benchmarks.simulation.network import Network, Server
 from kinetics_pipeline.workflows.benchmarks.simulation.tokens import token
 from kinetics_pipeline.workflows.benchmarks.simulation.world import BEGAN, Machine, Process, Task, World
-from kinetics_pipeline.workflows.building.disk import Measured
+from kinetics_pipeline.workflows.building.disk import CacheUsage
 from kinetics_pipeline.workflows.building.executor import Lost, Moment, Ref
 from kinetics_pipeline.workflows.building.fetch import Downloaded, Fetched, FetchJob
 from kinetics_pipeline.workflows.building.lease import is_current
@@ -309,13 +309,13 @@ class SimulatedExecutor:
         there = self._node(node)
         assert there is not None
         work = self._begin(there)
-        self._end(work, Measured(0, 1 << 50))
+        self._end(work, CacheUsage(0, 1 << 50))
         return work
 
-    def measured(self, ref: Ref) -> Measured | Lost:
+    def measured(self, ref: Ref) -> CacheUsage | Lost:
         assert isinstance(ref, Work)
         result = ref.result
-        assert isinstance(result, Measured | Lost)
+        assert isinstance(result, CacheUsage | Lost)
         return result
 
     def finished_clips(self) -> list[tuple[str, list[Record]]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kinetics_pipeline.records import Clip
-from kinetics_pipeline.sources.http.partial_file import Piece, at_hand, locked
+from kinetics_pipeline.sources.http.partial_file import Piece, downloaded_media, locked
 
 CLIP = Clip("v_000005_000015", "v", 5, 15, "running", "train")
 
@@ -26,28 +26,28 @@ def finished(folder: Path, **changes: object) -> Piece:
 
 def test_a_file_that_was_whole_but_not_yet_named_is_found(tmp_path: Path) -> None:
     piece = finished(tmp_path)
-    assert at_hand(tmp_path, "v", "mirror", [CLIP])[CLIP.clip_id].path == piece.path
+    assert downloaded_media(tmp_path, "v", "mirror", [CLIP])[CLIP.clip_id].path == piece.path
     assert piece.path.read_bytes() == b"data"
 
 
 @pytest.mark.parametrize("total", [3, 5, None])
 def test_a_file_of_another_size_is_not_whole(tmp_path: Path, total: int | None) -> None:
     finished(tmp_path, total=total)
-    assert not at_hand(tmp_path, "v", "mirror", [CLIP])
+    assert not downloaded_media(tmp_path, "v", "mirror", [CLIP])
 
 
 def test_a_named_file_of_the_wrong_size_is_taken_away(tmp_path: Path) -> None:
     piece = finished(tmp_path)
     piece.commit()
     piece.path.write_bytes(b"dat")
-    assert not at_hand(tmp_path, "v", "mirror", [CLIP])
+    assert not downloaded_media(tmp_path, "v", "mirror", [CLIP])
     assert not piece.path.exists()
 
 
 @pytest.mark.parametrize(("video_id", "source"), [("v.1", "mirror"), ("v", "another"), ("w", "mirror")])
 def test_the_files_of_other_videos_and_sources_are_left_alone(tmp_path: Path, video_id: str, source: str) -> None:
     piece = finished(tmp_path)
-    assert not at_hand(tmp_path, video_id, source, [CLIP])
+    assert not downloaded_media(tmp_path, video_id, source, [CLIP])
     assert piece.part.exists()
 
 
@@ -55,7 +55,7 @@ def test_the_files_of_other_videos_and_sources_are_left_alone(tmp_path: Path, vi
 def test_a_description_that_is_damaged_describes_nothing(tmp_path: Path, text: str) -> None:
     piece = finished(tmp_path)
     piece.about.write_text(text)
-    assert not at_hand(tmp_path, "v", "mirror", [CLIP])
+    assert not downloaded_media(tmp_path, "v", "mirror", [CLIP])
 
 
 def test_a_description_cannot_point_outside_of_the_cache(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_description_cannot_point_outside_of_the_cache(tmp_path: Path) -> None
     (tmp_path / "secret").write_bytes(b"data")
     piece = finished(folder)
     piece.about.write_text(json.dumps({**json.loads(piece.about.read_text()), "path": "../secret"}))
-    assert {media.path for media in at_hand(folder, "v", "mirror", [CLIP]).values()} == {piece.path}
+    assert {media.path for media in downloaded_media(folder, "v", "mirror", [CLIP]).values()} == {piece.path}
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ class Answer:
 
 
 def download(url: str, into: IO[bytes], *, etag: str = "") -> Answer:
-    """Writes the file at `url` to the end of `into`. `etag`: that of a copy at hand; the server sends another one only.
+    """Writes the file at `url` to the end of `into`. `etag`: that of a local copy; the server sends another one only.
 
     Raises UserError, whose message has neither the query nor the account of the URL, which may be secrets.
     """

@@ -1,4 +1,4 @@
-"""A certificate: what a dataset is, in one file without its clips, to be kept with results and held against others.
+"""A certificate: what a dataset is, in one file without its clips, to be kept with results and compared with others.
 
 It names every clip asked, what became of it and a digest of its content, so that two sites can say which clips they
 have in common, and not only how many. Its hashes are checked when it is read.

@@ -225,14 +225,14 @@ def check_rows(rows: pa.RecordBatch, layout: Layout) -> None:
     for row in range(rows.num_rows):
         streams = ("rgb", "flow") if flow[row].is_valid else ("rgb",)
         for stream in streams:
-            said = rows.column(rows.schema.get_field_index(f"crc_{stream}"))[row].as_py()
+            stored_crc = rows.column(rows.schema.get_field_index(f"crc_{stream}"))[row].as_py()
             place = f"clip {rows['clip_id'][row].as_py()}, chunk {rows['chunk'][row].as_py()}, {stream}"
             try:
                 found = codec.crc_of_images(images_of(rows, row, stream, layout))
             except CorruptRow as e:
                 raise CorruptRow(f"{place}: {e}") from None
-            if found != said:
-                raise CorruptRow(f"{place}: CRC {found:#010x} where the row says {said}")
+            if found != stored_crc:
+                raise CorruptRow(f"{place}: CRC {found:#010x} where the row says {stored_crc}")
 
 
 def shape_of(rows: pa.RecordBatch) -> Shape:

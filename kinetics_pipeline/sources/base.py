@@ -1,4 +1,4 @@
-"""What a source of video bytes is: a folder or an archive at hand, or a network source that must be asked."""
+"""What a source of video bytes is: a local folder or archive, or a network source that must be asked."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Download:
 
 
 class LocalSource(Protocol):
-    """Files at hand; costs no network. Plain data: it is pickled to the workers."""
+    """Local files; costs no network. Plain data: it is pickled to the workers."""
 
     on_network: ClassVar[bool]
     """False."""
@@ -123,12 +123,12 @@ class NetworkSource(Protocol):
         """
 
     def probe(self, clip: Clip, folder: Path) -> Download:
-        """Asks again, for as little as possible, for a clip that came well lately; keeps nothing in `folder`. Without a
-        failure this way to the source is sound. Never raises, like `download`."""
+        """Asks again, for as little as possible, for a clip that was fetched recently; keeps nothing in `folder`.
+        Without a failure this way to the source is sound. Never raises, like `download`."""
 
 
 def is_network(source: LocalSource | NetworkSource) -> TypeGuard[NetworkSource]:
-    """Whether a source must be asked over a network; the others have files at hand."""
+    """Whether a source must be asked over a network; the others have local files."""
     return source.on_network
 
 

@@ -13,7 +13,7 @@ from kinetics_pipeline.sources.base import Download, NetworkSource
 
 @dataclass(frozen=True)
 class Canary:
-    """Asks `source` again for `clip`, which came well lately."""
+    """Asks `source` again for `clip`, which was fetched recently."""
 
     source: NetworkSource
     clip: Clip

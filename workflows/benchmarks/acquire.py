@@ -8,7 +8,7 @@ what is left is the work. Every way ends with the same thing, JPEGs of 25 frames
     sections    `build --flow none` from YouTube: the bytes that the file's index names
     mirror      the same from a plain server, whole files
     commands    `yt-dlp` for each whole video, then `ffmpeg` for its clip, as many at a time as there are cores
-    decoding    the limit: ffmpeg decodes and scales the clips of files that are at hand, and keeps nothing
+    decoding    the limit: ffmpeg decodes and scales the clips of local files, and keeps nothing
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ LAYOUTS: tuple[Layout, ...] = ("parquet", "array")
 EPOCHS = 4
 """Different snippets of each clip."""
 JPEGS = ("MDS, JPEG", "WebDataset, JPEG")
-"""Peers of the same pictures: those that the bytes read are held against."""
+"""Peers of the same pictures: the bytes read are compared with theirs."""
 
 
 @dataclass

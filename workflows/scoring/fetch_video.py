@@ -40,8 +40,8 @@ def fetch_video(url: str, start: float, end: float, short_side: int, folder: Pat
         child.close()
     if clip.clip_id not in found.media:
         why = found.failure
-        said = "it gave nothing" if why is None else f"{why.outcome}: {why.detail}"
-        raise JobFailed(f"{shown(url)} cannot be fetched: {said}")
+        reason = "it gave nothing" if why is None else f"{why.outcome}: {why.detail}"
+        raise JobFailed(f"{shown(url)} cannot be fetched: {reason}")
     return found.media[clip.clip_id]
 
 

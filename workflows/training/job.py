@@ -174,8 +174,8 @@ class _Show:
             if line["kind"] == "note":
                 self.meter.say(line["text"])
             elif line["kind"] == "evaluation":
-                said = {name: line.get(key) for key, name in SCORES.items()}
-                scores = ", ".join(f"{name} {value:.1%}" for name, value in said.items() if value is not None)
+                named_scores = {name: line.get(key) for key, name in SCORES.items()}
+                scores = ", ".join(f"{name} {value:.1%}" for name, value in named_scores.items() if value is not None)
                 loss = f"loss {line['loss']:.3f}"
                 self.meter.say(f"step {line['step']}: {self.settings.config.val_split} {scores}, {loss}")
         done = [line for line in lines if line["kind"] == "step"]

@@ -29,7 +29,7 @@ class Tiling:
     warps: int = 16
 
     def arguments(self) -> dict[str, Any]:
-        # Multiply-adds are fused whatever the default of the Triton at hand: a result depends on nothing but its input.
+        # Multiply-adds are fused whatever Triton's default: a result depends on nothing but its input.
         return {"tile_h": self.height, "tile_w": self.width, "num_warps": self.warps, "enable_fp_fusion": True}
 
 

@@ -68,7 +68,7 @@ class Piece:
 
     @property
     def have(self) -> int:
-        """Bytes at hand."""
+        """Bytes that are already downloaded."""
         for path in (self.path, self.part):
             if path.exists():
                 return path.stat().st_size

@@ -17,18 +17,18 @@ def from_status(status: int, wait: float | None, whose: str) -> Failure:
     a server that has the file or not. There 401 and 403 are `private`: credentials might change it, asking again does
     not (object stores also answer 403 for a key that is not there). 451 is a legal block where we are (RFC 7725).
     """
-    said = f"HTTP {status} {phrase(status)}".strip()
+    answer = f"HTTP {status} {phrase(status)}".strip()
     if status == 429 or (status == 503 and wait is not None):
-        return Failure("throttled", f"{said}: asked to slow down", wait=wait)
+        return Failure("throttled", f"{answer}: asked to slow down", wait=wait)
     if whose == "youtube":
-        return Failure("network", MEDIA_REFUSED if status == 403 else f"the media server answered {said}")
+        return Failure("network", MEDIA_REFUSED if status == 403 else f"the media server answered {answer}")
     if status in (404, 410):
-        return Failure("not_found", said)
+        return Failure("not_found", answer)
     if status in (401, 403):
-        return Failure("private", said)
+        return Failure("private", answer)
     if status == 451:
-        return Failure("geo_blocked", said)
-    return Failure("network", said)
+        return Failure("geo_blocked", answer)
+    return Failure("network", answer)
 
 
 def phrase(status: int) -> str:

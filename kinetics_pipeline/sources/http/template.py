@@ -95,7 +95,7 @@ class UrlTemplate:
             return Download(media, Failure("network", str(error)))
 
     def probe(self, clip: Clip, folder: Path) -> Download:
-        """Asks again for a clip that came well lately: the first bytes of its file, which are not kept."""
+        """Asks again for a clip that was fetched recently: the first bytes of its file, which are not kept."""
         from kinetics_pipeline.sources.http.transfer import FAILURES, Remote, failure, fetch
         from kinetics_pipeline.sources.http.ytdlp import shared_opener
 

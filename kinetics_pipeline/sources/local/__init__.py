@@ -1,4 +1,4 @@
-"""Sources that are files at hand: folders of videos, and tar files that are read in place.
+"""Sources that are local files: folders of videos, and tar files that are read in place.
 
 In: a `Clip`. Out: the files that may hold it (`candidates`), best first. Begin reading with `folder`; `tars` keeps an
 index of what lies where in each archive, `names` says which clip a file's name stands for.

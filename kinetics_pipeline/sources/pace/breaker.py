@@ -18,7 +18,7 @@ from kinetics_pipeline.sources.base import EgressSignal, Failure, is_signal
 from kinetics_pipeline.sources.youtube.texts import EXPLAINED, IN_WORDS
 
 VIDEOS = 10
-"""Different videos in a row whose doubtful failures pause a way through which nothing came well yet."""
+"""Different videos in a row whose doubtful failures pause a way through which nothing succeeded yet."""
 SUSPECTS = 5
 """Different videos whose doubtful failures have the canary asked."""
 WINDOW = 20
@@ -54,13 +54,13 @@ class Doubt:
     recent: tuple[Answer, ...] = ()
     """The latest answers, oldest first, as far back as there is a suspect among them."""
     sound: Clip | None = None
-    """The canary: the clip that came well most recently."""
+    """The canary: the clip that was fetched most recently."""
     settled: frozenset[str] = frozenset()
-    """Videos whose doubtful failures stand, for the canary came well after them: another one is no news."""
+    """Videos whose doubtful failures stand, because the canary succeeded after them: one more changes nothing."""
     refused: frozenset[str] = frozenset()
-    """Videos at which the way was paused, since something last came well."""
+    """Videos at which the way was paused, since something last succeeded."""
     refusers: frozenset[str] = frozenset()
-    """Videos at which the way was paused before something came well: the refusal may be theirs, not the address's."""
+    """Videos at which the way was paused before something succeeded: the refusal may be theirs, not the address's."""
     must_ask: bool = False
     """Whether the canary comes before every other video."""
 

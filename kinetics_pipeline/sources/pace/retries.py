@@ -70,7 +70,7 @@ def decide(events: Sequence[Event], sources: Sequence[str], policy: Mapping[str,
     """What follows from `events`, in the order in which they happened, for a clip that may come from `sources`, best
     first.
 
-    A clip that came through is not asked about: its record is at hand. Events of sources that this run does not have
+    A clip that came through is not asked about: its record exists. Events of sources that this run does not have
     (the list of sources may change between runs) count for nothing. Raises ValueError without a source.
     """
     if not sources:

@@ -64,8 +64,8 @@ class YouTube:
             return Download(failure=Failure("network", str(error)))
 
     def probe(self, clip: Clip, folder: Path) -> Download:
-        """Asks again for a video that came well lately, for little: one extraction and the first bytes of its media,
-        which are not kept. Says whether this way to YouTube is sound."""
+        """Asks again for a video that was fetched recently, for little: one extraction and the first bytes of its
+        media, which are not kept. Says whether this way to YouTube is sound."""
         from kinetics_pipeline.sources.http.ytdlp import shared_opener
 
         opener = shared_opener(self.options)

@@ -124,6 +124,15 @@ def test_importing_the_core_imports_nothing_else():
     assert done.stdout == "['kinetics_pipeline']\n"
 
 
+def test_the_help_imports_none_of_the_large_libraries():
+    code = (
+        "import sys; from kinetics_pipeline.workflows.cli.app import run; run(['build', '--help']); "
+        "print(sorted({'pandas', 'pyarrow', 'torch', 'ray', 'requests', 'cv2', 'numba'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_no_folder_of_code_is_named_as_tools_name_what_they_generate():
     generated = {"build", "dist", "lib", "target", "out", "env"}
     assert [

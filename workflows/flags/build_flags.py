@@ -12,8 +12,6 @@ from urllib.parse import urlsplit
 
 from cyclopts import Parameter
 
-from kinetics_pipeline.annotations.published import is_base_address
-from kinetics_pipeline.annotations.split_by import parse_shares
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.recipe import FlowMethod, Interpolation, Layout
 from kinetics_pipeline.sources.pace.egress import Sharing
@@ -84,8 +82,13 @@ class Selection(Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         require("--per-class", self.per_class, self.per_class is None or self.per_class >= 1, "1 or more")
-        require("--mirror", self.mirror, is_base_address(self.mirror), "an address as https://host/kinetics")
+        if self.mirror is not None:
+            from kinetics_pipeline.annotations.published import is_base_address  # here: `--help` needs no pandas
+
+            require("--mirror", self.mirror, is_base_address(self.mirror), "an address as https://host/kinetics")
         if self.split_by is not None:
+            from kinetics_pipeline.annotations.split_by import parse_shares
+
             parse_shares(self.split_by)
         require("--limit", self.limit, self.limit is None or self.limit >= 1, "1 or more")
         require("--clips-per-shard", self.clips_per_shard, self.clips_per_shard >= 1, "1 or more")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -12,7 +13,6 @@ from kinetics_pipeline.workflows.extras import EXTRAS
 from tests.builders.partial_environment import make_environment, run_in
 
 ROOT = Path(__file__).parents[1]
-DATASET = ROOT / "tests" / "data" / "schema_1_parquet"
 OF_THE_EXTRAS = ("torch", "ray", "cv2", "numba", "yt_dlp")
 
 
@@ -24,14 +24,18 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return environment
 
 
+@pytest.fixture
+def dataset(tmp_path: Path) -> str:
+    """A copy: opening a dataset keeps an index beside it."""
+    return str(shutil.copytree(ROOT / "tests" / "data" / "schema_1_parquet", tmp_path / "dataset"))
+
+
 @pytest.mark.parametrize(
     "command",
     ["build --help", "status {}", "report {}", "verify {}", "compare {} {}"],
 )
-def test_looking_at_datasets_needs_no_extra(command: str, base: Path, tmp_path: Path):
-    done = run_in(
-        base, "-m", "kinetics_pipeline.workflows", *command.replace("{}", str(DATASET)).split(), folder=tmp_path
-    )
+def test_looking_at_datasets_needs_no_extra(command: str, base: Path, dataset: str, tmp_path: Path):
+    done = run_in(base, "-m", "kinetics_pipeline.workflows", *command.replace("{}", dataset).split(), folder=tmp_path)
     assert done.returncode == 0, done.stderr
 
 
@@ -46,12 +50,14 @@ def test_reading_annotations_needs_no_extra(base: Path, tmp_path: Path):
     ("command", "extra"),
     [
         ("build a.csv --output o", "build"),
-        (f"evaluate {DATASET} --rgb r", "torch"),
-        (f"tools inspect {DATASET}", "torch"),
+        ("evaluate {} --rgb r", "torch"),
+        ("tools inspect {}", "torch"),
     ],
 )
-def test_a_command_whose_extra_is_missing_says_how_to_install_it(command: str, extra: str, base: Path, tmp_path: Path):
-    done = run_in(base, "-m", "kinetics_pipeline.workflows", *command.split(), folder=tmp_path)
+def test_a_command_whose_extra_is_missing_says_how_to_install_it(
+    command: str, extra: str, base: Path, dataset: str, tmp_path: Path
+):
+    done = run_in(base, "-m", "kinetics_pipeline.workflows", *command.replace("{}", dataset).split(), folder=tmp_path)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert f"pip install 'kinetics-pipeline[{extra}]'" in done.stderr
@@ -65,7 +71,7 @@ def test_doctor_notes_the_extras_that_are_not_installed_and_finds_nothing_wrong(
         assert f"[{extra}]" in findings[extra]["mend"]
 
 
-def test_the_torch_extra_loads_clips_and_builds_networks_without_ray_or_downloads(tmp_path: Path):
+def test_the_torch_extra_loads_clips_and_builds_networks_without_ray_or_downloads(dataset: str, tmp_path: Path):
     environment = make_environment(tmp_path / "torch", "torch")
     code = f"""
 import kinetics_pipeline.models.scoring.evaluation, kinetics_pipeline.models.training.loop
@@ -73,7 +79,7 @@ import sys
 from kinetics_pipeline.loading import ClipDataset
 from kinetics_pipeline.models import build_model
 
-clips = ClipDataset({str(DATASET)!r}, split="train", frames=4, crop=16)
+clips = ClipDataset({dataset!r}, split="train", frames=4, crop=16)
 model = build_model("inception2d", num_classes=len(clips.classes)).eval()
 print(tuple(clips[0]["video"].shape), {{"ray", "yt_dlp", "cv2", "numba"}} & set(sys.modules))
 """

@@ -9,7 +9,8 @@ import av
 import cv2
 import numpy as np
 
-from kinetics_pipeline.dataset.dataset import Dataset, plan_name
+from kinetics_pipeline.dataset.dataset import Dataset
+from kinetics_pipeline.dataset.plan_files import plan_name
 from kinetics_pipeline.records import Record
 from kinetics_pipeline.shards.writer import write_shard
 from kinetics_pipeline.workflows.datasets.export import export

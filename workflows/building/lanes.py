@@ -26,6 +26,7 @@ from kinetics_pipeline.sources.pace.breaker import (
     is_unreachable,
     nothing_left,
     taken_back,
+    unsettled,
 )
 from kinetics_pipeline.sources.pace.egress import COOL_DOWN, Egress, Sharing, answered, cool_downs, granted, paused
 from kinetics_pipeline.storage.store import Store
@@ -203,7 +204,7 @@ class Lanes:
         failure = download.failure
         if is_unreachable(failure):
             assert failure is not None
-            lane.doubt, _ = heard(lane.doubt, clip, failure.outcome, failure.detail)
+            lane.doubt, _ = heard(unsettled(lane.doubt, clip.video_id), clip, failure.outcome, failure.detail)
             lane.unreached.add(clip.video_id)
             others_wait = bool(lane.waiting.keys() - lane.unreached)
             enough = len(lane.unreached) >= (OUTAGE_VIDEOS if others_wait else 2)

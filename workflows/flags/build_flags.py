@@ -26,8 +26,7 @@ class Selection(Config):
     """Which clips are asked, and where their videos may come from."""
 
     source: Annotated[tuple[PlaceOrName, ...], Repeated] = ("youtube",)
-    """`youtube`, a URL template as `https://host/{video_id}.mp4`, a folder, archives, or a copy of archives (`cvdf`, an
-    address of an archive or of a list of them); tried in this order."""
+    """`youtube`, `https://host/{video_id}.mp4`, a folder, archives, an address of one or of a list, `cvdf`; in order."""
     allow_private_addresses: Annotated[bool, Parameter(negative=())] = False
     """Also fetch from a URL template whose host is in a private network, and follow its redirects there."""
     labels: Path | None = None

@@ -103,6 +103,12 @@ def nothing_left(doubt: Doubt) -> Doubt:
     return replace(doubt, must_ask=True) if doubt.suspects and doubt.sound is not None else doubt
 
 
+def unsettled(doubt: Doubt, video: str) -> Doubt:
+    """The state where nobody answered for a video: its earlier failures, which stand, say nothing of this one. Without
+    a canary nothing changes: nobody could settle it again."""
+    return replace(doubt, settled=doubt.settled - {video}) if doubt.sound is not None else doubt
+
+
 def canary_answered(doubt: Doubt, outcome: Outcome | EgressSignal, detail: str) -> tuple[Doubt, Verdict]:
     """The state after the canary was asked, and what follows."""
     if outcome == "ok":

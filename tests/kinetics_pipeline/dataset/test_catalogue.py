@@ -98,7 +98,7 @@ def test_counts_of_a_half_done_plan(tmp_path: Path) -> None:
     commit(dataset, first.name, first.clips, outcomes={first.clips[0].clip_id: "gone"})
     size = (tmp_path / f"shards/{first.name}.parquet").stat().st_size
     ok = len(first.clips) - 1
-    assert dataset.counts() == Counts(10, ok, 10 - ok - 1, {"gone": 1}, 1, size)
+    assert dataset.counts() == Counts(10, ok, 10 - ok - 1, {"gone": 1}, 1, size, {("gone", ""): 1})
 
 
 def test_the_unfinished_plan_names_its_missing_shards(tmp_path: Path) -> None:

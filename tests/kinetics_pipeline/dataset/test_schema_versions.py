@@ -44,7 +44,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path, layout: Layout) -> Pa
 def test_its_plans_records_and_counts_are_read(folder: Path) -> None:
     dataset = Dataset.open(folder)
     size = sum(path.stat().st_size for path in folder.glob("shards/*.*") if path.suffix != ".json")
-    assert dataset.counts() == Counts(4, 3, 0, {"gone": 1}, 2, size)
+    assert dataset.counts() == Counts(4, 3, 0, {"gone": 1}, 2, size, {("gone", ""): 1})
     assert dataset.outcomes()[GONE] == "gone"
     assert {name: record.frames for name, record in dataset.records().items() if record.outcome == "ok"} == FRAMES
     assert dataset.unfinished() is None

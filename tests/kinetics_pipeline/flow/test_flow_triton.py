@@ -105,7 +105,8 @@ def test_kernels_compile_for_a_gpu_without_spilling_registers(name: str) -> None
     kernel = getattr(kernels, name)
     constants = {"tile_h": TILING.height, "tile_w": TILING.width, "padded_tiles": 128, "side": 5}
     kinds = dict.fromkeys(("now", "pairs", "height", "width", "tiles"), "i32")
-    kinds |= dict.fromkeys(("enough", "step", "theta", "taut"), "fp32") | dict.fromkeys(("firsts", "made"), "*i32")
+    kinds |= dict.fromkeys(("enough", "step", "theta", "tau_over_theta"), "fp32")
+    kinds |= dict.fromkeys(("firsts", "made"), "*i32")
     kinds |= dict.fromkeys(constants, "constexpr")
     signature = {argument: kinds.get(argument, "*fp32") for argument in kernel.arg_names}
     source = ASTSource(kernel, signature, {k: v for k, v in constants.items() if k in kernel.arg_names})

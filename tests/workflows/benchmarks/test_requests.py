@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +12,7 @@ pytest.importorskip("moto.server")
 
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.dataset.marker_index import INDEX
+from kinetics_pipeline.shards.markers import sealed
 from kinetics_pipeline.workflows.benchmarks import requests, scale
 
 SHARDS = 600
@@ -42,7 +44,8 @@ def test_the_index_is_never_the_truth(folder: Path, tmp_path: Path) -> None:
         dataset = Dataset.open(f"s3://{requests.BUCKET}/data")
         dataset.refresh_index()
         names = dataset.marker_names()
-        changed = dataset.store.read(names[0]).replace(b'"youtube"', b'"mirror1"')
+        document = json.loads(dataset.store.read(names[0]))
+        changed = sealed({**document, "clips": [{**clip, "source": "mirror1"} for clip in document["clips"]]})
         before = dataset.counts()
         dataset.store.write(names[0], changed)
         dataset.store.delete(names[1])

@@ -21,6 +21,7 @@ from kinetics_pipeline.sources.pace.breaker import (
     is_doubtful,
     nothing_left,
     taken_back,
+    unsettled,
 )
 from kinetics_pipeline.sources.youtube.texts import EXPLAINED, LATER, LIMITED, NETWORK_RULES, SOFT_BLOCK, UNAVAILABLE
 from kinetics_pipeline.sources.youtube.youtube_texts import YOUTUBE_CLEAR, YOUTUBE_UNCLEAR
@@ -104,6 +105,19 @@ def test_a_canary_that_is_gone_is_none_any_more() -> None:
 def test_every_other_video_that_fails_has_the_canary_asked_too() -> None:
     mixture = [one for number in range(SUSPECTS) for one in [(f"w{number}", "ok", ""), failures(SUSPECTS)[number]]]
     assert after(mixture)[0].canary_due == clip(f"w{SUSPECTS - 1}")
+
+
+def test_a_connection_that_fails_is_a_suspect_again_though_the_video_s_earlier_failures_stand() -> None:
+    """Two failures of its own and one outage would otherwise make three."""
+    doubt, _ = after([*WELL, ("video", "network", "HTTP 500")])
+    doubt, verdict = canary_answered(doubt, "ok", "")
+    assert (verdict, doubt.suspects) == ("stands", frozenset())
+    assert not after([("video", "network", "the connection failed")], doubt)[0].suspects
+    doubt, _ = after([("video", "network", "the connection failed")], unsettled(doubt, "video"))
+    assert doubt.suspects == {"video"}
+    assert nothing_left(doubt).canary_due == clip("well")
+    without = Doubt(settled=frozenset({"video"}))
+    assert unsettled(without, "video") == without
 
 
 def test_a_single_suspect_is_settled_after_some_answers_or_when_nothing_else_is_left() -> None:

@@ -29,6 +29,7 @@ from kinetics_pipeline.loading.index import load_index
 from kinetics_pipeline.loading.selection import select
 from kinetics_pipeline.loading.shard_reader import Place, ShardReader
 from kinetics_pipeline.shards import codec
+from kinetics_pipeline.storage.local import new_file
 from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.storage.store import Store, one_line_errors
 from kinetics_pipeline.video.ffmpeg import executable
@@ -162,9 +163,8 @@ def _copy(kept: Store, clip: _Clip, path: Path) -> None:
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    scratch.write_bytes(kept.read(f"{clip.split}/{clip.place.clip_id}.mp4"))
-    scratch.replace(path)
+    with new_file(path) as out:
+        out.write(kept.read(f"{clip.split}/{clip.place.clip_id}.mp4"))
 
 
 def _encode(dataset: Dataset, reader: ShardReader, clip: _Clip, path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +15,7 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.loading.whole_clips import SameLength, WholeClips
 from kinetics_pipeline.models.i3d import I3D
 from kinetics_pipeline.models.layers.inception import FEATURES
+from kinetics_pipeline.storage.local import new_file
 from kinetics_pipeline.workflows.flags.values import require_loaders
 from kinetics_pipeline.workflows.runtime.progress import Meter
 from kinetics_pipeline.workflows.scoring.trained import Trained, open_trained
@@ -39,17 +39,13 @@ def features(
     trained.require_recipe(dataset.recipe, dataset.store.uri)
     clips = WholeClips(dataset.store.uri, split, stream, trained.crop, 250, stride=trained.stride)  # type: ignore[arg-type]
     schema = _schema(per, trained, dataset)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        with new_file(target) as out, pq.ParquetWriter(out, schema, compression="zstd") as writer:
             for rows in _rows(clips, trained, per, loaders):
                 writer.write_table(pa.table(rows, schema=schema))
-        os.replace(temporary, target)
     except OSError as error:
         raise UserError(f"--to is {target}, which cannot be written: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     print(f"{len(clips)} clips, {FEATURES} features a {per}: {target}")
     return len(clips)
 

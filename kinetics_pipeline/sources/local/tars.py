@@ -37,6 +37,7 @@ from kinetics_pipeline.sources.local import zips
 from kinetics_pipeline.sources.local.names import VideoNames, require_apart
 from kinetics_pipeline.sources.local.parts import PART, grouped, is_archive, open_parts
 from kinetics_pipeline.storage.cache import make_private
+from kinetics_pipeline.storage.local import new_file
 
 log = logging.getLogger(__name__)
 
@@ -245,9 +246,8 @@ def _archive(parts: tuple[Path, ...], key: Path) -> Archive:
             "container": archive.container,
             "points": archive.points is not None,
         }
-        scratch = about.with_name(f".{about.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-        scratch.write_text(json.dumps(document))
-        scratch.replace(about)
+        with new_file(about) as out:
+            out.write(json.dumps(document).encode())
     except OSError as error:
         raise UserError(
             f"source {parts[0].name} cannot be read, or the cache {key.parent.parent} not keep what lies where in it: "

@@ -17,6 +17,9 @@ from kinetics_pipeline.records import Record
 from kinetics_pipeline.shards.spool import Spool
 from kinetics_pipeline.storage.cache import make_private
 
+PROBES = 5
+"""Times that a folder is made again which another node removed."""
+
 
 @dataclass(frozen=True)
 class CacheFolders:
@@ -72,10 +75,7 @@ class CacheFolders:
         and WorkRemains where the disk is full."""
         try:
             for folder in (self.raw, self.spool, self.scratch):
-                make_private(folder)
-                probe = folder / f".{uuid.uuid4().hex}.tmp"
-                probe.write_bytes(b"probe")
-                probe.unlink()
+                _probe(folder)
         except OSError as error:
             what = f"{self.root.parent}, which cannot be written: {error.strerror or error}"
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -97,3 +97,18 @@ class CacheFolders:
         """The records of the clips in the spool: finished by earlier runs, and in no shard yet."""
         spool = Spool(self.spool)
         return [found[0] for clip_id in spool.ids() if (found := spool.get(clip_id))]
+
+
+def _probe(folder: Path) -> None:
+    """Makes the folder and writes a file in it. Another node that shares the disk may be removing what a killed run
+    left there, this folder included: then it is made again. Raises OSError."""
+    for left in reversed(range(PROBES)):
+        try:
+            make_private(folder)
+            probe = folder / f".{uuid.uuid4().hex}.probe"
+            probe.write_bytes(b"probe")
+            probe.unlink()
+            return
+        except FileNotFoundError:
+            if not left:
+                raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -15,7 +16,13 @@ def cache_folder(given: Path | None = None) -> Path:
 
 
 def make_private(folder: Path) -> None:
-    """Makes a folder of the cache, with those above it, for this user alone (mode 0700). One that is there stays."""
+    """Makes a folder of the cache, with those above it, for this user alone (mode 0700). One that is there stays.
+
+    Raises OSError; where something other than a folder is in the way, NotADirectoryError.
+    """
     if not folder.is_dir():
         make_private(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+        except FileExistsError:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from None

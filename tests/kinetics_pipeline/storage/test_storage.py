@@ -186,3 +186,11 @@ def test_folders_of_the_cache_are_for_their_user_alone(tmp_path: Path) -> None:
     make_private(tmp_path / "cache" / "spool")
     make_private(tmp_path / "cache" / "spool")
     assert {oct((tmp_path / name).stat().st_mode & 0o777) for name in ("cache", "cache/spool")} == {"0o700"}
+
+
+def test_a_file_in_the_way_of_a_cache_folder_is_no_directory(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(NotADirectoryError):
+        make_private(tmp_path / "cache" / "spool")
+    with pytest.raises(NotADirectoryError):
+        make_private(tmp_path / "cache")

@@ -124,8 +124,8 @@ class OneFormat:
             return from_status(failed.status, failed.wait, "youtube")
         if failed is not None:
             return Failure("network", f"media: {failed.trouble}", unreachable=True)
-        said = from_extraction(error, self.opener.warnings)
-        return said if said.outcome in ("network", "throttled") else Failure("network", CUT)
+        found = from_extraction(error, self.opener.warnings)
+        return found if found.outcome in ("network", "throttled") else Failure("network", CUT)
 
     def _fetch_by_ytdlp(self) -> Failure | None:
         """What is not one file over HTTP (HLS fragments): yt-dlp's own download, into the `.part` of the whole. It goes

@@ -82,7 +82,7 @@ def continuous(packets: Packets, until: int | None, explained: Callable[[int], b
     """The time line of the packets, which begins with the first one's time stamp.
 
     `explained`: whether the container says why the clock jumps ahead to a time stamp; None: it says how long each
-    picture is shown, so that a jump is no break. `until`: the time on the line after which nothing matters; None:
+    picture is shown, so that a jump is not a break. `until`: the time on the line after which nothing matters; None:
     everything matters. Raises BrokenVideo where something is missing.
     """
     stamps = np.frombuffer(packets.times, np.int64)

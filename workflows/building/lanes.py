@@ -292,7 +292,7 @@ class Lanes:
 
     def follow_nodes(self, now: Moment, *, at_once: bool = False) -> None:
         """Where each node has addresses of its own: opens lanes for nodes that came, closes those of nodes that went,
-        and deals what waits anew. Looks every `FOLLOW_EVERY` seconds."""
+        and deals what waits again. Looks every `FOLLOW_EVERY` seconds."""
         if not at_once and now.unix < self._follow_at:
             return
         self._follow_at = now.unix + FOLLOW_EVERY

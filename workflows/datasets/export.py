@@ -39,7 +39,7 @@ from kinetics_pipeline.workflows.building.state import last_run
 from kinetics_pipeline.workflows.runtime.progress import Meter
 
 FLOW_QUALITY = 95
-"""JPEG quality of the two flow pictures, which are encoded anew: the shard holds them as one."""
+"""JPEG quality of the two flow pictures, which are encoded again: the shard holds them as one."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _clips(dataset: Dataset, split: str | None) -> Iterator[_Clip]:
 
 
 def _folders(classes: Sequence[str]) -> dict[int, str]:
-    """A folder for each class number. Labels are anyone's text: what is no plain word becomes `_`, and the number
+    """A folder for each class number. Labels are anyone's text: what is not a plain word becomes `_`, and the number
     tells those apart that then look alike."""
     plain = [re.sub(r"[^A-Za-z0-9-]+", "_", label).strip("_")[:60] or "class" for label in classes]
     lower = [name.lower() for name in plain]
@@ -209,10 +209,10 @@ def _encode(dataset: Dataset, reader: ShardReader, clip: _Clip, path: Path) -> N
             process.stdin.close()
         except BrokenPipeError:
             pass  # it says why on stderr
-        said = process.stderr.read().decode("utf-8", "replace").strip()
+        log = process.stderr.read().decode("utf-8", "replace").strip()
     if process.returncode != 0:
         scratch.unlink(missing_ok=True)
-        raise JobFailed(f"{clip.place.clip_id} could not be encoded: {said.splitlines()[-1] if said else 'no reason'}")
+        raise JobFailed(f"{clip.place.clip_id} could not be encoded: {log.splitlines()[-1] if log else 'no reason'}")
     scratch.replace(path)
 
 

@@ -55,7 +55,7 @@ def test_an_address_of_youtube_names_its_video(read, address):
     assert read(f"label,url,time_start,time_end\nrun,{address},1,11\n") == [CLIP]
     assert read(f"{address},run,1,11\n") == [CLIP]
     assert read(f"{HEADER}run,{address},1,11\n") == [CLIP]
-    with pytest.raises(UserError, match="vimeo.com/123'; allowed"):
+    with pytest.raises(UserError, match=r"vimeo\.com/123'; allowed"):
         read("label,url\nrun,https://vimeo.com/123\n")
 
 

@@ -23,6 +23,7 @@ from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Clip
 from kinetics_pipeline.sources.base import LocalSource, is_network
 from kinetics_pipeline.sources.local.tars import TarSource
+from kinetics_pipeline.sources.objects.videos import ObjectVideos
 from kinetics_pipeline.sources.youtube.source import YouTube
 from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.workflows.building.copies import UnfetchedCopy
@@ -210,6 +211,8 @@ def _show_tars(console: Console, source: TarSource, asked: Asked) -> None:
 def _origin(clip: Clip, asked: Asked) -> str:
     """The first source that has the clip, or would be asked for it."""
     for source in asked.sources:
+        if isinstance(source, ObjectVideos) and not source.keys(clip):
+            continue
         if is_network(source):
             return source.name
         if cast(LocalSource, source).candidates(clip):

@@ -4,6 +4,7 @@ says which bytes that is, else the whole file.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,12 @@ from pathlib import Path
 from kinetics_pipeline.records import Clip
 from kinetics_pipeline.sources.base import Failure, Media
 from kinetics_pipeline.sources.http.mp4_index import HEAD, Index, Span, read_index, spans
-from kinetics_pipeline.sources.http.partial_file import MARGIN, Piece
+from kinetics_pipeline.sources.http.partial_file import MARGIN, Piece, pieces
 
 WORTHWHILE = 0.9
 """Sections that need more than this share of the file are fetched as the file."""
+MOST_AFTER = 1 << 20
+"""Bytes that may follow what the index names: some 20 for each of its segments."""
 
 Bring = Callable[[Piece, int | None], Piece]
 """Brings a piece to its end, or to at least so many bytes, and returns what is now known of it."""
@@ -70,7 +73,10 @@ class IndexedFile:
         self.media = {clip.clip_id: self.whole.media() for clip in self.clips}
 
     def begin_anew(self) -> None:
-        """Forgets what is known of the remote file, which is another one now, or comes whole only."""
+        """Forgets what came of the remote file, which is another one now, or comes whole only."""
+        for piece in pieces(self.whole.path.parent, self.whole.video_id, self.whole.source):
+            if piece.path.name.startswith(self.whole.path.stem + "."):
+                piece.discard()
         self.media = {}
         self.whole = replace(self.whole, total=None, validator=None)
 
@@ -89,10 +95,25 @@ class IndexedFile:
             until = found
         if found is None:
             return None
-        # An index of the first fragment only (ffmpeg's default) is none of the file.
-        as_long = self.duration is not None and abs(found.duration - self.duration) <= 1.5
-        covers = found.stop == self.whole.total or as_long
-        return found if covers and found.stop <= (self.whole.total or found.stop) else None
+        return found if self._covers(found) else None
+
+    def _covers(self, index: Index) -> bool:
+        """Whether an index is one of the whole file: ffmpeg's default is one of the first fragment only."""
+        total = self.whole.total or index.stop
+        if index.stop == total:
+            return True
+        if self.duration is not None:
+            return index.stop < total and abs(index.duration - self.duration) <= 1.5
+        return 8 <= total - index.stop <= MOST_AFTER and self._ends_with_mfra(index.stop, total)
+
+    def _ends_with_mfra(self, begins: int, total: int) -> bool:
+        """Whether nothing but the box `mfra` (ISO/IEC 14496-12, 8.8.9) lies from byte `begins` on."""
+        path = self.whole.path.with_suffix(f".end{self.whole.path.suffix}")
+        piece = replace(self.whole, path=path, begins=0.0, ends=0.0, shift=begins, stop=begins + 8)  # holds no clip
+        piece = self.bring(piece, None)
+        size, kind = struct.unpack(">I4s", piece.path.read_bytes())
+        piece.discard()
+        return bool(kind == b"mfra" and size == total - begins)
 
     def _fetch_sections(self, index: Index, wanted: Sequence[Span]) -> Failure | None:
         head = _beginning(self.whole.part, index.head)

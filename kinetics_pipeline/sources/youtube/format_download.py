@@ -77,7 +77,7 @@ class OneFormat:
             try:
                 return self.file.run()
             except (RangesRefused, Changed):
-                self._discard()
+                self.file.begin_anew()
                 return self.file.fetch_whole()
 
         return self._attempt(fetch)
@@ -169,13 +169,6 @@ class OneFormat:
         if piece.stop is None and piece.total is not None:
             self.bytes_whole = piece.total
         return piece
-
-    def _discard(self) -> None:
-        """Removes the partial files of this format: none of them can be continued."""
-        for piece in pieces(self.folder, self.video_id, self.name):
-            if piece.path.name.startswith(self.file.whole.path.stem + "."):
-                piece.discard()
-        self.file.begin_anew()
 
 
 def _plain(text: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kinetics_pipeline.annotations.rows import NUMBER, BadRow, Line, shown
+from kinetics_pipeline.annotations.rows import CLOCK, NUMBER, BadRow, Line, shown
 from kinetics_pipeline.file_names import OTHER_SUFFIXES, normalised
 from kinetics_pipeline.records import SPLIT, VIDEO_ID, clip_id
 
@@ -254,14 +254,16 @@ def _seconds(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _one_time(cell: str | float | None) -> tuple[float, str | None]:
     if cell is None:
         return math.nan, None
+    if isinstance(cell, str) and (clock := CLOCK.fullmatch(cell)):
+        cell = 3600 * int(clock[1] or 0) + 60 * int(clock[2]) + float(clock[3])
     try:
         time = float(cell)
     except (ValueError, OverflowError):
-        return 0.0, f"is {shown(cell)}, not a number"
+        return 0.0, f"is {shown(cell)}, not a number of seconds"
     if not math.isfinite(time):
         return 0.0, f"is {shown(cell)}, not a finite number"
     if isinstance(cell, str) and not NUMBER.fullmatch(cell):  # what only Python reads as a number: 1_0, Arabic digits
-        return 0.0, f"is {shown(cell)}, not a number"
+        return 0.0, f"is {shown(cell)}, not a number of seconds"
     if not 0 <= time <= MAX_SECONDS:
         return 0.0, f"is {shown(cell)}; allowed: 0 to {MAX_SECONDS:.0f} seconds"
     return round(time * 1000) / 1000, None

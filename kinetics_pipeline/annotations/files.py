@@ -265,6 +265,8 @@ def _blocks(stream: Any, name: str, what: str) -> Iterator[str]:
     """A stream of bytes as text, piece by piece. Raises UserError for what is not text, or too much of it."""
     block = stream.read(BLOCK)
     encoding, called = next(((e, c) for mark, e, c in _MARKS if block.startswith(mark)), ("utf-8", "UTF-8"))
+    if block.startswith(b"PK\x03\x04"):
+        raise UserError(f"{what} {name} is a zip file or an Excel workbook by another name; save it as CSV")
     if encoding == "utf-8" and block.count(0) * 4 > len(block):
         raise UserError(f"{what} {name} looks like UTF-16 without a byte order mark; save it as UTF-8")
     decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)(), translate=True)

@@ -115,9 +115,14 @@ def continuous(packets: Packets, until: int | None, explained: Callable[[int], b
 
 
 def runs_back(packets: Packets) -> bool:
-    return (
-        len(list(_parts(packets, np.frombuffer(packets.times, np.int64), jumps=False))) > 1 if len(packets) else False
-    )
+    """Whether the clock runs backwards. Pictures that an edit list has decoded only do not count."""
+    latest = None
+    for number in np.flatnonzero(packets.shown()).tolist():
+        stamp = packets.times[number]
+        if latest is not None and packets.key(number) and (stamp < latest or stamp - WRAP // 2 > latest):
+            return True
+        latest = stamp if latest is None else max(latest, stamp)
+    return False
 
 
 def _parts(packets: Packets, stamps: NDArray[np.int64], jumps: bool) -> Iterator[tuple[NDArray[np.int64], bool]]:

@@ -33,7 +33,7 @@ class TrainConfig(Config):
     init: Path | None = None
     """Weights to start from: a checkpoint of ours, a public PyTorch port's, or DeepMind's TensorFlow files."""
     new_head: bool = False
-    """With --init: begin the last layer again, also where its number of classes fits."""
+    """With --init: start the last layer from random weights, also where its number of classes fits."""
     bn_eps: float | None = None
     """What batch norm adds to the variance. Default: as --init says if it is a checkpoint of ours, else 0.001."""
     steps: int | None = None

@@ -93,6 +93,7 @@ class DatasetBuild:
         """
         dataset, store = self.dataset, self.lease.store
         self.executor.clear(everything=False)
+        dataset.complete_copies()
         finish_withdrawals(dataset, scratch, lambda: is_current(store, self.lease.generation))
         while (unfinished := dataset.unfinished()) is not None:
             yield self._driver(*unfinished, dataset.outcomes())

@@ -165,7 +165,7 @@ class Decoding:
         return line
 
     def _graph(self) -> Any:
-        # A graph made anew where the picture changes its size would begin its grid anew (`reinit_filter`): the scaler
+        # A graph made again where the picture changes its size would begin its grid again (`reinit_filter`): the scaler
         # follows the size by itself.
         options = {**self.cut.reading(self.container, seek=self.seeks), "reinit_filter": 0, "threads": THREADS}
         video = self.container.video

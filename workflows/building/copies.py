@@ -134,7 +134,7 @@ def _addresses(wanted: Wanted, annotations: Annotations) -> list[Address]:
     else:
         address = quoted(wanted.text)
         if address is None:
-            raise UserError(f"source {without_secrets(wanted.text)!r} is no http(s) address")
+            raise UserError(f"source {without_secrets(wanted.text)!r} is not an http(s) address")
         found = [Address(address)]
     if wanted.classes is not None:
         found = [one for one in found if may_hold(one.name, wanted.classes, annotations.labels)]

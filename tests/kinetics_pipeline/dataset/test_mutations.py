@@ -202,7 +202,7 @@ def make(folder: Path, layout: str) -> None:
 
 
 def seen(folder: Path) -> dict[str, Any]:
-    """Every clip as the loader gives it, and every outcome. What it refuses to read is no part of it."""
+    """Every clip as the loader gives it, and every outcome. What it refuses to read is not a part of it."""
     found: dict[str, Any] = {}
     try:
         clips = ClipDataset(folder, stream="both", frames=None, crop=None, train=False, raw=True)

@@ -34,7 +34,7 @@ LANES = 1
 
 @dataclass
 class Mood:
-    """Answers for so many videos, then asks whoever comes to show that he is no bot, until it is told to relent."""
+    """Answers for so many videos, then asks whoever comes to show that he is not a bot, until it is told to relent."""
 
     youtube: FakeYouTube
     answered: int = 0

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -29,13 +28,12 @@ from kinetics_pipeline.sources.archives.copies import (
     mirrored,
     quoted,
 )
-from kinetics_pipeline.sources.archives.fetch import Fetcher, NobodyThere
-from kinetics_pipeline.sources.archives.listed import RemoteArchive, remote_archives
+from kinetics_pipeline.sources.archives.listed import ArchiveList, RemoteArchive, listed, remote_archives
 from kinetics_pipeline.sources.base import Media
+from kinetics_pipeline.workflows.building.archives.freezing import look
+from kinetics_pipeline.workflows.flags.build_flags import ARCHIVES_PER_PLAN
 
 Say = Callable[[str], None]
-AT_ONCE = 8
-"""Sizes that are asked for at a time."""
 SUFFIX = re.compile(r"\.(tar\.gz|tar|tgz|zip)([._-].*)?$", re.IGNORECASE)
 CLASS_INDEX = re.compile(r"k700_(?:train|val)_(\d{3})")
 """Kinetics-700's archives of train and val: one for each class, by its place among the sorted names."""
@@ -76,6 +74,8 @@ class UnfetchedCopy:
     """The size of the archives, as their servers say."""
     unknown: int
     """Archives whose servers do not say a size."""
+    peak: int = 0
+    """Bytes of two groups of archives: the most that the cache holds of them at a time."""
     on_network: ClassVar[bool] = False
 
     def candidates(self, clip: Clip) -> list[Media]:
@@ -100,15 +100,12 @@ class CopySource:
 
 def look_at(wanted: Wanted, annotations: Annotations) -> UnfetchedCopy:
     """What would be fetched; asks for lists and sizes alone. Raises UserError, WorkRemains."""
-    addresses = _addresses(wanted, annotations)
-    fetcher = Fetcher([wanted.typed], wanted.private_allowed)
-    try:
-        with ThreadPoolExecutor(AT_ONCE) as threads:
-            sizes = [one.size for one in threads.map(fetcher.look, addresses)]
-    except NobodyThere as error:
-        raise WorkRemains(f"the archives' server cannot be reached ({error})") from None
+    archives = remote_archives(wanted.key, _addresses(wanted, annotations), wanted.mirror)
+    seen = look(archives, [wanted.typed], wanted.private_allowed)
+    sizes = [one.size for parts in seen.values() for one in parts]
     known = [one for one in sizes if one is not None]
-    return UnfetchedCopy(wanted.name, len(addresses), sum(known), len(sizes) - len(known))
+    groups = listed(ArchiveList(), archives, seen, ARCHIVES_PER_PLAN)
+    return UnfetchedCopy(wanted.name, len(archives), sum(known), len(sizes) - len(known), groups.reserve)
 
 
 def ask(wanted: Wanted, annotations: Annotations) -> CopySource:

@@ -65,7 +65,7 @@ def frozen_list(known: ArchiveList, asked: AskedArchives, room: Room) -> Archive
     if not new:
         room.require(known.reserve)
         return known
-    seen = _look(asked, new)
+    seen = look(new, asked.typed, asked.private_allowed)
     alone = listed(ArchiveList(), new, seen, 1)
     number = group_size(known, alone, asked.per_plan, room.bytes)
     if number == 0:
@@ -75,15 +75,16 @@ def frozen_list(known: ArchiveList, asked: AskedArchives, room: Room) -> Archive
     return listed(known, new, seen, max(1, number))
 
 
-def _look(asked: AskedArchives, new: Sequence[RemoteArchive]) -> dict[str, list[Seen]]:
-    """What the servers say of the parts of archives, by key."""
-    fetcher = Fetcher(asked.typed, asked.private_allowed)
+def look(archives: Sequence[RemoteArchive], typed: Sequence[str], private_allowed: bool) -> dict[str, list[Seen]]:
+    """What the servers say of the parts of archives, by key. `typed`, `private_allowed`: see `Fetcher`. Raises
+    WorkRemains where a server cannot be reached."""
+    fetcher = Fetcher(typed, private_allowed)
 
-    def look(archive: RemoteArchive) -> list[Seen]:
+    def parts(archive: RemoteArchive) -> list[Seen]:
         return [fetcher.look(address) for address in archive.addresses]
 
     try:
         with ThreadPoolExecutor(AT_ONCE) as threads:
-            return {one.key: seen for one, seen in zip(new, threads.map(look, new), strict=True)}
+            return {one.key: seen for one, seen in zip(archives, threads.map(parts, archives), strict=True)}
     except NobodyThere as error:
         raise WorkRemains(f"the archives' server cannot be reached ({error})") from None

@@ -16,7 +16,6 @@ from typing import Any
 import obstore
 from obstore.exceptions import BaseError, NotFoundError, PreconditionError
 
-from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.sources.base import Failure
 from kinetics_pipeline.sources.http.byte_allowance import take
 from kinetics_pipeline.sources.http.partial_file import Piece
@@ -81,14 +80,13 @@ class Bucket:
         return piece
 
     def require_there(self, prefix: str) -> None:
-        """Raises UserError where there is no such bucket, or the credentials are not known there; a right to list is
-        not needed."""
+        """Raises UserError where there is no such bucket, or the credentials are not known there, WorkRemains where
+        they have expired; a right to list is not needed."""
         try:
             next(iter(obstore.list(self._client, prefix or None)), None)
         except (BaseError, FileNotFoundError) as error:
-            found = refusal(error, self.uri)
-            if found.outcome == "credentials":
-                raise UserError(found.detail) from None
+            if refusal(error, self.uri).outcome == "credentials":
+                raise storage_failure(f"read {self.uri}", error) from None
 
     def _one_request(self, key: str, piece: Piece, until: int | None, limit: int) -> Piece:
         if piece.have and not piece.about.exists():

@@ -33,6 +33,9 @@ TICK = 0.5
 LOST_AT_MOST = 3
 """Times that a clip's work may vanish with its worker before that counts as an attempt."""
 
+GONE_AT_MOST, GONE_WAIT = 30, 2.0
+"""Times that a clip's archive may be gone with its node before that counts likewise, and seconds between two tries."""
+
 
 @dataclass(frozen=True)
 class ClipFinished:
@@ -84,7 +87,7 @@ class Driver:
         self._numbers = itertools.count()
         self._idle_since: float | None = None
         """Since when nothing came back but refusals, and there was nothing else to do (Unix time)."""
-        self._cleared: set[str] = set()
+        self._without_downloads: set[str] = set()
         """Videos whose downloads were removed before their shard was committed."""
         self._events: list[BuildEvent] = []
 
@@ -160,7 +163,9 @@ class Driver:
             self.attempts.add(one.clip.clip_id, Event(step.source, "not_found", f"{source.name}: no file"))
             return False
         here = self.executor.here()
-        self._process(one, step.source, [Candidate(file, here, fetched=False) for file in media])
+        nodes = [(file.inside.node if file.inside is not None else None) or here for file in media]
+        found = [Candidate(file, node, fetched=False) for file, node in zip(media, nodes, strict=True)]
+        self._process(one, step.source, found)
         return True
 
     def _process(self, one: ClipInProgress, source: str, candidates: Sequence[Candidate]) -> None:
@@ -203,8 +208,8 @@ class Driver:
     def _make_room(self) -> None:
         """Removes the downloads of finished clips before their shard is committed. At worst, should the node with the
         finished clip go, one is fetched again."""
-        done = self._shards.finished_videos() - self._cleared
-        self._cleared |= done
+        done = self._shards.finished_videos() - self._without_downloads
+        self._without_downloads |= done
         self.fetch.forget(done)
 
     # What comes back
@@ -292,6 +297,10 @@ class Driver:
     def _lost(self, one: ClipInProgress, source: str, lost: Lost, now: Moment) -> None:
         """Work that vanished says nothing of the clip, unless it keeps happening to the same one."""
         one.lost += 1
+        if lost.archive_gone and one.lost < GONE_AT_MOST:  # until it is known that the node is gone
+            due = now.monotonic + GONE_WAIT
+            heapq.heappush(self._later, (due, next(self._numbers), one.clip.clip_id, source))
+            return
         if one.lost >= LOST_AT_MOST:
             one.lost = 0
             self.attempts.add(one.clip.clip_id, Event(source, "internal", lost.reason))
@@ -317,5 +326,5 @@ class Driver:
         others = {one.clip.video_id for one in self._clips.values() if one.shard is not shard}
         videos = {clip.video_id for clip in shard.clips} - others
         self.fetch.forget(videos)
-        self._cleared -= videos
+        self._without_downloads -= videos
         self.write.forget_rows(shard)

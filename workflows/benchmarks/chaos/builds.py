@@ -38,6 +38,8 @@ class Build:
     variables: dict[str, str]
     notes: Path
     """A folder for what the commands say."""
+    inline: tuple[str, ...] = ()
+    """Annotations and videos where it is built without a cluster."""
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @classmethod
@@ -45,11 +47,16 @@ class Build:
         ground = one.ground
         flags = [*ground.source_flags(source), *RECIPE, "--cool-down", "1s"]
         command = [str(ground.annotations), *flags]
-        return cls(place or one.place, cache or one.cache, command, ground.variables, one.folder)
+        inline = () if ground.cluster is not None else (str(ground.annotations), str(ground.videos))
+        return cls(place or one.place, cache or one.cache, command, ground.variables, one.folder, inline)
 
     def start(self, *, die_at: int = 0, cache: Path | None = None, max_wait: str = "60s") -> subprocess.Popen[bytes]:
-        places = ["--output", self.place, "--cache", str(cache or self.cache), "--max-wait", max_wait]
-        command = [sys.executable, "-m", quick_build.__name__, str(die_at), "build", *self.flags, *places]
+        folder = str(cache or self.cache)
+        if self.inline:
+            words = ["inline", self.place, folder, *self.inline]
+        else:
+            words = ["build", *self.flags, "--output", self.place, "--cache", folder, "--max-wait", max_wait]
+        command = [sys.executable, "-m", quick_build.__name__, str(die_at), *words]
         with self.said(len(self.started)).open("wb") as out:
             self.started.append(subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=self.variables))
         return self.started[-1]
@@ -148,6 +155,7 @@ def undisturbed(one: Round, source: SourceKind) -> Made:
 
 def settle(one: Round, build: Build, source: SourceKind) -> None:
     """Goes on to the end, and judges what is left."""
+    one.ground.bucket.share = 0.0
     build.finish(one)
     one.verdicts.append(judge(build.place, build.cache, one.ground.clip_ids, undisturbed(one, source)))
 

@@ -55,6 +55,8 @@ def driver_restarted(one: Round) -> None:
         process = build.start()
         if some_moment(one, build, process):
             how = one.random.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+            if build.inline and how == signal.SIGTERM:  # which only the command takes as a request
+                how = signal.SIGKILL
             one.told.append(how.name)
             process.send_signal(how)
             one.injected += 1
@@ -231,13 +233,16 @@ def disk_full(one: Round) -> None:
 FAULTS: dict[str, Play] = {
     "driver killed": driver_killed,
     "store faulty": store_faulty,
+    "driver frozen": driver_frozen,
+    "two builds": two_builds,
+    "driver restarted": driver_restarted,
+}
+ON_A_CLUSTER: dict[str, Play] = {
     "worker killed": worker_killed,
     "node lost": node_lost,
-    "driver frozen": driver_frozen,
     "source down": source_down,
     "disk full": disk_full,
-    "two builds": two_builds,
     "child killed": child_killed,
-    "driver restarted": driver_restarted,
     "worker frozen": worker_frozen,
 }
+"""Those that need one."""

@@ -33,6 +33,7 @@ from kinetics_pipeline.workflows.building.lanes import Pace
 from kinetics_pipeline.workflows.building.lease import Lease, LeaseHeld
 from kinetics_pipeline.workflows.building.process import uses_gpu
 from kinetics_pipeline.workflows.building.ray_executor import RayExecutor
+from kinetics_pipeline.workflows.building.reconciliation import note_sources, refresh_reconciliation
 from kinetics_pipeline.workflows.building.request import Asked, asked_recipe, read_asked, say_what_is_odd
 from kinetics_pipeline.workflows.building.state import PROGRESS, RUN, look_at_lanes, traffic
 from kinetics_pipeline.workflows.building.time_needed import Expectation, expected
@@ -66,6 +67,7 @@ def build(files: Sequence[str], config: BuildConfig) -> None:
             _Build(asked, config, lease, console, files, should_stop).run(existing)
         finally:
             refresh_card(config.output)
+            refresh_reconciliation(config.output)
 
 
 class _Build:
@@ -107,6 +109,7 @@ class _Build:
         lease.store.sweep()
         record = {"command": command_line("build", self.files, config, kept=True), "config": as_record(config)}
         lease.store.write(RUN, json.dumps(record, indent=1).encode())
+        note_sources(lease.store, self.asked)
         # A dataset that was removed and begun again with other classes must not find the old one's clips.
         dataset = f"{lease.store.uri}\n{recipe}\n{self.dataset.classes}"
         self._lanes_before = look_at_lanes(lease.store)

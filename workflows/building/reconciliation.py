@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,7 +20,7 @@ from kinetics_pipeline.annotations.published import PUBLISHED
 from kinetics_pipeline.annotations.table import clips_of
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.records import NEEDS_ACCESS, RETRYABLE
+from kinetics_pipeline.records import NEEDS_ACCESS, RETRYABLE, Clip
 from kinetics_pipeline.sources.archives.copies import COPIES, CVDF
 from kinetics_pipeline.storage.store import Store
 from kinetics_pipeline.workflows.building.state import last_run, read_state
@@ -32,7 +32,7 @@ FILE = "reconciliation.json"
 SOURCES = "state/sources.json"
 """What the last build's sources held."""
 NO_FILE = ": no file"
-"""How the detail of a record ends that says which source had nothing (`building.driver`)."""
+"""What follows the name of a source that had nothing, in the detail of a record (`building.driver`)."""
 USED = "used "
 """How the detail begins that names the file which took the place of a broken one (`clip.process_clip`)."""
 
@@ -99,11 +99,14 @@ def note_sources(store: Store, asked: Asked) -> None:
     from kinetics_pipeline.sources.local.folder import FolderSource
     from kinetics_pipeline.sources.local.tars import TarSource
     from kinetics_pipeline.sources.objects.videos import ObjectVideos
+    from kinetics_pipeline.workflows.building.copies import CopySource
 
     clips = list(clips_of(asked.annotations.table))
     held = {}
-    for source in asked.sources:
-        if isinstance(source, TarSource):
+    for key, source in zip(asked.keys, asked.sources, strict=True):
+        if isinstance(source, CopySource):
+            held[source.name] = _held_in_archives(store, key, source.name, clips)
+        elif isinstance(source, TarSource):
             held[source.name] = Held(len(source), len(source.orphans(clips)))
         elif isinstance(source, FolderSource):
             used = {str(media.path) for clip in clips for media in source.candidates(clip)}
@@ -112,6 +115,17 @@ def note_sources(store: Store, asked: Asked) -> None:
             keys = {key for clip in clips for key, _ in source.keys(clip)}
             held[source.name] = Held(len(source.paths), max(0, len(source.paths) - len(keys)))
     store.write(SOURCES, json.dumps({name: msgspec.structs.asdict(one) for name, one in held.items()}).encode())
+
+
+def _held_in_archives(store: Store, key: str, name: str, clips: Sequence[Clip]) -> Held:
+    """What the archives of a copy hold that were read so far."""
+    from kinetics_pipeline.sources.local.tars import ArchiveSource
+    from kinetics_pipeline.workflows.building.archives.state import ArchiveState, as_archive
+
+    state = ArchiveState(store)
+    known = [(one, state.contents(one)) for one in state.list.archives if one.copy == key]
+    source = ArchiveSource(name, [as_archive(one, contents) for one, contents in known if contents is not None])
+    return Held(len(source), len(source.orphans(clips)))
 
 
 def reconcile(dataset: Dataset) -> Reconciliation:
@@ -149,7 +163,7 @@ def refresh_reconciliation(uri: str) -> None:
 
 
 def _add(counts: SplitCounts, outcome: str, source: str, details: list[str], names: set[str]) -> None:
-    without = {one.removesuffix(NO_FILE) for one in details if one.endswith(NO_FILE)}
+    without = {one.partition(NO_FILE)[0] for one in details if NO_FILE in one}
     for name in without:
         counts.sources.setdefault(name, SourceCounts()).lacking += 1
     if outcome == "ok":

@@ -290,7 +290,7 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [folder / layout for layout in LAYOUTS]
 
 
-@pytest.mark.timeout(60 + 2 * MUTATIONS)
+@pytest.mark.timeout(600 + 2 * MUTATIONS)
 def test_every_change_is_named_or_harmless(datasets: list[Path]) -> None:
     done: Counter[tuple[str, str]] = Counter()
     wrong = []

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from kinetics_pipeline.dataset.dataset import Dataset
@@ -108,12 +109,24 @@ def test_videos_that_nobody_asked_for_are_counted(dataset: Dataset, tmp_path: Pa
     for name in ("v000.mp4", "v001_000001_000011.mkv", "other.mp4", "._v002.mp4"):
         (tmp_path / "videos" / name).write_bytes(b"x")
     columns = ("clip_id", "video_id", "time_start", "time_end", "label", "split")
-    import pandas as pd
-
     table = pd.DataFrame([{name: getattr(clip, name) for name in columns} for clip in asked_clips(8)])
-    asked: Any = SimpleNamespace(sources=(FolderSource(tmp_path / "videos"),), annotations=SimpleNamespace(table=table))
+    archive = ListedArchive(
+        key="a", names=["x/part_0.tar"], copy="key", sizes=[1], versions=[""], replaces=False, group=0
+    )
+    state = ArchiveState(dataset.store)
+    state.freeze(ArchiveList(archives=[archive]))
+    members = [("t/v003_000003_000013.mp4", 0, 1), ("t/v003_000004_000014.mp4", 0, 1), ("t/nobody.mp4", 0, 1)]
+    state.learn(archive, Contents(members=members))
+    asked: Any = SimpleNamespace(
+        sources=(FolderSource(tmp_path / "videos"), CopySource("cvdf", (), "")),
+        keys=("f", "key"),
+        annotations=SimpleNamespace(table=table),
+    )
     note_sources(dataset.store, asked)
-    assert json.loads(dataset.store.read(SOURCES)) == {"videos": {"videos": 3, "extra": 1}}
+    assert json.loads(dataset.store.read(SOURCES)) == {
+        "videos": {"videos": 3, "extra": 1},
+        "cvdf": {"videos": 3, "extra": 2},
+    }
     assert [row for row in told(reconcile(dataset)) if row[1] == "videos"] == []
 
 

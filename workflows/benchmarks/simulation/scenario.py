@@ -334,6 +334,7 @@ class Run:
             )
             try:
                 for driver in build.drivers(self.scratch):
+                    assert isinstance(driver, Driver)
                     executor.on_write = partial(self._check_charges, driver)
                     with closing(driver.run()) as rounds:
                         for _ in rounds:

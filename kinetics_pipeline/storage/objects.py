@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import io
 import mmap
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,6 +30,7 @@ _PART, _PARTS_AT_ONCE = 16 << 20, 4
 _MOST_IN_ONE_REQUEST = 5 << 30
 """The most that one PUT may carry (Amazon S3 User Guide, "Uploading objects")."""
 _ATTEMPTS = 3
+_PROBE = "state/probe"
 _SMALL = 8 << 20
 
 
@@ -142,18 +142,16 @@ class ObjectStore:
         return 0  # an object that was not finished was never there
 
     def require_conditions(self) -> None:
-        name = f"state/probe-{uuid.uuid4().hex}"
-        try:
-            kept = self.create(name, b"1") and not self.create(name, b"2")
-            kept = kept and not self.replace(name, b"3", '"00000000000000000000000000000000"')
-            if not kept or self.read(name) != b"1":
-                raise UserError(
-                    f"{self.uri}: this object store overwrites what it is asked to create (it ignores If-None-Match "
-                    "or If-Match), so that two builds could destroy each other's work; allowed: a store that keeps "
-                    "these conditions, as AWS, GCS, Azure, R2 and MinIO do"
-                )
-        finally:
-            self.delete(name)
+        # Stays, so that a command killed here leaves nothing, and several may look at a time.
+        kept = self.create(_PROBE, b"1") and not self.create(_PROBE, b"2")
+        kept = kept and not self.replace(_PROBE, b"3", '"00000000000000000000000000000000"')
+        if not kept or self.read(_PROBE) != b"1":
+            self.delete(_PROBE)
+            raise UserError(
+                f"{self.uri}: this object store overwrites what it is asked to create (it ignores If-None-Match "
+                "or If-Match), so that two builds could destroy each other's work; allowed: a store that keeps "
+                "these conditions, as AWS, GCS, Azure, R2 and MinIO do"
+            )
 
     def _create(self, name: str, data: Any, is_mine: Callable[[], bool]) -> bool:
         for _ in range(_ATTEMPTS):

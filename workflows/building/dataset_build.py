@@ -125,6 +125,7 @@ class DatasetBuild:
         """
         store = self.lease.store
         self.executor.clear(everything=False)
+        self.dataset.complete_copies()
         finish_withdrawals(self.dataset, scratch, lambda: is_current(store, self.lease.generation))
         yield from self._plans()
         self.executor.clear(everything=True)

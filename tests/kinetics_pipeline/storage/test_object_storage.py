@@ -146,6 +146,15 @@ def test_a_store_that_ignores_conditions_is_refused_in_a_line(store: Store, faul
     assert store.list() == []
 
 
+def test_commands_killed_while_they_look_at_a_store_leave_one_file_at_most(store: Store, faults: Faults) -> None:
+    for _ in range(2):
+        faults.plan("expired", 1, lambda method, path: method == "GET")  # as if it ended here
+        with pytest.raises(UserError):
+            store.require_conditions()
+    store.require_conditions()
+    assert [name for name, _ in store.list()] == ["state/probe"]
+
+
 def test_a_forked_process_reads_and_writes_though_its_parent_did_before(store: Store) -> None:
     store.write("a", b"1")
     with multiprocessing.get_context("fork").Pool(2) as forked:

@@ -15,7 +15,10 @@ from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.dataset.fingerprint import fingerprint
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.shards.writer import write_shard
+from kinetics_pipeline.sources.archives.listed import ArchiveList, Contents, ListedArchive
 from kinetics_pipeline.sources.local.folder import FolderSource
+from kinetics_pipeline.workflows.building.archives.state import ArchiveState
+from kinetics_pipeline.workflows.building.copies import CopySource
 from kinetics_pipeline.workflows.building.reconciliation import (
     FILE,
     SOURCES,

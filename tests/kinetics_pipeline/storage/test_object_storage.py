@@ -25,6 +25,7 @@ from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.loading import ClipDataset
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.storage import object_client, objects
+from kinetics_pipeline.storage.objects import ObjectStore
 from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.storage.store import Store
 from tests.builders.clips import CLASSES, asked_clips, built, commit, planned
@@ -144,6 +145,63 @@ def test_a_store_that_ignores_conditions_is_refused_in_a_line(store: Store, faul
         store.require_conditions()
     assert "\n" not in str(refused.value)
     assert store.list() == []
+
+
+def test_the_probe_of_a_killed_command_is_removed_and_that_of_a_live_one_is_not(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write("state/probes/other", b"1")
+    store.require_conditions()
+    assert [name for name, _ in store.list()] == ["state/probes/other"]
+    monkeypatch.setattr(objects, "_PROBE_SECONDS", -1000.0)  # as if it were an hour later
+    store.write("state/probes/old", b"1")
+    with pytest.raises(UserError):  # its own one goes too, both times
+        store.require_conditions()
+    assert store.list() == []
+
+
+def test_a_command_whose_probe_was_removed_while_it_slept_probes_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create, asked = ObjectStore.create, []
+
+    def asleep(self: ObjectStore, name: str, data: bytes) -> bool:
+        asked.append(name)
+        if len(asked) == 2:
+            self.delete(name)
+        return create(self, name, data)
+
+    monkeypatch.setattr(ObjectStore, "create", asleep)
+    store.require_conditions()
+    assert len(set(asked)) == 2
+    assert store.list() == []
+
+
+def test_a_file_too_large_for_a_condition_is_settled_by_what_is_there(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects, "_MOST_IN_ONE_REQUEST", 1000)
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    mine.write_bytes(bytes(LARGE))
+    other.write_bytes(b"1" * LARGE)
+    assert not store.decides(LARGE)
+    assert store.create_from(mine, "a")
+    assert store.create_from(mine, "a")
+    assert not store.create_from(other, "a")
+    assert store.replace_from(other, "a", str(store.version("a")))
+    assert not store.replace_from(mine, "a", '"an older one"')
+    assert not store.replace_from(mine, "none", '"an older one"')
+    assert store.read("a") == other.read_bytes()
+
+    uploaded = ObjectStore._uploaded
+
+    def overtaken(self: ObjectStore, local: Path, name: str) -> str:
+        version = uploaded(self, local, name)
+        uploaded(self, other, name)
+        return version
+
+    monkeypatch.setattr(ObjectStore, "_uploaded", overtaken)
+    assert not store.create_from(mine, "b")
 
 
 def test_a_forked_process_reads_and_writes_though_its_parent_did_before(store: Store) -> None:

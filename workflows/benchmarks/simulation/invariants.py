@@ -33,7 +33,7 @@ class Watcher:
 
     def changed(self, name: str, before: bytes | None, after: bytes | None, careful: bool) -> None:
         there = b"" if after is None else hashlib.sha256(_undated(name, after)).digest()
-        if not name.startswith("state/probe-"):  # which has a random name
+        if not name.startswith("state/probes/"):  # which has a random name
             self.trace.update(f"{self.bucket.world.now:.6f} {name} ".encode() + there)
         was_changed = before is not None and after is not None and before != after
         if was_changed and name.startswith(("plans/", "state/lease/")):

@@ -8,6 +8,7 @@ changes or goes: what must hold is the same as in a bucket.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -37,7 +38,7 @@ class SharedFolder:
         system = SimpleNamespace(**{name: getattr(os, name) for name in dir(os) if not name.startswith("__")})
         for name in functions:
             setattr(system, name, getattr(self, f"_{name}"))
-        locks = SimpleNamespace(flock=self._flock, LOCK_EX=local.fcntl.LOCK_EX, LOCK_NB=local.fcntl.LOCK_NB)
+        locks = SimpleNamespace(flock=self._flock, LOCK_EX=fcntl.LOCK_EX, LOCK_NB=fcntl.LOCK_NB)
         clock = SimpleNamespace(monotonic=lambda: self.world.now, sleep=self.world.sleep)
         with ExitStack() as stack:
             for name, value in (("os", system), ("fcntl", locks), ("time", clock)):

@@ -7,23 +7,20 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
-import pandas as pd
-
-from kinetics_pipeline.annotations.table import clips_of
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.dataset.withdraw import finish_withdrawals, withdraw
 from kinetics_pipeline.errors import UserError, WorkRemains
 from kinetics_pipeline.plan import PlanSettings
-from kinetics_pipeline.recipe import Recipe
-from kinetics_pipeline.records import Clip, Record, clip_id
+from kinetics_pipeline.records import Record
 from kinetics_pipeline.shards.writer import Superseded
 from kinetics_pipeline.sources.pace.retries import POLICY
 from kinetics_pipeline.storage.local import LocalStore
 from kinetics_pipeline.storage.objects import ObjectStore
 from kinetics_pipeline.storage.store import Store, StoreFailed
+from kinetics_pipeline.workflows.benchmarks.simulation.asked import CLASSES, RECIPE, SHAPES, asked
 from kinetics_pipeline.workflows.benchmarks.simulation.bucket import Bucket, Client, Fault, Rates
 from kinetics_pipeline.workflows.benchmarks.simulation.cluster import LARGEST_DOWNLOAD, Cluster, SimulatedExecutor
 from kinetics_pipeline.workflows.benchmarks.simulation.folder import SharedFolder
@@ -39,11 +36,12 @@ from kinetics_pipeline.workflows.building.lanes import Pace
 from kinetics_pipeline.workflows.building.lease import RENEW_EVERY, Holding, Lease, LeaseHeld, Running
 
 URI = "s3://simulated/dataset"
-RECIPE, CLASSES = Recipe(flow="none"), ["a", "b"]
 TROUBLE = 900.0
 """Seconds in which things go wrong; after them they must come to a good end."""
 BETWEEN = 4000.0
 """Seconds between two builds of the quiet end, so that no address has to rest any more."""
+LATER = 2 * 3600.0
+"""Seconds after which another command finds nothing of what was killed."""
 MOST_BUILDS = 15
 TIGHT_SHARE = 0.3
 """Of the runs, those whose cache is limited to little more than what one shard takes."""
@@ -53,36 +51,6 @@ RATE = 1200.0
 """Videos an hour of the paced server."""
 EXPECTED_FAILURES = (WorkRemains, StoreFailed)
 """How a command may end while things go wrong."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """How large a dataset is. A few only, so that their plans are made once and not in every run."""
-
-    videos: int
-    clips: int
-    """Clips of each video."""
-    clips_per_shard: int
-
-
-SHAPES = (Shape(3, 1, 2), Shape(4, 2, 3), Shape(6, 1, 3), Shape(8, 1, 2), Shape(12, 1, 4), Shape(7, 2, 4))
-
-
-@cache
-def asked(shape: Shape) -> tuple[pd.DataFrame, dict[str, Clip]]:
-    """The table of a shape, and its clips by their ids."""
-    rows = [(f"video{number:06d}", 20.0 * begin) for number in range(shape.videos) for begin in range(shape.clips)]
-    table = pd.DataFrame(
-        {
-            "clip_id": [clip_id(video, begin, begin + 10.0) for video, begin in rows],
-            "video_id": [video for video, _ in rows],
-            "time_start": [begin for _, begin in rows],
-            "time_end": [begin + 10.0 for _, begin in rows],
-            "label": [CLASSES[number % 2] for number in range(len(rows))],
-            "split": "train",
-        }
-    )
-    return table, {clip.clip_id: clip for clip in clips_of(table)}
 
 
 @dataclass(frozen=True)
@@ -212,7 +180,10 @@ class Run:
             raise Violation(self.cluster.overfull)
         if self.folder is not None and (stray := self.folder.stray()):
             raise Violation(f"{stray[0]} was left behind")
-        dataset = Dataset(self._direct_store(), RECIPE, CLASSES, {})
+        store = self._direct_store()
+        self.world.now += LATER
+        store.require_conditions()  # as the next command will
+        dataset = Dataset(store, RECIPE, CLASSES, {})
         check_end(
             dataset,
             self.bucket,

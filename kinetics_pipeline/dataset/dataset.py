@@ -120,7 +120,7 @@ class Dataset:
         try:
             data = store.read(DATASET)
         except FileNotFoundError:
-            raise UserError(f"{store.uri} is no dataset: it has no {DATASET}") from None
+            raise UserError(f"{store.uri} is not a dataset: it has no {DATASET}") from None
         try:
             version = msgspec.json.decode(data, type=_Version).schema_version
         except (UnicodeDecodeError, RecursionError, msgspec.DecodeError):
@@ -147,7 +147,7 @@ class Dataset:
         if DATASET in (there := store.top()):
             raise UserError(f"{store.uri} is a dataset already")
         if strange := sorted(set(there) - {"state"}):
-            raise UserError(f"{store.uri} is no dataset and not empty: it has {strange[0]}; give another --output")
+            raise UserError(f"{store.uri} is not a dataset and not empty: it has {strange[0]}; give another --output")
         document = {
             "schema_version": SCHEMA_VERSION,
             "recipe": recipe.to_json(),
@@ -179,7 +179,7 @@ class Dataset:
         return dataset
 
     def require_classes(self, labels: Iterable[str]) -> None:
-        """Raises UserError that names the first label which is no class of the dataset."""
+        """Raises UserError that names the first label which is not a class of the dataset."""
         known = set(self.classes)
         for label in labels:
             if label not in known:

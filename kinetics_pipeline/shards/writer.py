@@ -71,7 +71,7 @@ def write_shard(
     a payload or a written file whose rows are not as they were made, UserError or JobFailed for what storage refuses.
     """
     if (named := SHARD_NAME.fullmatch(name)) is None:
-        raise ValueError(f"{name!r} is no shard name; allowed: split-00000")
+        raise ValueError(f"{name!r} is not a shard name; allowed: split-00000")
     if store.exists(marker_name(name)):
         return _committed(store, name)
     with one_line_errors(f"make {scratch}"):

@@ -159,7 +159,7 @@ def _free_ports(count: int) -> list[int]:
             one.close()
 
 
-def _wait_for_jobs(cluster: Cluster, process: subprocess.Popen[str], seconds: float = 90) -> None:
+def _wait_for_jobs(cluster: Cluster, process: subprocess.Popen[str], seconds: float = 600) -> None:
     request = urllib.request.Request(
         f"{cluster.dashboard}/api/jobs/", headers={"Authorization": f"Bearer {cluster.environment['RAY_AUTH_TOKEN']}"}
     )

@@ -129,7 +129,7 @@ def measure(server: CountedS3, dataset: Path, folder: Path, *, build: bool = Tru
     prefix = folder.name
     server.fill(dataset, prefix)
     uri = f"s3://{BUCKET}/{prefix}"
-    found = {"index of the markers, anew": count(server, lambda: Dataset.open(uri).refresh_index())}
+    found = {"index of the markers, rebuilt": count(server, lambda: Dataset.open(uri).refresh_index())}
     found["status"] = count(server, lambda: status(uri, as_json=True))
     found["ClipDataset, cold"] = count(server, lambda: ClipDataset(uri))
     found["ClipDataset, warm"] = count(server, lambda: ClipDataset(uri))

@@ -150,7 +150,7 @@ def _addresses(wanted: Wanted, annotations: Annotations) -> list[Address]:
     else:
         address = quoted(wanted.text)
         if address is None:
-            raise UserError(f"source {without_secrets(wanted.text)!r} is no http(s) address")
+            raise UserError(f"source {without_secrets(wanted.text)!r} is not an http(s) address")
         found = [Address(address)]
     kept = [one for one in found if _may_hold(one, wanted.classes, annotations.labels)]
     return sorted(dict.fromkeys(kept), key=lambda one: not one.replaces)

@@ -1,6 +1,6 @@
-"""The cache's disk: what it holds, what is promised to the work in flight, and what may be begun.
+"""The cache's disk: what it holds, what is reserved for the work in flight, and what may be begun.
 
-Everything that writes to the cache is promised its bytes before it starts. A shard is opened only when there is room
+Bytes are reserved for everything that writes to the cache before it starts. A shard is opened only when there is room
 for all its finished clips, and room for writing the largest shard is never given away, so what was begun can be ended;
 downloads get what is left, and wait when that is too little.
 """
@@ -122,7 +122,7 @@ class Disk:
         self._largest_shard = 0
         self._a_download = 0
         self._more: dict[str, int] = {}
-        self._promised: dict[Hashable, int] = {}
+        self._reserved: dict[Hashable, int] = {}
         self._unseen: list[tuple[float, int]] = []
         self._looks: dict[Ref, tuple[str, float]] = {}
         """Measurements under way: of which node, and when they began (monotonic)."""
@@ -165,9 +165,9 @@ class Disk:
     # What may begin
 
     def room(self) -> int:
-        """Bytes that nobody holds and nobody was promised."""
+        """Free bytes that are not reserved."""
         free = min((self._free(seen) for seen, _ in self._by_node.values()), default=1 << 60)
-        return free - sum(self._promised.values()) - sum(amount for _, amount in self._unseen)
+        return free - sum(self._reserved.values()) - sum(amount for _, amount in self._unseen)
 
     def _free(self, seen: CacheUsage) -> int:
         return seen.free if self.limit is None else min(seen.free, self.limit - seen.used)
@@ -261,12 +261,12 @@ class Disk:
     # Promises
 
     def promise(self, to: Hashable, amount: int) -> None:
-        self._promised[to] = amount
+        self._reserved[to] = amount
         self._resting_since = None
 
     def settle(self, to: Hashable) -> int:
-        """What was promised has been written, or never will be: the next look knows. The amount."""
-        amount = self._promised.pop(to, 0)
+        """What was reserved for has been written, or never will be: the next look knows. The amount."""
+        amount = self._reserved.pop(to, 0)
         self._unseen.append((self._now(), amount))
         return amount
 

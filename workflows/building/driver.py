@@ -84,7 +84,7 @@ class Driver:
         self._numbers = itertools.count()
         self._idle_since: float | None = None
         """Since when nothing came back but refusals, and there was nothing else to do (Unix time)."""
-        self._cleared: set[str] = set()
+        self._without_downloads: set[str] = set()
         """Videos whose downloads were removed before their shard was committed."""
         self._gave_up = False
         """Whether nothing has gone on since downloads were removed for want of room."""
@@ -217,8 +217,8 @@ class Driver:
     def _make_room(self) -> None:
         """Removes the downloads of finished clips before their shard is committed. At worst, should the node with the
         finished clip go, one is fetched again."""
-        done = self._shards.finished_videos() - self._cleared
-        self._cleared |= done
+        done = self._shards.finished_videos() - self._without_downloads
+        self._without_downloads |= done
         self.fetch.forget(done)
 
     def _give_up(self) -> bool:
@@ -361,5 +361,5 @@ class Driver:
         others = {one.clip.video_id for one in self._clips.values() if one.shard is not shard}
         videos = {clip.video_id for clip in shard.clips} - others
         self.fetch.forget(videos)
-        self._cleared -= videos
+        self._without_downloads -= videos
         self.write.forget_rows(shard)

@@ -107,7 +107,7 @@ class _Build:
         lease.store.sweep()
         record = {"command": command_line("build", self.files, config, kept=True), "config": as_record(config)}
         lease.store.write(RUN, json.dumps(record, indent=1).encode())
-        # A dataset that was removed and begun anew with other classes must not find the old one's clips.
+        # A dataset that was removed and begun again with other classes must not find the old one's clips.
         dataset = f"{lease.store.uri}\n{recipe}\n{self.dataset.classes}"
         self._lanes_before = look_at_lanes(lease.store)
         folders = CacheFolders.of(cache_folder(config.cache), dataset)

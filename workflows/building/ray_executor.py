@@ -204,8 +204,8 @@ class RayExecutor:
             if isinstance(error.cause, OSError) and error.cause.errno in STOPPING:
                 ending = WorkRemains if error.cause.errno in FULL else JobFailed
                 raise ending(f"a finished clip cannot be kept in the cache: {error.cause.strerror}") from None
-            said = str(error.cause).splitlines()
-            return Lost(f"{type(error.cause).__name__}: {said[0] if said else ''}")
+            lines = str(error.cause).splitlines()
+            return Lost(f"{type(error.cause).__name__}: {lines[0] if lines else ''}")
 
     # Writing
 

@@ -71,7 +71,7 @@ def read_state(store: Store, name: str, kind: type[T]) -> T | None:
         return None
     except (UnicodeDecodeError, RecursionError, msgspec.DecodeError):
         raise JobFailed(
-            f"{store.uri}/{name} is damaged; it holds no clips: remove it, and it is written anew"
+            f"{store.uri}/{name} is damaged; it holds no clips: remove it, and it is written again"
         ) from None
 
 
@@ -131,7 +131,7 @@ class Attempts:
         return any(event.outcome == "burst" for event in self.of(clip_id))
 
     def forget(self, clip_ids: Iterable[str]) -> None:
-        """After their shard was committed, or when they are planned anew."""
+        """After their shard was committed, or when they are planned again."""
         for clip_id in clip_ids:
             self._changed |= self._events.pop(clip_id, None) is not None
 

@@ -46,7 +46,7 @@ class Selection(Config):
     on_bad_row: Literal["fail", "skip"] = "fail"
     """Whether a row that cannot be read ends the command, or is left out and counted."""
     retry: Annotated[tuple[str, ...], Repeated] = ()
-    """Plan anew the clips of these outcomes (comma-separated), or `all`; never a withdrawn one."""
+    """Plan again the clips of these outcomes (comma-separated), or `all`; never a withdrawn one."""
     clips_per_shard: int = 64
     """At most this many clips a shard."""
     rate: float = 300.0
@@ -180,6 +180,6 @@ def ytdlp_options(pairs: Sequence[str]) -> dict[str, Any]:
         except ValueError:
             key = ""
         if not (key.isidentifier() and equals):
-            said = shown_option(pair)
-            raise UserError(f"--ytdlp-option is '{said}'; allowed: KEY=JSON, as socket_timeout=20 or format='\"bv\"'")
+            shown = shown_option(pair)
+            raise UserError(f"--ytdlp-option is '{shown}'; allowed: KEY=JSON, as socket_timeout=20 or format='\"bv\"'")
     return options

@@ -159,7 +159,8 @@ def _predictions(trained: Trained, clips: Views, config: EvaluateConfig, device:
     order = SameLength(clips, config.batch_size)
     precision: Precision | None = None
 
-    def placed(raw: Any) -> dict[str, Any]:
+    def to_device(raw: Any) -> dict[str, Any]:
+        """The batch on the device, its labels numbered as the network numbers its classes."""
         batch = on_device(raw, device)
         return batch | {"rgb": batch["video"], "label": number[batch["label"].cpu()]}
 
@@ -169,7 +170,7 @@ def _predictions(trained: Trained, clips: Views, config: EvaluateConfig, device:
 
         def batches() -> Iterator[dict[str, Any]]:
             for raw in plain_errors(loader(clips, order, config.loaders, device)):
-                yield placed(raw)
+                yield to_device(raw)
                 meter.at(meter.done + len(raw["clip_id"]))
 
         source = batches()

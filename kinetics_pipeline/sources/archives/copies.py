@@ -111,7 +111,7 @@ def lists_of(name: str, splits: Sequence[str] | None) -> tuple[list[str], list[A
 
 
 def addresses_in(text: str, where: str, mirror: str | None) -> list[Address]:
-    """The archives that a list names, one a line. Raises UserError for a line that is no address of an archive."""
+    """The archives that a list names, one a line. Raises UserError for a line that is not an address of an archive."""
     found: list[Address] = []
     for number, line in enumerate(text.splitlines(), start=1):
         line = line.strip()
@@ -121,7 +121,7 @@ def addresses_in(text: str, where: str, mirror: str | None) -> list[Address]:
             raise UserError(f"list {where} has more than {MAX_ADDRESSES:,} addresses")
         url = quoted(mirrored(line, mirror))
         if url is None or not is_archive(Address(url).name):
-            raise UserError(f"list {where}, line {number}: {line[:80]!a} is no http(s) address of an archive")
+            raise UserError(f"list {where}, line {number}: {line[:80]!a} is not an http(s) address of an archive")
         found.append(Address(url, replaces="replacement" in Address(url).name.lower()))
     return list(dict.fromkeys(found))
 

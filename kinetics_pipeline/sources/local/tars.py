@@ -287,7 +287,7 @@ def _read(parts: tuple[Path, ...], points: Path) -> Archive:
 
 
 def _members(stream: Any, path: Path) -> tuple[tuple[tuple[str, int, int], ...], str]:
-    """The files in an open tar, and how its end was lost if it was. Raises UserError for what is no tar."""
+    """The files in an open tar, and how its end was lost if it was. Raises UserError for what is not a tar."""
     files: list[tuple[str, int, int]] = []
     links: list[tuple[str, str]] = []
     try:
@@ -309,7 +309,7 @@ def _members(stream: Any, path: Path) -> tuple[tuple[tuple[str, int, int], ...],
             return _videos(files, links), f"its headers break off{after}"
     except DAMAGE as error:
         if not files and isinstance(error, tarfile.TarError):
-            raise UserError(f"source {str(path)!r} is no tar file ({error})") from None
+            raise UserError(f"source {str(path)!r} is not a tar file ({error})") from None
         return _videos(files, links), " ".join(str(error).split()) or type(error).__name__
     return _videos(files, links), ""
 

@@ -133,7 +133,7 @@ def test_a_damaged_plan_is_restored_with_all_that_it_said(dataset: Dataset, dama
     assert path.read_bytes() == was
 
 
-def test_a_damaged_plan_of_an_older_dataset_is_written_anew_from_its_shards(dataset: Dataset) -> None:
+def test_a_damaged_plan_of_an_older_dataset_is_written_again_from_its_shards(dataset: Dataset) -> None:
     was = dataset.plan(0).clip_ids()
     dataset.store.delete("state/plans/00000")
     (Path(dataset.store.uri) / "plans" / "00000.parquet").write_bytes(b"none")

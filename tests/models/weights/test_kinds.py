@@ -247,7 +247,7 @@ def test_a_tensorflow_file_s_graph_names_the_checkpoint_too(model: nn.Module, tm
 def test_every_row_of_the_table_has_a_condition_and_says_what_fits() -> None:
     for kind in KINDS:
         assert kind.begins or kind.members or kind.names or kind.suffixes or kind.folder
-        said = kind.said("FILE", "FOUND")
-        assert "{" not in said
-        assert "; " in said
+        sentence = kind.sentence("FILE", "FOUND")
+        assert "{" not in sentence
+        assert "; " in sentence
     assert len({kind.what for kind in KINDS}) > 45

@@ -13,7 +13,7 @@ import pytest
 from kinetics_pipeline.models import read_checkpoint
 from tests.builders.motion import build_motion
 
-LIMIT = 280
+LIMIT = 800
 FLAGS = ("--stream", "flow", "--frames", "9", "--crop", "32", "--batch-size", "2", "--precision", "fp32", "--no-flip")
 
 
@@ -55,7 +55,7 @@ def wait_for(condition, process):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_a_run_survives_ctrl_c_and_a_killed_worker_and_does_each_step_once(dataset, tmp_path):
     run = tmp_path / "run"
     flags = ("--steps", "40", "--checkpoint-every", "4", "--evaluate-every", "40")
@@ -90,7 +90,7 @@ def test_a_run_survives_ctrl_c_and_a_killed_worker_and_does_each_step_once(datas
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_two_workers_train_together_and_a_finished_run_says_so(dataset, tmp_path, capsys):
     from kinetics_pipeline.workflows.cli.app import run as cli
 

@@ -63,7 +63,7 @@ class Task:
 
 
 class _Thread(threading.Thread):
-    """A thread that runs one task after the other: starting one anew for each would take most of the time."""
+    """A thread that runs one task after the other: starting one again for each would take most of the time."""
 
     idle: list[_Thread] = []  # noqa: RUF012  shared on purpose: threads outlive a run
 

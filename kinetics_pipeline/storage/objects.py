@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import io
 import mmap
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,11 +31,8 @@ _PART, _PARTS_AT_ONCE = 16 << 20, 4
 _MOST_IN_ONE_REQUEST = 5 << 30
 """The most that one PUT may carry (Amazon S3 User Guide, "Uploading objects")."""
 _ATTEMPTS = 3
+_PROBE = "state/probe"
 _SMALL = 8 << 20
-_PROBE_FOLDER = "state/probes"
-_PROBES = 2
-_PROBE_SECONDS = 3600.0
-"""A probe that is older belongs to a process that was killed: a live one removes its own within a minute or two."""
 
 
 class ObjectStore:
@@ -158,28 +154,16 @@ class ObjectStore:
         return 0  # an object that was not finished was never there
 
     def require_conditions(self) -> None:
-        if not any(self._keeps_conditions() for _ in range(_PROBES)):
+        # Stays, so that a command killed here leaves nothing, and several may look at a time.
+        kept = self.create(_PROBE, b"1") and not self.create(_PROBE, b"2")
+        kept = kept and not self.replace(_PROBE, b"3", '"00000000000000000000000000000000"')
+        if not kept or self.read(_PROBE) != b"1":
+            self.delete(_PROBE)
             raise UserError(
                 f"{self.uri}: this object store overwrites what it is asked to create (it ignores If-None-Match "
                 "or If-Match), so that two builds could destroy each other's work; allowed: a store that keeps "
                 "these conditions, as AWS, GCS, Azure, R2 and MinIO do"
             )
-
-    def _keeps_conditions(self) -> bool:
-        name = f"{_PROBE_FOLDER}/{uuid.uuid4().hex}"
-        try:
-            kept = self.create(name, b"1") and not self.create(name, b"2")
-            kept = kept and not self.replace(name, b"3", '"00000000000000000000000000000000"')
-            probes = {file.name: file for file in self.files(_PROBE_FOLDER)}
-            if (mine := probes.get(name)) is None:
-                return False
-            oldest = mine.modified - _PROBE_SECONDS  # both times are the store's own
-            self.delete_many([file.name for file in probes.values() if file.modified < oldest])
-            return kept and self.read(name) == b"1"
-        except FileNotFoundError:  # this process slept, and another took its probe for one of a killed process
-            return False
-        finally:
-            self.delete(name)
 
     def _create(self, name: str, data: Any, is_mine: Callable[[], bool]) -> bool:
         for _ in range(_ATTEMPTS):

@@ -69,7 +69,7 @@ def about_copies(work: Plan, copies: Sequence[UnfetchedCopy], recipe: Recipe, ti
 
 def peak(copies: Sequence[UnfetchedCopy]) -> int:
     """Bytes of archives that the cache holds at a time."""
-    return sum(copy.bytes for copy in copies)
+    return sum(copy.peak for copy in copies)
 
 
 def left_for_others(work: Plan, published: Sequence[str]) -> int | None:

@@ -73,15 +73,17 @@ class CacheUsage:
     """What the cache of one node takes, and what its disk still has."""
 
     used: int
-    """Bytes of this build's folders in the cache."""
+    """Bytes of this build's folders in the cache, without the archives."""
     free: int
     """Bytes that the file system still gives, without what is left to others."""
+    archives: int = 0
+    """Bytes of the archives from afar."""
 
 
 def measured(folders: CacheFolders) -> CacheUsage:
     """What the cache of this node holds, and has to give."""
     usage = shutil.disk_usage(next(p for p in (folders.root, *folders.root.parents) if p.exists()))
-    return CacheUsage(folders.bytes_used(), usage.free - min(LEFT_FREE, usage.total // 50))
+    return CacheUsage(folders.bytes_used(), usage.free - min(LEFT_FREE, usage.total // 50), folders.archive_bytes())
 
 
 class DiskExecutor(Executor, Protocol):
@@ -106,11 +108,21 @@ class Disk:
     """The fullest node's disk stands for all: clips are processed wherever there is a core."""
 
     def __init__(
-        self, executor: DiskExecutor, recipe: Recipe, limit: int | None, *, notes: int = 0, max_wait: float = 5400.0
+        self,
+        executor: DiskExecutor,
+        recipe: Recipe,
+        limit: int | None,
+        *,
+        notes: int = 0,
+        archives: int = 0,
+        max_wait: float = 5400.0,
     ) -> None:
         """`limit`: bytes that the cache may hold; None: what its disk gives. `notes`: bytes of the cache that are not
-        in the build's folders, the notes of what lies where in tar files. `max_wait`: seconds to wait for room."""
-        self.executor, self.recipe, self.notes, self.max_wait = executor, recipe, notes, max_wait
+        in the build's folders, the notes of what lies where in tar files. `archives`: bytes that are left to archives
+        from afar, those that are there included. `max_wait`: seconds to wait for room."""
+        self.executor, self.recipe, self.max_wait = executor, recipe, max_wait
+        self.archives, self.notes = archives, notes + archives
+        notes = self.notes
         self.limit = None if limit is None else limit - notes
         self.short_since: float | None = None
         """Since when something has been waiting for room (monotonic); None when nothing is."""
@@ -153,14 +165,20 @@ class Disk:
             f"written, and a download"
         )
         if self.limit is not None and need > self.limit:
-            beside = f", beside {size(self.notes)} of notes on tar files" if self.notes else ""
+            beside = f", beside {size(self.notes)} of archives and notes on them" if self.notes else ""
             raise UserError(f"--max-disk is {size(self.limit + self.notes)}; this build needs at least {what}{beside}")
         for seen, _ in self._by_node.values():
-            if need > seen.free + seen.used:
+            if need > self._given(seen) + seen.used:
+                has = size(max(0, self._given(seen)))
                 raise WorkRemains(
-                    f"the disk of the cache has {size(max(0, seen.free))} to give; this build needs at least {what}; "
+                    f"the disk of the cache has {has} to give; this build needs at least {what}; "
                     "make room, or name another disk with --cache"
                 )
+
+    def beside(self, need: int) -> int:
+        """Bytes that the fullest node can have in its cache beside `need`, when nothing else is there."""
+        given = [seen.free + seen.archives + seen.used for seen, _ in self._by_node.values()]
+        return min(given if self.limit is None else [*given, self.limit], default=1 << 60) - need
 
     # What may begin
 
@@ -170,7 +188,12 @@ class Disk:
         return free - sum(self._reserved.values()) - sum(amount for _, amount in self._unseen)
 
     def _free(self, seen: CacheUsage) -> int:
-        return seen.free if self.limit is None else min(seen.free, self.limit - seen.used)
+        free = self._given(seen)
+        return free if self.limit is None else min(free, self.limit - seen.used)
+
+    def _given(self, seen: CacheUsage) -> int:
+        """What the file system gives, without what archives on their way will take."""
+        return seen.free - max(0, self.archives - seen.archives)
 
     def opens(self, shard: PlannedShard, still_to_come: int) -> bool:
         """Whether there is room for the clips of one more shard; `still_to_come` is due to those that are open. What a

@@ -33,6 +33,9 @@ TICK = 0.5
 LOST_AT_MOST = 3
 """Times that a clip's work may vanish with its worker before that counts as an attempt."""
 
+GONE_AT_MOST, GONE_WAIT = 30, 2.0
+"""Times that a clip's archive may be gone with its node before that counts likewise, and seconds between two tries."""
+
 
 @dataclass(frozen=True)
 class ClipFinished:
@@ -164,7 +167,9 @@ class Driver:
             self.attempts.add(one.clip.clip_id, Event(step.source, "not_found", f"{source.name}: no file"))
             return False
         here = self.executor.here()
-        self._process(one, step.source, [Candidate(file, here, fetched=False) for file in media])
+        nodes = [(file.inside.node if file.inside is not None else None) or here for file in media]
+        found = [Candidate(file, node, fetched=False) for file, node in zip(media, nodes, strict=True)]
+        self._process(one, step.source, found)
         return True
 
     def _process(self, one: ClipInProgress, source: str, candidates: Sequence[Candidate]) -> None:
@@ -335,6 +340,10 @@ class Driver:
     def _lost(self, one: ClipInProgress, source: str, lost: Lost, now: Moment) -> None:
         """Work that vanished says nothing of the clip, unless it keeps happening to the same one."""
         one.lost += 1
+        if lost.archive_gone and one.lost < GONE_AT_MOST:  # until it is known that the node is gone
+            due = now.monotonic + GONE_WAIT
+            heapq.heappush(self._later, (due, next(self._numbers), one.clip.clip_id, source))
+            return
         if one.lost >= LOST_AT_MOST:
             one.lost = 0
             self.attempts.add(one.clip.clip_id, Event(source, "internal", lost.reason))

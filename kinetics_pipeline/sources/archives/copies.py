@@ -75,6 +75,12 @@ def mirrored(url: str, mirror: str | None) -> str:
     return mirror.rstrip("/") + url.removeprefix(PUBLIC_COPY)
 
 
+def canonical(url: str, mirror: str | None) -> str:
+    """The address without the mirror: what tells an archive from others, whichever copy it is taken from."""
+    base = (mirror or PUBLIC_COPY).rstrip("/") + "/"
+    return PUBLIC_COPY + "/" + url.removeprefix(base) if url.startswith(base) else url
+
+
 def is_copy(text: str) -> bool:
     """Whether a `--source` names archives that have to be fetched: a copy by name, an http(s) address of an archive or
     of a list of archives."""

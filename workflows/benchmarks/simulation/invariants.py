@@ -19,7 +19,7 @@ from kinetics_pipeline.workflows.benchmarks.simulation.tokens import token
 
 _LASTING = re.compile(
     r"dataset\.json|plans/\d{5}\.parquet|shards/[^/]+|state/(dataset\.json|plans/\d{5}|withdrawn/\d{5}\.json"
-    r"|lease/\d{8}\.json|markers-1\.arrow|egress\.json|attempts\.json)"
+    r"|lease/\d{8}\.json|markers-1\.arrow|egress\.json|attempts\.json|probe)"
 )
 """What may be there when nothing is at work."""
 
@@ -40,8 +40,7 @@ class Watcher:
 
     def changed(self, name: str, before: bytes | None, after: bytes | None, careful: bool) -> None:
         there = b"" if after is None else hashlib.sha256(_undated(name, after)).digest()
-        if not name.startswith("state/probes/"):  # which has a random name
-            self.trace.update(f"{self.bucket.world.now:.6f} {name} ".encode() + there)
+        self.trace.update(f"{self.bucket.world.now:.6f} {name} ".encode() + there)
         was_changed = before is not None and after is not None and before != after
         if was_changed and name.startswith(("plans/", "state/lease/")):
             self._fail(f"{name} was overwritten")

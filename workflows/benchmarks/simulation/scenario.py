@@ -40,8 +40,6 @@ TROUBLE = 900.0
 """Seconds in which things go wrong; after them they must come to a good end."""
 BETWEEN = 4000.0
 """Seconds between two builds of the quiet end, so that no address has to rest any more."""
-LATER = 2 * 3600.0
-"""Seconds after which another command finds nothing of what was killed."""
 MOST_BUILDS = 15
 TIGHT_SHARE = 0.3
 """Of the runs, those whose cache is limited to little more than what one shard takes."""
@@ -180,10 +178,7 @@ class Run:
             raise Violation(self.cluster.overfull)
         if self.folder is not None and (stray := self.folder.stray()):
             raise Violation(f"{stray[0]} was left behind")
-        store = self._direct_store()
-        self.world.now += LATER
-        store.require_conditions()  # as the next command will
-        dataset = Dataset(store, RECIPE, CLASSES, {})
+        dataset = Dataset(self._direct_store(), RECIPE, CLASSES, {})
         check_end(
             dataset,
             self.bucket,
@@ -338,6 +333,7 @@ class Run:
             )
             try:
                 for driver in build.drivers(self.scratch):
+                    assert isinstance(driver, Driver)
                     executor.on_write = partial(self._check_charges, driver)
                     with closing(driver.run()) as rounds:
                         for _ in rounds:

@@ -14,7 +14,7 @@ venv: $(READY) ## set up .venv (PYTHON=python3.12 chooses another Python, 3.11 t
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
-		|| { echo "$(PYTHON) is no Python 3.11 to 3.13; name one, as in: make venv PYTHON=python3.12"; exit 1; }
+		|| { echo "$(PYTHON) is not Python 3.11 to 3.13; name one, as in: make venv PYTHON=python3.12"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
@@ -25,7 +25,7 @@ demo: $(READY) ## the whole story on small rendered videos, without internet
 # Most of the time goes into waiting for clusters and encoders, so that three processes, each with tests of
 # other files, keep two cores busy.
 test: $(READY) ## all tests
-	$(BIN)/python -m pytest -q --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -q --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 40
 
 test-fast: $(READY) ## the tests that start no cluster and train nothing
 	$(BIN)/python -m pytest -q -m 'not slow'

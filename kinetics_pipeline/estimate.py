@@ -8,7 +8,7 @@ import numpy as np
 
 from kinetics_pipeline.plan import Plan
 from kinetics_pipeline.recipe import Recipe
-from kinetics_pipeline.sources.youtube.mp4_index import HEAD
+from kinetics_pipeline.sources.http.mp4_index import HEAD
 
 ASPECT = 4 / 3
 """Long to short side, as most Kinetics videos have it; at 16:9 a clip takes a third more."""

@@ -104,7 +104,7 @@ def judge(fp32: Trial, bf16: Trial) -> Precision:
         return Precision(False, False, f"fp32: {times}")
     logits, gradient = _distance(bf16.logits, fp32.logits), _distance(bf16.gradient, fp32.gradient)
     far = f"{logits:.2g} of their norm, the gradient by {gradient:.2g}"
-    if not (logits <= AGREEMENT and gradient <= AGREEMENT):  # not a number is no agreement either
+    if not (logits <= AGREEMENT and gradient <= AGREEMENT):  # not a number is not agreement either
         return Precision(False, False, f"fp32: on this device bf16's logits are off by {far}")
     return Precision(True, True, f"bf16: {times}; logits differ by {far}")
 

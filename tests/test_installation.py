@@ -104,7 +104,7 @@ def project(tmp_path: Path) -> Path:
 def _said(command: list[str | Path], folder: Path, **environment: str) -> str:
     bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        command, cwd=folder, env=bare | environment, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=folder, env=bare | environment, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -12,8 +12,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded; s
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0 finished; 1 failed; 2 bad input or usage; 3 work remains;
     130 interrupted. An error that a user can cause is one line on stderr."""
-    if (said := _broken_links()) is not None:
-        print(f"kinetics-pipeline: {said}", file=sys.stderr)
+    if (problem := _broken_links()) is not None:
+        print(f"kinetics-pipeline: {problem}", file=sys.stderr)
         return 2
     try:
         from kinetics_pipeline.workflows.runtime.signals import let_signals_interrupt

@@ -36,7 +36,7 @@ def flow_colours(flow: NDArray[np.floating], largest: float | None = None) -> ND
     length = np.hypot(u, v)
     if largest is None:
         largest = float(np.percentile(length[known], 99)) if known.any() else 0.0
-    length = length / max(largest, 1e-3)  # less than a thousandth of a pixel is no motion
+    length = length / max(largest, 1e-3)  # less than a thousandth of a pixel is not motion
     wheel = _wheel()
     place = (np.arctan2(-v, -u) / np.pi + 1) / 2 * (len(wheel) - 1)
     below = np.floor(place).astype(np.int64)

@@ -51,7 +51,7 @@ def read_rows(header: Sequence[str], cells: Iterable[tuple[int, list[str]]], rej
 
 
 def parse_actions(text: str) -> tuple[Action, ...]:
-    """The actions in `label start end;...`. Raises ValueError that names the part that is no action."""
+    """The actions in `label start end;...`. Raises ValueError that names the part that is not an action."""
     found = []
     for part in filter(None, (one.strip() for one in text.split(";"))):
         words = part.split()
@@ -68,7 +68,7 @@ def parse_actions(text: str) -> tuple[Action, ...]:
 def targets(actions: Sequence[Action], classes: Sequence[str], frames: int, fps: float) -> NDArray[np.float32]:
     """[classes, frames]: 1 where the class's action is going on at a frame's time, both ends counted; else 0.
 
-    Raises ValueError for a label that is no class.
+    Raises ValueError for a label that is not a class.
     """
     where = {label: number for number, label in enumerate(classes)}
     times = np.arange(frames) / fps

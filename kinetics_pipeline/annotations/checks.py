@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kinetics_pipeline.annotations.rows import NUMBER, BadRow, Line, shown
+from kinetics_pipeline.annotations.rows import CLOCK, NUMBER, BadRow, Line, shown
 from kinetics_pipeline.file_names import OTHER_SUFFIXES, normalised
 from kinetics_pipeline.records import SPLIT, VIDEO_ID, clip_id
 
@@ -50,7 +50,7 @@ class Duplicate:
 
 
 def normalised_split(name: str) -> str:
-    """`val` for validate, validation, ...; lower case. Not checked: what is no split's name stays as it is."""
+    """`val` for validate, validation, ...; lower case. Not checked: what is not a split's name stays as it is."""
     lower = name.strip().lower()
     return SPLIT_NAMES.get(lower, lower)
 
@@ -215,6 +215,7 @@ class CheckedRows:
         return _objects(names[s] if s is not None else other for s, other in zip(given, inferred, strict=True))
 
     def _reject(self, mask: np.ndarray, reason: Callable[[int], str]) -> None:
+        """Marks the rows of the mask as wrong, each with its first reason; only some reasons are worded."""
         for i in np.flatnonzero(mask).tolist():
             if self.wrong[i] is None:
                 self._reasons += 1
@@ -253,14 +254,16 @@ def _seconds(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _one_time(cell: str | float | None) -> tuple[float, str | None]:
     if cell is None:
         return math.nan, None
+    if isinstance(cell, str) and (clock := CLOCK.fullmatch(cell)):
+        cell = 3600 * int(clock[1] or 0) + 60 * int(clock[2]) + float(clock[3])
     try:
         time = float(cell)
     except (ValueError, OverflowError):
-        return 0.0, f"is {shown(cell)}, not a number"
+        return 0.0, f"is {shown(cell)}, not a number of seconds"
     if not math.isfinite(time):
         return 0.0, f"is {shown(cell)}, not a finite number"
     if isinstance(cell, str) and not NUMBER.fullmatch(cell):  # what only Python reads as a number: 1_0, Arabic digits
-        return 0.0, f"is {shown(cell)}, not a number"
+        return 0.0, f"is {shown(cell)}, not a number of seconds"
     if not 0 <= time <= MAX_SECONDS:
         return 0.0, f"is {shown(cell)}; allowed: 0 to {MAX_SECONDS:.0f} seconds"
     return round(time * 1000) / 1000, None
@@ -280,15 +283,16 @@ def _relative(path: str) -> tuple[str, str | None]:
     if not pure.name:
         return path, f"path {shown(path)} names no file"
     if pure.suffix.lower() in OTHER_SUFFIXES:
-        return path, f"path {shown(path)} names a {pure.suffix.lower()} file, which is no video"
+        return path, f"path {shown(path)} names a {pure.suffix.lower()} file, which is not a video"
     return str(pure), None
 
 
 def _name_videos(videos: np.ndarray, paths: np.ndarray, good: np.ndarray) -> None:
     """Gives the rows that have only a path a video id: the file's stem, other characters replaced by `_`.
 
-    Where this is no id of its own (two files, or a row's own id, share it) all the files get a hash of their path, so
-    that a video is called the same in whatever order the rows come.
+    Where two files, or a file and a row's own id, share that id, all the files get a hash of their
+    path, so that a video is called the same in whatever order the
+    rows come.
     """
     taken = {videos[i] for i in good if videos[i] is not None}
     to_name = [i for i in good if videos[i] is None]

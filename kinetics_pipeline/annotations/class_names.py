@@ -42,7 +42,7 @@ def matched(name: str, labels: Sequence[str]) -> str | None:
 
 def chosen_classes(values: Sequence[str], labels: Sequence[str]) -> tuple[str, ...]:
     """The classes that values of `--classes` name: each is a class, several with commas between them, or a file with
-    one a line. A name may hold commas: the longest that is a label counts. What is no label stays as it is written.
+    one a line. A name may hold commas: the longest that is a label counts. What is not a label stays as it is written.
 
     Raises UserError for a file that cannot be read.
     """

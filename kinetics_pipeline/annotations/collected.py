@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -13,8 +14,9 @@ import numpy as np
 from kinetics_pipeline.annotations.checks import MAX_REASONS, split_in_name
 from kinetics_pipeline.annotations.class_folders import ClassFolders
 from kinetics_pipeline.annotations.class_names import matched
+from kinetics_pipeline.annotations.clean_cells import cleaned
 from kinetics_pipeline.annotations.files import Document
-from kinetics_pipeline.annotations.json_rows import read_json, read_json_lines
+from kinetics_pipeline.annotations.json_rows import is_line_of_json, read_json, read_json_lines
 from kinetics_pipeline.annotations.rows import BadRow, Line, Reject, Row
 from kinetics_pipeline.annotations.split_lists import ALL, read_lists
 from kinetics_pipeline.annotations.text_tables import read_table
@@ -24,6 +26,7 @@ from kinetics_pipeline.file_names import normalised
 MAX_ROWS = 5_000_000
 """The most rows of all files together; Kinetics-700 has 650,000."""
 AT_ONCE = 10_000
+_PAGE = re.compile(r"<(?:!doctype|html|head|body|\?xml)\b", re.IGNORECASE)
 _NAMES = ("video_id", "path")
 """Fields that are kept in one Unicode form, since file systems change it."""
 _REPEATED = ("label", "time_start", "time_end", "split")
@@ -90,7 +93,7 @@ class Collected:
         self.origins.append((documents[0].name, ALL))
 
     def _extend(self, rows: Iterator[Row], name: str) -> None:
-        while batch := list(islice(rows, AT_ONCE)):
+        while batch := [cleaned(row) for row in islice(rows, AT_ONCE)]:
             self.document.extend([len(self.origins)] * len(batch))
             if len(self.document) > MAX_ROWS:
                 raise UserError(f"annotation file {name}: more than {MAX_ROWS:,} rows are asked for")
@@ -121,6 +124,11 @@ def _parse(document: Document, reject: Reject) -> tuple[Iterator[Row], bool]:
     if not begin.strip():
         raise UserError(f"annotation file {document.name} is empty")
     # A .txt may hold either: what begins as JSON is read as such.
+    if begin[0] == "{" and is_line_of_json(begin.partition("\n")[0]):
+        blocks.close()
+        return read_json_lines(document.name, document.lines(), reject), False
+    if _PAGE.match(begin):
+        raise UserError(f"annotation file {document.name} is a web page; was it saved in place of the file?")
     if document.format == "json" or begin[0] == "{" or begin.startswith("[{"):
         return read_json(document.name, chain([begin], blocks), reject), False
     blocks.close()

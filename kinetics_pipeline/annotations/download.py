@@ -24,6 +24,24 @@ CONNECT_SECONDS, READ_SECONDS, DOWNLOAD_SECONDS = 10.0, 30.0, 900.0
 BLOCK = 1 << 16
 
 
+@dataclass
+class Received:
+    """What this process has downloaded: how fast the network is."""
+
+    bytes: int = 0
+    seconds: float = 0.0
+
+    @property
+    def rate(self) -> float | None:
+        """Bytes a second; None where too little has come to tell."""
+        return self.bytes / self.seconds if self.bytes >= TELLING and self.seconds else None
+
+
+TELLING = 4 << 20
+"""Bytes that must have come before their speed says how fast the network is: fewer are mostly waiting."""
+received = Received()
+
+
 class Unreachable(UserError):
     """The server cannot be reached, or did not send the whole file."""
 
@@ -78,8 +96,11 @@ def shown_url(url: str) -> str:
 
 
 def _copy(response: requests.Response, into: IO[bytes], shown: str, deadline: float) -> None:
+    began = time.monotonic()
     for piece in response.iter_content(BLOCK):
         into.write(piece)
+        now = time.monotonic()
+        received.bytes, received.seconds, began = received.bytes + len(piece), received.seconds + now - began, now
         if into.tell() > MAX_BYTES:
             raise UserError(f"annotations {shown}: more than {MAX_BYTES >> 20} MiB; is this the right file?")
         if time.monotonic() > deadline:

@@ -229,6 +229,7 @@ def _tar_members(name: str, file: Callable[[], Any]) -> list[str]:
 
 @contextmanager
 def _tar_member(file: Callable[[], Any], member: str) -> Iterator[IO[bytes]]:
+    """Opens one regular file of a tar archive."""
     with file() as stream, tarfile.open(fileobj=stream, mode="r:*") as archive:
         content = archive.extractfile(member)
         assert content is not None  # a regular file
@@ -261,9 +262,11 @@ def _chosen(names: Sequence[str]) -> list[str]:
 
 
 def _blocks(stream: Any, name: str, what: str) -> Iterator[str]:
-    """A stream of bytes as text, piece by piece. Raises UserError for what is no text, or too much of it."""
+    """A stream of bytes as text, piece by piece. Raises UserError for what is not text, or too much of it."""
     block = stream.read(BLOCK)
     encoding, called = next(((e, c) for mark, e, c in _MARKS if block.startswith(mark)), ("utf-8", "UTF-8"))
+    if block.startswith(b"PK\x03\x04"):
+        raise UserError(f"{what} {name} is a zip file or an Excel workbook by another name; save it as CSV")
     if encoding == "utf-8" and block.count(0) * 4 > len(block):
         raise UserError(f"{what} {name} looks like UTF-16 without a byte order mark; save it as UTF-8")
     decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)(), translate=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from itertools import chain, islice
 from typing import Any
 
-from kinetics_pipeline.annotations.rows import COLUMNS, Line, Reject, Row, names_file, shown
+from kinetics_pipeline.annotations.rows import COLUMNS, Line, Reject, Row, column_names, names_file, shown, unread_time
 from kinetics_pipeline.errors import UserError
 
 FIELDS = {"annotations", "segment"}.union(*COLUMNS.values())
@@ -47,6 +47,15 @@ def read_json_lines(name: str, lines: Iterator[str], reject: Reject) -> Iterator
                 reject(number, f"not JSON: {' '.join(str(error).split())}")
 
     yield from _rows_of(entries(), reject)
+
+
+def is_line_of_json(line: str) -> bool:
+    """Whether a line is an object of one clip: then a file that begins with it has one a line."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and bool(FIELDS & {*column_names(list(found))})
 
 
 def _rows_of(entries: Iterator[tuple[Line, Any]], reject: Reject) -> Iterator[Row]:
@@ -171,7 +180,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Repeated:
 def _rows(line: Line, item: dict[str, Any], reject: Reject) -> Iterator[Row]:
     """The published form names the video by key and has `annotations`, one or (ActivityNet) a list; a list of flat
     objects names everything inside."""
-    fields = {key.strip().lower(): value for key, value in item.items()}
+    fields = _fields(item)
     if not fields.keys() & FIELDS:
         reject(line, f"no annotations, label or split in {shown(item)}")
         return
@@ -180,10 +189,13 @@ def _rows(line: Line, item: dict[str, Any], reject: Reject) -> Iterator[Row]:
         if not isinstance(annotation, dict):
             reject(line, f"annotations are not an object: {shown(annotation)}")
             continue
-        cells = fields | {key.strip().lower(): value for key, value in annotation.items()}
+        cells = fields | _fields(annotation)
         segment = cells.get("segment")
         if segment is None:
             segment = [_cell(cells, "time_start"), _cell(cells, "time_end")]
+        if segment == [None, None] and (unread := unread_time(cells)):
+            reject(line, f"{shown(unread)} is not read; allowed: time_start and time_end, in seconds")
+            continue
         if not isinstance(segment, list) or len(segment) != 2:
             reject(line, f"segment is {shown(segment)}, not [start, end]")
             continue
@@ -198,6 +210,11 @@ def _rows(line: Line, item: dict[str, Any], reject: Reject) -> Iterator[Row]:
         start, end = (_scalar(time) for time in segment)
         label, split = _text(named), _text(_cell(cells, "split"))
         yield Row(line, video.strip() or None if video else None, path, label, start, end, split)
+
+
+def _fields(item: dict[str, Any]) -> dict[str, Any]:
+    """An object with its keys spelt as columns are."""
+    return dict(zip(column_names(list(item)), item.values(), strict=True))
 
 
 def _cell(cells: dict[str, Any], field: str) -> Any:

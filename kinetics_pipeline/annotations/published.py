@@ -2,7 +2,8 @@
 
 Official archives: Google DeepMind's, https://github.com/google-deepmind/deepmind-research and the datasets' page. Files
 of the public copy: https://github.com/cvdfoundation/kinetics-dataset, whose addresses `--mirror` replaces by those of a
-copy of one's own. Counts are those of the lists in that repository.
+copy of one's own. Counts of Kinetics-400 are those of that repository; of 600 and 700-2020 those of fiftyone's dataset
+zoo, https://docs.voxel51.com/dataset_zoo, but for the validation list of 600, which was counted.
 """
 
 from __future__ import annotations
@@ -58,9 +59,16 @@ PUBLISHED: dict[str, Published] = {
             ("600/annotations/val.txt", "600/annotations/val.csv"),
             ("600/annotations/test.csv",),
         ),
+        asked={"val": 30_001},
+        in_copy={"train": 427_549, "val": 29_793, "test": 72_924},
     ),
     "kinetics-700": Published(f"{_OFFICIAL}/kinetics700.tar.gz"),
-    "kinetics-700-2020": Published(f"{_OFFICIAL}/kinetics700_2020.tar.gz", _splits("700_2020")),
+    "kinetics-700-2020": Published(
+        f"{_OFFICIAL}/kinetics700_2020.tar.gz",
+        _splits("700_2020"),
+        asked={"train": 542_352, "val": 34_125, "test": 67_433},
+        in_copy={"train": 534_073, "val": 33_914, "test": 64_260},
+    ),
 }
 
 
@@ -111,6 +119,17 @@ def against_known_counts(name: str, counts: Mapping[str, int]) -> list[str]:
         for split, known in PUBLISHED[name.lower()].asked.items()
         if counts.get(split, known) != known
     ]
+
+
+def lacking_in_copy(name: str, counts: Mapping[str, int]) -> int | None:
+    """About how many clips the public copy lacks of `counts` clips of each split; None where that is not known."""
+    published = PUBLISHED[name.lower()]
+    lacking = 0.0
+    for split, number in counts.items():
+        if split not in published.asked or split not in published.in_copy:
+            return None
+        lacking += number * max(0.0, 1 - published.in_copy[split] / published.asked[split])
+    return round(lacking)
 
 
 def _first_there(addresses: tuple[str, ...], folder: Path, say: Callable[[str], None]) -> Path:

@@ -6,7 +6,7 @@ What a row means is decided in `text_tables`, `class_number_lists` and `json_row
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -23,7 +23,7 @@ ID_COLUMNS = ("youtube_id", "video_id", "id")
 EITHER_COLUMNS = ("video_id", "id", "video", "video_name")
 """Columns that may name an id or a file."""
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "video": (*ID_COLUMNS, "video", "video_name", "ytid", "yt_id"),
+    "video": (*ID_COLUMNS, "video", "video_name", "ytid", "yt_id", "url", "link", "youtube_url", "video_url"),
     "path": ("path", "video_path", "file", "filename", "file_name", "file_path", "filepath", "relative_path"),
     "label": ("label", "class", "action", "class_name", "label_name", "category"),
     "time_start": ("time_start", "start", "start_time", "t_start", "start_seconds", "start_sec"),
@@ -31,9 +31,14 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "split": ("split", "subset"),
 }
 """What each column may be called, in any case; the first that a file has is read."""
+_WITHOUT_LINES = {name.replace("_", ""): name for names in COLUMNS.values() for name in names}
+"""The same names as `youtubeId` and `startTime` have them, in lower case."""
+_TIME_OF_ANOTHER_UNIT = re.compile(r"(?:start|begin|stop)\w*|(?:\w+_)?(?:start|begin|end|stop)(?:_\w+)?")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 DECIMAL_COMMA = re.compile(r"\d+,\d+", re.ASCII)
+CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):([0-5]\d(?:\.\d*)?)", re.ASCII)
+"""Hours, minutes and seconds, as in 00:01:02.5; the hours may be left out."""
 
 
 class Row(NamedTuple):
@@ -85,13 +90,21 @@ def is_number(cell: str) -> bool:
 
 
 def is_time(cell: str) -> bool:
-    """Whether a cell is a number; where the comma does not separate cells it may be decimal."""
-    return is_number(cell) or DECIMAL_COMMA.fullmatch(cell) is not None
+    """Whether a cell is a number or the time of a clock; where the comma does not separate cells it may be decimal."""
+    return is_number(cell) or DECIMAL_COMMA.fullmatch(cell) is not None or CLOCK.fullmatch(cell) is not None
 
 
 def column_names(cells: Sequence[str]) -> list[str]:
     """What a header calls its columns, spelt as in `COLUMNS`."""
-    return [re.sub(r"[\s-]+", "_", cell.strip().lower()) for cell in cells]
+    plain = [re.sub(r"[\s-]+", "_", cell.strip("\ufeff \t\r\n").lower()) for cell in cells]
+    return [_WITHOUT_LINES.get(name.replace("_", ""), name) for name in plain]
+
+
+def unread_time(names: Iterable[str]) -> str | None:
+    """The name among those of columns that speaks of a start or an end and is not one of `COLUMNS`: milliseconds or
+    frames, say. Without this, whole videos would be asked for."""
+    known = {*COLUMNS["time_start"], *COLUMNS["time_end"]}
+    return next((name for name in names if name not in known and _TIME_OF_ANOTHER_UNIT.fullmatch(name)), None)
 
 
 def is_header(names: Sequence[str]) -> bool:

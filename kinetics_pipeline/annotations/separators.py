@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import chain, islice, pairwise
 
 from kinetics_pipeline.annotations import charades
-from kinetics_pipeline.annotations.rows import Reject, column_names, is_header, is_time, names_file, shown
+from kinetics_pipeline.annotations.rows import COLUMNS, Reject, column_names, is_header, is_time, names_file, shown
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.file_names import is_video
 from kinetics_pipeline.records import VIDEO_ID
@@ -22,6 +22,7 @@ from kinetics_pipeline.records import VIDEO_ID
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 BLANK = " "
 """Stands for any number of blanks and tabs."""
+_COMMENT = re.compile(r"\s*#(?:[#\s]|$)")
 SAMPLE = 1000
 """Lines that are looked at to find out what separates cells."""
 MOST_LINES_A_ROW = 1000
@@ -42,12 +43,15 @@ class Cells:
 def split_cells(name: str, lines: Iterator[str], reject: Reject) -> Cells:
     """The cells of a file called `name`. Rows with broken quotes are rejected. Raises UserError for `sep=` with a
     separator that is not allowed."""
+    lines = _without_comments(lines)
     sample = list(islice(lines, SAMPLE))
-    lines, begin = chain(sample, lines), 1
+    blank = next((number for number, line in enumerate(sample) if not line.isspace()), 0)
+    sample, begin = sample[blank:], 1 + blank
+    lines = chain(sample, lines)
     declared = re.fullmatch(r'"?sep=(.+?)"?\s*', sample[0], re.IGNORECASE) if sample else None
     if declared is not None:
         next(lines)
-        sample, begin = sample[1:], 2
+        sample, begin = sample[1:], begin + 1
         if declared[1] not in SEPARATORS:
             allowed = ", ".join(SEPARATORS.values())
             raise UserError(f"annotation file {name} says sep={shown(declared[1])}; allowed: {allowed}")
@@ -60,6 +64,25 @@ def split_cells(name: str, lines: Iterator[str], reject: Reject) -> Cells:
         return Cells(separator, None, rows)
     next(rows)
     return Cells(separator, header, rows)
+
+
+def _without_comments(lines: Iterator[str]) -> Iterator[str]:
+    """The lines, blank ones in place of those that begin with `# `; but such a line before the first row may name the
+    columns (AudioSet)."""
+    before = True
+    for line in lines:
+        if _COMMENT.match(line):
+            names = line.lstrip("# \t")
+            line = names if before and _names_videos(names) else "\n"
+        before = before and line.isspace()
+        yield line
+
+
+def _names_videos(line: str) -> bool:
+    """Whether a line is a header with a column of videos."""
+    videos = {*COLUMNS["video"], *COLUMNS["path"]}
+    headers = [column_names(_cells(line, separator)) for separator in SEPARATORS]
+    return any(len(header) > 1 and is_header(header) and videos & {*header} for header in headers)
 
 
 def _separator(sample: Sequence[str]) -> str:
@@ -118,7 +141,7 @@ def _csv_rows(lines: Iterator[str], begin: int, separator: str, reject: Reject) 
     would run on to the next quote or the end."""
     source = _Lines(lines, begin)
     while source.more():
-        reader = csv.reader(source, delimiter=separator, strict=True)
+        reader = csv.reader(source, delimiter=separator, strict=True, skipinitialspace=True)
         try:
             for row in reader:
                 start = source.begin_row()

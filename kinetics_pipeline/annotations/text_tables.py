@@ -14,9 +14,11 @@ from kinetics_pipeline.annotations.rows import (
     EITHER_COLUMNS,
     Reject,
     Row,
+    column_names,
     is_time,
     names_file,
     shown,
+    unread_time,
 )
 from kinetics_pipeline.annotations.separators import BLANK, split_cells
 from kinetics_pipeline.errors import UserError
@@ -73,10 +75,16 @@ def _with_header(name: str, header: list[str], cells: Numbered, reject: Reject) 
         raise UserError(f"{name} has more than one column {repeated[0]}")
     if (column["time_start"] is None) != (column["time_end"] is None):
         raise UserError(f"{name} has only one of the columns time_start and time_end; it needs both or neither")
+    if column["time_start"] is None and (unread := unread_time(header)):
+        raise UserError(
+            f"{name} has a column {shown(unread)}, which is not read; allowed: time_start and time_end, in seconds"
+        )
     width = len(header)
     pick = itemgetter(*(header.index(n) if n is not None else width for n in column.values()))
     either, timed = column["video"] in EITHER_COLUMNS, column["time_start"] is not None
     for line, row in cells:
+        if row[0][:1].lower() == header[0][:1] and column_names(row)[:width] == header:
+            continue  # two files were joined
         if len(row) != width:
             if len(row) < width or any(map(str.strip, row[width:])):
                 reject(line, f"{len(row)} cells where the header has {width}")

@@ -97,7 +97,7 @@ def write_certificate(certificate: Certificate, path: Path) -> None:
 
 
 def read_certificate(path: Path) -> Certificate:
-    """Raises UserError when the file is no certificate, a newer one, or was changed since."""
+    """Raises UserError when the file is not a certificate, a newer one, or was changed since."""
     try:
         data = path.read_bytes()
         head = msgspec.json.decode(data, type=_Head)
@@ -112,11 +112,11 @@ def read_certificate(path: Path) -> Certificate:
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except msgspec.ValidationError as error:
-        raise UserError(f"{path} is no certificate: {error}") from None
+        raise UserError(f"{path} is not a certificate: {error}") from None
     except (RecursionError, UnicodeDecodeError, msgspec.DecodeError):
-        raise UserError(f"{path} is no certificate: it is not JSON; `report --certificate` writes one") from None
+        raise UserError(f"{path} is not a certificate: it is not JSON; `report --certificate` writes one") from None
     except ValueError as error:
-        raise UserError(f"{path} is no certificate: {error}") from None
+        raise UserError(f"{path} is not a certificate: {error}") from None
     certificate = _made(str(path), document.recipe, clips)
     if certificate.fingerprint != document.fingerprint:
         raise UserError(f"{path} was changed after it was written: its fingerprint is not that of its clips")

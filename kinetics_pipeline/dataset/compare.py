@@ -35,20 +35,20 @@ def common(a: Certificate, b: Certificate) -> list[str]:
 
 
 def _annotations(a: Certificate, b: Certificate) -> list[str]:
-    said = _only_in_one("asked", set(a.clips), set(b.clips))
+    lines = _only_in_one("asked", set(a.clips), set(b.clips))
     other = [clip_id for clip_id in a.clips.keys() & b.clips.keys() if a.clips[clip_id].asked != b.clips[clip_id].asked]
-    return said + ([f"asked with another label or split: {_some(other)}"] if other else [])
+    return lines + ([f"asked with another label or split: {_some(other)}"] if other else [])
 
 
 def _survivors(a: Certificate, b: Certificate) -> list[str]:
     mine, theirs = a.survivors(), b.survivors()
-    said = [f"{len(mine & theirs)} clips are in both"]
+    lines = [f"{len(mine & theirs)} clips are in both"]
     for which, only, other in (("first", mine - theirs, b), ("second", theirs - mine, a)):
         if only:
             why = Counter(other.clips[clip_id].outcome if clip_id in other.clips else "not asked" for clip_id in only)
             told = ", ".join(f"{outcome} {number}" for outcome, number in why.most_common())
-            said.append(f"only in the {which}: {_some(only)}; in the other: {told}")
-    return said
+            lines.append(f"only in the {which}: {_some(only)}; in the other: {told}")
+    return lines
 
 
 def _recipe(a: Certificate, b: Certificate) -> list[str]:

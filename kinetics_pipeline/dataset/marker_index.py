@@ -96,7 +96,7 @@ def read_markers(store: Store, files: Sequence[StoredFile]) -> Iterator[tuple[St
 
 
 def refresh_index(store: Store, files: Sequence[StoredFile]) -> None:
-    """Writes the index anew if it lacks a marker listed. Only for the holder of the lease."""
+    """Writes the index again if it lacks a marker listed. Only for the holder of the lease."""
     if store.local_path(INDEX) is not None or len(files) <= _FEW:
         return
     index = MarkerIndex.read(store)
@@ -105,7 +105,7 @@ def refresh_index(store: Store, files: Sequence[StoredFile]) -> None:
 
 
 def write_index(store: Store, markers: Iterable[tuple[StoredFile, bytes]]) -> None:
-    """Writes the index anew, of markers in the order of their names."""
+    """Writes the index again, of markers in the order of their names."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "markers.arrow"
         options = pa.ipc.IpcWriteOptions(compression="zstd")

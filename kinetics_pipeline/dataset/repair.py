@@ -23,7 +23,7 @@ def take_out(dataset: Dataset, findings: Findings, still_current: Callable[[], b
     """What was done, a line each. Only for the holder of the lease.
 
     The marker of a bad shard goes first, then its data: killed in between, the shard is one that was never finished. A
-    plan that is damaged or missing is restored from its copy. One of an older dataset, which kept none, is written anew
+    plan that is damaged or missing is restored from its copy. A plan of an older dataset is written again
     from its good shards: without the files, lists and actions that annotations named, and clips it had besides are
     planned again. A withdrawal cannot be mended: only who withdrew knows what it said. What could not be read is left.
     """
@@ -44,7 +44,7 @@ def take_out(dataset: Dataset, findings: Findings, still_current: Callable[[], b
     for number in sorted({int(match[1]) for fault in findings.faults if (match := PLAN_COPY.fullmatch(fault.file))}):
         if number not in bad:
             dataset.store.write(plan_copy(number), with_digest(dataset.store.read(plan_file(number))))
-            done.append(f"the copy of plan {plan_name(number)} is written anew")
+            done.append(f"the copy of plan {plan_name(number)} is written again")
     return done
 
 
@@ -66,7 +66,7 @@ def _mend_plan(dataset: Dataset, number: int) -> str:
     data = plan.to_parquet_bytes()
     dataset.store.write(plan_file(number), data)
     dataset.store.write(plan_copy(number), with_digest(data))
-    return f"plan {plan_name(number)} is written anew from {len(plan.shard_names())} committed shards"
+    return f"plan {plan_name(number)} is written again from {len(plan.shard_names())} committed shards"
 
 
 def _from_markers(dataset: Dataset, number: int) -> Plan:

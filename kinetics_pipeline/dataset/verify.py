@@ -288,12 +288,12 @@ def _against_plan(marker: Marker, planned: Planned | None) -> list[Fault]:
     if planned.plan != marker.plan:
         problem = f"it says plan {plan_name(marker.plan)}, but plan {plan_name(planned.plan)} names it"
         return [Fault(name, problem, marker.shard)]
-    said = tuple(entry["clip_id"] for entry in marker.clips)
-    if said == planned.clip_ids:
+    listed = tuple(entry["clip_id"] for entry in marker.clips)
+    if listed == planned.clip_ids:
         if _asked(map(itemgetter(*_ASKED), marker.clips)) == planned.asked:
             return []
         return [Fault(name, "it says another video, other times or labels of its clips than its plan", marker.shard)]
-    odd = sorted(set(said) ^ set(planned.clip_ids))
+    odd = sorted(set(listed) ^ set(planned.clip_ids))
     problem = "its clips are not those of its plan" + (f": {', '.join(odd[:3])}" if odd else ", or in another order")
     return [Fault(name, problem, marker.shard)]
 
@@ -342,12 +342,12 @@ def _footer_problem(metadata: Mapping[bytes, bytes], name: str, version: int, da
 def _require_shape(rows: Any, entry: Mapping[str, Any], split: str, dataset: Dataset) -> None:
     shape = shape_of(rows)
     label = dataset.classes.index(entry["label"]) if entry["label"] in dataset.classes else -1
-    said = {
+    recorded = {
         "clip_id": entry["clip_id"],
         "label": label,
         **{k: entry[k] for k in ("frames", "height", "width", "content")},
     }
-    for name, value in said.items():
+    for name, value in recorded.items():
         if getattr(shape, name) != value:
             raise CorruptRow(f"its rows say {name} {getattr(shape, name)}, the marker {value}")
     if shape.origin is not None and shape.origin != (told := Origin.of(entry, split)):

@@ -18,7 +18,7 @@ def flow(grey: NDArray[np.uint8], parameters: TVL1) -> NDArray[np.float32]:
             "flow backend 'opencv' needs OpenCV's contrib build: pip install opencv-contrib-python-headless"
         )
     p = parameters
-    # Made anew for every call: the object keeps the number of levels that the smallest images so far allowed.
+    # Made again for every call: the object keeps the number of levels that the smallest images so far allowed.
     tvl1 = cv2.optflow.DualTVL1OpticalFlow_create(  # type: ignore[attr-defined]
         tau=p.tau,
         lambda_=p.lambda_,

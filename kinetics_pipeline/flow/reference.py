@@ -47,7 +47,7 @@ def solve_level(first: Tensor, second: Tensor, uv: Tensor, parameters: TVL1) -> 
     p = parameters
     images = (second, *centred_gradient(second))
     dual = torch.zeros(2, 2, *first.shape, device=first.device)
-    enough = p.epsilon**2 * first[0].numel()
+    threshold = p.epsilon**2 * first[0].numel()
     for _ in range(p.warps):
         warped, ix, iy = (warp(image, uv) for image in images)
         rho = warped - ix * uv[0] - iy * uv[1] - first
@@ -60,7 +60,7 @@ def solve_level(first: Tensor, second: Tensor, uv: Tensor, parameters: TVL1) -> 
                 change = ((new_uv - uv) ** 2).sum((0, 2, 3))
                 mask = moving[:, None, None]
                 uv, dual = torch.where(mask, new_uv, uv), torch.where(mask, new_dual, dual)
-                moving = moving & (change > enough)
+                moving = moving & (change > threshold)
                 if not moving.any():
                     break
             if not moving.any():

@@ -24,7 +24,7 @@ def whole_number(name: str, value: Any, least: int | None = None) -> int:
 
 
 def texts(name: str, values: Iterable[Any]) -> list[str]:
-    """The texts, sorted. Raises UserError for a single text (a collection of letters), and for one that is no text."""
+    """The texts, sorted. Raises UserError for a single text (a collection of letters), and for one that is not text."""
     if isinstance(values, str):
         raise UserError(f"{name} is {values!r}; allowed: several texts, as in [{values!r}]")
     for value in (known := list(values)):

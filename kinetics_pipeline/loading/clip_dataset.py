@@ -70,7 +70,7 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
     instead of one: a sample is one of them.
 
     **Training.** With `train` a sample is a random snippet, crop and flip; else it is the snippet and crop in the
-    middle. They are drawn anew each time that a sample is taken, from torch's random numbers, with any sampler. With a
+    middle. They are drawn again each time that a sample is taken, from torch's random numbers, with any sampler. With a
     `ClipSampler`, or after `set_epoch`, they depend on (`seed`, epoch, clip_id) alone, whoever loads them.
     `flip=False` leaves the flip out, for classes that differ in left and right.
 

@@ -35,7 +35,7 @@ class ClipSampler(DistributedSampler[int]):
 
     After `load_state_dict` the epoch goes on where the state was taken; `set_epoch` begins another.
 
-    Raises UserError for a dataset that is no ClipDataset, and for an argument that cannot be.
+    Raises UserError for a dataset that is not a ClipDataset, and for an argument that cannot be.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class ClipSampler(DistributedSampler[int]):
         """Goes on from a state, taken with whatever number of ranks.
 
         Raises UserError when it is that of another seed or another number of clips, whose order is not this one, and
-        for what is no state.
+        for what is not state.
         """
         if not isinstance(state, dict) or not {"epoch", "consumed", "seed", "clips"} <= state.keys():
             raise UserError(f"the state to go on from is {state!r}; allowed: what `state_dict` gives")

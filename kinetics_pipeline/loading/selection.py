@@ -149,6 +149,7 @@ def unknown(ids: Collection[str], index: pa.Table, dataset: Dataset) -> list[str
 
 
 def _ids_in(file: str | Path) -> set[str]:
+    """The clip ids that a file lists, one a line or in a certificate. Raises UserError when it cannot be read."""
     try:
         lines = Path(file).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as e:

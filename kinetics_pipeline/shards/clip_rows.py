@@ -122,6 +122,7 @@ def _row(
     flow: NDArray[np.uint8] | None,
     recipe: Recipe,
 ) -> dict[str, Any]:
+    """One chunk of a clip as a row of the recipe's layout, its CRC included."""
     if recipe.layout == "parquet":
         rgb: list[Any] = [codec.encode_rgb(frame, recipe.rgb_quality) for frame in frames]
         fields: list[Any] = [] if flow is None else [codec.encode_flow(field, recipe.flow_quality) for field in flow]

@@ -59,7 +59,7 @@ def new_data_file(path: Path, recipe: Recipe, classes: Sequence[str]) -> Iterato
 def open_data_file(path: Path, layout: Layout) -> Iterator[Callable[[int, int, int], pa.RecordBatch]]:
     """A function that reads the rows of one clip of a local data file: (first row, rows, position) -> batch.
 
-    See `markers.Marker` for the three numbers. Raises CorruptRow when the file is no data file, or a clip cannot be
+    See `markers.Marker` for the three numbers. Raises CorruptRow when the file is not a data file, or a clip cannot be
     read.
     """
     with _read_errors(path), ExitStack() as stack:
@@ -99,7 +99,7 @@ def _read_errors(path: Path) -> Iterator[None]:
 def read_clips(path: Path, layout: Layout, rows: Sequence[int]) -> Iterator[pa.RecordBatch]:
     """The rows of each clip of a local data file, given how many rows each has, in order.
 
-    Raises CorruptRow when the file is no data file or has not as many rows.
+    Raises CorruptRow when the file is not a data file or has not as many rows.
     """
     with open_data_file(path, layout) as read:
         require_rows(path, layout, rows)

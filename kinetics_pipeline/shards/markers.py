@@ -149,7 +149,7 @@ def parse_tombstone(name: str, data: bytes) -> Tombstone:
         if not is_sealed(data):
             raise ValueError("it was changed after it was written")
         if not document["reason"]:
-            raise ValueError("it is no withdrawal")
+            raise ValueError("it is not a withdrawal")
         return Tombstone(**{field.name: document[field.name] for field in fields(Tombstone)})  # type: ignore[literal-required]
     except (ValueError, RecursionError, msgspec.DecodeError) as e:
         raise JobFailed(f"{name} is damaged: {' '.join(str(e).split())}; restore it from a copy") from None
@@ -184,7 +184,7 @@ def parse_marker(name: str, data: bytes) -> Marker:
     try:
         matched = SHARD_NAME.fullmatch(shard)
         if matched is None:
-            raise ValueError("its name is no shard's")
+            raise ValueError("its name is not a shard's")
         document = _document(data)
         if "digest" in document and not is_sealed(data):
             raise ValueError("it was changed after it was written")

@@ -115,7 +115,7 @@ def recipe_of_footer(metadata: Mapping[bytes, bytes] | None, name: str) -> Recip
 
 
 def require_readable(version: object, name: str) -> None:
-    """Raises UserError when `version`, found in `name`, is newer than this program or is no version at all."""
+    """Raises UserError when `version`, found in `name`, is newer than this program or is not a version at all."""
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise UserError(f"{name}: schema version {version!r} is none; allowed: 1 to {SCHEMA_VERSION}")
     if version > SCHEMA_VERSION:

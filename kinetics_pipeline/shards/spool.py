@@ -63,9 +63,9 @@ class Spool:
                 path.unlink(missing_ok=True)
 
     def path(self, clip_id: str) -> Path:
-        """Where the file of a clip lies, whether it is there or not. Raises ValueError for what is no clip id."""
+        """Where the file of a clip lies, whether it is there or not. Raises ValueError for what is not a clip id."""
         if not CLIP_ID.fullmatch(clip_id):
-            raise ValueError(f"{clip_id!r} is no clip id")
+            raise ValueError(f"{clip_id!r} is not a clip id")
         # YouTube's ids differ by case alone, and some file systems do not: the CRC keeps their files apart.
         return self.folder / f"{clip_id}.{zlib.crc32(clip_id.encode()):08x}.clip"
 

@@ -1,4 +1,4 @@
-"""Where a video's bytes come from: YouTube, a URL template, a folder, archives."""
+"""Where a video's bytes come from: YouTube, a URL template, an object store, a folder, archives."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.sources.base import LocalSource, NetworkSource
+from kinetics_pipeline.sources.objects.videos import is_object_place, open_object_videos
 from kinetics_pipeline.sources.options import SourceOptions
 from kinetics_pipeline.storage.cache import cache_folder
 
@@ -14,15 +15,18 @@ log = logging.getLogger(__name__)
 
 
 def parse_source(text: str, options: SourceOptions, cache: Path | None = None) -> LocalSource | NetworkSource:
-    """The source that a `--source` names: `youtube`, `https://host/{video_id}.mp4`, a folder, archives (one, a
-    pattern, a folder of them), whose contents are noted in `cache` (default: the user's).
+    """The source that a `--source` names: `youtube`, `https://host/{video_id}.mp4`, `s3://bucket/{video_id}.mp4` or a
+    prefix of videos, a folder, archives (one, a pattern, a folder of them), whose contents are noted in `cache`
+    (default: the user's).
 
-    Raises UserError, one line, for anything else.
+    Raises UserError, one line, for anything else; WorkRemains for an object store that cannot be reached.
     """
     if text.lower() == "youtube":
         from kinetics_pipeline.sources.youtube.source import YouTube
 
         return YouTube(options)
+    if is_object_place(text):
+        return open_object_videos(text, options)
     if "://" in text:
         from kinetics_pipeline.sources.http.template import UrlTemplate
 
@@ -43,6 +47,6 @@ def parse_source(text: str, options: SourceOptions, cache: Path | None = None) -
     if tars:
         return TarSource(tars, cache_folder(cache) / "tars")
     raise UserError(
-        f"source {text!r} is neither 'youtube', nor a URL like https://host/{{video_id}}.mp4, nor a folder, nor names "
-        f"archives ({', '.join(SUFFIXES)}, or their parts as .tar.gz.0000)"
+        f"source {text!r} is neither 'youtube', nor a URL like https://host/{{video_id}}.mp4 or s3://bucket/prefix, "
+        f"nor a folder, nor names archives ({', '.join(SUFFIXES)}, or their parts as .tar.gz.0000)"
     )

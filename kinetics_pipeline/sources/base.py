@@ -9,9 +9,10 @@ from typing import ClassVar, Literal, Protocol, Self, TypeGuard, get_args
 
 from kinetics_pipeline.records import Clip, Outcome
 
-EgressSignal = Literal["throttled", "bot_check", "burst", "outage"]
+EgressSignal = Literal["throttled", "bot_check", "burst", "outage", "credentials"]
 """What a refusal says of the address that asked, and not of the clip: it charges the clip nothing. No source says
-`burst` or `outage`: they are what failures of different videos mean together (`breaker`)."""
+`burst` or `outage`: they are what failures of different videos mean together (`breaker`). `credentials`: they are
+refused for all of the source, so that only the user can go on."""
 
 
 Container = Literal["tar", "gzip", "zip"]
@@ -32,6 +33,8 @@ class Inside:
     """The file of points from which a gzip file can be unpacked, on the machine that read it first (`tars`)."""
     more_parts: tuple[Path, ...] = ()
     """The parts after the first, of an archive that was cut into parts."""
+    node: str | None = None
+    """The machine where the archive lies; None where every machine sees it."""
 
 
 @dataclass(frozen=True)
@@ -110,11 +113,18 @@ class NetworkSource(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def uses_credentials(self) -> bool:
+        """Whether `download` needs the keys of object stores that the environment holds; others do not get them."""
+
     def accepts(self, video_id: str) -> bool:
         """Whether it could have a video of this id; if not, `download` says `not_found` without asking anybody."""
 
     def through(self, proxy: str) -> Self:
         """The same source, asked through a proxy."""
+
+    def for_clips(self, clips: Sequence[Clip]) -> Self:
+        """The same source, with no more of its list of files than these clips need: it is sent to a node."""
 
     def download(self, video_id: str, clips: Sequence[Clip], folder: Path) -> Download:
         """Fetches what the clips of one video need into `folder`, going on from what an earlier call left there.

@@ -24,11 +24,18 @@ class Canary:
     def name(self) -> str:
         return self.source.name
 
+    @property
+    def uses_credentials(self) -> bool:
+        return self.source.uses_credentials
+
     def accepts(self, video_id: str) -> bool:
         return True
 
     def through(self, proxy: str) -> Canary:
         return Canary(self.source.through(proxy), self.clip)
+
+    def for_clips(self, clips: Sequence[Clip]) -> Canary:
+        return self
 
     def download(self, video_id: str, clips: Sequence[Clip], folder: Path) -> Download:
         """Brings no clip; its failure says that this way to the source is not sound."""

@@ -50,6 +50,10 @@ KEPT_VARIABLES = frozenset(
 """The environment that a child gets, `PYTHONPATH` besides: what it needs to run and to reach a server, and no key or
 token that the user's environment may hold."""
 
+STORE_VARIABLES = ("AWS_", "GOOGLE_", "AZURE_")
+"""How the variables begin that a child gets besides where its source is an object store; it is then used for no other
+kind of source."""
+
 Call = tuple[NetworkSource, str, Sequence[Clip], Path, int | None]
 
 
@@ -59,7 +63,9 @@ class KillableChild:
     For one thread at a time. `close`, or the end of this process however it comes, ends the child.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, credentials: bool = False) -> None:
+        """`credentials`: whether it gets the keys of object stores (`STORE_VARIABLES`)."""
+        self._credentials = credentials
         self._process: subprocess.Popen[bytes] | None = None
         self._calls: Connection | None = None
         self._answers: Connection | None = None
@@ -150,7 +156,7 @@ class KillableChild:
                 stdout=subprocess.DEVNULL,
                 pass_fds=(calls_out, answers_in),
                 start_new_session=True,
-                env=environment(root),
+                env=environment(root, credentials=self._credentials),
             )
         finally:
             os.close(calls_out)
@@ -172,9 +178,10 @@ class KillableChild:
         return process.wait()
 
 
-def environment(root: str) -> dict[str, str]:
+def environment(root: str, *, credentials: bool = False) -> dict[str, str]:
     """The environment of a child that imports this package from `root`."""
-    kept = {name: value for name, value in os.environ.items() if name in KEPT_VARIABLES}
+    more = STORE_VARIABLES if credentials else ()
+    kept = {name: value for name, value in os.environ.items() if name in KEPT_VARIABLES or name.startswith(more)}
     return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
 
 

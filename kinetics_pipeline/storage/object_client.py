@@ -37,18 +37,18 @@ _SHORT, _LONG = timedelta(seconds=60), timedelta(minutes=30)
 """Limits of one request: a small one, and one that carries a whole shard."""
 
 
-def connect(uri: str, *, long: bool) -> Any:
+def connect(uri: str, *, long: bool, retry: Any = RETRY) -> Any:
     """An obstore client whose root is the URI's folder. Sends nothing, but to look up a bucket's region."""
     parts = urlsplit(uri)
     bucket, prefix = parts.netloc, parts.path.strip("/") or None
     options: Any = {"timeout": _LONG if long else _SHORT, "connect_timeout": timedelta(seconds=10)}
     if parts.scheme == "s3":
-        return _s3(bucket, prefix, options)
+        return _s3(bucket, prefix, options, retry)
     kind: Any = GCSStore if parts.scheme == "gs" else AzureStore
-    return kind(bucket, prefix=prefix, client_options=options, retry_config=RETRY)
+    return kind(bucket, prefix=prefix, client_options=options, retry_config=retry)
 
 
-def _s3(bucket: str, prefix: str | None, options: Any) -> Any:
+def _s3(bucket: str, prefix: str | None, options: Any, retry: Any) -> Any:
     config: Any = {}
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if endpoint:
@@ -62,7 +62,7 @@ def _s3(bucket: str, prefix: str | None, options: Any) -> Any:
         prefix=prefix,
         config=config,
         client_options=options,
-        retry_config=RETRY,
+        retry_config=retry,
         **({"credential_provider": provider} if provider else {}),
     )
 

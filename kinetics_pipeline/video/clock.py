@@ -82,7 +82,7 @@ def continuous(packets: Packets, until: int | None, explained: Callable[[int], b
     """The time line of the packets, which begins with the first one's time stamp.
 
     `explained`: whether the container says why the clock jumps ahead to a time stamp; None: it says how long each
-    picture is shown, so that a jump is no break. `until`: the time on the line after which nothing matters; None:
+    picture is shown, so that a jump is not a break. `until`: the time on the line after which nothing matters; None:
     everything matters. Raises BrokenVideo where something is missing.
     """
     stamps = np.frombuffer(packets.times, np.int64)
@@ -115,9 +115,14 @@ def continuous(packets: Packets, until: int | None, explained: Callable[[int], b
 
 
 def runs_back(packets: Packets) -> bool:
-    return (
-        len(list(_parts(packets, np.frombuffer(packets.times, np.int64), jumps=False))) > 1 if len(packets) else False
-    )
+    """Whether the clock runs backwards. Pictures that an edit list has decoded only do not count."""
+    latest = None
+    for number in np.flatnonzero(packets.shown()).tolist():
+        stamp = packets.times[number]
+        if latest is not None and packets.key(number) and (stamp < latest or stamp - WRAP // 2 > latest):
+            return True
+        latest = stamp if latest is None else max(latest, stamp)
+    return False
 
 
 def _parts(packets: Packets, stamps: NDArray[np.int64], jumps: bool) -> Iterator[tuple[NDArray[np.int64], bool]]:

@@ -25,7 +25,7 @@ _STREAM_START = re.compile(r", start (-?\d+\.\d+)")
 
 
 class BrokenVideo(Exception):
-    """The file is no video, is damaged, or ends before its own container says. The message is one line."""
+    """The file is not a video, is damaged, or ends before its own container says. The message is one line."""
 
 
 WITHOUT_INDEX = ("mpegts", "mpeg", "flv", "live_flv", "asf", "ogg", "nut")
@@ -97,7 +97,7 @@ def inspect(path: Path, timeout: float) -> Container:
     """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise BrokenVideo("this is no file")
+        raise BrokenVideo("this is not a file")
     if status.st_size == 0:
         raise BrokenVideo("the file is empty")
     path.open("rb").close()  # for the ordinary error of a file that may not be read

@@ -127,8 +127,8 @@ def running(
 
         timer = threading.Timer(timeout, expire)
         timer.daemon = True
-        said = bytearray()
-        listener = threading.Thread(target=_listen, args=(process.stderr, said), daemon=True)
+        log_bytes = bytearray()
+        listener = threading.Thread(target=_listen, args=(process.stderr, log_bytes), daemon=True)
         run = Run(process.stdout)
         for thread in (timer, listener, *readers):
             thread.start()
@@ -149,7 +149,7 @@ def running(
                 raise _too_long(timeout) from None
     if run.returncode == -signal.SIGXCPU:
         raise _too_long(timeout)
-    run.log = parse_log(said.decode("utf-8", "replace"))
+    run.log = parse_log(log_bytes.decode("utf-8", "replace"))
     if run.returncode in (-signal.SIGKILL, -signal.SIGTERM) and not run.stopped:
         raise OSError("ffmpeg was killed")
 
@@ -189,9 +189,9 @@ def _too_long(timeout: float) -> TimeoutError:
     return TimeoutError(f"ffmpeg took more than {timeout:g} s")
 
 
-def _listen(stream: IO[bytes], said: bytearray) -> None:
+def _listen(stream: IO[bytes], log_bytes: bytearray) -> None:
     while block := stream.read1(1 << 16):  # type: ignore[attr-defined]
-        said += block[: max(0, MAX_LOG - len(said))]
+        log_bytes += block[: max(0, MAX_LOG - len(log_bytes))]
 
 
 def parse_log(text: str) -> list[Message]:

@@ -132,7 +132,7 @@ def _request(
     **options: Unpack[ReadOptions],
 ) -> Request:
     if unknown := options.keys() - ReadOptions.__annotations__.keys():
-        raise TypeError(f"{min(unknown)} is no argument; allowed: {', '.join(ReadOptions.__annotations__)}")
+        raise TypeError(f"{min(unknown)} is not an argument; allowed: {', '.join(ReadOptions.__annotations__)}")
     if start is not None and end is not None and not 0 <= start < end < math.inf:
         raise UserError(f"a clip from {start} to {end} s; allowed: 0 <= start < end")
     if not 0 < fps <= 240:

@@ -18,10 +18,17 @@ from kinetics_pipeline.video.packets import MICROSECONDS, Packets
 
 ONE_PICTURE_A_PACKET = (
     *("h264", "hevc", "vvc", "av1", "vp9", "mpeg1video", "mpeg2video"),
-    *("mjpeg", "prores", "dnxhd", "dvvideo", "ffv1", "gif", "png", "apng"),
+    *("mjpeg", "prores", "dnxhd", "dvvideo", "ffv1", "gif", "png", "apng", "jpeg2000", "qtrle", "cinepak"),
+    *("huffyuv", "ffvhuff", "utvideo", "rawvideo", "flv1", "h263", "msmpeg4v2", "msmpeg4v3", "wmv1", "wmv2"),
 )
-"""Codecs whose every packet becomes a picture. Others have packets that show none (VP8's hidden references, MPEG-4's
-skipped pictures)."""
+"""Codecs whose every packet becomes a picture."""
+EXCEPT_SMALL_PACKETS = ("mpeg4", "theora")
+"""Codecs whose packets of a few bytes may show no picture: MPEG-4 skips one, or sends it with the one before.
+
+Of all others (VP8 has hidden references, RealVideo parts of pictures) nothing outside of the decoder says how many
+pictures there are: what cannot be decoded there is known by the decoder's messages alone."""
+IN_FIELDS = ("h264", "hevc", "vvc")
+"""Codecs that may send the two fields of an interlaced picture as two packets."""
 
 
 class GridReport:
@@ -49,11 +56,15 @@ def lost_frames(report: GridReport, packets: Packets, times: NDArray[np.int64], 
     `times`: of each packet, when it is shown, microseconds.
     """
     video = container.video
-    if video.codec not in ONE_PICTURE_A_PACKET or video.interlaced or not report.numbers:
+    counted = video.codec in ONE_PICTURE_A_PACKET or video.codec in EXCEPT_SMALL_PACKETS
+    if not counted or (video.interlaced and video.codec in IN_FIELDS) or not report.numbers:
         return 0
     if packets.without_time and not container.has_clock_without_index:
         return 0  # AVI tells the order of decoding only
-    order = np.sort(times[packets.shown()])
+    pictures = packets.shown()
+    if video.codec in EXCEPT_SMALL_PACKETS:
+        pictures &= ~packets.small()
+    order = np.sort(times[pictures])
     if not len(order) or report.first_stamp is None:
         return 0
     origin = round((cut.first + TOLERANCE) * MICROSECONDS)

@@ -2,7 +2,7 @@
 
 It holds every frame of the source between the clip's start and its end, and the one that is on the screen at its start,
 which becomes its first, at time 0. Each other frame keeps its distance from the clip's start, to a microsecond, so that
-the same grid frames come out of the segment as of the source. The pictures have the source's size and are encoded anew:
+the same grid frames come out of the segment as of the source. The pictures have the source's size and are re-encoded:
 a copy could only begin with a key frame. The same bytes in and the same ffmpeg give the same bytes out.
 """
 

@@ -229,7 +229,7 @@ def _name_difference(
     if missing or unexpected:
         kind = tensors_kind({name: tuple(tensor.shape) for name, tensor in known.items()})
         if kind is not None and kind is not model_kind(model):
-            return kind.said(path)
+            return kind.sentence(path)
     if unexpected and not any(name in own for name in weights):
         return f"it is of a network unknown here, whose first tensor is {unexpected[0]}"
     for what, names in (("lacks", missing), ("has what the model has not:", unexpected)):
@@ -260,7 +260,7 @@ def read_weights(path: Path) -> Weights:
 def read_candidates(path: Path) -> list[Weights]:
     """All weights in a file, under our names, by preference (see `wrappings.state_dicts`); at least one.
 
-    Raises InputError for a file that is no checkpoint.
+    Raises InputError for a file that is not a checkpoint.
     """
     _require_there(path)
     if (prefix := checkpoint_prefix(path)) is not None:
@@ -273,7 +273,7 @@ def read_candidates(path: Path) -> list[Weights]:
         return [Weights("own", _own_tensors(document, path), (), epsilon)]
     found = state_dicts(document)
     if not found:
-        raise InputError(f"{path} is no checkpoint: {_without_tensors(document)}")
+        raise InputError(f"{path} is not a checkpoint: {_without_tensors(document)}")
     candidates = []
     for one in found:
         known = naming_of(one.tensors)
@@ -305,7 +305,7 @@ def _read_document(path: Path) -> Any:
         weights, document = read_safetensors(path)
         return weights if document is None else document | {"state_dict": weights}
     if kind is not None:
-        raise InputError(f"{path} is no checkpoint: {kind}")
+        raise InputError(f"{path} is not a checkpoint: {kind}")
     return read_torch_file(path)
 
 
@@ -319,7 +319,7 @@ def _own_tensors(document: dict[str, Any], path: Path) -> dict[str, Tensor]:
     if not isinstance(tensors, dict) or not tensors:
         raise InputError(f"checkpoint {path} is damaged: its 'state_dict' is missing or of the wrong kind")
     if wrong := [str(name) for name, value in tensors.items() if not isinstance(value, Tensor)]:
-        raise InputError(f"{path} is no checkpoint: {wrong[0]} in it is no tensor")
+        raise InputError(f"{path} is not a checkpoint: {wrong[0]} in it is not a tensor")
     return {str(name).removeprefix("module."): tensor for name, tensor in tensors.items()}
 
 

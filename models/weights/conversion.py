@@ -52,7 +52,7 @@ def as_checkpoint(
     is batch normalisation's eps in the checkpoint, for weights that were used with another than 0.001.
 
     Raises:
-        InputError: the file is no checkpoint, is damaged, or is of no network here.
+        InputError: the file is not a checkpoint, is damaged, or is of no network here.
     """
     weights = read_weights(path)
     epsilon: dict[str, Any] = {} if bn_eps is None else {"bn_eps": bn_eps}
@@ -74,7 +74,7 @@ def _network(tensors: Mapping[str, Tensor], path: Path) -> str:
     if kind is None:
         raise InputError(f"{path} is not I3D's, nor of another network here: its first tensor is {next(iter(tensors))}")
     if kind.model is None:
-        raise InputError(f"{path} is of no network here: {kind.said(str(path))}")
+        raise InputError(f"{path} is of no network here: {kind.sentence(str(path))}")
     return kind.model
 
 

@@ -50,7 +50,7 @@ class Kind:
     shape: tuple[int | None, ...] = ()
     """The shape of the same tensor; None is any size."""
 
-    def said(self, path: str, found: str = "") -> str:
+    def sentence(self, path: str, found: str = "") -> str:
         """The line's second half: what it is, and what fits."""
         fits = self.fits.replace("{path}", path).replace("{found}", found)
         if self.model is not None:
@@ -112,7 +112,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("compressed with Zstandard", UNPACK, begins=(b"\x28\xb5\x2f\xfd",)),
     Kind("a 7z archive", UNPACK, begins=(b"7z\xbc\xaf",)),
     Kind("a RAR archive", UNPACK, begins=(b"rar!",)),
-    Kind("a tar archive", f"{UNPACK} (a checkpoint that torch itself wrote as tar, before 2017, has to be saved anew)",
+    Kind("a tar archive", f"{UNPACK} (a checkpoint that torch itself wrote as tar, before 2017, has to be saved again)",
          begins=(b"ustar",), at=257),
     Kind("an HDF5 file, as Keras writes them", "Keras's names are not read; DeepMind's TensorFlow files and the public "
          "PyTorch ports have the same weights of I3D", begins=(b"\x89hdf\r\n",)),

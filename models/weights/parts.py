@@ -21,8 +21,8 @@ INDEX = (".safetensors.index.json", ".bin.index.json")
 def read_parts(index: Path) -> dict[str, Tensor]:
     """All tensors that the index names.
 
-    Raises InputError for an index that is none, a file that is not beside it or is damaged, and a tensor that is not in
-    its file.
+    Raises InputError for an index that cannot be read, a file that is not beside it or is damaged, and a tensor that is
+    not in its file.
     """
     try:
         names = json.loads(index.read_bytes())["weight_map"]
@@ -30,7 +30,7 @@ def read_parts(index: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise InputError(f"cannot read checkpoint {index}: {error.strerror}") from error
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
-        raise InputError(f"{index} is no index of weights: it does not say which file holds which tensor") from None
+        raise InputError(f"{index} is not an index of weights: it does not say which file holds which tensor") from None
     weights: dict[str, Tensor] = {}
     for file in files:
         if not isinstance(file, str) or Path(file).name != file:

@@ -30,7 +30,7 @@ def file_kind(path: Path) -> str | None:
         return "it is a pipe or a device; give a file"
     for kind in KINDS:
         if kind.file_name and re.search(kind.file_name, path.name) and path.exists():
-            return kind.said(str(path))
+            return kind.sentence(str(path))
     try:
         with path.open("rb") as file:
             start = file.read(LOOKED_AT)
@@ -44,11 +44,11 @@ def file_kind(path: Path) -> str | None:
             if kind.members and not kind.folder and _all_found(kind.members, inside):
                 program = "program" in kind.what
                 if program or not torch_file:
-                    return kind.said(str(path))
+                    return kind.sentence(str(path))
         return None
     kinds = [kind for kind in KINDS if _begins_as(start, kind)]
     kinds += [kind for kind in KINDS if path.suffix in kind.suffixes]
-    return kinds[0].said(str(path)) if kinds and start else None
+    return kinds[0].sentence(str(path)) if kinds and start else None
 
 
 def _begins_as(start: bytes, kind: Kind) -> bool:
@@ -65,7 +65,7 @@ def _folder_kind(path: Path) -> str | None:
     for kind in KINDS:
         if kind.folder and _all_found(kind.members, inside):
             found = next((name for name in inside if kind.members and re.search(kind.members[0], name)), "")
-            return kind.said(str(path), found.removesuffix(".index"))
+            return kind.sentence(str(path), found.removesuffix(".index"))
     return None
 
 

@@ -38,10 +38,10 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | No
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(_KEY)
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is not a dict
         document = None if text is None else json.loads(text)
     except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{path} is no safetensors file, or is cut short or damaged") from error
+        raise InputError(f"{path} is not a safetensors file, or is cut short or damaged") from error
     if document is not None and not isinstance(document, dict):
         raise InputError(f"{path} is damaged: it does not say what it is")
     return weights, document

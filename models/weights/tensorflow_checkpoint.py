@@ -79,9 +79,9 @@ def _read_index(prefix: Path) -> tuple[dict[str, Variable], int]:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
-        raise InputError(f"{path} is no sound TensorFlow checkpoint: {error}") from error
+        raise InputError(f"{path} is not a sound TensorFlow checkpoint: {error}") from error
     if not shards:
-        raise InputError(f"{path} is no sound TensorFlow checkpoint: it has no header")
+        raise InputError(f"{path} is not a sound TensorFlow checkpoint: it has no header")
     return variables, shards
 
 

@@ -46,12 +46,12 @@ def read_torch_file(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         if _is_pickle_of_others(path) and pickled_kind(path) is None:
             raise InputError(
-                f"{path} is no checkpoint: it is a pickle that torch did not write, and could run code; where you "
+                f"{path} is not a checkpoint: it is a pickle that torch did not write, and could run code; where you "
                 "trust it, save its tensors by name with torch.save"
             ) from error
         kind = pickled_kind(path)
         if kind is not None and kind.model is None:
-            raise InputError(f"{path} is no checkpoint that is read here: {kind.said(str(path))}") from error
+            raise InputError(f"{path} is not a checkpoint that is read here: {kind.sentence(str(path))}") from error
         if "Weights only load failed" in str(error) and "GLOBAL" in str(error):
             name = re.search(r"GLOBAL ([\w.]+)", str(error))
             what = f" ({name[1]})" if name else ""
@@ -59,9 +59,9 @@ def read_torch_file(path: Path) -> Any:
                 f"{path} holds Python objects{what} beside tensors and could run code, so it is not read; save its "
                 "state_dict alone, where you trust the file"
             ) from error
-        raise InputError(f"{path} is no checkpoint, or is cut short or damaged") from error
+        raise InputError(f"{path} is not a checkpoint, or is cut short or damaged") from error
     except _UNREADABLE as error:
-        raise InputError(f"{path} is no checkpoint, or is cut short or damaged") from error
+        raise InputError(f"{path} is not a checkpoint, or is cut short or damaged") from error
 
 
 def _is_pickle_of_others(path: Path) -> bool:

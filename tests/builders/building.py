@@ -88,7 +88,7 @@ class Build:
     def run(self) -> str:
         """The whole command; what it said. Fails unless it ends with 0."""
         process = self.start()
-        said, _ = process.communicate(timeout=240)
+        said, _ = process.communicate(timeout=800)
         assert process.returncode == 0, said
         return said
 
@@ -143,7 +143,7 @@ class Build:
             assert self.hashes() == undisturbed.hashes()
 
 
-def wait_for(event: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 120) -> None:
+def wait_for(event: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 600) -> None:
     """Waits for `event()`; fails when the process ends first or time runs out."""
     deadline = time.monotonic() + seconds
     while not event():

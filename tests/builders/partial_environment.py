@@ -36,7 +36,7 @@ def run_in(environment: Path, *arguments: str, folder: Path) -> subprocess.Compl
         env={"PYTHONPATH": str(environment), "PATH": "/usr/bin:/bin", "HOME": str(folder)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
 

@@ -41,7 +41,7 @@ def ids(count: int, prefix: str = "okokoko") -> list[str]:
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
-    said, _ = process.communicate(timeout=240)
+    said, _ = process.communicate(timeout=800)
     assert "Traceback" not in said, said
     return process.returncode, said
 

@@ -45,7 +45,7 @@ def render_tone(path: Path, seconds: float, begins: float, indexed: bool = True)
 
 
 def cut_into_fragments(path: Path, folder: Path, seconds: float = 1.0) -> list[Path]:
-    """The pictures of a file in MPEG-TS fragments, as they are (no picture is coded anew), the way HLS brings them."""
+    """The pictures of a file in MPEG-TS fragments, as they are (no picture is coded again), the way HLS brings them."""
     folder.mkdir(parents=True, exist_ok=True)
     playlist = folder / "list.m3u8"
     subprocess.run(

@@ -71,7 +71,7 @@ def test_its_links_and_pictures_are_there():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_its_story_runs_from_the_plan_to_the_python_example(
     pile: Pile, server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -116,7 +116,7 @@ def _run(words: str, mirror: str, cluster: dict[str, str]) -> None:
         [sys.executable, "-m", "workflows", *line],
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=800,
         check=False,
         env=os.environ | cluster,
     )

@@ -39,8 +39,8 @@ def solve_on_device(
     frames: NDArray[np.uint8], *, graphs: bool = False, tiling: Tiling = TILING, copies: int = 1
 ) -> NDArray[np.float32]:
     """Flow of `copies` times the pairs of a clip in one batch, without cutting it to the memory."""
-    firsts = torch.arange(len(frames) - 1, dtype=torch.int32, device="cuda").repeat(copies)
-    return solve(torch.tensor(frames, device="cuda"), firsts, TVL1(), graphs=graphs, tiling=tiling).cpu().numpy()
+    first_frames = torch.arange(len(frames) - 1, dtype=torch.int32, device="cuda").repeat(copies)
+    return solve(torch.tensor(frames, device="cuda"), first_frames, TVL1(), graphs=graphs, tiling=tiling).cpu().numpy()
 
 
 def report(clip: NDArray[np.uint8], time_left: Callable[[], bool]) -> Iterator[str]:
@@ -111,10 +111,11 @@ def _kernels(clip: NDArray[np.uint8], bandwidth: float) -> Iterator[str]:
     """Every kernel alone, on all levels of one clip, with no pair stopping (epsilon 0)."""
     frames, endless = torch.tensor(clip, device="cuda"), TVL1(epsilon=0)
     pairs = len(clip) - 1
-    firsts = torch.arange(pairs, dtype=torch.int32, device="cuda")
+    first_frames = torch.arange(pairs, dtype=torch.int32, device="cuda")
     for images in pyramid(frames, endless):
         height, width = images.shape[-2:]
-        level = Level(images, firsts, 0.1 * torch.randn(2, pairs, height, width, device="cuda"), endless, False, TILING)
+        uv = 0.1 * torch.randn(2, pairs, height, width, device="cuda")
+        level = Level(images, first_frames, uv, endless, False, TILING)
         level.warp()
         for name, run in (("warp", level.warp), ("median", level.median), ("iterate", partial(level.iterate, 1))):
             seconds = _device_seconds(run)

@@ -220,7 +220,7 @@ def measure(children: Iterable[Child], folder: Path, clips: int, rounds: int, co
     for row in rows:
         row.first = row.child.ask("round", row.stream, 0)
         row.read = row.child.ask("bytes", row.stream, EPOCHS)
-    for row in rows:  # what was read anew for its bytes must be known to this reader too
+    for row in rows:  # what was read again for its bytes must be known to this reader too
         for epoch in range(EPOCHS):
             row.child.ask("round", row.stream, epoch)
     for turn in range(rounds):

@@ -139,7 +139,7 @@ def _cpu() -> float:
 
 def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # what libraries print is not an answer
     torch.set_num_threads(1)
     name, folder, clips = sys.argv[1:]
     measured = FormatBenchmark(name, Path(folder), int(clips))

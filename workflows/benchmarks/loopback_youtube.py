@@ -39,7 +39,7 @@ class LoopbackYouTube(http.server.ThreadingHTTPServer):
         self.begin()
 
     def begin(self) -> None:
-        """Starts the counts anew."""
+        """Starts the counts again."""
         self.requests, self.bytes_sent = 0, 0
         self.first: float | None = None
         """Time when the first request came (`time.monotonic`)."""
@@ -59,7 +59,7 @@ class LoopbackYouTube(http.server.ThreadingHTTPServer):
         self.server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no news."""
+        """A client that went away is not news."""
 
     def player(self, video_id: str) -> dict[str, Any]:
         """What the player API answers, as far as yt-dlp reads it."""

@@ -145,10 +145,10 @@ def build_race(folder: Path, place: str) -> str:
             break
         time.sleep(0.1)
     first.send_signal(signal.SIGCONT)
-    said, _ = second.communicate(timeout=300)
+    printed, _ = second.communicate(timeout=300)
     told, _ = first.communicate(timeout=300)
     if second.returncode != 0:
-        return f"the winner ended with {second.returncode}: {said[-500:]}"
+        return f"the winner ended with {second.returncode}: {printed[-500:]}"
     if first.returncode not in (0, 3):
         return f"the loser ended with {first.returncode}: {told[-500:]}"
     dataset = Dataset.open(place)

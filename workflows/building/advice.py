@@ -29,9 +29,9 @@ def command_of(dataset: Dataset) -> str:
 
 def findings(reasons: Reasons, command: str) -> Iterator[str]:
     """What the failures say of the user's network."""
-    for detail, (said, outcome) in FINDINGS.items():
+    for detail, (meaning, outcome) in FINDINGS.items():
         if number := sum(n for (_, details), n in reasons.items() if detail in _parts(details)):
-            yield f"{number} {_clips(number)}: {said}; then: {command} --retry {outcome}"
+            yield f"{number} {_clips(number)}: {meaning}; then: {command} --retry {outcome}"
 
 
 def is_in_doubt(outcome: str, detail: str) -> bool:

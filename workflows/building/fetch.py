@@ -59,20 +59,23 @@ class Fetcher:
     def __init__(self, folders: CacheFolders, node: str, slots: int) -> None:
         self.folders, self.node = folders, node
         # The last one first: it is running, and keeps connections and the guest session of its last video.
-        self.children: queue.LifoQueue[KillableChild] = queue.LifoQueue()
+        self.children: dict[bool, queue.LifoQueue[KillableChild]] = {False: queue.LifoQueue(), True: queue.LifoQueue()}
+        """By whether they have the keys of object stores."""
         for _ in range(slots):
-            self.children.put(KillableChild())
+            for credentials, children in self.children.items():
+                children.put(KillableChild(credentials=credentials))
 
     def fetch(self, job: FetchJob) -> Fetched:
         """Never raises for what a source or a network does."""
         started = time.monotonic()
         folder = self.folders.video(job.source.name, job.video_id)
         folder.mkdir(parents=True, exist_ok=True)
-        child = self.children.get()
+        children = self.children[job.source.uses_credentials]
+        child = children.get()
         try:
             download = child.download(job.source, job.video_id, job.clips, folder, job.time_limit, job.allowance)
         finally:
-            self.children.put(child)
+            children.put(child)
         return Fetched(download, self.node, time.monotonic() - started)
 
     def forget(self, downloads: Sequence[Downloaded]) -> None:
@@ -128,7 +131,7 @@ class Fetching:
             if canary is not None:
                 lane.is_asking = True
                 limit = self.lanes.pace.time_limit
-                job = FetchJob(key, Canary(lane.source, canary), canary.video_id, (), limit, PROBE)
+                job = FetchJob(key, Canary(lane.source.for_clips([canary]), canary), canary.video_id, (), limit, PROBE)
                 self._begin(job, lane)
             while lane.doubt.canary_due is None and lane.waiting and most > 0 and lane.in_flight < lane.at_once:
                 video_id = next(iter(lane.waiting))
@@ -142,7 +145,8 @@ class Fetching:
 
     def _start(self, key: str, lane: Lane, allowed: int) -> None:
         video_id, clips = lane.waiting.popitem(last=False)
-        self._begin(FetchJob(key, lane.source, video_id, tuple(clips), self.lanes.pace.time_limit, allowed), lane)
+        source = lane.source.for_clips(clips)
+        self._begin(FetchJob(key, source, video_id, tuple(clips), self.lanes.pace.time_limit, allowed), lane)
 
     def _begin(self, job: FetchJob, lane: Lane) -> None:
         ref = self.executor.start_fetch(job, lane.node or self._node(job.video_id))
@@ -166,6 +170,8 @@ class Fetching:
             self.lanes.follow_nodes(now, at_once=True)
         elif result.download.no_room and canary is None:
             self.disk.was_too_small(job.video_id, job.allowance)
+        elif canary is None:
+            self.disk.was_enough(job.video_id)
         if isinstance(result, Lost) or result.download.no_room:
             if canary is not None:
                 self.lanes.canary_lost(lane)

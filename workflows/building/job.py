@@ -7,7 +7,8 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
+from functools import partial
 
 import ray
 from rich.console import Console
@@ -26,13 +27,17 @@ from kinetics_pipeline.sources.youtube.texts import FINDINGS
 from kinetics_pipeline.storage.cache import cache_folder
 from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.workflows.building.advice import advice, command_of
+from kinetics_pipeline.workflows.building.archives.build import CopiesBuild
+from kinetics_pipeline.workflows.building.archives.freezing import AskedArchives
 from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
-from kinetics_pipeline.workflows.building.dataset_build import DatasetBuild, Limits, WantedClips
+from kinetics_pipeline.workflows.building.copies import may_hold
+from kinetics_pipeline.workflows.building.dataset_build import DatasetBuild, Limits, Waiting, WantedClips
 from kinetics_pipeline.workflows.building.driver import BuildEvent, ClipFinished, ClipTakenBack, Driver, ShardCommitted
 from kinetics_pipeline.workflows.building.lanes import Pace
 from kinetics_pipeline.workflows.building.lease import Lease, LeaseHeld
 from kinetics_pipeline.workflows.building.process import uses_gpu
 from kinetics_pipeline.workflows.building.ray_executor import RayExecutor
+from kinetics_pipeline.workflows.building.reconciliation import note_sources, refresh_reconciliation
 from kinetics_pipeline.workflows.building.request import Asked, asked_recipe, read_asked, say_what_is_odd
 from kinetics_pipeline.workflows.building.state import PROGRESS, RUN, look_at_lanes, traffic
 from kinetics_pipeline.workflows.building.time_needed import Expectation, expected
@@ -66,6 +71,7 @@ def build(files: Sequence[str], config: BuildConfig) -> None:
             _Build(asked, config, lease, console, files, should_stop).run(existing)
         finally:
             refresh_card(config.output)
+            refresh_reconciliation(config.output)
 
 
 class _Build:
@@ -107,33 +113,63 @@ class _Build:
         lease.store.sweep()
         record = {"command": command_line("build", self.files, config, kept=True), "config": as_record(config)}
         lease.store.write(RUN, json.dumps(record, indent=1).encode())
-        # A dataset that was removed and begun anew with other classes must not find the old one's clips.
+        # A dataset that was removed and begun again with other classes must not find the old one's clips.
         dataset = f"{lease.store.uri}\n{recipe}\n{self.dataset.classes}"
         self._lanes_before = look_at_lanes(lease.store)
         folders = CacheFolders.of(cache_folder(config.cache), dataset)
         limits = self._limits()
         self.executor = RayExecutor(folders, on_gpu=uses_gpu(recipe), slots=limits.pace.slots)
         began = time.monotonic()
-        build = DatasetBuild(
-            self.dataset,
-            lease,
-            self.executor,
-            dict(zip(self.asked.keys, self.asked.sources, strict=True)),
-            WantedClips(self.asked.annotations.table, self.asked.settings, self.asked.held_locally),
-            limits,
-        )
+        build = self._build(lease, limits)
         try:
-            for driver in build.drivers(folders.scratch):
-                self._run(driver)
+            for step in build.drivers(folders.scratch):
+                if isinstance(step, Driver):
+                    self._run(step, build.can_go_on)
+                else:
+                    self._wait_for(step)
         except (LeaseHeld, Superseded):
             lease.renew()  # finds out who has taken over
             lease.require_held()
             raise
         except WorkRemains as remains:
             raise WorkRemains(f"{remains}; {self.to_go_on}") from None
+        note_sources(lease.store, self.asked)
         with self.dataset.one_listing():
             self.dataset.refresh_index()
             self._report(time.monotonic() - began)
+
+    def _build(self, lease: Lease, limits: Limits) -> DatasetBuild:
+        asked = self.asked
+        sources = dict(zip(asked.keys, asked.sources, strict=True))
+        wanted = WantedClips(asked.annotations.table, asked.settings, asked.held_locally)
+        if not asked.copies:
+            return DatasetBuild(self.dataset, lease, self.executor, sources, wanted, limits)
+        archives = AskedArchives(
+            tuple(one for copy in asked.copies.values() for one in copy.archives),
+            {key: copy.name for key, copy in asked.copies.items()},
+            tuple(copy.typed for copy in asked.copies.values()),
+            self.config.allow_private_addresses,
+            self.config.archives_per_plan,
+            partial(may_hold, labels=asked.annotations.labels),
+            lambda line: self.console.print(line, markup=False, soft_wrap=True),
+        )
+        return CopiesBuild(self.dataset, lease, self.executor, sources, wanted, limits, archives)
+
+    def _wait_for(self, step: Waiting) -> None:
+        """Waits for what the next plan needs; says nothing where that is there already."""
+        with closing(step.run()) as rounds, ExitStack() as stack:
+            meter: Meter | None = None
+            for _ in rounds:
+                meter = meter or stack.enter_context(Meter(step.total, step.things, done=step.done))
+                meter.at(step.done)
+                self._require_going()
+
+    def _require_going(self) -> None:
+        """Raises KeyboardInterrupt when the user wants an end, LeaseHeld when another build has taken over."""
+        self.lease.require_held()
+        if self.should_stop():
+            print(f"interrupted; {self.to_go_on}", file=sys.stderr)
+            raise KeyboardInterrupt
 
     def _limits(self) -> Limits:
         config = self.config
@@ -147,7 +183,7 @@ class _Build:
         )
         return Limits(pace, max_disk=config.max_disk, notes=self.asked.notes, keep_clips=config.keep_clips)
 
-    def _run(self, driver: Driver) -> None:
+    def _run(self, driver: Driver, can_go_on: Callable[[], bool]) -> None:
         run = driver.plan_run
         missing = set(run.missing)
         clips = sum(len(shard.clips) for shard in run.plan.shards() if shard.name in missing)
@@ -160,10 +196,9 @@ class _Build:
             with closing(driver.run()) as rounds:
                 for events in rounds:
                     self._tell(events, driver, meter)
-                    self.lease.require_held()
-                    if self.should_stop():
-                        print(f"interrupted; {self.to_go_on}", file=sys.stderr)
-                        raise KeyboardInterrupt
+                    self._require_going()
+                    if not can_go_on():
+                        break
             self.executor.end_removals()
 
     def _time_needed(self, plan: Plan, missing: set[str]) -> Expectation:

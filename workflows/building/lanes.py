@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from kinetics_pipeline.errors import WorkRemains
 from kinetics_pipeline.records import CLIP_ID, Clip
 from kinetics_pipeline.sources.base import Download, Failure, LocalSource, NetworkSource, is_network, is_signal
 from kinetics_pipeline.sources.pace.breaker import (
@@ -165,6 +166,13 @@ class Lanes:
                 lane.doubt = Doubt(settled=self._familiar)
         return lanes
 
+    def put_first(self, videos: Iterable[str]) -> None:
+        """Lets these videos pass the others that wait."""
+        for video_id in videos:
+            for _, lane in self:
+                if video_id in lane.waiting:
+                    lane.waiting.move_to_end(video_id, last=False)
+
     def want(self, source: str, clip: Clip) -> None:
         """Adds a clip to the others that are wanted of its video. A video keeps its lane."""
         self._lane(source, clip.video_id).waiting.setdefault(clip.video_id, []).append(clip)
@@ -199,7 +207,8 @@ class Lanes:
         return clip
 
     def answered(self, lane: Lane, clip: Clip, download: Download, now: Moment) -> Heard:
-        """Takes in what was answered for the video of `clip`."""
+        """Takes in what was answered for the video of `clip`. Raises WorkRemains for refused credentials."""
+        _require_credentials(download)
         lane.traffic.add(download)
         failure = download.failure
         if is_unreachable(failure):
@@ -233,8 +242,9 @@ class Lanes:
         return Heard(failure, doubted)
 
     def canary_answered(self, lane: Lane, clip: Clip, download: Download, now: Moment) -> Heard:
-        """Takes in what was answered for the canary."""
+        """Takes in what was answered for the canary. Raises WorkRemains for refused credentials."""
         lane.is_asking = False
+        _require_credentials(download)
         lane.traffic.add(download)
         failure = download.failure
         if is_unreachable(failure):
@@ -292,7 +302,7 @@ class Lanes:
 
     def follow_nodes(self, now: Moment, *, at_once: bool = False) -> None:
         """Where each node has addresses of its own: opens lanes for nodes that came, closes those of nodes that went,
-        and deals what waits anew. Looks every `FOLLOW_EVERY` seconds."""
+        and deals what waits again. Looks every `FOLLOW_EVERY` seconds."""
         if not at_once and now.unix < self._follow_at:
             return
         self._follow_at = now.unix + FOLLOW_EVERY
@@ -328,6 +338,11 @@ class Lanes:
         ]
         ends += [self._lane(source, video).egress.paused_until for source, video in later]
         return min(ends) if ends and min(ends) > now.unix else None
+
+
+def _require_credentials(download: Download) -> None:
+    if download.failure is not None and download.failure.outcome == "credentials":
+        raise WorkRemains(download.failure.detail)
 
 
 def _canary(kept: object) -> Clip | None:

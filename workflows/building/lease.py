@@ -278,7 +278,7 @@ class Lease:
 
     def _keep(self) -> None:
         while not self._done.wait(RENEW_EVERY):
-            # A store that does not answer for a moment is no reason to stop: the lease lasts several renewals.
+            # A store that does not answer for a moment is not a reason to stop: the lease lasts several renewals.
             with contextlib.suppress(OSError, UserError):
                 if not self.renew():
                     return

@@ -23,12 +23,15 @@ from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Clip
 from kinetics_pipeline.sources.base import LocalSource, is_network
 from kinetics_pipeline.sources.local.tars import TarSource
+from kinetics_pipeline.sources.objects.videos import ObjectVideos
 from kinetics_pipeline.sources.youtube.source import YouTube
 from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.workflows.building.copies import UnfetchedCopy
+from kinetics_pipeline.workflows.building.copy_preview import about_copies, left_for_others
 from kinetics_pipeline.workflows.building.disk import needs
 from kinetics_pipeline.workflows.building.open_shards import AT_ONCE
 from kinetics_pipeline.workflows.building.request import Asked, asked_recipe, read_asked, say_what_is_odd
+from kinetics_pipeline.workflows.building.time_needed import frame_times
 from kinetics_pipeline.workflows.flags.build_flags import PlanConfig
 from kinetics_pipeline.workflows.runtime.progress import duration, size
 
@@ -52,7 +55,7 @@ def plan(files: Sequence[str], config: PlanConfig) -> None:
         dataset.recipe.require_same(recipe)
         dataset.require_classes(asked.annotations.labels)
         work = _beside(dataset, asked, console)
-    _show(console, work, asked, config, recipe)
+    _show(console, work, asked, config, recipe, dataset)
 
 
 def _planned(asked: Asked, outcomes: dict[str, str], next_shard: dict[str, int]) -> Plan:
@@ -90,7 +93,9 @@ def _beside(dataset: Dataset, asked: Asked, console: Console) -> Plan:
     return Plan(pa.concat_tables([*begun, new.table.select(SCHEMA.names)]))
 
 
-def _show(console: Console, work: Plan, asked: Asked, config: PlanConfig, recipe: Recipe) -> None:
+def _show(
+    console: Console, work: Plan, asked: Asked, config: PlanConfig, recipe: Recipe, dataset: Dataset | None
+) -> None:
     if not len(work):
         console.print("nothing to do: every clip asked has an outcome")
         return
@@ -100,19 +105,22 @@ def _show(console: Console, work: Plan, asked: Asked, config: PlanConfig, recipe
     console.print(_by_split(shards, total))
     console.print()
     console.print(_by_source(shards, asked))
+    copies = [source for source in asked.sources if isinstance(source, UnfetchedCopy)]
     for source in asked.sources:
         if isinstance(source, TarSource):
             _show_tars(console, source, asked)
-        elif isinstance(source, UnfetchedCopy):
-            unknown = f" and {source.unknown} of unknown size" if source.unknown else ""
-            console.print(
-                f"{source.name}: {source.archives} archives, {size(source.bytes)}{unknown} still to be fetched; which "
-                "clips they hold is known once they are here",
-                markup=False,
-                soft_wrap=True,
-            )
+    for copy in copies:
+        unknown = f" and {copy.unknown} of unknown size" if copy.unknown else ""
+        line = f"{copy.name}: {copy.archives} archives, {size(copy.bytes)}{unknown} still to be fetched; which clips "
+        console.print(f"{line}they hold is known once they are here", markup=False, soft_wrap=True)
+        if config.classes and copy.archives:
+            console.print("  archives in which classes are mixed are all read, whatever --classes asks")
     console.print()
-    for line in _expected(shards, total, asked, config, recipe):
+    left = left_for_others(work, asked.annotations.published) if copies else None
+    lines = _expected(shards, total, asked, config, recipe, left)
+    if copies:
+        lines += about_copies(work, copies, recipe, frame_times(recipe, dataset))
+    for line in lines:
         console.print(line, markup=False, soft_wrap=True)
 
 
@@ -153,9 +161,14 @@ def _table(first: str, *others: str) -> Table:
 
 
 def _expected(
-    shards: Sequence[PlannedShard], total: Estimate, asked: Asked, config: PlanConfig, recipe: Recipe
+    shards: Sequence[PlannedShard],
+    total: Estimate,
+    asked: Asked,
+    config: PlanConfig,
+    recipe: Recipe,
+    left: int | None,
 ) -> list[str]:
-    """Bytes and days, a line each, if every clip is still there."""
+    """Bytes and days, a line each, if every clip is still there. `left`: clips that public copies lack, if known."""
     streams = "RGB" if recipe.flow == "none" else "RGB and flow"
     lines = [f"shards      about {size(total.bytes)} ({streams}, {recipe.layout}, short side {recipe.short_side})"]
     if config.output is not None and "://" not in config.output:
@@ -167,21 +180,27 @@ def _expected(
         lines.append(f"segments    about {size(total.kept)} (--keep-clips), at the size that YouTube's have")
     youtube = any(isinstance(source, YouTube) for source in asked.sources)
     first = next((source for source in asked.sources if is_network(source)), None)
-    most = "" if isinstance(first, YouTube) else ", if it has to give all of them"
+    copies = any(isinstance(source, UnfetchedCopy) for source in asked.sources)
+    alone = isinstance(first, YouTube) and (not copies or asked.sources[0] is first)
+    share, most = 1.0, "" if alone else ", if it has to give all of them"
+    if left is not None and isinstance(first, YouTube) and not alone:
+        share, most = left / total.clips, f", for about {left} clips that the public copy lacks"
+    videos = round(total.network_videos * share)
     if total.network_videos and youtube:
-        lines.append(f"download    about {size(total.fetched)} of YouTube's files, the sections with the clips{most}")
+        fetched = size(round(total.fetched * share))
+        lines.append(f"download    about {fetched} of YouTube's files, the sections with the clips{most}")
     if total.network_videos and first is not None and not isinstance(first, YouTube):
         lines.append(f"download    whole files from {first.name}, of sizes that only it knows")
     wanted = needs(shards, recipe)
     opened = sum(min(AT_ONCE, sum(shard.local == local for shard in shards)) for local in (True, False))
-    fetched = total.fetched / max(1, total.clips_by_source["network"]) * AT_ONCE * config.clips_per_shard
-    at_once = (opened + 1) * wanted.shard + min(total.fetched, fetched)
+    ahead = total.fetched / max(1, total.clips_by_source["network"]) * AT_ONCE * config.clips_per_shard
+    at_once = (opened + 1) * wanted.shard + min(total.fetched, ahead)
     lines.append(
         f"cache       up to about {size(at_once)} at a time; with --max-disk as little as {size(wanted.least)}"
     )
     if total.network_videos and youtube:
         lines.append(
-            f"time        {duration(total.days * 86400)} for {total.network_videos} videos of YouTube's at "
+            f"time        {duration(total.days * share * 86400)} for {videos} videos of YouTube's at "
             f"{config.rate:g} an hour (--rate{_SHARES[config.egress]}){most}"
         )
     return lines
@@ -210,6 +229,10 @@ def _show_tars(console: Console, source: TarSource, asked: Asked) -> None:
 def _origin(clip: Clip, asked: Asked) -> str:
     """The first source that has the clip, or would be asked for it."""
     for source in asked.sources:
+        if isinstance(source, UnfetchedCopy):
+            return f"{source.name}, or what comes after it"
+        if isinstance(source, ObjectVideos) and not source.keys(clip):
+            continue
         if is_network(source):
             return source.name
         if cast(LocalSource, source).candidates(clip):

@@ -1,7 +1,7 @@
 """The command that a dataset says made it, before it is shown to be copied into a shell.
 
 A dataset may come from a stranger. So of the recorded text only words are taken that this program's own commands
-know, secrets are placeholders, the place is where the dataset lies now, and all is quoted anew.
+know, secrets are placeholders, the place is where the dataset lies now, and all is quoted again.
 """
 
 from __future__ import annotations

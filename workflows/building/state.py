@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any, TypeVar
 
@@ -71,7 +71,7 @@ def read_state(store: Store, name: str, kind: type[T]) -> T | None:
         return None
     except (UnicodeDecodeError, RecursionError, msgspec.DecodeError):
         raise JobFailed(
-            f"{store.uri}/{name} is damaged; it holds no clips: remove it, and it is written anew"
+            f"{store.uri}/{name} is damaged; it holds no clips: remove it, and it is written again"
         ) from None
 
 
@@ -102,14 +102,20 @@ class Attempts:
     """What was tried for each clip, kept in the dataset: a killed driver forgets no attempt. Only clips that no shard
     holds yet are kept, so the file stays small."""
 
-    def __init__(self, store: Store, monotonic: Callable[[], float]) -> None:
-        self._store, self._monotonic = store, monotonic
+    def __init__(
+        self,
+        store: Store,
+        monotonic: Callable[[], float],
+        earlier: Callable[[str], Sequence[Event]] = lambda clip_id: (),
+    ) -> None:
+        """`earlier`: what is known of a clip from before its plan, by clip_id; not kept."""
+        self._store, self._monotonic, self._earlier = store, monotonic, earlier
         self._changed = False
         self._saved = 0.0
         self._events = read_state(store, ATTEMPTS, dict[str, list[Event]]) or {}
 
     def of(self, clip_id: str) -> list[Event]:
-        return self._events.get(clip_id, [])
+        return [*self._earlier(clip_id), *self._events.get(clip_id, [])]
 
     def add(self, clip_id: str, event: Event) -> None:
         self._events.setdefault(clip_id, []).append(event)
@@ -131,7 +137,7 @@ class Attempts:
         return any(event.outcome == "burst" for event in self.of(clip_id))
 
     def forget(self, clip_ids: Iterable[str]) -> None:
-        """After their shard was committed, or when they are planned anew."""
+        """After their shard was committed, or when they are planned again."""
         for clip_id in clip_ids:
             self._changed |= self._events.pop(clip_id, None) is not None
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import ray
 
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.flow import tvl1
@@ -38,6 +37,8 @@ class Expectation:
 
 def expected(dataset: Dataset, plan: Plan, missing: set[str], *, rate: float | None) -> Expectation:
     """The larger of what the network's budget allows and what the cores can do."""
+    import ray  # here: `plan` uses this module without it
+
     frames, videos = 0.0, set()
     for shard in plan.shards():
         if shard.name not in missing:
@@ -48,30 +49,46 @@ def expected(dataset: Dataset, plan: Plan, missing: set[str], *, rate: float | N
         if not shard.local:
             videos |= {clip.video_id for clip in shard.clips}
     cores = max(1.0, ray.cluster_resources().get("CPU", 1.0))
-    a_frame, how = _seconds_a_frame(dataset)
+    needed = frame_times(dataset.recipe, dataset)
+    a_frame, how = needed.flow + needed.other, needed.how
     compute = frames * a_frame / cores
     if rate is not None and len(videos) * 3600 / rate > compute:
         return Expectation(len(videos) * 3600 / rate, f"{len(videos)} videos at {rate:g} an hour")
     return Expectation(compute, f"{a_frame * 1000:.1f} ms a frame and core, {how}, on {cores:.0f} cores")
 
 
-def _seconds_a_frame(dataset: Dataset) -> tuple[float, str]:
-    done = [taken for taken in dataset.newest(_frames_and_seconds).values() if taken is not None]
+@dataclass(frozen=True)
+class FrameTimes:
+    """Seconds of one core for a frame."""
+
+    flow: float
+    other: float
+    """Decoding, resizing and encoding."""
+    how: str
+    """Where the figures come from."""
+
+
+def frame_times(recipe: Recipe, dataset: Dataset | None) -> FrameTimes:
+    """As the clips before took, where a dataset has some; else by one timed pair of frames."""
+    done = []
+    if dataset is not None:
+        done = [taken for taken in dataset.newest(_frames_and_seconds).values() if taken is not None]
     if len(done) >= 8:
-        local = sum(seconds for _, seconds in done)
-        return local / sum(frames for frames, _ in done), f"as the {len(done)} clips before"
-    recipe = dataset.recipe
+        frames, flow, other = (sum(column) for column in zip(*done, strict=True))
+        return FrameTimes(flow / frames, other / frames, f"as the {len(done)} clips before")
     height, width = recipe.short_side, recipe.short_side * 4 // 3
     other = OTHER_THAN_FLOW * height * width
     if recipe.flow == "none":
-        return other, "estimated"
-    return other + _time_a_pair(recipe, height, width), "by one timed pair"
+        return FrameTimes(0.0, other, "estimated")
+    return FrameTimes(_time_a_pair(recipe, height, width), other, "by one timed pair")
 
 
-def _frames_and_seconds(marker: Marker, entry: Mapping[str, Any]) -> tuple[int, float] | None:
+def _frames_and_seconds(marker: Marker, entry: Mapping[str, Any]) -> tuple[int, float, float] | None:
+    """Frames of a clip, and the seconds of its flow and of the rest but fetching."""
     if entry["outcome"] != "ok":
         return None
-    return entry["frames"], sum(value for stage, value in entry["seconds"].items() if stage != "fetch")
+    other = sum(value for stage, value in entry["seconds"].items() if stage not in ("fetch", "flow"))
+    return entry["frames"], entry["seconds"].get("flow", 0.0), other
 
 
 def _time_a_pair(recipe: Recipe, height: int, width: int) -> float:

@@ -279,9 +279,9 @@ def run(arguments: Sequence[str]) -> int:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return error.exit_code
     except ModuleNotFoundError as error:
-        if (said := how_to_get(error.name)) is None:
+        if (advice := how_to_get(error.name)) is None:
             raise
-        print(f"{PROGRAM}: {said}", file=sys.stderr)
+        print(f"{PROGRAM}: {advice}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         sys.stderr.close()

@@ -12,8 +12,9 @@ import os
 import re
 import subprocess
 import uuid
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -28,15 +29,17 @@ from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.loading.index import load_index
 from kinetics_pipeline.loading.selection import select
 from kinetics_pipeline.loading.shard_reader import Place, ShardReader
+from kinetics_pipeline.redaction import visible
 from kinetics_pipeline.shards import codec
 from kinetics_pipeline.storage.local import new_file
 from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.storage.store import Store, one_line_errors
 from kinetics_pipeline.video.ffmpeg import executable
+from kinetics_pipeline.workflows.building.state import last_run
 from kinetics_pipeline.workflows.runtime.progress import Meter
 
 FLOW_QUALITY = 95
-"""JPEG quality of the two flow pictures, which are encoded anew: the shard holds them as one."""
+"""JPEG quality of the two flow pictures, which are encoded again: the shard holds them as one."""
 
 
 @dataclass(frozen=True)
@@ -62,30 +65,53 @@ def export(uri: str, form: Literal["mp4", "frames"], to: Path, split: str | None
     clips = list(_clips(dataset, split))
     reader = ShardReader(dataset.store, dataset.recipe)
     kept = open_store(kept_at) if form == "mp4" and kept_at is not None else None
+    if kept is not None and (folder := kept.local_path("")) is not None and not folder.is_dir():
+        raise UserError(f"--kept names {kept.uri}, which is not a folder; allowed: what --keep-clips filled")
     names = frozenset(name for name, _ in kept.list()) if kept is not None else frozenset()
-    copied = encoded = 0
+    made: Counter[str] = Counter()
     with one_line_errors(f"write to {to}"), Meter(len(clips), "clips") as meter:
         for number, clip in enumerate(clips, 1):
-            if form == "frames":
-                _write_frames(dataset, reader, clip, to / clip.relative)
+            path = to / clip.relative if form == "frames" else to / f"{clip.relative}.mp4"
+            if path.is_dir() if form == "frames" else path.exists():
+                made["there already"] += 1
+            elif form == "frames":
+                _write_frames(dataset, reader, clip, path)
             elif kept is not None and f"{clip.split}/{clip.place.clip_id}.mp4" in names:
-                _copy(kept, clip, to / f"{clip.relative}.mp4")
-                copied += 1
+                _copy(kept, clip, path)
+                made["copied"] += 1
             else:
-                _encode(dataset, reader, clip, to / f"{clip.relative}.mp4")
-                encoded += 1
+                _encode(dataset, reader, clip, path)
+                made["encoded"] += 1
             meter.at(number)
         lists = _write_lists(to, form, clips)
     console = Console(highlight=False, soft_wrap=True, markup=False)
+    for line in _said(made, dataset, kept is not None):
+        console.print(line)
+    console.print(f"{len(clips)} clips in {to}; lists: {', '.join(lists)}")
+
+
+def _said(made: Counter[str], dataset: Dataset, looked_for_segments: bool) -> Iterator[str]:
+    """What the files of this export are, a line each."""
     recipe = dataset.recipe
-    if copied:
-        console.print(f"{copied} mp4 are segments of the sources, as --keep-clips kept them")
-    if encoded:
-        console.print(
-            f"{encoded} mp4 were encoded from the shards' frames: "
+    if made["there already"]:
+        yield f"{made['there already']} clips were there already and were left as they are"
+    if made["copied"]:
+        yield f"{made['copied']} mp4 are segments of the sources, as --keep-clips kept them"
+    if made["encoded"]:
+        yield (
+            f"{made['encoded']} mp4 were encoded from the shards' frames: "
             f"{recipe.fps:g} fps, short side {recipe.short_side}, no sound"
         )
-    console.print(f"{len(clips)} clips in {to}; lists: {', '.join(lists)}")
+        place = None if looked_for_segments else _kept_by_the_last_build(dataset)
+        if place:
+            yield f"its last build kept segments in {visible(place)}; to copy them into an empty folder: --kept PLACE"
+
+
+def _kept_by_the_last_build(dataset: Dataset) -> str | None:
+    with suppress(JobFailed):  # what the last build left behind is damaged; the clips are not
+        run = last_run(dataset.store)
+        return str(run.config.get("keep_clips") or "") if run is not None else None
+    return None
 
 
 def _clips(dataset: Dataset, split: str | None) -> Iterator[_Clip]:
@@ -107,7 +133,7 @@ def _clips(dataset: Dataset, split: str | None) -> Iterator[_Clip]:
 
 
 def _folders(classes: Sequence[str]) -> dict[int, str]:
-    """A folder for each class number. Labels are anyone's text: what is no plain word becomes `_`, and the number
+    """A folder for each class number. Labels are anyone's text: what is not a plain word becomes `_`, and the number
     tells those apart that then look alike."""
     plain = [re.sub(r"[^A-Za-z0-9-]+", "_", label).strip("_")[:60] or "class" for label in classes]
     lower = [name.lower() for name in plain]
@@ -129,8 +155,6 @@ def _chunks(
 
 def _write_frames(dataset: Dataset, reader: ShardReader, clip: _Clip, folder: Path) -> None:
     """The clip's folder, which appears when it is whole."""
-    if folder.is_dir():
-        return
     streams = ["rgb"] if dataset.recipe.flow == "none" else ["rgb", "flow"]
     scratch = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
     scratch.mkdir(parents=True)
@@ -160,16 +184,12 @@ def _fields(dataset: Dataset, clip: _Clip, image: Any) -> NDArray[np.uint8]:
 
 
 def _copy(kept: Store, clip: _Clip, path: Path) -> None:
-    if path.exists():
-        return
     path.parent.mkdir(parents=True, exist_ok=True)
     with new_file(path) as out:
         out.write(kept.read(f"{clip.split}/{clip.place.clip_id}.mp4"))
 
 
 def _encode(dataset: Dataset, reader: ShardReader, clip: _Clip, path: Path) -> None:
-    if path.exists():
-        return
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.mp4")
     line = [executable(), "-hide_banner", "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24"]
@@ -191,10 +211,10 @@ def _encode(dataset: Dataset, reader: ShardReader, clip: _Clip, path: Path) -> N
             process.stdin.close()
         except BrokenPipeError:
             pass  # it says why on stderr
-        said = process.stderr.read().decode("utf-8", "replace").strip()
+        log = process.stderr.read().decode("utf-8", "replace").strip()
     if process.returncode != 0:
         scratch.unlink(missing_ok=True)
-        raise JobFailed(f"{clip.place.clip_id} could not be encoded: {said.splitlines()[-1] if said else 'no reason'}")
+        raise JobFailed(f"{clip.place.clip_id} could not be encoded: {log.splitlines()[-1] if log else 'no reason'}")
     scratch.replace(path)
 
 

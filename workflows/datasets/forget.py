@@ -73,11 +73,11 @@ def _ids(file: Path) -> list[str]:
 
 def _kept(given: Sequence[str]) -> list[Store]:
     """Where segments are kept: from the command line alone, never from what a dataset says. Raises UserError for what
-    is no place."""
+    is not a place."""
     places = [open_store(place) for place in dict.fromkeys(given)]
     for place in places:
         if (folder := place.local_path("")) is not None and not folder.is_dir():
-            raise UserError(f"--kept names {place.uri}, which is no folder; allowed: what --keep-clips filled")
+            raise UserError(f"--kept names {place.uri}, which is not a folder; allowed: what --keep-clips filled")
     return places
 
 
@@ -105,7 +105,7 @@ def _runs(folders: Sequence[Path]) -> Iterator[tuple[Path, _Run]]:
             [folder / "config.json"] if (folder / "config.json").is_file() else sorted(folder.glob("*/config.json"))
         )
         if not configs:
-            raise UserError(f"--runs names {folder}, which is no run folder and holds none")
+            raise UserError(f"--runs names {folder}, which is not a run folder and holds none")
         for config in configs:
             try:
                 data = config.read_bytes()

@@ -31,8 +31,8 @@ class Commands:
 
     def run(self, name: str, *words: str) -> str:
         """Runs a command and returns what it wrote to stdout. Raises JobFailed with its last line when it fails."""
-        (said,) = self.run_together({name: words})
-        return said
+        (outcome,) = self.run_together({name: words})
+        return outcome
 
     def run_together(self, commands: Mapping[str, Sequence[str]]) -> list[str]:
         """Runs commands side by side and returns what each wrote to stdout. When one fails, ends the others and raises

@@ -199,8 +199,8 @@ def _encode(path: Path, video: Rendered) -> None:
         check=False,
     )
     if done.returncode:
-        said = done.stderr.decode(errors="replace").splitlines() or [f"exit code {done.returncode}"]
-        raise JobFailed(f"ffmpeg could not write {path}: {said[-1]}")
+        lines = done.stderr.decode(errors="replace").splitlines() or [f"exit code {done.returncode}"]
+        raise JobFailed(f"ffmpeg could not write {path}: {lines[-1]}")
 
 
 def _per_second(rate: str) -> float:

@@ -19,6 +19,8 @@ from kinetics_pipeline.workflows.flags.places import Config, FileOrText, Place, 
 from kinetics_pipeline.workflows.flags.record import shown_option, shown_proxy
 from kinetics_pipeline.workflows.flags.values import Duration, Repeated, Size, most_processes, require
 
+ARCHIVES_PER_PLAN = 8
+
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +48,7 @@ class Selection(Config):
     on_bad_row: Literal["fail", "skip"] = "fail"
     """Whether a row that cannot be read ends the command, or is left out and counted."""
     retry: Annotated[tuple[str, ...], Repeated] = ()
-    """Plan anew the clips of these outcomes (comma-separated), or `all`; never a withdrawn one."""
+    """Plan again the clips of these outcomes (comma-separated), or `all`; never a withdrawn one."""
     clips_per_shard: int = 64
     """At most this many clips a shard."""
     rate: float = 300.0
@@ -118,6 +120,8 @@ class BuildConfig(Selection):
     """The dataset: a folder or a URI (s3://, gs://)."""
     max_disk: Size | None = None
     """The most that the cache may hold, as 200GB."""
+    archives_per_plan: int = ARCHIVES_PER_PLAN
+    """Archives of a public copy that are fetched together; the cache holds two groups of them."""
     max_wait: Duration = 5400.0
     """End, with work left, when all addresses are paused for longer than this and nothing else is left to do."""
     cool_down: Duration = 3600.0
@@ -136,6 +140,7 @@ class BuildConfig(Selection):
     def __post_init__(self) -> None:
         super().__post_init__()
         most = most_processes()
+        require("--archives-per-plan", self.archives_per_plan, self.archives_per_plan >= 1, "1 or more")
         require("--cpus", self.cpus, self.cpus is None or 1 <= self.cpus <= most, f"1 to {most} on this machine")
         ytdlp_options(self.ytdlp_option)
 
@@ -180,6 +185,6 @@ def ytdlp_options(pairs: Sequence[str]) -> dict[str, Any]:
         except ValueError:
             key = ""
         if not (key.isidentifier() and equals):
-            said = shown_option(pair)
-            raise UserError(f"--ytdlp-option is '{said}'; allowed: KEY=JSON, as socket_timeout=20 or format='\"bv\"'")
+            shown = shown_option(pair)
+            raise UserError(f"--ytdlp-option is '{shown}'; allowed: KEY=JSON, as socket_timeout=20 or format='\"bv\"'")
     return options

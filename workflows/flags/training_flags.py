@@ -33,7 +33,7 @@ class TrainConfig(Config):
     init: Path | None = None
     """Weights to start from: a checkpoint of ours, a public PyTorch port's, or DeepMind's TensorFlow files."""
     new_head: bool = False
-    """With --init: begin the last layer anew, also where its number of classes fits."""
+    """With --init: begin the last layer again, also where its number of classes fits."""
     bn_eps: float | None = None
     """What batch norm adds to the variance. Default: as --init says if it is a checkpoint of ours, else 0.001."""
     steps: int | None = None
@@ -63,7 +63,7 @@ class TrainConfig(Config):
     batch_norm_momentum: float | None = None
     """Share of the running statistics that a step replaces. Default: 0.001, the released code's; more in short runs."""
     precise_batch_norm: int = 0
-    """Batches from which batch norm's statistics are computed anew before evaluations and at the end; 0: never."""
+    """Batches from which batch norm's statistics are computed again before evaluations and at the end; 0: never."""
     warmup: int = 0
     """Steps over which the learning rate rises to its value."""
     clip_gradients: float | None = None

@@ -57,7 +57,7 @@ def require_loaders(loaders: int) -> None:
 
 
 def require_epsilon(epsilon: float | None) -> None:
-    """Raises UserError for a --bn-eps that is no small positive number."""
+    """Raises UserError for a --bn-eps that is not a small positive number."""
     require("--bn-eps", epsilon, epsilon is None or 0 < epsilon < 1, "above 0, as 0.001 or 1e-5")
 
 

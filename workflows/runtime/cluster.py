@@ -84,11 +84,11 @@ def connected(cpus: int | None = None) -> Iterator[None]:
         known = isinstance(error, ConnectionError | RuntimeError | ray.exceptions.AuthenticationError)
         if not known and type(error) is not Exception:
             raise
-        said = str(error).splitlines()[0]
+        text = str(error).splitlines()[0]
         if embedded:
-            raise JobFailed(f"an embedded Ray did not answer: {said}") from error
+            raise JobFailed(f"an embedded Ray did not answer: {text}") from error
         raise JobFailed(
-            f"the Ray cluster at RAY_ADDRESS={os.environ['RAY_ADDRESS']} did not answer: {said} "
+            f"the Ray cluster at RAY_ADDRESS={os.environ['RAY_ADDRESS']} did not answer: {text} "
             "(does it have a token? Then it wants RAY_AUTH_MODE=token and its RAY_AUTH_TOKEN)"
         ) from error
     except SystemExit as ended:  # Ray's own handler of SIGTERM, which it puts in place first
@@ -116,7 +116,7 @@ def _end_autoscaler() -> None:
 def _require_answer(address: str) -> None:
     """Looks whether something listens there: Ray would say so after a minute, and end this process.
 
-    Raises UserError for what is no address of a head, JobFailed when nothing answers.
+    Raises UserError for what is not an address of a head, JobFailed when nothing answers.
     """
     if address == "auto":
         return

@@ -88,7 +88,7 @@ def _clip(folder: Path, stream: str) -> torch.Tensor:
     try:
         array = np.load(found[0], allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{found[0]} is no array that can be read: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{found[0]} is not an array that can be read: {str(error).splitlines()[0]}") from error
     right = array.ndim == 5 and array.shape[0] == 1 and array.shape[-1] == CHANNELS[stream] and array.dtype.kind == "f"
     if not right:
         raise UserError(

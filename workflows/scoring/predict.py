@@ -114,7 +114,7 @@ def _from_file(
 ) -> StoredFrames:
     """`media`: says where in the video the file begins, when it is a part of one."""
     if not path.is_file():
-        raise UserError(f"VIDEO is {path}, which is no file; for a clip id give the --dataset that holds it")
+        raise UserError(f"VIDEO is {path}, which is not a file; for a clip id give the --dataset that holds it")
     recipe = _one_recipe(streams)
     start = config.start
     end = config.end

@@ -158,8 +158,8 @@ def _work(arguments: dict[str, Any]) -> None:
 def _cause(error: BaseException | None) -> str:
     """The last line of what happened in a worker, which is its exception."""
     failures: dict[int, BaseException] = getattr(error, "worker_failures", {})
-    said = [str(one) for one in failures.values()] or [str(error)]
-    lines = [line.strip() for line in said[0].splitlines() if line.strip()]
+    texts = [str(one) for one in failures.values()] or [str(error)]
+    lines = [line.strip() for line in texts[0].splitlines() if line.strip()]
     return lines[-1] if lines else "they ended without a word"
 
 

@@ -32,7 +32,7 @@ def solve_level(
     """All warps of one level; the flow is in `state` before and after. Returns the number of iterations."""
     warps, inner, outer, side = counts
     step, theta, tau_over_theta = weights
-    enough = np.float32(epsilon * epsilon * (height * width))
+    threshold = np.float32(epsilon * epsilon * (height * width))
     inside[:width] = 1
     inside[width : rounded_up(width)] = 0
     iterations = 0
@@ -46,9 +46,9 @@ def solve_level(
             for _ in range(inner):
                 error = sweep(state, height, width, inside, step, theta, tau_over_theta)
                 iterations += 1
-                if error <= enough:
+                if error <= threshold:
                     break
-            if error <= enough:
+            if error <= threshold:
                 break
     return iterations
 

@@ -112,13 +112,13 @@ def _llvm_function(name: str) -> Callable[..., Any]:
 
 @intrinsic
 def least(context: Any, a: Any, b: Any) -> Any:
-    """The smaller in every lane; `b` where `a` is no number."""
+    """The smaller in every lane; `b` where `a` is not a number."""
     return _of_vectors(lambda builder, a, b: builder.select(builder.fcmp_ordered("<", a, b), a, b))(context, a, b)
 
 
 @intrinsic
 def most(context: Any, a: Any, b: Any) -> Any:
-    """The larger in every lane; `b` where `a` is no number."""
+    """The larger in every lane; `b` where `a` is not a number."""
     return _of_vectors(lambda builder, a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b))(context, a, b)
 
 

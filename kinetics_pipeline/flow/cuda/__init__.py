@@ -41,11 +41,11 @@ def flow_of_clips(clips: Sequence[NDArray[np.uint8]], parameters: TVL1) -> list[
         raise UserError(f"flow of several clips: sizes {sorted(sizes)}; allowed: one size")
     starts = np.cumsum([0] + [len(clip) for clip in clips])
     frames = np.concatenate(clips)
-    firsts = np.concatenate([np.arange(a, b - 1) for a, b in itertools.pairwise(starts)])
-    flows = np.empty((len(firsts), 2, *frames.shape[1:]), np.float32)
-    batch, done = _first_batch(frames.shape[1], frames.shape[2], len(firsts)), 0
-    while done < len(firsts):
-        chosen = firsts[done : done + batch]
+    first_frames = np.concatenate([np.arange(a, b - 1) for a, b in itertools.pairwise(starts)])
+    flows = np.empty((len(first_frames), 2, *frames.shape[1:]), np.float32)
+    batch, done = _first_batch(frames.shape[1], frames.shape[2], len(first_frames)), 0
+    while done < len(first_frames):
+        chosen = first_frames[done : done + batch]
         part = _solve(frames, chosen, parameters)
         if part is None:
             if batch == 1:
@@ -59,13 +59,13 @@ def flow_of_clips(clips: Sequence[NDArray[np.uint8]], parameters: TVL1) -> list[
     return np.split(flows, np.cumsum([len(clip) - 1 for clip in clips])[:-1])
 
 
-def _solve(frames: NDArray[np.uint8], firsts: NDArray[np.int64], parameters: TVL1) -> NDArray[np.float32] | None:
+def _solve(frames: NDArray[np.uint8], first_frames: NDArray[np.int64], parameters: TVL1) -> NDArray[np.float32] | None:
     """None when the memory was too small. What was allocated is then free, which it would not be inside `except`."""
-    low, high = int(firsts[0]), int(firsts[-1]) + 2
+    low, high = int(first_frames[0]), int(first_frames[-1]) + 2
     device = torch.device("cpu" if interpreted() else "cuda")
     try:
         batch = torch.tensor(frames[low:high], device=device)
-        chosen = torch.tensor(firsts - low, dtype=torch.int32, device=device)
+        chosen = torch.tensor(first_frames - low, dtype=torch.int32, device=device)
         return solve(batch, chosen, parameters).cpu().numpy()
     except torch.cuda.OutOfMemoryError:
         return None

@@ -4,12 +4,12 @@ No program waits for another and none writes what another of its launch reads: f
 iteration reads one copy and writes the other. Which copy of a pair is the newest follows from the number of iterations
 it has made. That number and the tiles' sums of squared change exist twice as well and swap with every launch; a program
 adds its pair's sums of the launch before, always in the same order, and leaves a pair alone that has stopped. So
-stopping needs no atomics, no flags and no word from the host, and the result is the same in every run.
+stopping needs neither atomics, nor flags, nor a call of the host, and the result is the same in every run.
 
-Layouts, all contiguous float32 but `made` and `firsts`: images [frames, H, W]; flow [2 copies, N, 2 (u, v), H, W]; dual
-[2 copies, N, 4 (p11, p12, p21, p22), H, W]; data [N, 4 (ix, iy, rho, 1 / |gradient|^2), H, W]; change [2, N, tiles];
-made: int32 [2, N], iterations; firsts: int32 [N], each pair's first frame. `now` (0 or 1) is the newest copy of change
-and made.
+Layouts, all contiguous float32 but `made` and `first_frames`: images [frames, H, W]; flow [2 copies, N, 2 (u, v), H,
+W]; dual [2 copies, N, 4 (p11, p12, p21, p22), H, W]; data [N, 4 (ix, iy, rho, 1 / |gradient|^2), H, W]; change [2, N,
+tiles]; made: int32 [2, N], iterations; first_frames: int32 [N], each pair's first frame. `now` (0 or 1) is the newest
+copy of change and made.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def warp(  # type: ignore[no-untyped-def]
     image,
     image_x,
     image_y,
-    firsts,
+    first_frames,
     flow,
     data,
     made,
@@ -100,7 +100,7 @@ def warp(  # type: ignore[no-untyped-def]
     y, x = _tile(height, width, tile_h, tile_w)
     inside, plane = (y < height) & (x < width), height * width
     at = y * width + x
-    first = tl.load(firsts + pair).to(tl.int64) * plane
+    first = tl.load(first_frames + pair).to(tl.int64) * plane
     second = first + plane
     flow += ((tl.load(made + now * pairs + pair) % 2) * pairs + pair) * 2 * plane
     u, v = tl.load(flow + at, mask=inside, other=0.0), tl.load(flow + plane + at, mask=inside, other=0.0)
@@ -160,7 +160,7 @@ def iterate(  # type: ignore[no-untyped-def]
     change,
     made,
     now,
-    enough,
+    threshold,
     step,
     theta,
     tau_over_theta,
@@ -172,14 +172,14 @@ def iterate(  # type: ignore[no-untyped-def]
     tile_h: tl.constexpr,
     tile_w: tl.constexpr,
 ):
-    """One iteration of every pair that has not stopped. step: lambda * theta; enough: px^2, summed over the image.
+    """One iteration of every pair that has not stopped. step: lambda * theta; threshold: px^2, summed over the image.
 
     The new dual variables of a pixel need the new flow right of it and below: it is computed again, from values that
     the neighbours load anyway, so that an iteration is one pass over memory.
     """
     pair, tile, then = tl.program_id(1).to(tl.int64), tl.program_id(0), 1 - now
     count = tl.load(made + now * pairs + pair)
-    if _last_change(change, now, pairs, pair, tiles, padded_tiles) > enough:
+    if _last_change(change, now, pairs, pair, tiles, padded_tiles) > threshold:
         plane = height * width
         y, x = _tile(height, width, tile_h, tile_w)
         inside, at = (y < height) & (x < width), y * width + x
@@ -229,7 +229,7 @@ def median(  # type: ignore[no-untyped-def]
     change,
     made,
     now,
-    enough,
+    threshold,
     pairs,
     height,
     width,
@@ -241,7 +241,7 @@ def median(  # type: ignore[no-untyped-def]
 ):
     """Medians of the newest flow of every pair that goes on, into `filtered` [N, 2, H, W]; side: 3 or 5."""
     pair, component = tl.program_id(1).to(tl.int64) // 2, tl.program_id(1).to(tl.int64) % 2
-    if _last_change(change, now, pairs, pair, tiles, padded_tiles) > enough:
+    if _last_change(change, now, pairs, pair, tiles, padded_tiles) > threshold:
         plane = height * width
         y, x = _tile(height, width, tile_h, tile_w)
         newest = (tl.load(made + now * pairs + pair) % 2) * pairs + pair
@@ -271,7 +271,7 @@ def take_filtered(  # type: ignore[no-untyped-def]
     change,
     made,
     now,
-    enough,
+    threshold,
     pairs,
     height,
     width,
@@ -282,7 +282,7 @@ def take_filtered(  # type: ignore[no-untyped-def]
 ):
     """Puts what `median` made in the newest flow's place."""
     pair, component = tl.program_id(1).to(tl.int64) // 2, tl.program_id(1).to(tl.int64) % 2
-    if _last_change(change, now, pairs, pair, tiles, padded_tiles) > enough:
+    if _last_change(change, now, pairs, pair, tiles, padded_tiles) > threshold:
         plane = height * width
         y, x = _tile(height, width, tile_h, tile_w)
         inside, at = (y < height) & (x < width), y * width + x

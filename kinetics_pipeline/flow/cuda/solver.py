@@ -45,19 +45,19 @@ def bytes_per_pair(height: int, width: int) -> int:
 
 @torch.no_grad()
 def solve(
-    frames: Tensor, firsts: Tensor, parameters: TVL1, *, graphs: bool = False, tiling: Tiling = Tiling()
+    frames: Tensor, first_frames: Tensor, parameters: TVL1, *, graphs: bool = False, tiling: Tiling = Tiling()
 ) -> Tensor:
-    """float32 [N, 2, H, W] of uint8 [T, H, W]: pair n is frame firsts[n] (int32 [N]) and the one after it.
+    """float32 [N, 2, H, W] of uint8 [T, H, W]: pair n is frame first_frames[n] (int32 [N]) and the one after it.
 
     graphs: record `POLL` launches of a level once and replay them (CUDA graphs), which saves the host's time where few
     pairs leave the device waiting for launches. The result is the same.
     """
     levels = pyramid(frames, parameters)
-    uv = torch.zeros(2, len(firsts), *levels[-1].shape[1:], device=frames.device)
+    uv = torch.zeros(2, len(first_frames), *levels[-1].shape[1:], device=frames.device)
     for images in reversed(levels):
         if uv.shape[-2:] != images.shape[-2:]:
             uv = upsample(uv, images.shape[-2], images.shape[-1], parameters)
-        level = Level(images, firsts, uv, parameters, graphs, tiling)
+        level = Level(images, first_frames, uv, parameters, graphs, tiling)
         for _ in range(parameters.warps):
             level.warp()
             level.solve_warp()
@@ -72,12 +72,12 @@ class Level:
     """The state of a batch on one level of the pyramid. Layouts: see `kernels`."""
 
     def __init__(
-        self, images: Tensor, firsts: Tensor, uv: Tensor, parameters: TVL1, graphs: bool, tiling: Tiling
+        self, images: Tensor, first_frames: Tensor, uv: Tensor, parameters: TVL1, graphs: bool, tiling: Tiling
     ) -> None:
-        self.parameters, self.firsts, self.images, self.graphs = parameters, firsts, images, graphs
+        self.parameters, self.first_frames, self.images, self.graphs = parameters, first_frames, images, graphs
         self.launch = tiling.arguments()
         self.image_x, self.image_y = (gradient.contiguous() for gradient in centred_gradient(images))
-        self.pairs, self.height, self.width = len(firsts), images.shape[-2], images.shape[-1]
+        self.pairs, self.height, self.width = len(first_frames), images.shape[-2], images.shape[-1]
         self.tiles = triton.cdiv(self.height, tiling.height) * triton.cdiv(self.width, tiling.width)
         planes = (self.height, self.width)
         self.flow = torch.stack([uv.transpose(0, 1)] * 2).contiguous()
@@ -87,12 +87,12 @@ class Level:
         self.change = images.new_empty(2, self.pairs, self.tiles)
         self.made = torch.zeros(2, self.pairs, dtype=torch.int32, device=images.device)
         self.now = 0
-        self.enough = parameters.epsilon**2 * self.height * self.width
+        self.threshold = parameters.epsilon**2 * self.height * self.width
         self.recorded: dict[int, torch.cuda.CUDAGraph] = {}
 
     def warp(self) -> None:
         """Samples the second images where the flow points now; all pairs go on again."""
-        images = (self.images, self.image_x, self.image_y, self.firsts)
+        images = (self.images, self.image_x, self.image_y, self.first_frames)
         size = (self.pairs, self.height, self.width)
         kernels.warp[(self.tiles, self.pairs)](*images, self.flow, self.data, self.made, self.now, *size, **self.launch)
         self.change[self.now] = float("inf")
@@ -113,7 +113,7 @@ class Level:
 
     def median(self) -> None:
         grid, tail = (self.tiles, 2 * self.pairs), self._tail()
-        state = (self.flow, self.filtered, self.change, self.made, self.now, self.enough)
+        state = (self.flow, self.filtered, self.change, self.made, self.now, self.threshold)
         kernels.median[grid](*state, *tail, side=self.parameters.medianFiltering, **self.launch)
         kernels.take_filtered[grid](*state, *tail, **self.launch)
 
@@ -141,7 +141,7 @@ class Level:
         p = self.parameters
         weights = (p.lambda_ * p.theta, p.theta, p.tau / p.theta)
         for _ in range(count):
-            state = (self.flow, self.dual, self.data, self.change, self.made, self.now, self.enough)
+            state = (self.flow, self.dual, self.data, self.change, self.made, self.now, self.threshold)
             kernels.iterate[(self.tiles, self.pairs)](*state, *weights, *self._tail(), **self.launch)
             self.now = 1 - self.now
 

@@ -75,6 +75,12 @@ def mirrored(url: str, mirror: str | None) -> str:
     return mirror.rstrip("/") + url.removeprefix(PUBLIC_COPY)
 
 
+def canonical(url: str, mirror: str | None) -> str:
+    """The address without the mirror: what tells an archive from others, whichever copy it is taken from."""
+    base = (mirror or PUBLIC_COPY).rstrip("/") + "/"
+    return PUBLIC_COPY + "/" + url.removeprefix(base) if url.startswith(base) else url
+
+
 def is_copy(text: str) -> bool:
     """Whether a `--source` names archives that have to be fetched: a copy by name, an http(s) address of an archive or
     of a list of archives."""
@@ -111,7 +117,7 @@ def lists_of(name: str, splits: Sequence[str] | None) -> tuple[list[str], list[A
 
 
 def addresses_in(text: str, where: str, mirror: str | None) -> list[Address]:
-    """The archives that a list names, one a line. Raises UserError for a line that is no address of an archive."""
+    """The archives that a list names, one a line. Raises UserError for a line that is not an address of an archive."""
     found: list[Address] = []
     for number, line in enumerate(text.splitlines(), start=1):
         line = line.strip()
@@ -121,7 +127,7 @@ def addresses_in(text: str, where: str, mirror: str | None) -> list[Address]:
             raise UserError(f"list {where} has more than {MAX_ADDRESSES:,} addresses")
         url = quoted(mirrored(line, mirror))
         if url is None or not is_archive(Address(url).name):
-            raise UserError(f"list {where}, line {number}: {line[:80]!a} is no http(s) address of an archive")
+            raise UserError(f"list {where}, line {number}: {line[:80]!a} is not an http(s) address of an archive")
         found.append(Address(url, replaces="replacement" in Address(url).name.lower()))
     return list(dict.fromkeys(found))
 

@@ -44,6 +44,7 @@ class UrlTemplate:
     options: SourceOptions = field(default_factory=SourceOptions)
     on_network: ClassVar[bool] = True
     paced: ClassVar[bool] = False
+    uses_credentials: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         _require_template(self.template)
@@ -60,13 +61,16 @@ class UrlTemplate:
     def through(self, proxy: str) -> UrlTemplate:
         return replace(self, options=replace(self.options, proxy=proxy))
 
+    def for_clips(self, clips: Sequence[Clip]) -> UrlTemplate:
+        return self
+
     def download(self, video_id: str, clips: Sequence[Clip], folder: Path) -> Download:
         from kinetics_pipeline.sources.http.transfer import Remote
         from kinetics_pipeline.sources.http.ytdlp import shared_opener
 
         media: dict[str, Media] = {}
         failure: Failure | None = None
-        if any(_climbs(self.url(clip)) for clip in clips):
+        if any(climbs(self.url(clip)) for clip in clips):
             return Download(failure=Failure("not_found", "the id does not name a file"))
         opener = shared_opener(self.options)
         whole: int | None = None
@@ -111,20 +115,11 @@ class UrlTemplate:
 
     def url(self, clip: Clip) -> str:
         """Where the clip's file lies; the values are percent-encoded, so that none leaves its place in the path."""
-        values = {
-            "video_id": clip.video_id,
-            "clip_id": clip.clip_id,
-            "time_start": _Seconds(clip.time_start or 0.0),
-            "time_end": _Seconds(clip.time_end or 0.0),
-        }
-        return "".join(
-            literal + ("" if name is None else urllib.parse.quote(format(values[name], spec or ""), safe=""))
-            for literal, name, spec, _ in string.Formatter().parse(self.template)
-        )
+        return filled(self.template, clip, quoted=True)
 
     @property
     def _is_trimmed(self) -> bool:
-        return any(name not in (None, "video_id") for _, name, _, _ in string.Formatter().parse(self.template))
+        return is_of_clips(self.template)
 
     def _piece(self, folder: Path, clip: Clip) -> Piece:
         """The file that a clip's URL comes to. Its name is bound to the URL: two mirrors never share a `.part`."""
@@ -159,7 +154,27 @@ class UrlTemplate:
             yield
 
 
-def _climbs(url: str) -> bool:
+def filled(template: str, clip: Clip, *, quoted: bool) -> str:
+    """The template with a clip's values; `quoted`: percent-encoded."""
+    values = {
+        "video_id": clip.video_id,
+        "clip_id": clip.clip_id,
+        "time_start": _Seconds(clip.time_start or 0.0),
+        "time_end": _Seconds(clip.time_end or 0.0),
+    }
+    text = ""
+    for literal, name, spec, _ in string.Formatter().parse(template):
+        value = "" if name is None else format(values[name], spec or "")
+        text += literal + (urllib.parse.quote(value, safe="") if quoted else value)
+    return text
+
+
+def is_of_clips(template: str) -> bool:
+    """Whether a template names files that were trimmed to a clip."""
+    return any(name not in (None, "video_id") for _, name, _, _ in string.Formatter().parse(template))
+
+
+def climbs(url: str) -> bool:
     """Whether an id made a step up of the path: `..` is an id, and no client sends it as it is (RFC 3986, 5.2.4)."""
     return any(segment in (".", "..") for segment in urllib.parse.urlsplit(url).path.split("/"))
 
@@ -185,9 +200,14 @@ def _require_template(template: str) -> None:
     except ValueError as error:
         raise UserError(f"source {shown!r} is not a URL template ({error}); {example}") from None
     if parts.scheme not in ("http", "https"):
-        raise UserError(f"source {shown!r}: only http:// and https:// templates are fetched; {example}")
+        raise UserError(f"source {shown!r}: only http://, https://, s3://, gs:// and az:// are fetched; {example}")
     if not host or "{" in parts.netloc:
         raise UserError(f"source {shown!r}: the host must be spelt out; {example}")
+    require_fields(fields, shown, example)
+
+
+def require_fields(fields: Sequence[tuple[str, str | None]], shown: str, example: str) -> None:
+    """Raises UserError for a field, or its format, that a template may not have, and where none names the video."""
     for name, spec in fields:
         if name not in FIELDS or "{" in (spec or ""):
             raise UserError(f"source {shown!r}: {{{name}}} is unknown; allowed: {', '.join(FIELDS)}")

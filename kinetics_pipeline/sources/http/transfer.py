@@ -72,13 +72,13 @@ def failure(error: Exception, whose: str) -> Failure:
     if isinstance(error, TooLarge):
         return Failure("no_format", str(error))
     no_answer = isinstance(error, RequestError) or (isinstance(error, Broken) and error.unreachable)
-    said = f"the request failed ({type(error).__name__})" if isinstance(error, RequestError) else str(error)
-    return Failure("network", f"media: {said}" if whose == "youtube" else said, unreachable=no_answer)
+    reason = f"the request failed ({type(error).__name__})" if isinstance(error, RequestError) else str(error)
+    return Failure("network", f"media: {reason}" if whose == "youtube" else reason, unreachable=no_answer)
 
 
 class FragmentCheck:
     """Holds the fragments that yt-dlp fetches to what `fetch` holds a file to: a refusal is raised at once and not
-    asked again, and a web page is no media. Server errors and broken connections are left to yt-dlp's retries."""
+    asked again, and a web page is not media. Server errors and broken connections are left to yt-dlp's retries."""
 
     def refused(self, error: HTTPError) -> None:
         """Raises Refused."""
@@ -120,7 +120,7 @@ def fetch(opener: Opener, remote: Remote, piece: Piece, until: int | None = None
     """Brings `piece` to its end, or to at least `until` bytes, and returns what is now known of it.
 
     Raises Refused, Broken, NotMedia, TooLarge, RangesRefused (a section of a file that comes whole only) or Changed
-    (likewise a section; a whole file is begun anew). The bytes that came stay in `piece.part`.
+    (likewise a section; a whole file is begun again). The bytes that came stay in `piece.part`.
     """
     failures = 0
     while not piece.is_whole and (until is None or piece.have < until):
@@ -157,7 +157,7 @@ class _OtherFile(Exception):
 
 
 def _after_status(error: HTTPError, piece: Piece) -> tuple[str | None, Piece]:
-    """What follows an answer that is no success: the trouble to try again after, and the piece. Raises Refused."""
+    """What follows an answer that is not a success: the trouble to try again after, and the piece. Raises Refused."""
     wait = retry_after(error.response.get_header("Retry-After"))
     if error.status == 416:
         _, _, total = _content_range(error.response)

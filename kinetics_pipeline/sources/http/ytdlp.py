@@ -220,7 +220,7 @@ _of_thread = threading.local()
 
 def shared_opener(options: SourceOptions) -> Opener:
     """This thread's opener: it keeps connections, the guest session and the player's decoded scripts from one video
-    to the next, which spares YouTube and us most of the requests. Its counts begin anew.
+    to the next, which spares YouTube and us most of the requests. Its counts begin again.
     """
     key, opener = getattr(_of_thread, "opener", (None, None))
     if opener is None or key != options:

@@ -67,42 +67,27 @@ class Archive:
     container: Container
     points: Path | None
     """The file of points from which a gzip file can be unpacked; None for other archives and for a damaged one."""
+    node: str | None = None
+    """The machine where it lies; None where every machine sees it."""
 
     @property
     def path(self) -> Path:
         return self.parts[0]
 
 
-class TarSource:
-    """The videos in some archives; a `LocalSource`. How they must be named says `VideoNames`."""
+class ArchiveSource:
+    """The videos in some archives of which is known what they hold; a `LocalSource`. How videos must be named says
+    `VideoNames`."""
 
     on_network: ClassVar[bool] = False
 
-    def __init__(
-        self, paths: Sequence[Path], cache: Path, say: Callable[[str], None] = log.warning, name: str | None = None
-    ) -> None:
-        """Reads the archives that the `cache` does not know. `name`: what records call this source, by default that of
-        the file or folder. Raises UserError for a file that is none, and where the cache cannot be written."""
-        own = paths[0].name if len(paths) == 1 else f"{Path(os.path.commonpath(paths)).name or 'tars'} (tars)"
-        self.name = name or own
-        known = [(parts, cache / _key(parts)) for parts in grouped(paths)]
-        new = [parts for parts, key in known if not key.with_suffix(".json").exists()]
-        if new:
-            total = sum(path.stat().st_size for parts in new for path in parts)
-            kind = "archives" if any("zip" in parts[0].name.lower() for parts in new) else "tar files"
-            say(f"reading {len(new)} {kind} once, {total / 1e9:.1f} GB, to find out what lies where")
-        with ThreadPoolExecutor(READERS) as readers:
-            self.archives = list(readers.map(lambda one: _archive(*one), known))
-        about = [key.with_suffix(suffix) for _, key in known for suffix in (".json", ".points")]
-        self.notes = sum(path.stat().st_size for path in about if path.exists())
-        """Bytes of the cache that say what lies where."""
-        for archive in self.archives:
-            if archive.damage:
-                say(f"{archive.path.name} is damaged: {archive.damage}; {len(archive.members)} videos before that")
+    def __init__(self, name: str, archives: Sequence[Archive]) -> None:
+        """`name`: what records call this source."""
+        self.name, self.archives = name, list(archives)
         self._where: defaultdict[str, list[tuple[Archive, int, int]]] = defaultdict(list)
         for archive in self.archives:
-            for name, offset, size in archive.members:
-                self._where[name].append((archive, offset, size))
+            for member, offset, size in archive.members:
+                self._where[member].append((archive, offset, size))
         self._names = VideoNames(self._where)
 
     def __len__(self) -> int:
@@ -124,7 +109,7 @@ class TarSource:
                 archive.path,
                 self.name,
                 offset=(clip.time_start or 0.0) if trimmed else 0.0,
-                inside=Inside(name, offset, size, archive.container, archive.points, archive.parts[1:]),
+                inside=Inside(name, offset, size, archive.container, archive.points, archive.parts[1:], archive.node),
             )
             for trimmed, name, (archive, offset, size) in found
         ]
@@ -137,6 +122,34 @@ class TarSource:
         """Names of videos that none of the clips asks for."""
         asked = {name for clip in clips for name, _ in self._names.find(clip)}
         return sorted(self._where.keys() - asked)
+
+
+class TarSource(ArchiveSource):
+    """The videos in archives on this machine, each read once to find out what it holds."""
+
+    def __init__(
+        self, paths: Sequence[Path], cache: Path, say: Callable[[str], None] = log.warning, name: str | None = None
+    ) -> None:
+        """Reads the archives that the `cache` does not know. `name`: by default that of the file or folder.
+
+        Raises UserError for a file that is none, and where the cache cannot be written.
+        """
+        own = paths[0].name if len(paths) == 1 else f"{Path(os.path.commonpath(paths)).name or 'tars'} (tars)"
+        known = [(parts, cache / _key(parts)) for parts in grouped(paths)]
+        new = [parts for parts, key in known if not key.with_suffix(".json").exists()]
+        if new:
+            total = sum(path.stat().st_size for parts in new for path in parts)
+            kind = "archives" if any("zip" in parts[0].name.lower() for parts in new) else "tar files"
+            say(f"reading {len(new)} {kind} once, {total / 1e9:.1f} GB, to find out what lies where")
+        with ThreadPoolExecutor(READERS) as readers:
+            archives = list(readers.map(lambda one: known_archive(*one), known))
+        about = [key.with_suffix(suffix) for _, key in known for suffix in (".json", ".points")]
+        self.notes = sum(path.stat().st_size for path in about if path.exists())
+        """Bytes of the cache that say what lies where."""
+        for archive in archives:
+            if archive.damage:
+                say(f"{archive.path.name} is damaged: {archive.damage}; {len(archive.members)} videos before that")
+        super().__init__(name or own, archives)
 
 
 def _precedence(place: tuple[Archive, int, int]) -> tuple[bool, str, int]:
@@ -224,8 +237,9 @@ def _key(parts: Sequence[Path]) -> str:
     return hashlib.sha256("\0".join(named).encode()).hexdigest()[:24]
 
 
-def _archive(parts: tuple[Path, ...], key: Path) -> Archive:
-    """What the cache knows of an archive, else what reading it whole finds."""
+def known_archive(parts: tuple[Path, ...], key: Path) -> Archive:
+    """What the cache knows of an archive, in files that begin with `key`, else what reading it whole finds. Raises
+    UserError."""
     about, points = key.with_suffix(".json"), key.with_suffix(".points")
     try:
         found = json.loads(about.read_bytes())
@@ -287,7 +301,7 @@ def _read(parts: tuple[Path, ...], points: Path) -> Archive:
 
 
 def _members(stream: Any, path: Path) -> tuple[tuple[tuple[str, int, int], ...], str]:
-    """The files in an open tar, and how its end was lost if it was. Raises UserError for what is no tar."""
+    """The files in an open tar, and how its end was lost if it was. Raises UserError for what is not a tar."""
     files: list[tuple[str, int, int]] = []
     links: list[tuple[str, str]] = []
     try:
@@ -309,7 +323,7 @@ def _members(stream: Any, path: Path) -> tuple[tuple[tuple[str, int, int], ...],
             return _videos(files, links), f"its headers break off{after}"
     except DAMAGE as error:
         if not files and isinstance(error, tarfile.TarError):
-            raise UserError(f"source {str(path)!r} is no tar file ({error})") from None
+            raise UserError(f"source {str(path)!r} is not a tar file ({error})") from None
         return _videos(files, links), " ".join(str(error).split()) or type(error).__name__
     return _videos(files, links), ""
 

@@ -28,7 +28,7 @@ BLOCK = 1 << 20
 def members(stream: IO[bytes], shown: str) -> tuple[list[tuple[str, int, int]], str]:
     """(name, offset of its header, bytes unpacked) of each file, and how the end was lost; empty for a sound archive.
 
-    Raises UserError for what is no zip file.
+    Raises UserError for what is not a zip file.
     """
     try:
         with zipfile.ZipFile(stream) as archive:
@@ -40,7 +40,7 @@ def members(stream: IO[bytes], shown: str) -> tuple[list[tuple[str, int, int]], 
     except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError):
         stream.seek(0)
         if stream.read(4) != _SIGNATURE:
-            raise UserError(f"source {shown!r} is no zip file") from None
+            raise UserError(f"source {shown!r} is not a zip file") from None
         return list(_by_headers(stream)), "the list at its end is lost"
 
 

@@ -27,7 +27,7 @@ Sharing = Literal["shared", "per-node", "per-proxy"]
 
 @dataclass(frozen=True)
 class Egress:
-    """What must be remembered of an egress, also by a driver that is started anew."""
+    """What must be remembered of an egress, also by a driver that is started again."""
 
     next_allowed_at: float = 0.0
     paused_until: float = 0.0

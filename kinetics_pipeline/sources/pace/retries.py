@@ -94,5 +94,5 @@ def decide(events: Sequence[Event], sources: Sequence[str], policy: Mapping[str,
 
 def _verdict(events: Sequence[Event], source: str) -> Outcome:
     """What a source that failed says of the clip: what it said for good, if it did; else the most hopeful."""
-    said = [cast(Outcome, event.outcome) for event in events if event.source == source]
-    return most_hopeful([outcome for outcome in said if outcome not in RETRYABLE] or said)
+    outcomes = [cast(Outcome, event.outcome) for event in events if event.source == source]
+    return most_hopeful([outcome for outcome in outcomes if outcome not in RETRYABLE] or outcomes)

@@ -1,5 +1,5 @@
-"""The bytes of one format of a YouTube video that its clips need: the sections that hold them, where the file's index
-says which bytes that is, else the file; each in bounded requests that go on where an earlier call ended.
+"""The bytes of one format of a YouTube video that its clips need (`http.sections`), in bounded requests that go on
+where an earlier call ended.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from kinetics_pipeline.records import Clip
 from kinetics_pipeline.sources.base import Failure, Media
-from kinetics_pipeline.sources.http.partial_file import MARGIN, Piece, pieces
+from kinetics_pipeline.sources.http.mp4_index import HEAD
+from kinetics_pipeline.sources.http.partial_file import Piece, pieces
+from kinetics_pipeline.sources.http.sections import IndexedFile
 from kinetics_pipeline.sources.http.status import from_status
-from kinetics_pipeline.sources.youtube.mp4_index import HEAD, Index, Span, read_index, spans
 from kinetics_pipeline.sources.youtube.refusals import from_extraction
 from kinetics_pipeline.sources.youtube.texts import CUT, LATER
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 WINDOW = 10 << 20
 """Bytes a media request may ask for: YouTube throttles open-ended ones (yt-dlp #17612, #15036)."""
-WORTHWHILE = 0.9
-"""Sections that need more than this share of the file are fetched as the file."""
 
 LONGEST_WAIT = 300.0
 """Seconds for which a format is waited for that is not available yet: an advertisement comes first."""
@@ -51,43 +50,48 @@ class OneFormat:
     ) -> None:
         """`found`: the format as yt-dlp describes it, with its video's `duration`. `name`: what the pieces call their
         source. `limit`: bytes that the whole file may have."""
-        self.opener, self.found, self.video_id, self.clips, self.folder = opener, found, video_id, clips, folder
+        self.opener, self.found, self.video_id, self.folder = opener, found, video_id, folder
         self.name, self.limit = name, limit
-        self.media: dict[str, Media] = {}
         self.bytes_whole: int | None = found.get("filesize")
         left = {piece.path: piece for piece in pieces(folder, video_id, name)}
         path = folder / f"{video_id}.{_plain(found['format_id'])}.{_plain(found['ext'])}"
         aspect = found.get("stretched_ratio")
-        self.aspect: float | None = float(aspect) if aspect and found.get("vcodec") != "none" else None
-        self.whole = left.get(path, Piece(path, video_id, name, aspect=self.aspect))
-        self.left = left
+        shown_as = float(aspect) if aspect and found.get("vcodec") != "none" else None
+        whole = left.get(path, Piece(path, video_id, name, aspect=shown_as))
+        self.remote: Remote | None = None
+        self.file = IndexedFile(self._bring, whole, clips, left, found.get("duration") or 0.0)
+
+    @property
+    def media(self) -> dict[str, Media]:
+        """Files by clip_id."""
+        return self.file.media
 
     def run(self) -> Failure | None:
         """Fills `media`; says why clips are missing."""
 
-        def fetch(remote: Remote) -> Failure | None:
+        def fetch() -> Failure | None:
             if self.found.get("protocol") in FRAGMENTS:
                 return self._fetch_by_ytdlp()
             from kinetics_pipeline.sources.http.transfer import Changed, RangesRefused
 
             try:
-                return self._fetch(remote)
+                return self.file.run()
             except (RangesRefused, Changed):
-                self._discard()
-                return self._fetch_whole(remote)
+                self.file.begin_anew()
+                return self.file.fetch_whole()
 
         return self._attempt(fetch)
 
     def probe(self) -> Failure | None:
         """Fetches the first bytes alone; says why they do not come. Fragments are not tried."""
 
-        def fetch(remote: Remote) -> None:
+        def fetch() -> None:
             if self.found.get("protocol") not in FRAGMENTS:
-                self._bring(remote, self.whole, HEAD)
+                self.file.begin(HEAD)
 
         return self._attempt(fetch)
 
-    def _attempt(self, fetch: Callable[[Remote], Failure | None]) -> Failure | None:
+    def _attempt(self, fetch: Callable[[], Failure | None]) -> Failure | None:
         """What `fetch` says, or what it raises means, once the format is available."""
         from yt_dlp.utils import YoutubeDLError
 
@@ -99,7 +103,7 @@ class OneFormat:
         if wait > LONGEST_WAIT:
             return Failure("no_format", LATER)
         time.sleep(max(0.0, wait))
-        remote = transfer.Remote(
+        self.remote = transfer.Remote(
             self.found["url"],
             headers=self.found.get("http_headers") or {},
             window=WINDOW,
@@ -107,7 +111,7 @@ class OneFormat:
             retries=self.opener.params["retries"],
         )
         try:
-            return fetch(remote)
+            return fetch()
         except transfer.FAILURES as error:
             return transfer.failure(error, "youtube")
         except YoutubeDLError as error:
@@ -120,86 +124,8 @@ class OneFormat:
             return from_status(failed.status, failed.wait, "youtube")
         if failed is not None:
             return Failure("network", f"media: {failed.trouble}", unreachable=True)
-        said = from_extraction(error, self.opener.warnings)
-        return said if said.outcome in ("network", "throttled") else Failure("network", CUT)
-
-    def _fetch(self, remote: Remote) -> Failure | None:
-        intervals = [
-            (max(0.0, clip.time_start - MARGIN), clip.time_end + MARGIN)
-            for clip in self.clips
-            if clip.time_start is not None and clip.time_end is not None
-        ]
-        if len(intervals) < len(self.clips):
-            return self._fetch_whole(remote)
-        index = self._index(remote)
-        if index is None:
-            return self._fetch_whole(remote)
-        wanted = spans(index, intervals)
-        total = self.whole.total or index.stop
-        needed = sum(index.segments[span.last].stop - index.segments[span.first].first for span in wanted)
-        if index.head + needed > WORTHWHILE * total:
-            return self._fetch_whole(remote)
-        return self._fetch_sections(remote, index, wanted)
-
-    def _index(self, remote: Remote) -> Index | None:
-        """The file's index, from the bytes at hand or the first request; None where none fits the file."""
-        until = HEAD
-        while True:
-            self.whole = self._bring(remote, self.whole, until)
-            if self.whole.is_whole:
-                return None
-            found = read_index(_beginning(self.whole.part, max(until, HEAD)))
-            if not isinstance(found, int):
-                break
-            if found <= until:
-                return None
-            until = found
-        if found is None:
-            return None
-        # An index of the first fragment only (ffmpeg's default) is none of the file.
-        covers = found.stop == self.whole.total or abs(found.duration - (self.found.get("duration") or 0)) <= 1.5
-        return found if covers and found.stop <= (self.whole.total or found.stop) else None
-
-    def _fetch_sections(self, remote: Remote, index: Index, wanted: Sequence[Span]) -> Failure | None:
-        head = _beginning(self.whole.part, index.head)
-        for span in wanted:
-            piece = self._section(index, span)
-            if piece.have < len(head):
-                piece.save()
-                piece.part.write_bytes(head)
-            piece = self._bring(remote, piece)
-            for clip in self.clips:
-                if piece.holds(clip):
-                    self.media[clip.clip_id] = piece.media()
-        if all(clip.clip_id in self.media for clip in self.clips):
-            return None
-        return Failure("too_short", f"the video lasts {index.duration:g} s")
-
-    def _section(self, index: Index, span: Span) -> Piece:
-        first, last = index.segments[span.first], index.segments[span.last]
-        path = self.whole.path.with_suffix(f".{span.first:05d}-{span.last:05d}{self.whole.path.suffix}")
-        piece = Piece(
-            path,
-            self.video_id,
-            self.name,
-            begins=0.0 if span.first == 0 else first.begins,
-            ends=last.ends,
-            duration=index.duration,
-            shift=first.first - index.head,
-            stop=last.stop,
-            total=self.whole.total,
-            validator=self.whole.validator,
-            aspect=self.aspect,
-        )
-        left = self.left.get(path)
-        if left is not None and left != piece:
-            left.discard()  # of another version of the file
-        return piece
-
-    def _fetch_whole(self, remote: Remote) -> Failure | None:
-        self.whole = self._bring(remote, self.whole)
-        self.media = {clip.clip_id: self.whole.media() for clip in self.clips}
-        return None
+        found = from_extraction(error, self.opener.warnings)
+        return found if found.outcome in ("network", "throttled") else Failure("network", CUT)
 
     def _fetch_by_ytdlp(self) -> Failure | None:
         """What is not one file over HTTP (HLS fragments): yt-dlp's own download, into the `.part` of the whole. It goes
@@ -208,7 +134,7 @@ class OneFormat:
         from kinetics_pipeline.sources.http.transfer import FragmentCheck, check_size
         from kinetics_pipeline.sources.http.ytdlp import BLOCK
 
-        piece = replace(self.whole, total=None)
+        piece = replace(self.file.whole, total=None)
         piece.save()
         working = piece.path.with_name(f"{piece.path.name}.ytdlp")
         came = max((path.stat().st_size for path in working.parent.glob(f"{working.name}*")), default=0)
@@ -231,31 +157,18 @@ class OneFormat:
         piece.save()
         working.replace(piece.part)
         piece.commit()
-        self.whole = piece
-        self.media = {clip.clip_id: piece.media() for clip in self.clips}
+        self.file.whole = piece
+        self.file.hold_whole()
         return None
 
-    def _bring(self, remote: Remote, piece: Piece, until: int | None = None) -> Piece:
+    def _bring(self, piece: Piece, until: int | None) -> Piece:
         from kinetics_pipeline.sources.http.transfer import fetch
 
-        piece = fetch(self.opener, remote, piece, until)
+        assert self.remote is not None
+        piece = fetch(self.opener, self.remote, piece, until)
         if piece.stop is None and piece.total is not None:
             self.bytes_whole = piece.total
         return piece
-
-    def _discard(self) -> None:
-        """Removes the partial files of this format: none of them can be continued."""
-        for piece in pieces(self.folder, self.video_id, self.name):
-            if piece.path.name.startswith(self.whole.path.stem + "."):
-                piece.discard()
-        self.media = {}
-        self.whole = replace(self.whole, total=None, validator=None)
-
-
-def _beginning(path: Path, count: int) -> bytes:
-    """The first bytes of a file that may have gigabytes."""
-    with path.open("rb") as file:
-        return file.read(count)
 
 
 def _plain(text: str) -> str:

@@ -93,12 +93,12 @@ def from_extraction(
     return from_texts(_texts_of(error), warnings)
 
 
-def from_answers(answers: Sequence[PlayerAnswer], asked: str, said: Failure) -> Failure:
+def from_answers(answers: Sequence[PlayerAnswer], asked: str, from_texts: Failure) -> Failure:
     """What the player's answers for the video `asked` mean together, none of which gave a format.
 
     A limit on the address comes first, then a definite reason (of several the most hopeful), then a bot check or a
-    soft block, then what will pass by itself, then calls that failed. `said`: what yt-dlp's own texts mean, for what
-    the answers leave open.
+    soft block, then what will pass by itself, then calls that failed. `from_texts`: what the texts of yt-dlp mean, for
+    what the answers leave open.
     """
     calls = [one for one in answers if one.client != WATCH_PAGE]
     read = [from_answer(one) for one in answers if one.status]
@@ -116,10 +116,14 @@ def from_answers(answers: Sequence[PlayerAnswer], asked: str, said: Failure) -> 
     if chosen is not None:
         return replace(chosen, unreachable=all(one.http is None for one in answers))
     if plays:
-        return said if said.outcome in ("throttled", "network", "no_format") else Failure("no_format", NO_FORMAT)
+        return (
+            from_texts
+            if from_texts.outcome in ("throttled", "network", "no_format")
+            else Failure("no_format", NO_FORMAT)
+        )
     vague = [one for one in read if one.outcome == "no_format"]
     known = [one for one in vague if one.detail not in (UNAVAILABLE, ONE_VIDEO)]
-    return next(iter([*known, *vague, *read]), said)
+    return next(iter([*known, *vague, *read]), from_texts)
 
 
 def _limited(answers: Sequence[PlayerAnswer], calls: Sequence[PlayerAnswer], asked: str) -> Failure | None:
@@ -141,8 +145,8 @@ def from_answer(answer: PlayerAnswer) -> Failure:
             continue
         if outcome != "no_format":
             return Failure(outcome, detail)
-        said = from_words(answer.words, answer.names)
-        return said if said.detail in NOT_YET else Failure(outcome, detail)
+        in_words = from_words(answer.words, answer.names)
+        return in_words if in_words.detail in NOT_YET else Failure(outcome, detail)
     for sign in sorted(answer.signs & BY_SIGN.keys(), reverse=True):
         return Failure(*BY_SIGN[sign])
     if answer.status == "OK":
@@ -157,8 +161,8 @@ def from_words(words: Sequence[str], names: Iterable[str] = (), status: str = ""
     rule = _first((*YOUTUBE_CLEAR, *YOUTUBE_UNCLEAR), ". ".join(part.rstrip(". ") for part in parts if part))
     if rule is not None:
         return Failure(rule.outcome, rule.detail)
-    said = redacted(words[0] if words else "")
-    return Failure("internal", f"YouTube said ({status or 'no status'}): {said}".rstrip(": "))
+    text = redacted(words[0] if words else "")
+    return Failure("internal", f"YouTube said ({status or 'no status'}): {text}".rstrip(": "))
 
 
 def from_texts(texts: Sequence[str], warnings: Sequence[str] = ()) -> Failure:
@@ -166,12 +170,12 @@ def from_texts(texts: Sequence[str], warnings: Sequence[str] = ()) -> Failure:
     own: list[str] = []
     theirs: list[str] = []
     for text in texts:
-        said = plain(without_prefix(text))
-        if _LEADS.match(said):
-            own.append(said)
+        message = plain(without_prefix(text))
+        if _LEADS.match(message):
+            own.append(message)
         else:
-            own += _OF_YTDLP.findall(said)
-            theirs.append(_without_names(_OF_YTDLP.sub("", said), ()))
+            own += _OF_YTDLP.findall(message)
+            theirs.append(_without_names(_OF_YTDLP.sub("", message), ()))
     hides = any(_HIDES.search(text) for text in own)
     rule = (
         _first(YTDLP, *own, only="throttled")

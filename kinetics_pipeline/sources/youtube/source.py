@@ -36,6 +36,7 @@ class YouTube:
     name: ClassVar[str] = "youtube"
     on_network: ClassVar[bool] = True
     paced: ClassVar[bool] = True
+    uses_credentials: ClassVar[bool] = False
 
     def accepts(self, video_id: str) -> bool:
         """Whether it is an id as YouTube gives them; for another nobody is asked."""
@@ -43,6 +44,9 @@ class YouTube:
 
     def through(self, proxy: str) -> YouTube:
         return replace(self, options=replace(self.options, proxy=proxy))
+
+    def for_clips(self, clips: Sequence[Clip]) -> YouTube:
+        return self
 
     def download(self, video_id: str, clips: Sequence[Clip], folder: Path) -> Download:
         from kinetics_pipeline.sources.http.ytdlp import shared_opener

@@ -66,7 +66,7 @@ YOUTUBE_CLEAR: tuple[Rule, ...] = (
     ),
     rule(
         "bot_check",
-        "YouTube asks to confirm that this is no bot",
+        "YouTube asks to confirm that this is not a bot",
         "yt-dlp 10128",
         r"not a (?:ro)?bot",
         r"aren't a (?:ro)?bot",

@@ -106,7 +106,7 @@ def test_class_numbers_between_tabs_stay_the_numbers_of_the_classes(read):
 
 def test_a_picture_is_no_video(read):
     annotations = read("path label\nk/a.mp4 run\nk/img_00001.jpg run\n")
-    assert [(bad.line, "no video" in bad.reason) for bad in annotations.bad_rows] == [(3, True)]
+    assert [(bad.line, "not a video" in bad.reason) for bad in annotations.bad_rows] == [(3, True)]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])

@@ -96,7 +96,7 @@ def test_a_file_that_is_no_certificate_or_was_changed_is_refused(tmp_path: Path,
 )
 def test_a_file_of_another_kind_is_told_what_it_is_not(tmp_path: Path, data: bytes, told: str) -> None:
     (tmp_path / "a").write_bytes(data)
-    with pytest.raises(UserError, match=f"a is no certificate: .*{told}") as refusal:
+    with pytest.raises(UserError, match=f"a is not a certificate: .*{told}") as refusal:
         open_certificate(tmp_path / "a")
     assert "\n" not in str(refusal.value)
 

@@ -202,7 +202,7 @@ def make(folder: Path, layout: str) -> None:
 
 
 def seen(folder: Path) -> dict[str, Any]:
-    """Every clip as the loader gives it, and every outcome. What it refuses to read is no part of it."""
+    """Every clip as the loader gives it, and every outcome. What it refuses to read is not a part of it."""
     found: dict[str, Any] = {}
     try:
         clips = ClipDataset(folder, stream="both", frames=None, crop=None, train=False, raw=True)
@@ -290,7 +290,7 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [folder / layout for layout in LAYOUTS]
 
 
-@pytest.mark.timeout(60 + 2 * MUTATIONS)
+@pytest.mark.timeout(600 + 2 * MUTATIONS)
 def test_every_change_is_named_or_harmless(datasets: list[Path]) -> None:
     done: Counter[tuple[str, str]] = Counter()
     wrong = []

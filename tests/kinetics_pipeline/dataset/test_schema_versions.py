@@ -99,7 +99,7 @@ LAST = "v002_000002_000012"
 
 
 def rows_of_train(dataset: Dataset) -> set[tuple[str, str, str]]:
-    """What the rows of the one train shard, written anew, say of themselves."""
+    """What the rows of the one train shard, written again, say of themselves."""
     path = Path(dataset.store.uri) / data_name("train-00000", dataset.recipe.layout)
     with pa.ipc.open_file(path) if path.suffix == ".arrow" else nullcontext() as arrow:
         table = arrow.read_all() if arrow else pq.read_table(path)

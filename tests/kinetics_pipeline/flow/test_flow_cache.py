@@ -33,7 +33,7 @@ def _start(code: str, directory: Path, **environment: str) -> subprocess.Popen[s
 
 
 def _finish(process: subprocess.Popen[str]) -> tuple[str, int]:
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate(timeout=800)
     assert process.returncode == 0, err
     digest, hits = out.split()
     return digest, int(hits)

@@ -32,10 +32,10 @@ results = {f"fixed{side}": tvl1(frames, "cuda", medianFiltering=side, **fixed) f
 results["free"] = tvl1(frames, "cuda", **free)
 
 solve = cuda.solve
-def small_memory(batch, firsts, parameters):
-    if len(firsts) > 1:
+def small_memory(batch, first_frames, parameters):
+    if len(first_frames) > 1:
         raise torch.cuda.OutOfMemoryError("no memory for two pairs")
-    return solve(batch, firsts, parameters)
+    return solve(batch, first_frames, parameters)
 cuda.solve = small_memory
 results["halved"] = tvl1(frames, "cuda", **free)
 cuda.solve = solve
@@ -105,8 +105,8 @@ def test_kernels_compile_for_a_gpu_without_spilling_registers(name: str) -> None
     kernel = getattr(kernels, name)
     constants = {"tile_h": TILING.height, "tile_w": TILING.width, "padded_tiles": 128, "side": 5}
     kinds = dict.fromkeys(("now", "pairs", "height", "width", "tiles"), "i32")
-    kinds |= dict.fromkeys(("enough", "step", "theta", "tau_over_theta"), "fp32")
-    kinds |= dict.fromkeys(("firsts", "made"), "*i32")
+    kinds |= dict.fromkeys(("threshold", "step", "theta", "tau_over_theta"), "fp32")
+    kinds |= dict.fromkeys(("first_frames", "made"), "*i32")
     kinds |= dict.fromkeys(constants, "constexpr")
     signature = {argument: kinds.get(argument, "*fp32") for argument in kernel.arg_names}
     source = ASTSource(kernel, signature, {k: v for k, v in constants.items() if k in kernel.arg_names})

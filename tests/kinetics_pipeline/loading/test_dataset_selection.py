@@ -56,7 +56,7 @@ def test_the_newest_record_of_a_clip_counts_and_may_take_it_out(tmp_path: Path) 
     assert chosen[0]["video"].shape[1] == 40
 
 
-def test_the_index_is_kept_and_made_anew_when_a_shard_appears(tmp_path: Path) -> None:
+def test_the_index_is_kept_and_made_again_when_a_shard_appears(tmp_path: Path) -> None:
     dataset = built(tmp_path / "data", 4)
     assert len(opened(tmp_path / "data")) == 4
     kept = (tmp_path / "data/state/loader-index-2.arrow").read_bytes()

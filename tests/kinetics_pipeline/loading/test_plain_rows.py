@@ -70,7 +70,7 @@ def test_no_changed_byte_gives_other_images(shard: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "settings", [{"compression": "zstd"}, {"use_dictionary": True}, {"data_page_version": "2.0", "compression": "gzip"}]
 )
-def test_a_shard_that_another_program_wrote_anew_gives_the_same_samples(
+def test_a_shard_that_another_program_wrote_again_gives_the_same_samples(
     shard: Path, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     mine, other = shard.parent.parent, tmp_path / "data"

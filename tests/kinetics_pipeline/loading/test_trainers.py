@@ -135,7 +135,7 @@ def test_clips_of_several_sizes_are_named_by_torchs_own_collation_too(tmp_path: 
     assert type(torch.stack([sample["video"][:, 0] for sample in listed])) is torch.Tensor
 
 
-def test_classes_that_are_chosen_may_be_numbered_anew(folder: str):
+def test_classes_that_are_chosen_may_be_numbered_again(folder: str):
     clips = ClipDataset(folder, frames=4, crop=24, classes=["up", "right"], renumber=True)
     assert clips.classes == ["right", "up"]
     labels = {sample["clip_id"]: sample["label"] for sample in map(clips.__getitem__, range(len(clips)))}

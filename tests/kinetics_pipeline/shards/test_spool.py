@@ -45,7 +45,7 @@ def test_a_truncated_file_counts_as_absent(tmp_path: Path, length: int) -> None:
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", "x" * 400, "a\0b"])
 def test_an_id_that_could_lead_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ValueError, match="no clip id"):
+    with pytest.raises(ValueError, match="not a clip id"):
         Spool(tmp_path).get(name)
 
 

@@ -87,7 +87,7 @@ def test_the_canary_is_asked_before_anything_is_charged_and_settles_it() -> None
     assert doubt.canary_due == clip("well")
     well, verdict = canary_answered(doubt, "ok", "")
     assert (verdict, well.suspects, well.canary_due) == ("stands", frozenset(), None)
-    assert after(failures(SUSPECTS), well)[0].canary_due is None  # they are known to fail: that is no news
+    assert after(failures(SUSPECTS), well)[0].canary_due is None  # they are known to fail: that is not news
     for outcome, detail in [*DOUBTFUL, ("throttled", SOFT_BLOCK), ("bot_check", "")]:
         ill, verdict = canary_answered(doubt, outcome, detail)  # type: ignore[arg-type]
         assert verdict == "burst"

@@ -197,7 +197,7 @@ def test_a_file_that_is_not_there_is_no_broken_video(tmp_path: Path) -> None:
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.mp4")
-    with pytest.raises(BrokenVideo, match="no file"):
+    with pytest.raises(BrokenVideo, match="not a file"):
         read_clip(tmp_path / "pipe.mp4", 0, 1)
 
 

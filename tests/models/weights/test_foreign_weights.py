@@ -120,7 +120,7 @@ def test_a_file_cut_short_or_missing_is_named(
         load_checkpoint(model, tmp_path / "model.ckpt")
     for length in (0, 20, 47, 100, len(index) // 2, len(index) - 1):
         (tmp_path / "model.ckpt.index").write_bytes(index[:length])
-        with pytest.raises(InputError, match="no sound TensorFlow checkpoint"):
+        with pytest.raises(InputError, match="not a sound TensorFlow checkpoint"):
             load_checkpoint(model, tmp_path / "model.ckpt")
 
 

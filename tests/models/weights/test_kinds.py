@@ -153,7 +153,7 @@ def test_weights_in_several_files_are_read_by_their_index_alone(suffix: str, mod
         ({"weight_map": {**places, "more": part}}, "lacks more, which .* says it holds"),
         ({"weight_map": {"logits.conv3d.bias": f"../{part}"}}, "allowed: a file beside it"),
         ({"weight_map": {"logits.conv3d.bias": f"none{suffix}"}}, f"cannot read .*none{suffix}"),
-        ({"weight_map": [part]}, "is no index of weights"),
+        ({"weight_map": [part]}, "is not an index of weights"),
     ):
         index.write_text(json.dumps(document))
         with pytest.raises(InputError, match=said):
@@ -361,7 +361,7 @@ def test_a_tensorflow_file_s_graph_names_the_checkpoint_too(model: nn.Module, tm
 def test_every_row_of_the_table_has_a_condition_and_says_what_fits() -> None:
     for kind in KINDS:
         assert kind.begins or kind.members or kind.names or kind.suffixes or kind.folder or kind.file_name
-        said = kind.said("FILE", "FOUND")
-        assert "{" not in said
-        assert "; " in said
+        sentence = kind.sentence("FILE", "FOUND")
+        assert "{" not in sentence
+        assert "; " in sentence
     assert len({kind.what for kind in KINDS}) > 45

@@ -54,7 +54,7 @@ def test_a_truncated_checkpoint_is_refused_in_one_line(checkpoint: Checkpoint, t
     content = (tmp_path / "whole.pt").read_bytes()
     for length in (0, 1, 100, len(content) // 2, len(content) - 10):
         (tmp_path / "cut.pt").write_bytes(content[:length])
-        with pytest.raises(InputError, match=r"cut\.pt is no checkpoint, or is cut short or damaged") as caught:
+        with pytest.raises(InputError, match=r"cut\.pt is not a checkpoint, or is cut short or damaged") as caught:
             read_checkpoint(tmp_path / "cut.pt")
         assert "\n" not in str(caught.value)
 
@@ -65,7 +65,7 @@ def test_a_checkpoint_with_a_changed_byte_is_refused(checkpoint: Checkpoint, tmp
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF  # in a tensor: the frame around them is small
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"flipped\.pt is no checkpoint, or is cut short or damaged"):
+    with pytest.raises(InputError, match=r"flipped\.pt is not a checkpoint, or is cut short or damaged"):
         read_checkpoint(path)
 
 
@@ -90,7 +90,7 @@ def test_code_in_a_checkpoint_is_not_run(raw: bool, tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize("content", [b"", b"hello\n", b"\x1f\x8b" + bytes(50), bytes(4096), b"PK\x03\x04" + bytes(99)])
 def test_any_other_file_is_no_checkpoint(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(content)
-    with pytest.raises(InputError, match="is no checkpoint"):
+    with pytest.raises(InputError, match="is not a checkpoint"):
         read_checkpoint(tmp_path / "file")
 
 
@@ -102,7 +102,7 @@ def test_a_missing_file_a_folder_and_a_strange_content_are_named(tmp_path: Path)
         load_checkpoint(model, tmp_path)
     for strange in ([1, 2], {}, {"weights": "none"}, torch.zeros(3)):
         torch.save(strange, tmp_path / "strange.pt")
-        with pytest.raises(InputError, match="is no checkpoint"):
+        with pytest.raises(InputError, match="is not a checkpoint"):
             load_checkpoint(model, tmp_path / "strange.pt")
 
 
@@ -121,9 +121,9 @@ def test_a_checkpoint_of_ours_with_a_part_of_the_wrong_kind_is_damaged(checkpoin
     with pytest.raises(InputError, match=r"wrong\.pt is damaged: its 'config' is missing or of the wrong kind"):
         read_checkpoint(tmp_path / "wrong.pt")
     torch.save({**document, "state_dict": {"logits.conv3d.bias": 3}}, tmp_path / "wrong.pt")
-    with pytest.raises(InputError, match=r"logits\.conv3d\.bias in it is no tensor"):
+    with pytest.raises(InputError, match=r"logits\.conv3d\.bias in it is not a tensor"):
         load_checkpoint(build_model("i3d", **CONFIG), tmp_path / "wrong.pt")
-    with pytest.raises(InputError, match=r"logits\.conv3d\.bias in it is no tensor"):
+    with pytest.raises(InputError, match=r"logits\.conv3d\.bias in it is not a tensor"):
         read_checkpoint(tmp_path / "wrong.pt")
     torch.save({**document, "config": {"dropout": "much"}}, tmp_path / "wrong.pt")
     with pytest.raises(InputError, match="cannot be built"):

@@ -119,7 +119,7 @@ def test_one_video_that_always_says_try_again_later_does_not_hold_up_the_others(
 
 
 def test_videos_that_never_answer_are_charged_while_others_come(youtube: FakeYouTube, tmp_path: Path) -> None:
-    """The canary tells that it is no outage, and no shard waits for ever for what is settled."""
+    """The canary tells that it is not an outage, and no shard waits for ever for what is settled."""
     silent = ids(OUTAGE_VIDEOS + 1, "silent0")
     youtube.videos |= {name: Video(api=Faults("stall")) for name in silent}
     chosen = SourceOptions(short_side=32, proxy=youtube.url, ytdlp_options=youtube.ytdlp_options, timeout=0.3)

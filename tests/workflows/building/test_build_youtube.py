@@ -175,7 +175,7 @@ def test_a_burst_of_videos_without_formats_pauses_and_records_none(
 def test_a_run_with_nothing_but_doubtful_videos_left_pauses_once_and_ends(
     youtube: FakeYouTube, film: Path, tmp_path: Path
 ) -> None:
-    """Their failing again, after the pause or in a later run, is no news."""
+    """Their failing again, after the pause or in a later run, is not news."""
     names = ids(VIDEOS + 4)
     youtube.videos = dict.fromkeys(names, Video(playability="unheard_of"))
     flags = (*through(youtube), "--cool-down", "2s")
@@ -262,7 +262,7 @@ def test_cookies_are_never_stored_and_open_nothing_that_was_not_allowed(
     assert Dataset.open(build.output).outcomes()[build.pile.clip_ids[1]] == "ok"
 
 
-def test_clips_that_failed_another_day_are_planned_anew_and_withdrawn_ones_never(pile: Pile, tmp_path: Path) -> None:
+def test_clips_that_failed_another_day_are_planned_again_and_withdrawn_ones_never(pile: Pile, tmp_path: Path) -> None:
     from tests.fake_youtube import FileServer
 
     folder = pile.folder

@@ -34,7 +34,7 @@ LANES = 1
 
 @dataclass
 class Mood:
-    """Answers for so many videos, then asks whoever comes to show that he is no bot, until it is told to relent."""
+    """Answers for so many videos, then asks whoever comes to show that he is not a bot, until it is told to relent."""
 
     youtube: FakeYouTube
     answered: int = 0
@@ -52,7 +52,7 @@ class Mood:
             self.answered += 1
 
 
-@pytest.mark.timeout(3000 if FULL else 300)
+@pytest.mark.timeout(3000 if FULL else 1800)
 def test_a_refusal_stops_the_requests_not_the_local_files_and_the_run_goes_on_by_itself(tmp_path: Path) -> None:
     film = render_indexed(tmp_path / "film.mp4", 64, 48, 2)
     local, remote = ids(LOCAL, "local00"), ids(ROWS - LOCAL)
@@ -69,7 +69,7 @@ def test_a_refusal_stops_the_requests_not_the_local_files_and_the_run_goes_on_by
         flags = through(youtube, flags=(*SMALL, "--rate", "100000000", "--cool-down", f"{COOL_DOWN:g}s"))
         build = Build(pile, tmp_path, [str(folder), "youtube"], flags)
         process = build.start()
-        wait_for(lambda: bool(mood.refused), process, seconds=1500 if FULL else 120)
+        wait_for(lambda: bool(mood.refused), process, seconds=1500 if FULL else 600)
         wait_for(lambda: recorded(build, local) == LOCAL, process)
         wait_for(lambda: len(mood.refused) > 1, process)
         assert mood.answered == BEFORE

@@ -16,6 +16,7 @@ from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.video.container import inspect
 from kinetics_pipeline.video.frames import read_clip
 from kinetics_pipeline.video.segment import cut_segment
+from kinetics_pipeline.workflows.building.state import RUN
 from kinetics_pipeline.workflows.cli.app import run
 from kinetics_pipeline.workflows.datasets.export import export
 from tests.builders.building import FLAGS, Build, Pile
@@ -88,6 +89,38 @@ def test_videos_are_encoded_from_the_shards_where_none_was_kept(
     assert [row.rsplit(" ", 1)[1] for row in rows] == ["0", "1"]
     for row in rows:
         assert read_clip(tmp_path / "out" / row.rsplit(" ", 1)[0], None, None, short_side=48).shape == (40, 48, 64, 3)
+
+
+def test_export_copies_a_kept_segment_where_there_is_one_encodes_the_rest_and_says_which(
+    videos: Videos, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = built(tmp_path / "data", count=2, recipe=Recipe(short_side=48, flow="none"))
+    kept = tmp_path / "kept" / "train" / "v001_000001_000011.mp4"
+    kept.parent.mkdir(parents=True)
+    cut_segment(videos(seconds=6), 1.0, 3.0, kept)
+    command = ["tools", "export", dataset.store.uri, "--format", "mp4", "--to", str(tmp_path / "out")]
+    assert run([*command, "--kept", str(tmp_path / "misspelt")]) == 2
+    assert "misspelt, which is not a folder" in capsys.readouterr().err
+    assert run([*command, "--kept", str(tmp_path / "kept")]) == 0
+    said = capsys.readouterr().out
+    assert "1 mp4 are segments of the sources" in said
+    assert "1 mp4 were encoded from the shards' frames: 25 fps, short side 48, no sound" in said
+    written = {path.name: path for path in (tmp_path / "out").rglob("*.mp4")}
+    assert len(written) == 2
+    assert written[kept.name].read_bytes() == kept.read_bytes()
+    assert run(command) == 0
+    said = capsys.readouterr().out
+    assert "2 clips were there already" in said
+    assert "encoded" not in said
+
+
+def test_export_names_the_place_of_the_segments_that_it_was_not_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = built(tmp_path / "data", count=1, recipe=Recipe(short_side=48, flow="none"))
+    dataset.store.write(RUN, json.dumps({"command": "build", "config": {"keep_clips": "segments"}}).encode())
+    export(dataset.store.uri, "mp4", tmp_path / "out", None, None)
+    assert "kept segments in segments; to copy them into an empty folder: --kept PLACE" in capsys.readouterr().out
 
 
 def test_a_label_never_leads_out_of_the_export(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def test_a_node_that_was_refused_rests_in_the_next_cluster_too(tmp_path: Path) -
         build = Build(Pile(tmp_path, asked, ("pernode0000_000001_000003",)), tmp_path, ["youtube"], flags)
         for _ in range(2):
             process = build.start()
-            said, _ = process.communicate(timeout=240)
+            said, _ = process.communicate(timeout=800)
             assert process.returncode == 3, said
             assert [request.kind for request in youtube.log].count("player") == 1
     ((name, lane),) = json.loads((build.output / "state" / "egress.json").read_text()).items()

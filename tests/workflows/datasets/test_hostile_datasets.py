@@ -112,7 +112,7 @@ def test_what_is_no_command_of_this_program_is_not_shown_as_one(recorded: str) -
     assert without_flag(UNKNOWN, "--retry") == UNKNOWN
 
 
-def test_a_recorded_command_is_quoted_anew_and_holds_no_secret_of_either_side() -> None:
+def test_a_recorded_command_is_quoted_again_and_holds_no_secret_of_either_side() -> None:
     recorded = (
         "kinetics-pipeline build a.csv '$(touch x)' --output s3://theirs/x --cookies /home/me/.cookies --proxy evil:1 "
         "--ytdlp-option 'password=\"x\"' --limit 5 --retry network; rm x"

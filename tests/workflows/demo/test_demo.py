@@ -25,7 +25,7 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path):
 
 
 def test_a_command_that_fails_ends_the_demo_with_its_last_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    with pytest.raises(JobFailed, match=r"^status ended with 2: kinetics-pipeline: .* is no dataset: [^\n]*$"):
+    with pytest.raises(JobFailed, match=r"^status ended with 2: kinetics-pipeline: .* is not a dataset: [^\n]*$"):
         Commands(Console(), tmp_path / "logs").run("status", "status", str(tmp_path))
     assert f"$ kinetics-pipeline status {tmp_path}" in capsys.readouterr().out.replace("\n", "")
 

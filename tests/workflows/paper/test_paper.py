@@ -75,7 +75,7 @@ def test_the_commands_of_every_table_are_ones_that_the_command_line_takes(resour
         assert run(experiment.training(resources)) == 2
         assert "/data/" in capsys.readouterr().err
     assert run(score.evaluation(resources)) == 2
-    assert "is no dataset" in capsys.readouterr().err
+    assert "is not a dataset" in capsys.readouterr().err
 
 
 def test_a_mean_is_shown_once_all_of_its_scores_are_there(resources):

@@ -118,7 +118,7 @@ def test_deepmind_s_sample_prints_norms_of_added_logits_beside_the_expected_ones
     [
         (lambda folder: None, "no *_rgb.npy"),
         (lambda folder: np.save(folder / "x_rgb.npy", np.zeros((79, 3))), "float [1, T, H, W, 3]"),
-        (lambda folder: np.save(folder / "x_rgb.npy", np.array([{}]), allow_pickle=True), "no array that can be read"),
+        (lambda folder: np.save(folder / "x_rgb.npy", np.array([{}]), allow_pickle=True), "not an array that can"),
     ],
 )
 def test_a_sample_that_is_none_is_refused_in_a_line(port, tmp_path, write, named, capsys):

@@ -129,7 +129,7 @@ def test_classes_that_the_dataset_does_not_have_are_refused(files, tmp_path, cap
     [
         (lambda folder: folder / "absent", "not there"),
         (lambda folder: folder, "without checkpoints"),
-        (lambda folder: _written(folder / "notes.txt", b"no weights"), "no checkpoint"),
+        (lambda folder: _written(folder / "notes.txt", b"no weights"), "not a checkpoint"),
         (lambda folder: _weights_alone(folder / "weights.pt"), "not one of our checkpoints"),
     ],
 )

@@ -31,7 +31,7 @@ def lines_of(network, dataset, tmp_path, **flags):
     return " / ".join(initial_weights(network, settings.config.init, settings))
 
 
-def test_a_last_layer_whose_class_order_is_unknown_is_said_and_begun_anew_when_asked(dataset, model, tmp_path):
+def test_a_last_layer_whose_class_order_is_unknown_is_said_and_begun_again_when_asked(dataset, model, tmp_path):
     state = hassony2(i3d(classes=len(dataset.classes)))
     torch.save(state, tmp_path / "w.pt")
     said = lines_of(model, dataset, tmp_path, init=tmp_path / "w.pt")

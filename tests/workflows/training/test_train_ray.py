@@ -14,7 +14,7 @@ import torch
 from kinetics_pipeline.models import build_model, read_checkpoint
 from tests.builders.motion import build_motion
 
-LIMIT = 280
+LIMIT = 800
 FLAGS = ("--stream", "flow", "--frames", "9", "--crop", "32", "--batch-size", "2", "--precision", "fp32", "--no-flip")
 
 
@@ -57,7 +57,7 @@ def wait_for(condition, process):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_a_run_survives_ctrl_c_and_a_killed_worker_and_does_each_step_once(dataset, tmp_path):
     run = tmp_path / "run"
     flags = ("--steps", "40", "--checkpoint-every", "4", "--evaluate-every", "40")
@@ -92,7 +92,7 @@ def test_a_run_survives_ctrl_c_and_a_killed_worker_and_does_each_step_once(datas
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_two_workers_train_together_from_weights_given_by_a_relative_path_and_a_finished_run_says_so(
     dataset, tmp_path, capsys, monkeypatch
 ):

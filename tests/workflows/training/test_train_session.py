@@ -108,7 +108,7 @@ def test_another_config_in_a_run_folder_is_refused_with_the_flag_named(dataset, 
     longer.run.begin(_record(longer, dataset))
 
 
-def test_a_run_without_a_checkpoint_may_begin_anew_with_other_flags(dataset, tmp_path):
+def test_a_run_without_a_checkpoint_may_begin_again_with_other_flags(dataset, tmp_path):
     """One that was refused for a flag, say."""
     first = settings_of(dataset, tmp_path / "run", steps=1, init=tmp_path / "absent.pt")
     first.run.begin(_record(first, dataset))

@@ -24,11 +24,15 @@ class Server:
     name: str
     on_network: ClassVar[bool] = True
     paced: ClassVar[bool] = False
+    uses_credentials: ClassVar[bool] = False
 
     def accepts(self, video_id: str) -> bool:
         return True
 
     def through(self, proxy: str) -> Server:
+        return self
+
+    def for_clips(self, clips: Sequence[Clip]) -> Server:
         return self
 
     def download(self, video_id: str, clips: Sequence[Clip], folder: Path) -> Download:

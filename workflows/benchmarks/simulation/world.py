@@ -63,7 +63,7 @@ class Task:
 
 
 class _Thread(threading.Thread):
-    """A thread that runs one task after the other: starting one anew for each would take most of the time."""
+    """A thread that runs one task after the other: starting one again for each would take most of the time."""
 
     idle: list[_Thread] = []  # noqa: RUF012  shared on purpose: threads outlive a run
 
@@ -202,6 +202,10 @@ class World:
         if mine is not None:
             mine.baton.acquire()
             self.current = mine
+
+    @property
+    def is_over(self) -> bool:
+        return self._is_over
 
     def fail(self, error: BaseException) -> None:
         self.failure = self.failure or error

@@ -148,7 +148,7 @@ def test_of_a_zip_with_a_damaged_member_the_others_are_there_and_that_one_is_emp
 
 def test_a_zip_that_is_none_and_an_encrypted_one_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(b"PKnot a zip file at all" * 100)
-    with pytest.raises(UserError, match=r"a\.zip' is no zip file"):
+    with pytest.raises(UserError, match=r"a\.zip' is not a zip file"):
         TarSource([tmp_path / "a.zip"], tmp_path / "cache", lambda _: None)
     data = bytearray(zipped(zipfile.ZIP_STORED))
     entry = data.rindex(b"PK\x01\x02", 0, data.rindex(b"PK\x01\x02"))  # the last but one: v7 itself

@@ -147,7 +147,7 @@ def test_a_killed_download_asks_for_no_byte_again(
         assert head > 0  # the section is one unbroken run of the file, after its head
 
 
-def test_a_file_that_changed_meanwhile_is_fetched_anew(fake: FakeYouTube, tmp_path: Path, plain: Path) -> None:
+def test_a_file_that_changed_meanwhile_is_fetched_again(fake: FakeYouTube, tmp_path: Path, plain: Path) -> None:
     kill_half_way(fake, [clip(1, 16)], tmp_path)
     fake.videos[ID] = Video([Rendition(plain, 134, 320, 256)], duration=20)
     answer = source(fake).download(ID, [clip(1, 16)], tmp_path)
@@ -155,7 +155,7 @@ def test_a_file_that_changed_meanwhile_is_fetched_anew(fake: FakeYouTube, tmp_pa
     assert answer.media[clip(1, 16).clip_id].path.read_bytes() == plain.read_bytes()
 
 
-def test_a_section_of_another_version_than_the_head_at_hand_is_fetched_anew(
+def test_a_section_of_another_version_than_the_head_at_hand_is_fetched_again(
     fake: FakeYouTube, tmp_path: Path, indexed: Path
 ) -> None:
     cache, wanted = tmp_path / "cache", clip(1, 16)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kinetics_pipeline.sources.youtube.mp4_index import Index, Segment, Span, read_index, spans
+from kinetics_pipeline.sources.http.mp4_index import Index, Segment, Span, read_index, spans
 from tests.fake_youtube.media import render_indexed
 
 

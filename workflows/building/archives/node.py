@@ -1,0 +1,149 @@
+"""Archives from afar on a node: fetched into its cache, read once to find out what they hold, kept until let go."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.sources.archives.copies import Address
+from kinetics_pipeline.sources.archives.fetch import Fetcher, GivenUp, NobodyThere
+from kinetics_pipeline.sources.http.partial_file import locked
+from kinetics_pipeline.sources.local.tars import Archive, known_archive
+from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
+from kinetics_pipeline.workflows.building.executor import Executor, Lost, Ref
+
+AT_ONCE = 3
+"""Archives of one node that are fetched at a time."""
+FETCHES = 2
+"""Times that an archive is fetched which turns out to be damaged."""
+PATIENCE = 120.0
+"""Seconds that a process is waited for which still has the archive: that of a run that was killed ends by itself."""
+
+
+@dataclass(frozen=True)
+class ArchiveJob:
+    """An archive that a node is to have."""
+
+    key: str
+    addresses: tuple[Address, ...]
+    """Of its parts."""
+    most: tuple[int | None, ...]
+    """The bytes that each part may have."""
+    typed: tuple[str, ...]
+    private_allowed: bool
+    """See `Fetcher`."""
+
+
+@dataclass(frozen=True)
+class Here:
+    """It lies in the cache of a node, and this is what it holds."""
+
+    key: str
+    archive: Archive
+
+
+@dataclass(frozen=True)
+class NotGiven:
+    """Its server does not have it, or gives something else."""
+
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class NoAnswer:
+    """Nobody could be reached; that says nothing of the archive."""
+
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class NoRoom:
+    """The disk of the cache is full, or cannot be written."""
+
+    key: str
+    reason: str
+
+
+ArchiveAnswer = Here | NotGiven | NoAnswer | NoRoom
+
+
+# On the node
+
+
+class ArchiveNode:
+    """The archives of one node, at most `AT_ONCE` on their way at a time."""
+
+    def __init__(self, folders: CacheFolders, node: str) -> None:
+        self.folders, self.node = folders, node
+
+    def hold(self, job: ArchiveJob) -> ArchiveAnswer:
+        """Fetches an archive as far as it is not here, and reads it as far as that was not done. Never raises for what
+        a server or a network does."""
+        folder = self.folders.archive(job.key)
+        try:
+            with locked(folder, "archive", patience=PATIENCE):
+                return Here(job.key, replace(self._read(job, folder), node=self.node))
+        except (GivenUp, UserError) as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            return NotGiven(job.key, str(error))
+        except NobodyThere as error:
+            return NoAnswer(job.key, str(error))
+        except TimeoutError:
+            return NoAnswer(job.key, "another process is fetching it")
+        except OSError as error:
+            return NoRoom(job.key, error.strerror or type(error).__name__)
+
+    def _read(self, job: ArchiveJob, folder: Path) -> Archive:
+        fetches = folder / "fetches"
+        while True:
+            fetcher = Fetcher(job.typed, job.private_allowed)
+            parts = tuple(
+                fetcher.fetch(address, folder / "parts" / address.name, most)
+                for address, most in zip(job.addresses, job.most, strict=True)
+            )
+            archive = known_archive(parts, folder / "contents")
+            times = _number(fetches) + 1
+            if not archive.damage or times >= FETCHES:
+                return archive
+            shutil.rmtree(folder / "parts")
+            for note in folder.glob("contents.*"):
+                note.unlink()
+            fetches.write_text(str(times))
+
+
+def keep_only(folders: CacheFolders, keys: Collection[str]) -> None:
+    """Removes the archives of this node that are not among `keys`."""
+    if folders.archives.is_dir():
+        for folder in folders.archives.iterdir():
+            if folder.name not in keys:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _number(path: Path) -> int:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+# In the driver
+
+
+class ArchiveExecutor(Executor, Protocol):
+    """Runs `ArchiveNode` on the nodes."""
+
+    def working_nodes(self) -> list[str]:
+        """The ids of the nodes that clips can be processed on, in an order that outlives the cluster."""
+
+    def start_hold(self, job: ArchiveJob, node: str) -> Ref: ...
+
+    def held(self, ref: Ref) -> ArchiveAnswer | Lost: ...
+
+    def keep_only_archives(self, keys: Collection[str]) -> None:
+        """Begins to remove the other archives from all nodes."""

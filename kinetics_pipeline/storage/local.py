@@ -192,7 +192,8 @@ class LocalStore:
 def new_file(path: Path, *, exclusive: bool = False) -> Iterator[BinaryIO]:
     """A file to write to that gets its name on leaving the block, whole and durable; after an error nothing is left.
 
-    It replaces a file of that name; `exclusive` raises FileExistsError instead.
+    It replaces a file of that name; `exclusive` raises FileExistsError instead. Raises WorkRemains where another
+    process has swept the unfinished file.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{_TEMPORARY}")
     try:
@@ -200,7 +201,13 @@ def new_file(path: Path, *, exclusive: bool = False) -> Iterator[BinaryIO]:
             yield out
             out.flush()
             os.fsync(out.fileno())
-        (_take_name if exclusive else os.replace)(temporary, path)
+        try:
+            (_take_name if exclusive else os.replace)(temporary, path)
+        except FileNotFoundError:  # swept as if this process had been killed
+            raise WorkRemains(
+                f"{path} is not written: another command has taken over and removed what this one had begun; run the "
+                "same command again when that has ended"
+            ) from None
     finally:
         _remove(temporary)
     sync_folder(path.parent)

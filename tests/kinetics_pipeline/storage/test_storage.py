@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from kinetics_pipeline.errors import UserError, WorkRemains
+from kinetics_pipeline.storage import local
 from kinetics_pipeline.storage.cache import make_private
+from kinetics_pipeline.storage.local import LocalStore, new_file
 from kinetics_pipeline.storage.object_client import in_memory
 from kinetics_pipeline.storage.objects import ObjectStore
 from kinetics_pipeline.storage.open_store import open_store
@@ -85,6 +88,29 @@ def test_what_a_killed_writer_left_is_not_listed_and_is_swept(tmp_path: Path) ->
     assert store.list() == [("shards/a.json", 1)]
     assert store.sweep() == 1
     assert os.listdir(tmp_path / "data/shards") == ["a.json"]
+
+
+def test_a_writer_whose_unfinished_file_was_swept_is_told_that_another_took_over(tmp_path: Path) -> None:
+    def write() -> None:
+        with new_file(tmp_path / "a") as out:
+            out.write(b"1")
+            assert LocalStore(str(tmp_path)).sweep() == 1
+
+    with pytest.raises(WorkRemains, match="taken over"):
+        write()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_a_stopped_process_keeps_locked_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = LocalStore(str(tmp_path))
+    store.write("a", b"1")
+    monkeypatch.setattr(local, "LOCKED_AT_MOST", 0.1)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    with pytest.raises(WorkRemains, match="locked by another process"):
+        store.replace("a", b"2", str(store.version("a")))
+    os.close(folder)
+    assert store.replace("a", b"2", str(store.version("a")))
 
 
 @pytest.mark.parametrize("uri", ["", "foo://bucket/x", "file://relative", "s3://"])

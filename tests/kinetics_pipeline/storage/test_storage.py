@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from kinetics_pipeline.errors import UserError, WorkRemains
-from kinetics_pipeline.storage import local
+from kinetics_pipeline.errors import JobFailed, UserError, WorkRemains
+from kinetics_pipeline.storage import local, object_client
+from kinetics_pipeline.storage import store as store_module
 from kinetics_pipeline.storage.cache import make_private
 from kinetics_pipeline.storage.local import LocalStore, new_file
 from kinetics_pipeline.storage.object_client import in_memory
@@ -206,6 +207,23 @@ def test_a_link_in_a_dataset_is_neither_read_nor_written_through(tmp_path: Path,
     assert store.list() == []
     assert store.sweep() == 0
     assert [(path.name, path.read_bytes()) for path in outside.iterdir()] == [("a.json", b"theirs")]
+
+
+def test_what_would_keep_a_reader_waiting_is_refused_and_not_listed(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    store = open_store(tmp_path)
+    for use in (store.read, store.read_version, store.open_input, store.exists, lambda name: store.create(name, b"1")):
+        with pytest.raises(UserError, match="is a pipe"):
+            use("pipe")
+    assert store.list() == []
+
+
+def test_a_file_that_would_take_all_memory_is_not_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.write("large", bytes(1001))
+    for module in (store_module, object_client):
+        monkeypatch.setattr(module, "LARGEST_READ", 1000)
+    with pytest.raises(JobFailed, match="large is damaged: it has 1001 bytes"):
+        store.read("large")
 
 
 def test_folders_of_the_cache_are_for_their_user_alone(tmp_path: Path) -> None:

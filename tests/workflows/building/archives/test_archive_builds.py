@@ -248,3 +248,16 @@ def test_replacements_come_before_what_they_replace(copy: PublicCopy, tmp_path: 
     build.run()
     assert [build.outcomes[clip(n)][0] for n in range(5)] == ["ok"] * 4 + ["decode"]
     assert len(build.dataset.plan(0)) == 4
+
+
+def test_what_a_folder_holds_that_comes_first_is_not_taken_from_archives(copy: PublicCopy, tmp_path: Path) -> None:
+    build = filled(copy, tmp_path)
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for number in range(25):
+        (videos / f"v{number:03d}.mp4").write_bytes(b"broken" if number == 7 else b"whole")
+    build.before = {"f": FolderSource(videos)}
+    build.run()
+    assert {build.outcomes[clip(n)] for n in range(25) if n != 7} == {("ok", videos.name)}
+    assert {build.outcomes[clip(n)] for n in (7, *range(25, CLIPS))} == {("ok", "copy")}
+    assert len(build.dataset.plan(0)) == 25

@@ -169,6 +169,7 @@ class ArchiveBuild:
     per_plan: int = 8
     max_disk: int | None = None
     max_wait: float = 0.0
+    keep: str | None = None
     said: list[str] = field(default_factory=list)
     started: Callable[[OnThreads], None] = lambda executor: None
 
@@ -193,6 +194,7 @@ class ArchiveBuild:
             self.per_plan,
             partial(copies.may_hold, labels=annotations.labels),
             self.said.append,
+            self.keep,
         )
         with Lease.acquire(dataset.store) as lease:
             build = CopiesBuild(

@@ -21,7 +21,6 @@ from kinetics_pipeline.records import Clip
 from kinetics_pipeline.shards.markers import Marker, marker_name
 from kinetics_pipeline.sources.archives.copies import Address
 from kinetics_pipeline.sources.archives.listed import (
-    UNKNOWN_SIZE,
     Contents,
     ListedArchive,
 )
@@ -135,8 +134,8 @@ class CopiesBuild(DatasetBuild):
             self.state.freeze(frozen)
 
     def _job(self, one: ListedArchive, addresses: tuple[Address, ...]) -> ArchiveJob:
-        most = tuple(UNKNOWN_SIZE if part is None else part for part in one.sizes)
-        return ArchiveJob(one.key, addresses, most, self.asked.typed, self.asked.private_allowed)
+        asked = self.asked
+        return ArchiveJob(one.key, addresses, tuple(one.sizes), asked.typed, asked.private_allowed, asked.keep)
 
     def _select(self) -> Selection:
         settings, dataset = self.wanted.settings, self.dataset

@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -17,11 +18,13 @@ from typing import Any, BinaryIO
 
 from pyarrow import fs
 
-from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.errors import UserError, WorkRemains
 from kinetics_pipeline.storage.digest import sha256_of
 from kinetics_pipeline.storage.store import BLOCK, Files, Listing, Names, StoredFile, one_line_errors, parts_of
 
 _TEMPORARY = ".tmp"
+LOCKED_AT_MOST = 300.0
+"""Seconds in which another process has replaced its file: one may be as large as a shard."""
 
 
 class LocalStore:
@@ -54,6 +57,9 @@ class LocalStore:
     def upload(self, local: Path, name: str) -> None:
         with self._new_file(name) as out, local.open("rb") as source:
             shutil.copyfileobj(source, out, BLOCK)
+
+    def decides(self, size: int) -> bool:
+        return True
 
     def create_from(self, local: Path, name: str) -> bool:
         def copy(out: BinaryIO) -> None:
@@ -100,7 +106,7 @@ class LocalStore:
 
     def delete(self, name: str) -> None:
         with one_line_errors(f"remove {self.uri}/{name}"):
-            self._path(name).unlink(missing_ok=True)
+            _remove(self._path(name))
 
     def delete_many(self, names: Sequence[str]) -> None:
         for name in names:
@@ -117,7 +123,7 @@ class LocalStore:
         with one_line_errors(f"list {self.uri}"):
             left = [name for name, _ in _files(Path(self.uri)) if _is_temporary(name.rpartition("/")[2])]
             for name in left:
-                self._path(name).unlink(missing_ok=True)
+                _remove(self._path(name))
         return len(left)
 
     def require_conditions(self) -> None:
@@ -164,8 +170,7 @@ class LocalStore:
             try:
                 folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
                 stack.callback(os.close, folder)
-                with suppress(OSError):  # a file system without locks: the lease alone keeps others away
-                    fcntl.flock(folder, fcntl.LOCK_EX)
+                _lock(folder, path.parent)
                 found = _version(path.stat())
             except FileNotFoundError:
                 found = ""
@@ -197,7 +202,7 @@ def new_file(path: Path, *, exclusive: bool = False) -> Iterator[BinaryIO]:
             os.fsync(out.fileno())
         (_take_name if exclusive else os.replace)(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
     sync_folder(path.parent)
 
 
@@ -208,6 +213,25 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    """Keeps a folder from other processes until the descriptor is closed. Raises WorkRemains where one of them, which
+    may be stopped, does not give it back."""
+    ends = time.monotonic() + LOCKED_AT_MOST
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > ends:
+                raise WorkRemains(
+                    f"{folder} has been locked by another process for {LOCKED_AT_MOST:.0f} s; end that one, and run "
+                    "the same command again"
+                ) from None
+            time.sleep(0.05)
+        except OSError:  # a file system without locks: the lease alone keeps others away
+            return
 
 
 def _take_name(temporary: Path, path: Path) -> None:
@@ -221,6 +245,11 @@ def _take_name(temporary: Path, path: Path) -> None:
             out.write(temporary.read_bytes())
             out.flush()
             os.fsync(out.fileno())
+
+
+def _remove(path: Path) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def _files(folder: str | os.PathLike[str], prefix: str = "") -> Iterator[tuple[str, os.stat_result]]:

@@ -84,6 +84,10 @@ class Store(Protocol):
     def upload(self, local: Path, name: str) -> None:
         """Copies a finished local file, whatever was there."""
 
+    def decides(self, size: int) -> bool:
+        """Whether `create_from` and `replace_from` are decided by the store for a file of so many bytes too. If not,
+        they look before and after, and who writes in between may lose: one writer at a time must use them."""
+
     def create_from(self, local: Path, name: str) -> bool:
         """Copies a finished local file like `create`."""
 

@@ -43,6 +43,9 @@ MARKED_PACKET = ("corrupt input packet", "corrupt decoded frame")
 """Those warnings that only repeat what a transport stream's counters say, which start again where files were joined.
 There the packets are checked one by one (`clock`)."""
 
+JOINED_OGG = "Header packet passed to frame decoder"
+"""What ffmpeg says at the second piece of a chained Ogg file (RFC 3533, 4)."""
+
 Room = Callable[[int, tuple[int, int, int]], NDArray[np.uint8]]
 """Gives memory [H, W, 3] for the frame of a number."""
 
@@ -214,6 +217,8 @@ class Decoding:
     def _judge_messages(self, run: Run) -> None:
         if signal_name := run.crashed():
             raise Complaint(f"ffmpeg crashed on the file ({signal_name})")
+        if any(JOINED_OGG in m.text for m in run.log):
+            raise Complaint("several pieces joined in one Ogg file, of which only the first can be decoded")
         if complaint := next((m for m in run.log if self._is_damage(m)), None):
             raise Complaint(f"damaged ({complaint})")
 

@@ -33,15 +33,6 @@ from kinetics_pipeline.workflows.building.write import WriteExecutor, Writing
 class BuildExecutor(FetchExecutor, ClipExecutor, WriteExecutor, DiskExecutor, Protocol):
     """Runs all stages, and looks after the cache on every node."""
 
-    def clear(self, *, everything: bool) -> None:
-        """Removes what a killed run left half-done on the nodes; `everything`: downloads and finished clips too.
-
-        Raises UserError when the cache cannot be written.
-        """
-
-    def finished_clips(self) -> list[tuple[str, list[Record]]]:
-        """The records, by node, of the clips that earlier runs finished and that no shard holds yet."""
-
     def end_removals(self) -> None:
         """Waits for what `forget_downloads` and `forget_rows` began."""
 

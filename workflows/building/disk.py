@@ -17,7 +17,7 @@ from kinetics_pipeline.errors import JobFailed, UserError, WorkRemains
 from kinetics_pipeline.estimate import WHOLE_VIDEO_SECONDS
 from kinetics_pipeline.plan import PlannedShard
 from kinetics_pipeline.recipe import Recipe
-from kinetics_pipeline.records import Clip
+from kinetics_pipeline.records import Clip, Record
 from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
 from kinetics_pipeline.workflows.building.executor import Executor, Lost, Moment, Ref
 from kinetics_pipeline.workflows.runtime.progress import size
@@ -87,12 +87,21 @@ def measured(folders: CacheFolders) -> CacheUsage:
 
 
 class DiskExecutor(Executor, Protocol):
-    """Runs `measured` on the nodes."""
+    """Runs `measured` on the nodes, and looks after their caches."""
 
     def start_measuring(self, node: str) -> Ref: ...
 
     def measured(self, ref: Ref) -> CacheUsage | Lost:
         """Waits for it where it has not ended."""
+
+    def finished_clips(self) -> list[tuple[str, list[Record]]]:
+        """The records, by node, of the clips that were finished and that no shard holds yet."""
+
+    def clear(self, *, everything: bool) -> None:
+        """Removes what a killed run left half-done on the nodes; `everything`: downloads and finished clips too.
+
+        Raises UserError when the cache cannot be written.
+        """
 
 
 class Disk:
@@ -117,6 +126,10 @@ class Disk:
         self.limit = None if limit is None else limit - notes
         self.short_since: float | None = None
         """Since when something has been waiting for room (monotonic); None when nothing is."""
+        self._room_wanted = 0
+        """The room that would have let it begin."""
+        self._resting_since: float | None = None
+        """Since when nothing was in flight and nothing could begin (monotonic)."""
         self._a_frame = frame_bytes(recipe)
         self._largest_shard = 0
         self._a_download = 0
@@ -183,52 +196,73 @@ class Disk:
         return seen.free - max(0, self.archives - seen.archives)
 
     def opens(self, shard: PlannedShard, still_to_come: int) -> bool:
-        """Whether there is room for the clips of one more shard; `still_to_come` is due to those that are open."""
-        return self.rows(shard.clips) <= self.room() - still_to_come - self._largest_shard
+        """Whether there is room for the clips of one more shard; `still_to_come` is due to those that are open. What a
+        download takes is never given away either: without one no shard would come to its end."""
+        kept = still_to_come + self._largest_shard + max([self._a_download, *self._more.values()])
+        return self.rows(shard.clips) <= self.room() - kept
 
     def download(self, video_id: str, still_to_come: int) -> int | None:
         """The bytes that a download may write, or None when it has to wait."""
         least = max(self._a_download, self._more.get(video_id, 0))
         left = self.room() - still_to_come - self._largest_shard
         if left < least:
-            self._wait()
+            self._wait(least + still_to_come + self._largest_shard)
             return None
         self.short_since = None
         return min(LARGEST_DOWNLOAD, max(least, left // 4))
 
     def clip(self, clip: Clip) -> bool:
         """Whether a clip may be made now."""
-        if self.rows([clip]) <= self.room() - self._largest_shard:
+        wanted = self.rows([clip]) + self._largest_shard
+        if wanted <= self.room():
             self.short_since = None
             return True
-        self._wait()
+        self._wait(wanted)
         return False
 
     def write(self, rows: int, *, only: bool) -> bool:
         """Whether a shard of so many bytes may be written now; `only`: it would be the only one."""
         if only or rows <= self.room():
             return True
-        self._wait()
+        self._wait(rows)
         return False
 
     def was_too_small(self, video_id: str, allowance: int) -> None:
         """A download came to the end of its allowance, and will need more."""
         self._more[video_id] = 2 * allowance
 
-    def _wait(self) -> None:
+    def was_enough(self, video_id: str) -> None:
+        """A download is complete."""
+        self._more.pop(video_id, None)
+
+    def _wait(self, room: int) -> None:
         self.short_since = self.short_since or self._now()
+        self._room_wanted = room
 
     def _now(self) -> float:
         return self.executor.now().monotonic
 
+    def is_stuck(self, now: Moment) -> bool:
+        """Asked while nothing is in flight: whether something waits for room, and none has come for a while. Then the
+        while begins anew."""
+        if self.short_since is not None and self.room() >= self._room_wanted:
+            self.short_since = None  # nobody has asked since: what waited for room waits for its source as well
+        if self.short_since is None or self._unseen:
+            self._resting_since = None
+            return False
+        if self._resting_since is None:
+            self._resting_since = now.monotonic
+        if now.monotonic - self._resting_since <= SHORT_AT_LEAST:
+            return False
+        self._resting_since = None
+        return True
+
     def require_hope(self, now: Moment) -> None:
-        """Raises, when nothing is in flight, JobFailed if the user's limit leaves no room, and WorkRemains if the
-        disk has had no room for longer than `--max-wait`."""
-        if self.short_since is None or now.monotonic - self.short_since <= SHORT_AT_LEAST:
-            return
+        """Called when it is stuck. Raises JobFailed if the user's limit leaves no room, and WorkRemains if the disk
+        has had no room for longer than `--max-wait`."""
         if self.limits:
             raise JobFailed(self.why_short())
-        if now.monotonic - self.short_since > self.max_wait:
+        if self.short_since is not None and now.monotonic - self.short_since > self.max_wait:
             raise WorkRemains(self.why_short())
 
     def why_short(self) -> str:
@@ -238,7 +272,7 @@ class Disk:
         wanted = max([self._a_download, *self._more.values()])
         if self.limits:
             held, limit = used + self.notes, (self.limit or 0) + self.notes
-            need = 2 * self._largest_shard + wanted + held
+            need = limit + self._room_wanted - self.room()
             return f"the cache holds {size(held)} of --max-disk {size(limit)}; {size(need)} would let it go on"
         return f"the disk of the cache has {size(max(0, free))} to give, and {size(wanted)} are wanted"
 
@@ -251,6 +285,7 @@ class Disk:
 
     def promise(self, to: Hashable, amount: int) -> None:
         self._reserved[to] = amount
+        self._resting_since = None
 
     def settle(self, to: Hashable) -> int:
         """What was reserved for has been written, or never will be: the next look knows. The amount."""

@@ -37,6 +37,7 @@ from kinetics_pipeline.workflows.building.lanes import Pace
 from kinetics_pipeline.workflows.building.lease import Lease, LeaseHeld
 from kinetics_pipeline.workflows.building.process import uses_gpu
 from kinetics_pipeline.workflows.building.ray_executor import RayExecutor
+from kinetics_pipeline.workflows.building.reconciliation import note_sources, refresh_reconciliation
 from kinetics_pipeline.workflows.building.request import Asked, asked_recipe, read_asked, say_what_is_odd
 from kinetics_pipeline.workflows.building.state import PROGRESS, RUN, look_at_lanes, traffic
 from kinetics_pipeline.workflows.building.time_needed import Expectation, expected
@@ -56,7 +57,11 @@ def build(files: Sequence[str], config: BuildConfig) -> None:
     """See the module. Raises UserError, JobFailed, WorkRemains or KeyboardInterrupt; each leaves a dataset that the
     same command goes on with."""
     console = Console(stderr=True, highlight=False)
-    for flag, place in (("--output", config.output), ("--cache", config.cache)):
+    for flag, place in (
+        ("--output", config.output),
+        ("--cache", config.cache),
+        ("--keep-archives", config.keep_archives),
+    ):
         require_lasting(flag, place)
     asked = read_asked(files, config)
     say_what_is_odd(asked.annotations, console)
@@ -70,6 +75,7 @@ def build(files: Sequence[str], config: BuildConfig) -> None:
             _Build(asked, config, lease, console, files, should_stop).run(existing)
         finally:
             refresh_card(config.output)
+            refresh_reconciliation(config.output)
 
 
 class _Build:
@@ -131,6 +137,7 @@ class _Build:
             raise
         except WorkRemains as remains:
             raise WorkRemains(f"{remains}; {self.to_go_on}") from None
+        note_sources(lease.store, self.asked)
         with self.dataset.one_listing():
             self.dataset.refresh_index()
             self._report(time.monotonic() - began)
@@ -149,6 +156,7 @@ class _Build:
             self.config.archives_per_plan,
             partial(may_hold, labels=asked.annotations.labels),
             lambda line: self.console.print(line, markup=False, soft_wrap=True),
+            self.config.keep_archives,
         )
         return CopiesBuild(self.dataset, lease, self.executor, sources, wanted, limits, archives)
 

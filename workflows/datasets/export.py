@@ -65,6 +65,8 @@ def export(uri: str, form: Literal["mp4", "frames"], to: Path, split: str | None
     clips = list(_clips(dataset, split))
     reader = ShardReader(dataset.store, dataset.recipe)
     kept = open_store(kept_at) if form == "mp4" and kept_at is not None else None
+    if kept is not None and (folder := kept.local_path("")) is not None and not folder.is_dir():
+        raise UserError(f"--kept names {kept.uri}, which is not a folder; allowed: what --keep-clips filled")
     names = frozenset(name for name, _ in kept.list()) if kept is not None else frozenset()
     made: Counter[str] = Counter()
     with one_line_errors(f"write to {to}"), Meter(len(clips), "clips") as meter:

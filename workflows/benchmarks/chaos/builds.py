@@ -20,6 +20,7 @@ from kinetics_pipeline.workflows.benchmarks.chaos import quick_build
 from kinetics_pipeline.workflows.benchmarks.chaos.ground import RECIPE, SourceKind
 from kinetics_pipeline.workflows.benchmarks.chaos.judge import Made, judge, made
 from kinetics_pipeline.workflows.benchmarks.chaos.rounds import Round
+from kinetics_pipeline.workflows.building.lease import latest
 
 LONGEST = 300.0
 """Seconds that a build may take on a machine with other work."""
@@ -93,11 +94,15 @@ class Build:
                 return
         one.wrong(f"{TURNS} undisturbed builds did not come to the end")
 
+    def is_held_by(self, process: subprocess.Popen[bytes]) -> bool:
+        """Whether this command is at work."""
+        with suppress(UserError):
+            newest = latest(open_store(self.place))
+            return newest is not None and newest.holding is not None and newest.holding.pid == process.pid
+        return False
+
     def committed(self) -> int:
         return sum(name.endswith(".json") for name in self._names("shards"))
-
-    def begun(self) -> bool:
-        return bool(self._names("state/lease"))
 
     def planned(self) -> bool:
         return bool(self._names("plans"))
@@ -120,7 +125,7 @@ def _files(folder: Path) -> Iterator[Path]:
 def moments(build: Build) -> dict[str, Callable[[], bool]]:
     """When something may happen to a build."""
     return {
-        "the lease was taken": build.begun,
+        "the lease was taken": lambda: True,
         "the plan was written": build.planned,
         "a clip was finished": lambda: build.spooled() > 0 or build.committed() > 0,
         "a shard was committed": lambda: build.committed() > 0,
@@ -131,7 +136,7 @@ def moments(build: Build) -> dict[str, Callable[[], bool]]:
 def some_moment(one: Round, build: Build, process: subprocess.Popen[bytes]) -> bool:
     """Waits for a moment chosen at random, and a little; whether the build is still at work then."""
     name, event = one.random.choice(list(moments(build).items()))
-    came = build.wait_until(event, process)
+    came = build.wait_until(lambda: build.is_held_by(process), process) and build.wait_until(event, process)
     one.told.append(f"after {name}" if came else f"it ended before {name}")
     time.sleep(one.random.random() * 0.5)
     return came and process.poll() is None

@@ -11,13 +11,11 @@ from random import Random
 
 import psutil
 
-from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.workflows.benchmarks.chaos.builds import Build, settle, some_moment, stop, undisturbed
 from kinetics_pipeline.workflows.benchmarks.chaos.ground import SMALL_DISK, SourceKind
 from kinetics_pipeline.workflows.benchmarks.chaos.judge import judge
 from kinetics_pipeline.workflows.benchmarks.chaos.quick_build import DEAD_AFTER
 from kinetics_pipeline.workflows.benchmarks.chaos.rounds import Play, Round
-from kinetics_pipeline.workflows.building.lease import latest
 
 FAULTY_SHARE = 0.03
 """Of the requests to the object store, in rounds about something else."""
@@ -137,11 +135,7 @@ def driver_frozen(one: Round) -> None:
     stop(first)
     second = build.start(cache=build.cache if one.random.random() < 0.5 else one.folder / "other")
 
-    def has_taken_over() -> bool:
-        newest = latest(open_store(build.place))
-        return newest is not None and newest.holding is not None and newest.holding.pid == second.pid
-
-    if build.wait_until(has_taken_over, second):
+    if build.wait_until(lambda: build.is_held_by(second), second):
         one.injected += 1
     else:
         one.told.append(f"nobody took over within {DEAD_AFTER} s")

@@ -26,6 +26,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import AzureStore, GCSStore, MemoryStore, S3Store
 
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.storage.store import LARGEST_READ
 
 SCHEMES = ("s3", "gs", "az")
 RETRY: Any = {
@@ -154,7 +155,8 @@ class ObjectClient:
             )
         answer = getattr(obstore, function)(client, *arguments, **options)
         if function == "get":
-            return bytes(answer.bytes()), answer.meta
+            # What is too large for memory stays in the store: the caller sees its size.
+            return b"" if answer.meta["size"] > LARGEST_READ else bytes(answer.bytes()), answer.meta
         if function == "get_range":
             return bytes(answer)
         return answer.collect() if function == "list" else answer

@@ -288,6 +288,8 @@ def _read(parts: tuple[Path, ...], points: Path) -> Archive:
         with open_parts(parts) as file, IndexedGzipFile(fileobj=file, spacing=SPACING) as stream:
             found, damage = _members(stream, parts[0])
             if not damage:
+                while stream.read(BLOCK):  # to its end, where the CRC is
+                    pass
                 scratch = points.with_name(f".{points.name}.{os.getpid()}.{threading.get_ident()}.tmp")
                 stream.export_index(str(scratch))
                 scratch.replace(points)
@@ -297,7 +299,18 @@ def _read(parts: tuple[Path, ...], points: Path) -> Archive:
             raise
     # Damaged: Python's own reader gives what comes before, video by video, from the start each time.
     with open_parts(parts) as file, gzip.GzipFile(fileobj=file) as stream:
-        return Archive(parts, size, *_members(stream, parts[0]), "gzip", None)
+        found, damage = _members(stream, parts[0])
+        return Archive(parts, size, found, damage or _wrong_content(stream), "gzip", None)
+
+
+def _wrong_content(stream: gzip.GzipFile) -> str:
+    """How the rest of a gzip file, up to its CRC, is damaged; empty where it is not."""
+    try:
+        while stream.read(BLOCK):
+            pass
+    except DAMAGE as error:
+        return " ".join(str(error).split())
+    return ""
 
 
 def _members(stream: Any, path: Path) -> tuple[tuple[tuple[str, int, int], ...], str]:

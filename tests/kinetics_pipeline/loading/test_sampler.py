@@ -91,6 +91,22 @@ def test_the_epoch_after_a_resumed_one_is_whole(dataset: ClipDataset) -> None:
     assert len(list(sampler)) == CLIPS
 
 
+def test_a_pass_after_a_whole_one_is_the_next_epoch_where_nobody_says_so(dataset: ClipDataset) -> None:
+    said = [[int(number) for number in ranks(dataset, 1, epoch)[0]] for epoch in (3, 4, 5)]
+    sampler = ClipSampler(dataset, seed=5)
+    sampler.load_state_dict({"epoch": 3, "consumed": 6, "seed": 5, "clips": CLIPS})
+    assert list(sampler) == said[0][6:]
+    assert sampler.state_dict() == {"epoch": 3, "consumed": CLIPS, "seed": 5, "clips": CLIPS}
+    assert len(sampler) == CLIPS
+    next(iter(sampler))  # a pass that is broken off is begun again
+    assert list(sampler) == said[1]
+    sampler.set_epoch(4)  # said once more, it comes once more
+    assert list(sampler) == said[1]
+    numbers = list(sampler)
+    assert numbers == said[2]
+    assert {number.epoch for number in numbers} == {5}  # type: ignore[attr-defined]
+
+
 def test_a_window_keeps_few_shards_open_and_still_mixes_them(dataset: ClipDataset) -> None:
     order = list(ClipSampler(dataset, window=2))
     shards = np.asarray(dataset.index["shard"])[order].tolist()

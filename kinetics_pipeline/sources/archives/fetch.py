@@ -11,7 +11,7 @@ import json
 import re
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,6 +60,8 @@ class Fetcher:
     typed: Sequence[str]
     """Addresses that the user typed: their hosts may be private ones, others may not."""
     private_allowed: bool
+    on_restart: Callable[[], None] = lambda: None
+    """Called before bytes that an earlier call, or an earlier try, fetched are thrown away."""
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def fetch(self, address: Address, path: Path, most: int | None = None) -> Path:
@@ -136,12 +138,15 @@ class Fetcher:
             if answer.status_code == 416 and offset:  # it is whole, or another file now
                 if answer.headers.get("Content-Range", "").rpartition("/")[2] == str(offset):
                     return True
+                self.on_restart()
                 part.unlink()
                 return False
             if answer.status_code >= 500 or answer.status_code in (408, 429):
                 return False
             begin, total_size = _sent(answer, offset, most)
             version = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
+            if offset and not begin:
+                self.on_restart()
             with part.open("r+b" if part.exists() else "w+b", buffering=0) as file:
                 file.seek(begin)
                 file.truncate()

@@ -104,11 +104,12 @@ class Fetcher:
 
     def _whole(self, address: Address, path: Path, most: int | None) -> None:
         part, about = path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.part.json")
+        go_on = self._on_object if is_object_place(address.url) else self._on
         tries = 0
         while True:
             before = part.stat().st_size if part.exists() else 0
             try:
-                if self._on(address, part, about, most):
+                if go_on(address, part, about, most):
                     part.replace(path)
                     about.unlink(missing_ok=True)
                     return
@@ -129,8 +130,6 @@ class Fetcher:
         offset, (version, total) = (part.stat().st_size if part.exists() else 0), _read(about)
         if total is not None and offset == total:  # killed before it got its name
             return True
-        if is_object_place(address.url):
-            return self._on_object(address.url, part, about, most)
         headers = {**_PLAIN, **authorization(address.url)}
         if offset and version:
             headers |= {"Range": f"bytes={offset}-", "If-Range": version}
@@ -163,9 +162,9 @@ class Fetcher:
             raise GivenUp(f"the server sent more than the {total_size} bytes that it said")
         return total_size is None or written == total_size
 
-    def _on_object(self, url: str, part: Path, about: Path, most: int | None) -> bool:
+    def _on_object(self, address: Address, part: Path, about: Path, most: int | None) -> bool:
         """The same for an object of a store. Raises GivenUp, NobodyThere."""
-        uri, key = bucket_and_key(url)
+        uri, key = bucket_and_key(address.url)
         bucket = open_bucket(uri)
         try:
             size, found = bucket.look(key)

@@ -47,7 +47,9 @@ SCHEMA = pa.schema(
 )
 LOCAL, NETWORK = "local", "network"
 """Where a clip was found when it was planned."""
-_ARCHIVES = re.compile(r"archives-(?P<group>\d{1,9})")
+BEFORE_ARCHIVES = -1
+"""Stands for a group: clips that local sources hold which are asked before archives from afar."""
+_ARCHIVES = re.compile(r"archives-(?P<group>\d{1,9})|before-archives")
 JOINED = pa.schema([("lists", pa.string()), ("actions", pa.string())])
 """What a clip may have beside one label, as the annotations give it; columns of the plans of datasets that have it."""
 
@@ -96,8 +98,8 @@ class Plan:
 
     table: pa.Table
     """Columns as in `SCHEMA`: `source` is where the clip was found when planned (`local`, `network`, `archives-N` for
-    the N-th group of archives), times are null for whole videos. The clips of a shard follow each other, and so do
-    those of a video within it."""
+    the N-th group of archives, `before-archives`), times are null for whole videos. The clips of a shard follow each
+    other, and so do those of a video within it."""
 
     def __len__(self) -> int:
         return len(self.table)
@@ -119,9 +121,9 @@ class Plan:
 
     @property
     def archive_group(self) -> int | None:
-        """The group of archives whose clips these are; None for a plan of another kind."""
+        """The group of archives whose clips these are, or `BEFORE_ARCHIVES`; None for a plan of all sources."""
         named = _ARCHIVES.fullmatch(self.table["source"][0].as_py() or "") if len(self) else None
-        return int(named["group"]) if named is not None else None
+        return None if named is None else BEFORE_ARCHIVES if named["group"] is None else int(named["group"])
 
     def frame(self) -> pd.DataFrame:
         """The clips as `read_annotations` gives them: None for no label or path, NaN for no times. With the plan's
@@ -186,6 +188,8 @@ def make_plan(
     held = frozenset(held_locally(list(clips_of(todo))))
     local = np.array([clip in held for clip in todo["clip_id"]], dtype=bool)
     source = LOCAL if archive_group is None else f"archives-{archive_group}"
+    if archive_group == BEFORE_ARCHIVES:
+        source = "before-archives"
     return Plan(_table(todo, local, _packed(todo, local, settings.clips_per_shard), dict(next_shard), source))
 
 

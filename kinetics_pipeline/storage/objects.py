@@ -23,7 +23,17 @@ from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.storage.digest import sha256_of
 from kinetics_pipeline.storage.object_client import ObjectClient
-from kinetics_pipeline.storage.store import BLOCK, Files, Listing, Names, StoredFile, failure, one_line_errors, parts_of
+from kinetics_pipeline.storage.store import (
+    BLOCK,
+    Files,
+    Listing,
+    Names,
+    StoredFile,
+    failure,
+    one_line_errors,
+    parts_of,
+    require_small,
+)
 
 _ONE_REQUEST = 64 << 20
 """Bytes: a file up to this size is written in one request whatever the condition."""
@@ -48,6 +58,7 @@ class ObjectStore:
     def read_version(self, name: str) -> tuple[bytes, str]:
         with self._errors("read", name):
             data, about = self._client.call("get", _key(name))
+            require_small(f"{self.uri}/{name}", about["size"])
             return data, _version(about)
 
     def write(self, name: str, data: bytes) -> None:

@@ -28,6 +28,10 @@ _UNREADABLE = (
 """What torch.load raises for files that are cut short, damaged or no checkpoints at all, by where they are so."""
 
 
+_MAGIC = 0x1950A86A20F9469CFC6C.to_bytes(10, "little")
+"""The number that torch's files begin with that are no zip archive: torch.serialization.MAGIC_NUMBER."""
+
+
 def read_torch_file(path: Path) -> Any:
     """The file's content, on the CPU. Raises InputError for a file that is missing or holds anything else."""
     try:
@@ -40,6 +44,11 @@ def read_torch_file(path: Path) -> Any:
         with warnings.catch_warnings(action="ignore"), path.open("rb") as file:
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if _is_pickle_of_others(path) and pickled_kind(path) is None:
+            raise InputError(
+                f"{path} is not a checkpoint: it is a pickle that torch did not write, and could run code; where you "
+                "trust it, save its tensors by name with torch.save"
+            ) from error
         kind = pickled_kind(path)
         if kind is not None and kind.model is None:
             raise InputError(f"{path} is not a checkpoint that is read here: {kind.sentence(str(path))}") from error
@@ -53,6 +62,12 @@ def read_torch_file(path: Path) -> Any:
         raise InputError(f"{path} is not a checkpoint, or is cut short or damaged") from error
     except _UNREADABLE as error:
         raise InputError(f"{path} is not a checkpoint, or is cut short or damaged") from error
+
+
+def _is_pickle_of_others(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(32)
+    return start[:1] == b"\x80" and _MAGIC not in start
 
 
 def _require_checksums(path: Path) -> None:

@@ -161,12 +161,15 @@ class ArchiveBuild:
     folder: Path
     annotations: Path
     source: str
+    before: dict[str, LocalSource | NetworkSource] = field(default_factory=dict)
+    """Sources that are named before the archives; `others` after them."""
     others: dict[str, LocalSource | NetworkSource] = field(default_factory=dict)
     settings: PlanSettings = field(default_factory=lambda: PlanSettings(clips_per_shard=4))
     nodes: Sequence[str] = ("n0",)
     per_plan: int = 8
     max_disk: int | None = None
     max_wait: float = 0.0
+    keep: str | None = None
     said: list[str] = field(default_factory=list)
     started: Callable[[OnThreads], None] = lambda executor: None
 
@@ -181,8 +184,8 @@ class ArchiveBuild:
         executor = OnThreads(self.folder / "cache", self.nodes)
         executor.on_event = on_event
         self.started(executor)
-        local = [source for source in self.others.values() if not is_network(source)]
-        sources: dict[str, Any] = {"c": copy, **self.others}
+        local = [one for one in (*self.before.values(), *self.others.values()) if not is_network(one)]
+        sources: dict[str, Any] = {**self.before, "c": copy, **self.others}
         asked = AskedArchives(
             copy.archives,
             {"c": "copy"},
@@ -191,6 +194,7 @@ class ArchiveBuild:
             self.per_plan,
             partial(copies.may_hold, labels=annotations.labels),
             self.said.append,
+            self.keep,
         )
         with Lease.acquire(dataset.store) as lease:
             build = CopiesBuild(

@@ -136,8 +136,10 @@ class Driver:
         known = self.plan_run.finished.get(one.clip.clip_id)
         if known is not None:
             self._finish(one, known)
-        else:
-            self._advance(one, now, delay=False)
+            return
+        if isinstance(decide(self.attempts.of(one.clip.clip_id), list(self.sources)), Done):
+            self.attempts.ask_again(one.clip.clip_id)
+        self._advance(one, now, delay=False)
 
     def _advance(self, one: ClipInProgress, now: Moment, *, delay: bool = True) -> None:
         """Does what the policy says of everything tried so far."""

@@ -57,7 +57,11 @@ def build(files: Sequence[str], config: BuildConfig) -> None:
     """See the module. Raises UserError, JobFailed, WorkRemains or KeyboardInterrupt; each leaves a dataset that the
     same command goes on with."""
     console = Console(stderr=True, highlight=False)
-    for flag, place in (("--output", config.output), ("--cache", config.cache)):
+    for flag, place in (
+        ("--output", config.output),
+        ("--cache", config.cache),
+        ("--keep-archives", config.keep_archives),
+    ):
         require_lasting(flag, place)
     asked = read_asked(files, config)
     say_what_is_odd(asked.annotations, console)
@@ -152,6 +156,7 @@ class _Build:
             self.config.archives_per_plan,
             partial(may_hold, labels=asked.annotations.labels),
             lambda line: self.console.print(line, markup=False, soft_wrap=True),
+            self.config.keep_archives,
         )
         return CopiesBuild(self.dataset, lease, self.executor, sources, wanted, limits, archives)
 

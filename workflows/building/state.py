@@ -113,6 +113,7 @@ class Attempts:
         self._changed = False
         self._saved = 0.0
         self._events = read_state(store, ATTEMPTS, dict[str, list[Event]]) or {}
+        self._of_earlier_runs = set(self._events)
 
     def of(self, clip_id: str) -> list[Event]:
         return [*self._earlier(clip_id), *self._events.get(clip_id, [])]
@@ -131,6 +132,15 @@ class Attempts:
         taken_back, events[first:] = events[first:], [Event(event.source, "burst") for event in events[first:]]
         self._changed |= bool(taken_back)
         return bool(taken_back)
+
+    def ask_again(self, clip_id: str) -> None:
+        """Takes back the latest failure of an earlier run where it is doubtful: that run ended before it knew whether
+        it was an outage's. So the clip is asked once more, and this run finds out."""
+        events = self._events.get(clip_id, [])
+        if clip_id in self._of_earlier_runs and events and is_doubtful(events[-1].outcome, events[-1].detail):
+            self._of_earlier_runs.discard(clip_id)
+            events.pop()
+            self._changed = True
 
     def was_doubted(self, clip_id: str) -> bool:
         """Whether the clip's video was part of a burst."""

@@ -28,7 +28,7 @@ class Selection(Config):
     """Which clips are asked, and where their videos may come from."""
 
     source: Annotated[tuple[PlaceOrName, ...], Repeated] = ("youtube",)
-    """`youtube`, `https://host/{video_id}.mp4`, a folder, archives or their addresses, `cvdf`; tried in order."""
+    """`youtube`, `cvdf`, `https://host/{video_id}.mp4`, `s3://...`, a folder, archives, their address; in order."""
     allow_private_addresses: Annotated[bool, Parameter(negative=())] = False
     """Also fetch from a URL template whose host is in a private network, and follow its redirects there."""
     labels: Path | None = None
@@ -122,6 +122,8 @@ class BuildConfig(Selection):
     """The most that the cache may hold, as 200GB."""
     archives_per_plan: int = ARCHIVES_PER_PLAN
     """Archives of a public copy that are fetched together; the cache holds two groups of them."""
+    keep_archives: Place | None = None
+    """Also keep archives that were fetched in this folder or URI, and take those from there that it has."""
     max_wait: Duration = 5400.0
     """End, with work left, when all addresses are paused for longer than this and nothing else is left to do."""
     cool_down: Duration = 3600.0

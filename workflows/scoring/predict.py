@@ -19,7 +19,8 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.flow import tvl1
 from kinetics_pipeline.loading import normalise
 from kinetics_pipeline.loading.index import load_index
-from kinetics_pipeline.loading.whole_clips import LEAST_FRAMES, WholeClips, looped
+from kinetics_pipeline.loading.snippets import looped
+from kinetics_pipeline.loading.whole_clips import LEAST_FRAMES, WholeClips
 from kinetics_pipeline.models.scoring.evaluation import Predictions
 from kinetics_pipeline.models.scoring.evaluation import evaluate as evaluate_network
 from kinetics_pipeline.models.scoring.metrics import fuse, softmax

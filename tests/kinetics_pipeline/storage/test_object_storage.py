@@ -92,6 +92,20 @@ def test_a_fault_that_passes_is_not_noticed(store: Store, faults: Faults, tmp_pa
     assert faults.failed == 1
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_answer_that_breaks_off_is_asked_for_again(store: Store, faults: Faults, times: int) -> None:
+    store.write("a", b"12345678")
+    for step, right in (
+        (lambda: store.read("a"), b"12345678"),
+        (store.list, [("a", 8)]),
+        (store.top, ["a"]),
+        (lambda: store.open_input("a").read(), b"12345678"),
+    ):
+        faults.plan("truncated", times, lambda method, path: method == "GET")
+        assert step() == right
+        assert faults.failed == times
+
+
 @pytest.mark.parametrize("kind", ["500", "reset"])
 def test_an_upload_that_fails_for_good_leaves_nothing_and_is_said_in_a_line(
     store: Store, faults: Faults, tmp_path: Path, kind: str

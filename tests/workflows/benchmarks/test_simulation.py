@@ -51,7 +51,19 @@ def test_a_cache_hardly_larger_than_a_shard_is_enough(seed, monkeypatch):
     assert campaign(seed, runs=1).failure == ""
 
 
-def test_the_probe_of_a_killed_command_does_not_stay():
+def test_a_command_whose_unfinished_file_is_swept_by_its_successor_ends_in_a_line(monkeypatch):
+    monkeypatch.setattr(scenario, "TIGHT_SHARE", 1.0)
+    monkeypatch.setattr(scenario, "LOCAL_SHARE", 0.2)
+    assert campaign(29, runs=1).failure == ""
+
+
+def test_failures_that_a_killed_run_could_not_judge_are_asked_again(monkeypatch):
+    """Killed again and again during an outage, each run charged a video with one failure more."""
+    monkeypatch.setattr(scenario, "LOCAL_SHARE", 0.3)
+    assert campaign(100095, runs=1).failure == ""
+
+
+def test_a_command_killed_while_it_looks_at_a_store_leaves_nothing_that_does_not_last():
     assert campaign(425, runs=1).failure == ""
 
 

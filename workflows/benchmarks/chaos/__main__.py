@@ -1,6 +1,6 @@
 """Plays rounds of faults against real builds, and tells what was lost.
 
-    python -m workflows.benchmarks.chaos [--rounds 50] [--seed S] [--faults NAME ...] [--round K ...]
+    python -m workflows.benchmarks.chaos [--rounds 50] [--seed S] [--faults NAME ...] [--round K ...] [--without-ray]
 
 The faults take turns. After each a build goes on to its end, and what it made is held against a build that nothing
 disturbed: each clip asked has one outcome, no file is left over, the data files have the same bytes, `verify` finds
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
 import sys
 import tempfile
 from collections import defaultdict
@@ -25,19 +26,26 @@ from kinetics_pipeline.workflows.benchmarks.chaos.ground import ground, in_a_nam
 from kinetics_pipeline.workflows.benchmarks.chaos.inline import PLANTED
 from kinetics_pipeline.workflows.benchmarks.chaos.rounds import Play, Played, play
 
-FAULTS: dict[str, Play] = {**writes.FAULTS, **strangers.FAULTS, **disturb.FAULTS}
+FAULTS: dict[str, Play] = {**writes.FAULTS, **strangers.FAULTS, **disturb.FAULTS, **disturb.ON_A_CLUSTER}
 
 
 def campaign(
-    numbers: Iterable[int], seed: int, names: Sequence[str], *, planted: str = "", console: Console | None = None
+    numbers: Iterable[int],
+    seed: int,
+    names: Sequence[str],
+    *,
+    on_ray: bool = False,
+    planted: str = "",
+    console: Console | None = None,
 ) -> list[Played]:
-    """Plays the rounds of these numbers, in which the faults named take turns."""
+    """Plays the rounds of these numbers, in which the faults named take turns. `on_ray`: with the real command on a
+    cluster, where a fault is one of a build; else with builds in a process each."""
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     faults = {name: FAULTS[name] for name in names}
     results = []
     with (
         tempfile.TemporaryDirectory(prefix="chaos") as folder,
-        ground(Path(folder), seed, with_cluster=bool(faults.keys() & disturb.FAULTS.keys())) as shared,
+        ground(Path(folder), seed, with_cluster=on_ray) as shared,
     ):
         for number in numbers:
             played = play(number, seed, faults, shared, planted)
@@ -77,17 +85,20 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the number of the first round")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--faults", nargs="+", choices=FAULTS, default=list(FAULTS))
+    parser.add_argument("--without-ray", action="store_true", help="only what needs no cluster, on local files")
     parser.add_argument("--round", type=int, nargs="+", help="these rounds alone")
     parser.add_argument("--planted", choices=PLANTED, default="", help="a fault of ours that must be found")
     asked = parser.parse_args()
     in_a_namespace()
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     numbers = asked.round or range(asked.first, asked.first + asked.rounds)
-    results = campaign(numbers, asked.seed, asked.faults, planted=asked.planted, console=console)
+    names = [name for name in asked.faults if not (asked.without_ray and name in disturb.ON_A_CLUSTER)]
+    on_ray = not asked.without_ray and bool(set(names) & {*disturb.FAULTS, *disturb.ON_A_CLUSTER})
+    results = campaign(numbers, asked.seed, names, on_ray=on_ray, planted=asked.planted, console=console)
     Console().print(table(results))
     failed = [played.number for played in results if played.problems]
     if failed:
-        chosen = f" --faults {' '.join(asked.faults)}" if asked.faults != list(FAULTS) else ""
+        chosen = f" --faults {shlex.join(asked.faults)}" if asked.faults != list(FAULTS) else ""
         chosen += f" --planted '{asked.planted}'" if asked.planted else ""
         for number in failed:
             print(f"again: python -m workflows.benchmarks.chaos --seed {asked.seed} --round {number}{chosen}")

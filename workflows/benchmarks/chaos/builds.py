@@ -20,6 +20,7 @@ from kinetics_pipeline.workflows.benchmarks.chaos import quick_build
 from kinetics_pipeline.workflows.benchmarks.chaos.ground import RECIPE, SourceKind
 from kinetics_pipeline.workflows.benchmarks.chaos.judge import Made, judge, made
 from kinetics_pipeline.workflows.benchmarks.chaos.rounds import Round
+from kinetics_pipeline.workflows.building.lease import latest
 
 LONGEST = 300.0
 """Seconds that a build may take on a machine with other work."""
@@ -38,6 +39,8 @@ class Build:
     variables: dict[str, str]
     notes: Path
     """A folder for what the commands say."""
+    inline: tuple[str, ...] = ()
+    """Annotations and videos where it is built without a cluster."""
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @classmethod
@@ -45,11 +48,16 @@ class Build:
         ground = one.ground
         flags = [*ground.source_flags(source), *RECIPE, "--cool-down", "1s"]
         command = [str(ground.annotations), *flags]
-        return cls(place or one.place, cache or one.cache, command, ground.variables, one.folder)
+        inline = () if ground.cluster is not None else (str(ground.annotations), str(ground.videos))
+        return cls(place or one.place, cache or one.cache, command, ground.variables, one.folder, inline)
 
     def start(self, *, die_at: int = 0, cache: Path | None = None, max_wait: str = "60s") -> subprocess.Popen[bytes]:
-        places = ["--output", self.place, "--cache", str(cache or self.cache), "--max-wait", max_wait]
-        command = [sys.executable, "-m", quick_build.__name__, str(die_at), "build", *self.flags, *places]
+        folder = str(cache or self.cache)
+        if self.inline:
+            words = ["inline", self.place, folder, *self.inline]
+        else:
+            words = ["build", *self.flags, "--output", self.place, "--cache", folder, "--max-wait", max_wait]
+        command = [sys.executable, "-m", quick_build.__name__, str(die_at), *words]
         with self.said(len(self.started)).open("wb") as out:
             self.started.append(subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=self.variables))
         return self.started[-1]
@@ -86,11 +94,15 @@ class Build:
                 return
         one.wrong(f"{TURNS} undisturbed builds did not come to the end")
 
+    def is_held_by(self, process: subprocess.Popen[bytes]) -> bool:
+        """Whether this command is at work."""
+        with suppress(UserError):
+            newest = latest(open_store(self.place))
+            return newest is not None and newest.holding is not None and newest.holding.pid == process.pid
+        return False
+
     def committed(self) -> int:
         return sum(name.endswith(".json") for name in self._names("shards"))
-
-    def begun(self) -> bool:
-        return bool(self._names("state/lease"))
 
     def planned(self) -> bool:
         return bool(self._names("plans"))
@@ -113,7 +125,7 @@ def _files(folder: Path) -> Iterator[Path]:
 def moments(build: Build) -> dict[str, Callable[[], bool]]:
     """When something may happen to a build."""
     return {
-        "the lease was taken": build.begun,
+        "the lease was taken": lambda: True,
         "the plan was written": build.planned,
         "a clip was finished": lambda: build.spooled() > 0 or build.committed() > 0,
         "a shard was committed": lambda: build.committed() > 0,
@@ -124,7 +136,7 @@ def moments(build: Build) -> dict[str, Callable[[], bool]]:
 def some_moment(one: Round, build: Build, process: subprocess.Popen[bytes]) -> bool:
     """Waits for a moment chosen at random, and a little; whether the build is still at work then."""
     name, event = one.random.choice(list(moments(build).items()))
-    came = build.wait_until(event, process)
+    came = build.wait_until(lambda: build.is_held_by(process), process) and build.wait_until(event, process)
     one.told.append(f"after {name}" if came else f"it ended before {name}")
     time.sleep(one.random.random() * 0.5)
     return came and process.poll() is None
@@ -148,6 +160,7 @@ def undisturbed(one: Round, source: SourceKind) -> Made:
 
 def settle(one: Round, build: Build, source: SourceKind) -> None:
     """Goes on to the end, and judges what is left."""
+    one.ground.bucket.share = 0.0
     build.finish(one)
     one.verdicts.append(judge(build.place, build.cache, one.ground.clip_ids, undisturbed(one, source)))
 

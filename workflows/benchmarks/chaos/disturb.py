@@ -11,13 +11,11 @@ from random import Random
 
 import psutil
 
-from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.workflows.benchmarks.chaos.builds import Build, settle, some_moment, stop, undisturbed
 from kinetics_pipeline.workflows.benchmarks.chaos.ground import SMALL_DISK, SourceKind
 from kinetics_pipeline.workflows.benchmarks.chaos.judge import judge
 from kinetics_pipeline.workflows.benchmarks.chaos.quick_build import DEAD_AFTER
 from kinetics_pipeline.workflows.benchmarks.chaos.rounds import Play, Round
-from kinetics_pipeline.workflows.building.lease import latest
 
 FAULTY_SHARE = 0.03
 """Of the requests to the object store, in rounds about something else."""
@@ -55,6 +53,8 @@ def driver_restarted(one: Round) -> None:
         process = build.start()
         if some_moment(one, build, process):
             how = one.random.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+            if build.inline and how == signal.SIGTERM:  # which only the command takes as a request
+                how = signal.SIGKILL
             one.told.append(how.name)
             process.send_signal(how)
             one.injected += 1
@@ -135,11 +135,7 @@ def driver_frozen(one: Round) -> None:
     stop(first)
     second = build.start(cache=build.cache if one.random.random() < 0.5 else one.folder / "other")
 
-    def has_taken_over() -> bool:
-        newest = latest(open_store(build.place))
-        return newest is not None and newest.holding is not None and newest.holding.pid == second.pid
-
-    if build.wait_until(has_taken_over, second):
+    if build.wait_until(lambda: build.is_held_by(second), second):
         one.injected += 1
     else:
         one.told.append(f"nobody took over within {DEAD_AFTER} s")
@@ -231,13 +227,16 @@ def disk_full(one: Round) -> None:
 FAULTS: dict[str, Play] = {
     "driver killed": driver_killed,
     "store faulty": store_faulty,
+    "driver frozen": driver_frozen,
+    "two builds": two_builds,
+    "driver restarted": driver_restarted,
+}
+ON_A_CLUSTER: dict[str, Play] = {
     "worker killed": worker_killed,
     "node lost": node_lost,
-    "driver frozen": driver_frozen,
     "source down": source_down,
     "disk full": disk_full,
-    "two builds": two_builds,
     "child killed": child_killed,
-    "driver restarted": driver_restarted,
     "worker frozen": worker_frozen,
 }
+"""Those that need one."""

@@ -29,7 +29,7 @@ from kinetics_pipeline.workflows.building import write as writing
 from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
 from kinetics_pipeline.workflows.building.dataset_build import DatasetBuild, Limits, WantedClips
 from kinetics_pipeline.workflows.building.disk import CacheUsage, measured
-from kinetics_pipeline.workflows.building.executor import Moment, Ref
+from kinetics_pipeline.workflows.building.executor import Lost, Moment, Ref
 from kinetics_pipeline.workflows.building.lanes import Pace
 from kinetics_pipeline.workflows.building.lease import Lease
 from kinetics_pipeline.workflows.building.process import ClipJob
@@ -78,7 +78,10 @@ class InlineExecutor:
         raise NotImplementedError("local sources only")
 
     def start_clip(self, job: ClipJob) -> Ref:
-        return self._done(processing.process(self.folders, job))
+        try:
+            return self._done(processing.process(self.folders, job))
+        except FileNotFoundError as error:  # another build has removed what it works in
+            return self._done(Lost(str(error)))
 
     def start_write(self, job: WriteJob, near: str | None) -> Ref:
         return self._done(writing.write(self.folders, job))

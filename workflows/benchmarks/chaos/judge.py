@@ -13,8 +13,8 @@ from kinetics_pipeline.dataset.verify import verify
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.storage.open_store import open_store
 
-_NOTES = frozenset({"state/attempts.json", "state/egress.json"})
-"""Files of a build's state that are written where there was trouble, and stay."""
+_NOTES = frozenset({"state/attempts.json", "state/egress.json", "state/probe"})
+"""Files of a build's state that are written where there was trouble or on object stores, and stay."""
 _LEASE = re.compile(r"state/lease/\d+\.json")
 
 

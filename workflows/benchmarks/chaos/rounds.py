@@ -37,6 +37,9 @@ class Round:
 
     @property
     def source(self) -> SourceKind:
+        """Without a cluster, a folder."""
+        if self.ground.cluster is None:
+            return "folder"
         return ("folder", "server", "youtube")[self.turn % 3]
 
     @property

@@ -10,21 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from itertools import takewhile
+from typing import Any, Protocol, cast
 
 from kinetics_pipeline.annotations.table import clips_of
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import JobFailed
-from kinetics_pipeline.plan import NEVER_RETRIED, Plan, PlannedShard, PlanSettings, in_order, make_plan
+from kinetics_pipeline.plan import BEFORE_ARCHIVES, NEVER_RETRIED, Plan, PlannedShard, PlanSettings, in_order, make_plan
 from kinetics_pipeline.records import Clip
 from kinetics_pipeline.shards.markers import Marker, marker_name
 from kinetics_pipeline.sources.archives.copies import Address
 from kinetics_pipeline.sources.archives.listed import (
-    UNKNOWN_SIZE,
     Contents,
     ListedArchive,
 )
-from kinetics_pipeline.sources.base import LocalSource, NetworkSource
+from kinetics_pipeline.sources.base import LocalSource, NetworkSource, is_network
+from kinetics_pipeline.sources.local.held import held
 from kinetics_pipeline.sources.local.tars import ArchiveSource
 from kinetics_pipeline.sources.pace.retries import Event
 from kinetics_pipeline.workflows.building.archives.freezing import AskedArchives, Room, frozen_list
@@ -93,6 +94,9 @@ class CopiesBuild(DatasetBuild):
         self.asked = asked
         self.state = ArchiveState(lease.store)
         self._others = [key for key in sources if key not in asked.names]
+        before = takewhile(lambda one: one[0] not in asked.names, sources.items())
+        self._first = {key: cast(LocalSource, source) for key, source in before if not is_network(source)}
+        """Local sources that come before the first copy."""
 
     def can_go_on(self) -> bool:
         return not self.holder.lose_dead_nodes()
@@ -104,9 +108,10 @@ class CopiesBuild(DatasetBuild):
         jobs = {key: self._job(one, asked[key].addresses) for key, one in self._archives.items()}
         self.holder = ArchiveHolder(self.executor, jobs, self._learn)
         self.selection = self._select()
-        known = {key: (one, self.state.contents(one)) for key, one in self._archives.items()}
-        self.selection.learn({key: as_archive(one, held) for key, (one, held) in known.items() if held is not None})
+        known = ((one, self.state.contents(one)) for one in self._archives.values())
+        self.selection.learn({one.key: as_archive(one, found) for one, found in known if found is not None})
         yield from self._unfinished()
+        yield from self._before()
         groups = [[one for one in group if one.key in asked] for group in self.state.list.groups()]
         for number, group in enumerate(groups):
             yield from self._group(group, groups[number + 1 :])
@@ -129,8 +134,8 @@ class CopiesBuild(DatasetBuild):
             self.state.freeze(frozen)
 
     def _job(self, one: ListedArchive, addresses: tuple[Address, ...]) -> ArchiveJob:
-        most = tuple(UNKNOWN_SIZE if part is None else part for part in one.sizes)
-        return ArchiveJob(one.key, addresses, most, self.asked.typed, self.asked.private_allowed)
+        asked = self.asked
+        return ArchiveJob(one.key, addresses, tuple(one.sizes), asked.typed, asked.private_allowed, asked.keep)
 
     def _select(self) -> Selection:
         settings, dataset = self.wanted.settings, self.dataset
@@ -169,6 +174,22 @@ class CopiesBuild(DatasetBuild):
 
     # Groups
 
+    def _before(self) -> Iterator[Step]:
+        """The plan of the clips that local sources hold which the command names before its first copy."""
+        clips = list(self.selection.clips.values()) if self._first else []
+        found: set[str] = set().union(*(held(source, clips) for source in self._first.values()))
+        taken = self.selection.take_first(found)
+        plan = self._planned(taken, lambda _: taken, BEFORE_ARCHIVES)
+        if not len(plan):
+            return
+        self._disk(list(plan.shards()), self.state.list.reserve)
+        number = self.dataset.add_plan(plan)
+        yield self._driver(number, plan, plan.shard_names(), {}, self._from_first())
+        self._finished(number, plan)
+
+    def _from_first(self) -> Tried:
+        return Tried(self._first or self.sources, archives=self.state.list.reserve)
+
     def _group(self, group: Sequence[ListedArchive], later: Sequence[Sequence[ListedArchive]]) -> Iterator[Step]:
         """The plan of a group's archives; none where nothing of them is left to do."""
         wanted = dict.fromkeys(self._useful(group))
@@ -195,12 +216,12 @@ class CopiesBuild(DatasetBuild):
         self, group: int, keys: Sequence[str], clip_ids: Sequence[str], later: Sequence[Sequence[ListedArchive]]
     ) -> Iterator[Step]:
         tried = self._from_archives(keys)
-        held = [
+        there = [
             clip_id
             for clip_id in clip_ids
             if any(source.candidates(self.selection.clips[clip_id]) for source in _local(tried.sources))
         ]
-        plan = self._planned(held, lambda _: held, group)
+        plan = self._planned(there, lambda _: there, group)
         if not len(plan):
             return
         self._disk(list(plan.shards()), tried.archives)  # raises before the plan is frozen
@@ -258,6 +279,8 @@ class CopiesBuild(DatasetBuild):
             wanted = {clip.clip_id for shard in plan.shards() if shard.name in missing for clip in shard.clips}
             if group is None:
                 yield self._driver(number, plan, missing, self.dataset.outcomes(), Tried(self.sources, self._earlier))
+            elif group == BEFORE_ARCHIVES:
+                yield self._driver(number, plan, missing, {}, self._from_first())
             else:
                 members = [one for one in self._archives.values() if one.group == group]
                 keys = [one.key for one in members if self.selection.holds(one.key, wanted)]
@@ -313,7 +336,7 @@ class CopiesBuild(DatasetBuild):
     # Plans
 
     def _planned(
-        self, clip_ids: Collection[str], held: Callable[[list[Clip]], Collection[str]], group: int | None
+        self, clip_ids: Collection[str], held_locally: Callable[[list[Clip]], Collection[str]], group: int | None
     ) -> Plan:
         """A plan of these clips, whatever became of them before."""
         table = self.wanted.table
@@ -323,7 +346,7 @@ class CopiesBuild(DatasetBuild):
                 table[table["clip_id"].isin(set(clip_ids))],
                 outcomes={},
                 settings=settings,
-                held_locally=held,
+                held_locally=held_locally,
                 next_shard=self.dataset.next_shard_numbers(),
                 archive_group=group,
             )

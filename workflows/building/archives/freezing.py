@@ -30,6 +30,8 @@ class AskedArchives:
     may_hold: Callable[[str, Collection[str]], bool]
     """Whether the archive of this name may hold clips of these classes."""
     say: Callable[[str], None]
+    keep: str | None = None
+    """The place where archives are kept, and are looked for first."""
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.sources.archives.arriving import Abandoned, Arriving
 from kinetics_pipeline.sources.archives.copies import Address
 from kinetics_pipeline.sources.archives.fetch import Fetcher, GivenUp, NobodyThere
+from kinetics_pipeline.sources.archives.listed import UNKNOWN_SIZE
 from kinetics_pipeline.sources.http.partial_file import locked
 from kinetics_pipeline.sources.local.tars import Archive, known_archive
+from kinetics_pipeline.storage.open_store import open_store
+from kinetics_pipeline.storage.store import download
 from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
 from kinetics_pipeline.workflows.building.executor import Executor, Lost, Ref
 
@@ -31,11 +36,13 @@ class ArchiveJob:
     key: str
     addresses: tuple[Address, ...]
     """Of its parts."""
-    most: tuple[int | None, ...]
-    """The bytes that each part may have."""
+    sizes: tuple[int | None, ...]
+    """The bytes of each part; None where they are not known."""
     typed: tuple[str, ...]
     private_allowed: bool
     """See `Fetcher`."""
+    keep: str | None = None
+    """The place where archives are kept, and are looked for first."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,8 @@ class ArchiveNode:
             with locked(folder, "archive", patience=PATIENCE):
                 return Here(job.key, replace(self._read(job, folder), node=self.node))
         except (GivenUp, UserError) as error:
+            if isinstance(error.__context__, OSError):  # the disk, and not the archive
+                return NoRoom(job.key, str(error))
             shutil.rmtree(folder, ignore_errors=True)
             return NotGiven(job.key, str(error))
         except NobodyThere as error:
@@ -102,12 +111,11 @@ class ArchiveNode:
     def _read(self, job: ArchiveJob, folder: Path) -> Archive:
         fetches = folder / "fetches"
         while True:
-            fetcher = Fetcher(job.typed, job.private_allowed)
-            parts = tuple(
-                fetcher.fetch(address, folder / "parts" / address.name, most)
-                for address, most in zip(job.addresses, job.most, strict=True)
-            )
-            archive = known_archive(parts, folder / "contents")
+            parts = tuple(folder / "parts" / address.name for address in job.addresses)
+            kept = job.keep is not None and _from_kept(job, parts)
+            archive = known_archive(parts, folder / "contents") if kept else _fetched(job, parts, folder / "contents")
+            if job.keep is not None and not kept and not archive.damage:
+                _keep(job.keep, job.key, parts)
             times = _number(fetches) + 1
             if not archive.damage or times >= FETCHES:
                 return archive
@@ -115,6 +123,71 @@ class ArchiveNode:
             for note in folder.glob("contents.*"):
                 note.unlink()
             fetches.write_text(str(times))
+
+
+def _fetched(job: ArchiveJob, parts: tuple[Path, ...], notes: Path) -> Archive:
+    """Fetches an archive, and reads it while it arrives. Raises GivenUp, NobodyThere, UserError, OSError."""
+    sizes = [size for size in job.sizes if size is not None]
+    arriving = Arriving(parts, sizes)
+    fetcher = Fetcher(job.typed, job.private_allowed, arriving.restart)
+
+    def fetch() -> None:
+        try:
+            for address, size, part in zip(job.addresses, job.sizes, parts, strict=True):
+                fetcher.fetch(address, part, UNKNOWN_SIZE if size is None else size)
+        except BaseException:
+            arriving.end(failed=True)
+            raise
+        arriving.end(failed=False)
+
+    if len(sizes) < len(parts):
+        fetch()
+        return known_archive(parts, notes)
+    with ThreadPoolExecutor(1) as thread:
+        fetching = thread.submit(fetch)
+        archive: Archive | None = None
+        trouble: UserError | None = None
+        try:
+            archive = known_archive(parts, notes, arriving.open, sum(sizes))
+            arriving.require_sound()
+        except Abandoned:
+            archive = None
+        except UserError as error:
+            trouble = error
+        fetching.result()
+    if trouble is not None:
+        raise trouble
+    if archive is not None and sum(part.stat().st_size for part in parts) == sum(sizes):
+        return archive
+    for note in notes.parent.glob(f"{notes.name}.*"):
+        note.unlink()
+    return known_archive(parts, notes)
+
+
+def _from_kept(job: ArchiveJob, parts: Sequence[Path]) -> bool:
+    """Takes an archive from where archives are kept; whether it was there, in the size that it should have."""
+    assert job.keep is not None
+    store = open_store(job.keep)
+    there = dict(store.list(job.key))
+    names = [_kept_name(job.key, part) for part in parts]
+    if any(there.get(name) != size for name, size in zip(names, job.sizes, strict=True)):
+        return False
+    for name, part in zip(names, parts, strict=True):
+        if not part.exists():
+            unfinished = part.with_name(f"{part.name}.kept")
+            download(store, name, unfinished)
+            unfinished.replace(part)
+    return True
+
+
+def _keep(place: str, key: str, parts: Sequence[Path]) -> None:
+    store = open_store(place)
+    for part in parts:
+        store.create_from(part, _kept_name(key, part))
+
+
+def _kept_name(key: str, part: Path) -> str:
+    return f"{key}/{part.name}"
 
 
 def keep_only(folders: CacheFolders, keys: Collection[str]) -> None:

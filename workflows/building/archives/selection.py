@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from kinetics_pipeline.plan import NEVER_RETRIED
+from kinetics_pipeline.plan import BEFORE_ARCHIVES, NEVER_RETRIED
 from kinetics_pipeline.records import RETRYABLE, Clip, Outcome
 from kinetics_pipeline.sources.local.tars import Archive, ArchiveSource
 
@@ -64,6 +64,15 @@ class Selection:
     def is_full(self) -> bool:
         """Whether there are as many clips as the limit allows."""
         return self.limit is not None and len(self.chosen) >= self.limit
+
+    def take_first(self, clip_ids: Collection[str]) -> list[str]:
+        """Of the clips that sources before the archives hold, those that count."""
+        for clip_id in self.clips:
+            if self.is_full:
+                break
+            if clip_id in clip_ids:
+                self.chosen[clip_id] = None
+        return [clip_id for clip_id in self.chosen if self.is_open(clip_id, BEFORE_ARCHIVES)]
 
     def take(self, key: str) -> list[str]:
         """The clips of an archive that count, once all archives before it were taken."""

@@ -248,3 +248,43 @@ def test_replacements_come_before_what_they_replace(copy: PublicCopy, tmp_path: 
     build.run()
     assert [build.outcomes[clip(n)][0] for n in range(5)] == ["ok"] * 4 + ["decode"]
     assert len(build.dataset.plan(0)) == 4
+
+
+def test_what_a_folder_holds_that_comes_first_is_not_taken_from_archives(copy: PublicCopy, tmp_path: Path) -> None:
+    build = filled(copy, tmp_path)
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for number in range(25):
+        (videos / f"v{number:03d}.mp4").write_bytes(b"broken" if number == 7 else b"whole")
+    build.before = {"f": FolderSource(videos)}
+    build.run()
+    assert {build.outcomes[clip(n)] for n in range(25) if n != 7} == {("ok", videos.name)}
+    assert {build.outcomes[clip(n)] for n in (7, *range(25, CLIPS))} == {("ok", "copy")}
+    assert len(build.dataset.plan(0)) == 25
+
+
+def test_archives_that_are_kept_serve_the_next_dataset(copy: PublicCopy, tmp_path: Path) -> None:
+    build = filled(copy, tmp_path, cut=packed({member(60): b"whole" * 500})[:-8])
+    build.keep = str(tmp_path / "kept")
+    build.run()
+    assert len(list((tmp_path / "kept").rglob("*.tar.gz"))) == ARCHIVES
+    for name, left in (("part_3", b"other"), ("part_4", None)):
+        (kept,) = (tmp_path / "kept").rglob(f"{name}.tar.gz")
+        kept.write_bytes(left) if left is not None else kept.unlink()
+    outcomes, copy.gets, build.folder = build.outcomes, [], tmp_path / "next"
+    build.run()
+    assert build.outcomes == outcomes
+    assert set(asked(copy)) == {"part_3.tar.gz", "part_4.tar.gz", "cut.tar.gz"}
+
+
+def test_an_archive_whose_content_is_not_what_was_packed_is_named_and_fetched_once_more(
+    copy: PublicCopy, tmp_path: Path
+) -> None:
+    damaged = bytearray(packed({member(60): b"whole" * 500}))
+    damaged[-6] ^= 1
+    build = filled(copy, tmp_path, bad=bytes(damaged))
+    build.run()
+    assert copy.asked("/k/bad.tar.gz") == [0, 0]
+    (line,) = [line for line in build.said if "bad.tar.gz" in line]
+    assert "is damaged: CRC check failed" in line
+    assert build.outcomes[clip(60)][0] == "ok"

@@ -21,13 +21,16 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.loading.arguments import whole_number
 from kinetics_pipeline.loading.clip_dataset import ClipDataset, EpochIndex
 
+_FRAMES = 6
+"""Calls that are looked back on for one who asks for samples."""
+
 
 class ClipSampler(DistributedSampler[int]):
     """For `DataLoader(dataset, sampler=..., batch_size=...)`, with one of the ranks 0 to `world_size` - 1.
 
     Rank and world size are those of torch.distributed where it is initialised, else 0 and 1. A DistributedSampler:
-    Lightning and Ray Train leave it as it is, and Lightning calls its `set_epoch`. Accelerate shards any sampler once
-    more: there give `rank=0, world_size=1`.
+    Lightning and Ray Train leave it as it is, and Lightning calls its `set_epoch`. Accelerate (and so Hugging Face's
+    Trainer) shards any sampler once more: there give `rank=0, world_size=1`; else an iteration raises UserError.
 
     Yields sample numbers that carry their epoch, so that crops and flips are of (seed, epoch, clip) also in workers
     that outlive epochs. Every rank yields equally many: with `drop_last` the clips left over by the ranks go, else the
@@ -76,6 +79,11 @@ class ClipSampler(DistributedSampler[int]):
         return left // self.num_replicas if self.drop_last else -(-left // self.num_replicas)
 
     def __iter__(self) -> Iterator[int]:
+        if self.num_replicas > 1 and _sharded_by_accelerate():
+            raise UserError(
+                "Accelerate gives each process a part of what a sampler yields, and this one yields the part of rank "
+                f"{self.rank} of {self.num_replicas}; give ClipSampler(..., rank=0, world_size=1)"
+            )
         if self._passed:
             self.epoch, self._begin, self._passed = self.epoch + 1, 0, False
         self._taken = 0
@@ -180,6 +188,19 @@ def _asked_by_torchdata() -> bool:
     """Whether torchdata calls `state_dict`: it does so for each batch of numbers it takes, and keeps the state with the
     batch until that is given out."""
     return str(sys._getframe(2).f_globals.get("__name__")).startswith("torchdata.")
+
+
+def _sharded_by_accelerate() -> bool:
+    """Whether Accelerate's `BatchSamplerShard`, which drops the batches of other processes, asks for the samples."""
+    frame = sys._getframe(2)
+    for _ in range(_FRAMES):  # torch's BatchSampler is between
+        of_accelerate = frame.f_globals.get("__name__") == "accelerate.data_loader"
+        if of_accelerate and frame.f_code.co_qualname.startswith("BatchSamplerShard."):
+            return True
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return False
 
 
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -8,6 +8,7 @@ import io
 import re
 import tarfile
 import threading
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -42,6 +43,15 @@ def packed(members: dict[str, bytes], *, zipped: bool = True) -> bytes:
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
     return gzip.compress(stream.getvalue(), 1) if zipped else stream.getvalue()
+
+
+def zipped(members: dict[str, bytes]) -> bytes:
+    """A zip with these files."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return stream.getvalue()
 
 
 @contextmanager

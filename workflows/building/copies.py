@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from kinetics_pipeline.annotations.class_names import matched
@@ -29,6 +29,7 @@ from kinetics_pipeline.sources.archives.copies import (
     quoted,
 )
 from kinetics_pipeline.sources.archives.listed import ArchiveList, RemoteArchive, listed, remote_archives
+from kinetics_pipeline.sources.archives.places import archives_at, is_place, typed_address
 from kinetics_pipeline.sources.base import Media
 from kinetics_pipeline.workflows.building.archives.freezing import look
 from kinetics_pipeline.workflows.flags.build_flags import ARCHIVES_PER_PLAN
@@ -61,7 +62,7 @@ class Wanted:
     @property
     def typed(self) -> str:
         """The address that the user typed, or meant."""
-        return (self.mirror or PUBLIC_COPY) if self.text.lower() == CVDF else self.text
+        return (self.mirror or PUBLIC_COPY) if self.text.lower() == CVDF else typed_address(self.text)
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,9 @@ def _addresses(wanted: Wanted, annotations: Annotations) -> list[Address]:
             found += [Address(quoted(mirrored(one.url, wanted.mirror)) or "", replaces=True) for one in replacements]
             for url in lists:
                 found += _listed(mirrored(url, wanted.mirror), wanted)
+    elif is_place(wanted.text):
+        named = [Address(url) for url in archives_at(wanted.text)]
+        found = [replace(one, replaces="replacement" in one.name.lower()) for one in named]
     elif is_list(wanted.text):
         found = _listed(wanted.text, wanted)
     else:

@@ -28,7 +28,7 @@ class Selection(Config):
     """Which clips are asked, and where their videos may come from."""
 
     source: Annotated[tuple[PlaceOrName, ...], Repeated] = ("youtube",)
-    """`youtube`, `https://host/{video_id}.mp4`, a folder, archives or their addresses, `cvdf`; tried in order."""
+    """`youtube`, `cvdf`, `https://host/{video_id}.mp4`, `s3://...`, a folder, archives, their address; in order."""
     allow_private_addresses: Annotated[bool, Parameter(negative=())] = False
     """Also fetch from a URL template whose host is in a private network, and follow its redirects there."""
     labels: Path | None = None

@@ -11,7 +11,7 @@ import json
 import re
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,10 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from kinetics_pipeline.sources.archives.copies import Address
+from kinetics_pipeline.sources.archives.places import authorization, bucket_and_key
 from kinetics_pipeline.sources.http.addresses import public_addresses_only
+from kinetics_pipeline.sources.objects.bucket import ObjectChanged, ObjectRefused, open_bucket
+from kinetics_pipeline.sources.objects.videos import is_object_place
 
 TRIES = 6
 """The most tries of one archive in which no byte comes."""
@@ -57,6 +60,8 @@ class Fetcher:
     typed: Sequence[str]
     """Addresses that the user typed: their hosts may be private ones, others may not."""
     private_allowed: bool
+    on_restart: Callable[[], None] = lambda: None
+    """Called before bytes that an earlier call, or an earlier try, fetched are thrown away."""
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def fetch(self, address: Address, path: Path, most: int | None = None) -> Path:
@@ -76,12 +81,15 @@ class Fetcher:
 
     def look(self, address: Address) -> Seen:
         """What the server says of an archive. Raises NobodyThere."""
+        if is_object_place(address.url):
+            return _look_at_object(address.url)
         refused: list[str] = []
+        headers = {**_PLAIN, **authorization(address.url)}
         try:
             with (
                 self._guarded() as refused,
                 requests.head(
-                    address.url, timeout=(CONNECT_SECONDS, READ_SECONDS), allow_redirects=True, headers=_PLAIN
+                    address.url, timeout=(CONNECT_SECONDS, READ_SECONDS), allow_redirects=True, headers=headers
                 ) as answer,
             ):
                 length = answer.headers.get("Content-Length", "")
@@ -96,11 +104,12 @@ class Fetcher:
 
     def _whole(self, address: Address, path: Path, most: int | None) -> None:
         part, about = path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.part.json")
+        go_on = self._on_object if is_object_place(address.url) else self._on
         tries = 0
         while True:
             before = part.stat().st_size if part.exists() else 0
             try:
-                if self._on(address, part, about, most):
+                if go_on(address, part, about, most):
                     part.replace(path)
                     about.unlink(missing_ok=True)
                     return
@@ -121,19 +130,22 @@ class Fetcher:
         offset, (version, total) = (part.stat().st_size if part.exists() else 0), _read(about)
         if total is not None and offset == total:  # killed before it got its name
             return True
-        headers = dict(_PLAIN)
+        headers = {**_PLAIN, **authorization(address.url)}
         if offset and version:
             headers |= {"Range": f"bytes={offset}-", "If-Range": version}
         with self._guarded() as refused, _got(address.url, headers, refused) as answer:
             if answer.status_code == 416 and offset:  # it is whole, or another file now
                 if answer.headers.get("Content-Range", "").rpartition("/")[2] == str(offset):
                     return True
+                self.on_restart()
                 part.unlink()
                 return False
             if answer.status_code >= 500 or answer.status_code in (408, 429):
                 return False
             begin, total_size = _sent(answer, offset, most)
             version = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
+            if offset and not begin:
+                self.on_restart()
             with part.open("r+b" if part.exists() else "w+b", buffering=0) as file:
                 file.seek(begin)
                 file.truncate()
@@ -150,6 +162,31 @@ class Fetcher:
             raise GivenUp(f"the server sent more than the {total_size} bytes that it said")
         return total_size is None or written == total_size
 
+    def _on_object(self, address: Address, part: Path, about: Path, most: int | None) -> bool:
+        """The same for an object of a store. Raises GivenUp, NobodyThere."""
+        uri, key = bucket_and_key(address.url)
+        bucket = open_bucket(uri)
+        try:
+            size, found = bucket.look(key)
+            if most is not None and size > most:
+                raise GivenUp(f"it has {size} bytes, more than the {most} that were said at first")
+            version, _ = _read(about)
+            with part.open("r+b" if part.exists() else "w+b", buffering=0) as file:
+                begin = file.seek(0, 2) if version and version == found else 0
+                file.seek(begin)
+                file.truncate()
+                if not begin:
+                    about.write_text(json.dumps([found, size]))
+                for block in bucket.read(key, begin, found):
+                    file.write(block)
+                    if self._stop.is_set():
+                        return False
+                return file.tell() == size
+        except ObjectChanged:
+            return False
+        except ObjectRefused as error:
+            raise _not_given(error) from None
+
     @contextmanager
     def _guarded(self) -> Iterator[list[str]]:
         if self.private_allowed:
@@ -160,6 +197,22 @@ class Fetcher:
 
 
 _PLAIN = {"Accept-Encoding": "identity"}
+
+
+def _look_at_object(url: str) -> Seen:
+    uri, key = bucket_and_key(url)
+    try:
+        return Seen(*open_bucket(uri).look(key))
+    except ObjectRefused as error:
+        meant = _not_given(error)
+        if isinstance(meant, GivenUp):  # `fetch` says why
+            return Seen(0, "")
+        raise meant from None
+
+
+def _not_given(error: ObjectRefused) -> GivenUp | NobodyThere:
+    lasting = error.failure.outcome in ("not_found", "private", "decode")
+    return GivenUp(error.failure.detail) if lasting else NobodyThere(error.failure.detail)
 
 
 @contextmanager

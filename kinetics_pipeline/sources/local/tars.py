@@ -26,8 +26,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.file_names import is_passed_over
@@ -237,9 +238,11 @@ def _key(parts: Sequence[Path]) -> str:
     return hashlib.sha256("\0".join(named).encode()).hexdigest()[:24]
 
 
-def known_archive(parts: tuple[Path, ...], key: Path) -> Archive:
-    """What the cache knows of an archive, in files that begin with `key`, else what reading it whole finds. Raises
-    UserError."""
+def known_archive(
+    parts: tuple[Path, ...], key: Path, opened: Callable[[], IO[bytes]] | None = None, size: int | None = None
+) -> Archive:
+    """What the cache knows of an archive, in files that begin with `key`, else what reading it whole finds. `opened`
+    and `size`: its bytes and their number, where its files are still on their way. Raises UserError."""
     about, points = key.with_suffix(".json"), key.with_suffix(".points")
     try:
         found = json.loads(about.read_bytes())
@@ -251,7 +254,8 @@ def known_archive(parts: tuple[Path, ...], key: Path) -> Archive:
         pass
     try:
         make_private(key.parent)
-        archive = _read(parts, points)
+        whole = sum(path.stat().st_size for path in parts) if size is None else size
+        archive = _read(parts, points, opened or partial(open_parts, parts), whole)
         document = {
             "format": FORMAT,
             "size": archive.size,
@@ -270,10 +274,9 @@ def known_archive(parts: tuple[Path, ...], key: Path) -> Archive:
     return archive
 
 
-def _read(parts: tuple[Path, ...], points: Path) -> Archive:
+def _read(parts: tuple[Path, ...], points: Path, opened: Callable[[], IO[bytes]], size: int) -> Archive:
     """Reads an archive from end to end; notes points of a gzip file in `points`."""
-    size = sum(path.stat().st_size for path in parts)
-    with open_parts(parts) as file:
+    with opened() as file:
         magic = file.read(4)
         file.seek(0)
         if magic.startswith(b"PK"):
@@ -285,7 +288,7 @@ def _read(parts: tuple[Path, ...], points: Path) -> Archive:
     from indexed_gzip import IndexedGzipFile
 
     try:
-        with open_parts(parts) as file, IndexedGzipFile(fileobj=file, spacing=SPACING) as stream:
+        with opened() as file, IndexedGzipFile(fileobj=file, spacing=SPACING) as stream:
             found, damage = _members(stream, parts[0])
             if not damage:
                 while stream.read(BLOCK):  # to its end, where the CRC is
@@ -298,7 +301,7 @@ def _read(parts: tuple[Path, ...], points: Path) -> Archive:
         if not _is_damage(error):
             raise
     # Damaged: Python's own reader gives what comes before, video by video, from the start each time.
-    with open_parts(parts) as file, gzip.GzipFile(fileobj=file) as stream:
+    with opened() as file, gzip.GzipFile(fileobj=file) as stream:
         found, damage = _members(stream, parts[0])
         return Archive(parts, size, found, damage or _wrong_content(stream), "gzip", None)
 

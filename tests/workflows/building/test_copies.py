@@ -14,7 +14,7 @@ from kinetics_pipeline.workflows.building.request import read_asked
 from kinetics_pipeline.workflows.cli.app import run
 from kinetics_pipeline.workflows.flags.build_flags import BuildConfig
 from tests.builders.building import CLIPS, FLAGS, Build, Pile
-from tests.builders.public_copy import PublicCopy, packed, served
+from tests.builders.public_copy import PublicCopy, packed, served, zipped
 
 HEADER = "label,youtube_id,time_start,time_end,split\n"
 
@@ -102,21 +102,27 @@ def test_a_build_by_name_takes_the_copy_and_then_the_next_source(pile: Pile, cop
     parts = list(trimmed.items())
     whole = packed(dict(parts[4:8]))
     base = "https://s3.amazonaws.com/kinetics/400"
-    names = ["part_0", "part_1", "part_2"]
+    cut = packed(dict(parts[10:12]))
+    names = ["part_0.tar.gz", "part_1.tar.gz", "part_2.tar.gz", "part_3.zip", "part_4.tar.gz.0000"]
+    names += ["part_4.tar.gz.0001", "left.tar.gz"]
     copy.files = {
         "/k/400/annotations/train.csv": (HEADER + "\n".join(",".join(row) for row in rows)).encode(),
         "/k/400/annotations/val.csv": (HEADER + "left,other,0,1,val\n").encode(),
         "/k/400/annotations/test.csv": (HEADER + "left,another,0,1,test\n").encode(),
-        "/k/400/train/k400_train_path.txt": "".join(f"{base}/train/{name}.tar.gz\n" for name in names).encode(),
+        "/k/400/train/k400_train_path.txt": "".join(f"{base}/train/{name}\n" for name in names).encode(),
         # A plain tar with a broken video that the replacements hold whole; one that is cut off; one that is not there.
         "/k/400/train/part_0.tar.gz": packed(
             {parts[0][0]: parts[0][1][:2000]} | dict(parts[1:4]) | {"train/._x.mp4": b"junk"}, zipped=False
         ),
         "/k/400/train/part_1.tar.gz": whole[: len(whole) * 6 // 10],
+        "/k/400/train/part_3.zip": zipped(dict(parts[8:10])),
+        "/k/400/train/part_4.tar.gz.0000": cut[:5000],
+        "/k/400/train/part_4.tar.gz.0001": cut[5000:],
+        "/k/400/train/left.tar.gz": packed(dict(parts[12:13])),
         "/k/400/replacement_for_corrupted_k400.tgz": packed(dict(parts[:1])),
     }
     named = replace(pile, annotations=Path("kinetics-400"))
-    flags = (*FLAGS, "--mirror", f"{copy.base}/k", "--split", "train")
+    flags = (*FLAGS, "--mirror", f"{copy.base}/k", "--split", "train", "--archives-per-plan", "3")
     build = Build(named, tmp_path, ["cvdf", str(pile.folder)], flags)
     said = build.run()
     assert "part_2.tar.gz is given up: the server answered 404" in said
@@ -124,8 +130,10 @@ def test_a_build_by_name_takes_the_copy_and_then_the_next_source(pile: Pile, cop
     entries = {clip: records[-1] for clip, records in build.entries().items()}  # the newest
     assert sum(entry["outcome"] == "ok" for entry in entries.values()) == CLIPS
     by_source = {clip: entry["source"] for clip, entry in entries.items() if entry["outcome"] == "ok"}
-    assert {by_source[f"{name}_000000_000001"] for name in list(videos)[:4]} == {"cvdf"}
-    assert {by_source[f"{name}_000000_000001"] for name in list(videos)[8:]} == {pile.folder.name}
+    clips = [f"{name}_000000_000001" for name in videos]
+    assert {by_source[clip] for clip in (*clips[:4], *clips[8:13])} == {"cvdf"}
+    assert {by_source[clip] for clip in clips[13:]} == {pile.folder.name}
+    assert not list(build.cache.rglob("archives"))
     before = len(copy.gets)
     build.run()
-    assert not any(path.endswith("gz") for path, _ in copy.gets[before:] if "part_2" not in path)
+    assert not any("part_" in path or path.endswith("gz") for path, _ in copy.gets[before:])

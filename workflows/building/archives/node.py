@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.sources.archives.arriving import Abandoned, Arriving
 from kinetics_pipeline.sources.archives.copies import Address
 from kinetics_pipeline.sources.archives.fetch import Fetcher, GivenUp, NobodyThere
 from kinetics_pipeline.sources.archives.listed import UNKNOWN_SIZE
@@ -111,11 +113,7 @@ class ArchiveNode:
         while True:
             parts = tuple(folder / "parts" / address.name for address in job.addresses)
             kept = job.keep is not None and _from_kept(job, parts)
-            if not kept:
-                fetcher = Fetcher(job.typed, job.private_allowed)
-                for address, size, part in zip(job.addresses, job.sizes, parts, strict=True):
-                    fetcher.fetch(address, part, UNKNOWN_SIZE if size is None else size)
-            archive = known_archive(parts, folder / "contents")
+            archive = known_archive(parts, folder / "contents") if kept else _fetched(job, parts, folder / "contents")
             if job.keep is not None and not kept and not archive.damage:
                 _keep(job.keep, job.key, parts)
             times = _number(fetches) + 1
@@ -125,6 +123,45 @@ class ArchiveNode:
             for note in folder.glob("contents.*"):
                 note.unlink()
             fetches.write_text(str(times))
+
+
+def _fetched(job: ArchiveJob, parts: tuple[Path, ...], notes: Path) -> Archive:
+    """Fetches an archive, and reads it while it arrives. Raises GivenUp, NobodyThere, UserError, OSError."""
+    sizes = [size for size in job.sizes if size is not None]
+    arriving = Arriving(parts, sizes)
+    fetcher = Fetcher(job.typed, job.private_allowed, arriving.restart)
+
+    def fetch() -> None:
+        try:
+            for address, size, part in zip(job.addresses, job.sizes, parts, strict=True):
+                fetcher.fetch(address, part, UNKNOWN_SIZE if size is None else size)
+        except BaseException:
+            arriving.end(failed=True)
+            raise
+        arriving.end(failed=False)
+
+    if len(sizes) < len(parts):
+        fetch()
+        return known_archive(parts, notes)
+    with ThreadPoolExecutor(1) as thread:
+        fetching = thread.submit(fetch)
+        archive: Archive | None = None
+        trouble: UserError | None = None
+        try:
+            archive = known_archive(parts, notes, arriving.open, sum(sizes))
+            arriving.require_sound()
+        except Abandoned:
+            archive = None
+        except UserError as error:
+            trouble = error
+        fetching.result()
+    if trouble is not None:
+        raise trouble
+    if archive is not None and sum(part.stat().st_size for part in parts) == sum(sizes):
+        return archive
+    for note in notes.parent.glob(f"{notes.name}.*"):
+        note.unlink()
+    return known_archive(parts, notes)
 
 
 def _from_kept(job: ArchiveJob, parts: Sequence[Path]) -> bool:

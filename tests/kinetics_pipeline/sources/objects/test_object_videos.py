@@ -17,14 +17,15 @@ from kinetics_pipeline.records import Clip, clip_id
 from kinetics_pipeline.sources import parse_source
 from kinetics_pipeline.sources.child_process import KillableChild
 from kinetics_pipeline.sources.http.byte_allowance import NoRoom, bounded
-from kinetics_pipeline.sources.objects import bucket, videos
+from kinetics_pipeline.sources.objects import bucket
 from kinetics_pipeline.sources.objects.videos import ObjectVideos
 from kinetics_pipeline.sources.options import SourceOptions
 from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.video.frames import read_clip
+from kinetics_pipeline.workflows.benchmarks.faulty_proxy import Fault
 from kinetics_pipeline.workflows.building.lanes import Lanes, Pace
 from tests.builders.driven_builds import AtOnce
-from tests.builders.faulty_s3 import Fault, Faults, faulty_s3
+from tests.builders.faulty_s3 import Faults, faulty_s3
 from tests.fake_youtube.media import render_indexed
 
 ID = "abcdefghijk"
@@ -52,7 +53,7 @@ def faults(server: tuple[str, Faults], monkeypatch: pytest.MonkeyPatch) -> Fault
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setitem(bucket.RETRY, "max_retries", 1)
-    videos._open.cache_clear()
+    bucket.open_bucket.cache_clear()
     server[1].kind = None
     server[1].seen.clear()
     return server[1]

@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kinetics_pipeline.records import ENLARGED
 from kinetics_pipeline.video.clock import runs_back
 from kinetics_pipeline.video.container import BrokenVideo, Container, inspect, packets_end
 from kinetics_pipeline.video.cut import MAX_GAP, Cut, Listed, list_cut, plan_cut
 from kinetics_pipeline.video.ffmpeg import Message, Run, command, running, untrusted_input
 from kinetics_pipeline.video.grid_report import GridReport, lost_frames
+from kinetics_pipeline.video.joined_files import holds_more
 from kinetics_pipeline.video.packets import Packets, copy_arguments
 from kinetics_pipeline.video.shapes import SAME_SHAPE, shapes_of_frames, size_of_shape
 from kinetics_pipeline.video.turns import is_turned_midway
@@ -127,8 +129,11 @@ class Decoding:
         raise BrokenVideo(str(complaint))
 
     def notes(self) -> list[str]:
-        """A line for each choice that was made."""
+        """A line for each choice that was made, and one for a picture smaller than was asked."""
         notes = []
+        size = self.container.video.size
+        if size is not None and min(size) < self.request.short_side:
+            notes.append(f"{ENLARGED}{min(size)}")
         if self.container.videos > 1:
             notes.append(f"took video stream {self.container.video.index} of {self.container.videos}")
         if self.cut.clock.pieces > 1:
@@ -157,6 +162,9 @@ class Decoding:
             self._judge_messages(run)
             self.judge_shape(run, report, packets)
             self._judge_packets(report, packets)
+            ended = self.cut.most is None or count < self.cut.most - self.cut.lookahead
+            if ended and holds_more(self.request.path, self.container, run.log, packets):
+                raise BrokenVideo("several videos joined in one file, of which only the first can be read")
         self._judge_length(count)
 
     def _arguments(self) -> list[str]:

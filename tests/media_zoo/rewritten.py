@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 from tests.builders.videos import H264, ffmpeg, render
@@ -12,6 +13,8 @@ from tests.media_zoo.joining import TS, joined, piece, with_streams
 from tests.media_zoo.rendering import Make, encoded
 
 X265 = ("-c:v", "libx265", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-x265-params")
+FRAGMENTS = (*H264, "-bf", "0", "-movflags", "+frag_keyframe+empty_moov+default_base_moof")
+JOINED = "several videos joined in one file"
 GAP = tuple(k / 25 + 3 * (k >= 25) for k in range(50))
 DROPPED = tuple(k / 25 + 0.2 * (k >= 10) for k in range(50))
 
@@ -59,6 +62,19 @@ def gap_between_fragments(data: bytearray) -> None:
         form = ">Q" if data[at + 4] else ">I"
         place = slice(at + 8, at + 8 + struct.calcsize(form))
         data[place] = struct.pack(form, struct.unpack(form, data[place])[0] + 3 * 12800)
+
+
+def movie_before_each_fragment(data: bytearray) -> None:
+    head = data[: data.find(b"moof") - 4]
+    data[:] = head + head.join(_fragments(data))
+
+
+def _fragments(data: bytearray) -> list[bytearray]:
+    begins = []
+    at = -1
+    while (at := data.find(b"moof", at + 1)) >= 0:
+        begins.append(at - 4)
+    return [data[a:b] for a, b in pairwise([*begins, len(data)])]
 
 
 def no_delays(data: bytearray) -> None:
@@ -114,6 +130,11 @@ REWRITTEN = [
     Entry("hevc.avi", "codec", "HandBrake/HandBrake#2621",
           lambda path: render(path, codec=(*X265, "log-level=none:pools=1:bframes=3", "-vtag", "H265"))),
     Entry("two descriptions.mp4", "change", "gpac/gpac#235", two_descriptions),
+    Entry("moov before each fragment.mp4", "container", "glubsy/livestream_saver#6",
+          rewritten(movie_before_each_fragment, lambda path: render(path, codec=FRAGMENTS))),
+    Entry("joined.mp4", "clock", "muaz-khan/WebRTC-Experiment#393", joined((*H264,), (*H264,)), refused=JOINED),
+    Entry("joined fragments.mp4", "clock", "yt-dlp/yt-dlp#16449", joined(FRAGMENTS, FRAGMENTS), refused=JOINED),
+    Entry("joined.flv", "clock", "K-S-V/Scripts#66", joined(*[(*H264, "-f", "flv")] * 2), refused=JOINED),
     Entry("orientation.ts", "change", "ant-media/Ant-Media-Server#4762",
           joined((*TS, "-muxdelay", 0, "-muxpreload", 0), (*TS, "-bsf:v",
                  "h264_metadata=rotate=90:display_orientation=insert", "-muxdelay", 0, "-muxpreload", 0)),

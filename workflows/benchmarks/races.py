@@ -34,6 +34,8 @@ from kinetics_pipeline.workflows.benchmarks.requests import BUCKET, counted_s3
 from kinetics_pipeline.workflows.building.lease import DEAD_AFTER, Lease, LeaseHeld, Machine, Process, Watch, latest
 
 CLIPS = 12
+LONGEST = 900.0
+"""Seconds that a step of a race of builds may take: a starved machine starts Ray slowly."""
 RACES = {"begun together": 1, "found dead together": 1, "renewed by the dead": 0}
 """And how many win each."""
 
@@ -134,19 +136,20 @@ def build_race(folder: Path, place: str) -> str:
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 
     first = begin("first")
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + LONGEST
     while first.poll() is None and time.monotonic() < deadline and not open_store(place).list("shards"):
         time.sleep(0.1)
     first.send_signal(signal.SIGSTOP)
     second = begin("second")
+    deadline = time.monotonic() + LONGEST
     while second.poll() is None and time.monotonic() < deadline:
         newest = latest(open_store(place))
         if newest is not None and newest.holding is not None and newest.holding.pid == second.pid:
             break
         time.sleep(0.1)
     first.send_signal(signal.SIGCONT)
-    printed, _ = second.communicate(timeout=300)
-    told, _ = first.communicate(timeout=300)
+    printed, _ = second.communicate(timeout=LONGEST)
+    told, _ = first.communicate(timeout=LONGEST)
     if second.returncode != 0:
         return f"the winner ended with {second.returncode}: {printed[-500:]}"
     if first.returncode not in (0, 3):

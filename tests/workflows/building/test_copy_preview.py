@@ -56,6 +56,11 @@ def test_the_plan_of_a_copy_says_bytes_time_disk_and_what_is_left_and_fetches_no
     assert not [path for path, _ in copy.gets if path.endswith(("gz", "tgz"))]
 
 
+def test_the_terms_of_a_copy_are_said_once(copy: PublicCopy, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    said = [caplog.text.count("hosts for researchers") for _ in range(2) if plan(copy, tmp_path) == 0]
+    assert said == [1, 1]
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [

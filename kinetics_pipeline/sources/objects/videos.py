@@ -223,6 +223,14 @@ def open_object_videos(text: str, options: SourceOptions) -> ObjectVideos:
     return ObjectVideos(place, options, found)
 
 
+def one_object(uri: str, options: SourceOptions) -> ObjectVideos:
+    """The source of a single object, whatever its name. Raises UserError for a URI that names none."""
+    bucket, _, key = uri.partition("://")[2].partition("/")
+    if not bucket or not key or "@" in bucket or "?" in uri or "#" in uri or "{" in uri or "}" in uri:
+        raise UserError(f"{without_secrets(uri)!r} is not an object of a store; for example s3://bucket/video.mp4")
+    return ObjectVideos(uri, options)
+
+
 @cache
 def objects_below(place: str) -> tuple[str, ...]:
     """The names of the objects below a prefix, relative to it; listed once in a process.

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kinetics_pipeline.records import ENLARGED
 from kinetics_pipeline.video.clock import runs_back
 from kinetics_pipeline.video.container import BrokenVideo, Container, inspect, packets_end
 from kinetics_pipeline.video.cut import MAX_GAP, Cut, Listed, list_cut, plan_cut
@@ -140,8 +141,11 @@ class Decoding:
         raise BrokenVideo(str(complaint))
 
     def notes(self) -> list[str]:
-        """A line for each choice that was made."""
+        """A line for each choice that was made, and one for a picture smaller than was asked."""
         notes = []
+        size = self.container.video.size
+        if size is not None and min(size) < self.request.short_side:
+            notes.append(f"{ENLARGED}{min(size)}")
         if self.container.videos > 1:
             notes.append(f"took video stream {self.container.video.index} of {self.container.videos}")
         if self.cut.clock.pieces > 1:

@@ -113,6 +113,8 @@ def _show(
         unknown = f" and {copy.unknown} of unknown size" if copy.unknown else ""
         line = f"{copy.name}: {copy.archives} archives, {size(copy.bytes)}{unknown} still to be fetched; which clips "
         console.print(f"{line}they hold is known once they are here", markup=False, soft_wrap=True)
+        if copy.missing:
+            console.print(f"  {copy.missing} of them are not there (404) or refused (403)")
         if config.classes and copy.archives:
             console.print("  archives in which classes are mixed are all read, whatever --classes asks")
     console.print()

@@ -15,6 +15,7 @@ pytest.importorskip("moto.server")
 from kinetics_pipeline.errors import UserError, WorkRemains
 from kinetics_pipeline.records import Clip, clip_id
 from kinetics_pipeline.sources import parse_source
+from kinetics_pipeline.sources.archives.copies import is_copy
 from kinetics_pipeline.sources.child_process import KillableChild
 from kinetics_pipeline.sources.http.byte_allowance import NoRoom, bounded
 from kinetics_pipeline.sources.objects import bucket
@@ -132,6 +133,7 @@ def test_a_prefix_is_listed_once_and_its_files_are_found_in_any_folder_with_any_
     put(place, "k/other/zzzzzzzzzzz.mkv", b"whole")
     put(place, f"k/other/._{ID}_000012_000014.mp4", b"junk")
     put(place, "k/readme.txt", b"no video")
+    assert not is_copy(f"{place}/k")
     found = source(place, "k")
     assert found.paths == ("other/zzzzzzzzzzz.mkv", f"train/running/{ID}_000012_000014.webm")
     assert faults.seen["LIST"] == 1

@@ -32,6 +32,8 @@ _IN_THE_STREAM = ("mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v")
 tells when they change."""
 _BEFORE_ALL = 4 * 10**15
 """A number of ticks before any time stamp, exact in the floating point that ffmpeg calculates with."""
+_LATEST = 2**61
+"""Microseconds that no time stamp exceeds; twice as many do not fit into 64 bits."""
 _TIME_BASE = re.compile(rb"#tb 0: (\d+)/(\d+)")
 _PARAMETERS = re.compile(rb"New Extradata, +\d+, 0x([0-9a-f]+)")
 
@@ -65,6 +67,8 @@ class Packets:
             time, duration, size = int(fields[2]), int(fields[3]), int(fields[4])
         except (ValueError, IndexError):
             return False  # a line cut off, because ffmpeg was stopped
+        if max(time, duration) * self._per_tick > _LATEST * self._ticks:
+            return False  # a damaged header
         if time < -_BEFORE_ALL // 2:
             self.without_time += 1
             if not self.times:
@@ -99,6 +103,17 @@ class Packets:
         """Whether a picture is shown at this time or later."""
         ends = np.frombuffer(self.times, np.int64) + np.frombuffer(self.durations, np.int64)
         return bool(len(ends)) and int(ends.max()) >= time
+
+    def passes_over_whole_groups(self) -> bool:
+        """Whether no picture is shown between a key picture and the next, at times when others were shown already:
+        then fragments overlap, and the demuxer drops the later ones."""
+        flags, times = np.frombuffer(self.flags, np.int8), np.frombuffer(self.times, np.int64)
+        begins = np.flatnonzero(flags & _KEY)
+        if not len(begins):
+            return False
+        shown = np.add.reduceat(self.shown().astype(np.int64), begins)
+        latest = np.maximum.accumulate(times)
+        return bool(((shown == 0) & (times[begins] < latest[begins])).any())
 
     def small(self) -> NDArray[np.bool_]:
         """Which packets have so few bytes that there may be no picture in them."""

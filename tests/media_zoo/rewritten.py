@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 from tests.builders.videos import H264, ffmpeg, render
@@ -12,6 +13,8 @@ from tests.media_zoo.joining import TS, joined, piece, with_streams
 from tests.media_zoo.rendering import Make, encoded
 
 X265 = ("-c:v", "libx265", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-x265-params")
+FRAGMENTS = (*H264, "-bf", "0", "-movflags", "+frag_keyframe+empty_moov+default_base_moof")
+JOINED = "several videos joined in one file"
 GAP = tuple(k / 25 + 3 * (k >= 25) for k in range(50))
 DROPPED = tuple(k / 25 + 0.2 * (k >= 10) for k in range(50))
 
@@ -61,6 +64,19 @@ def gap_between_fragments(data: bytearray) -> None:
         data[place] = struct.pack(form, struct.unpack(form, data[place])[0] + 3 * 12800)
 
 
+def movie_before_each_fragment(data: bytearray) -> None:
+    head = data[: data.find(b"moof") - 4]
+    data[:] = head + head.join(_fragments(data))
+
+
+def _fragments(data: bytearray) -> list[bytearray]:
+    begins = []
+    at = -1
+    while (at := data.find(b"moof", at + 1)) >= 0:
+        begins.append(at - 4)
+    return [data[a:b] for a, b in pairwise([*begins, len(data)])]
+
+
 def no_delays(data: bytearray) -> None:
     at = -1
     while (at := data.find(b"\x21\xf9\x04", at + 1)) >= 0:
@@ -69,6 +85,19 @@ def no_delays(data: bytearray) -> None:
 
 def without_index(data: bytearray) -> None:
     del data[data.rfind(b"idx1") :]
+
+
+def without_beginning(data: bytearray) -> None:
+    """A recording that begins between two key pictures."""
+    del data[: len(data) * 15 // 100 // 188 * 188]
+
+
+def with_long_subtitle(path: Path) -> None:
+    film, text = render(path.with_name("film.mp4"), seconds=2), path.with_name("text.srt")
+    text.write_text("1\n00:00:00,000 --> 00:00:09,000\na\n")
+    ffmpeg("-i", film, "-i", text, "-c", "copy", path)
+    film.unlink()
+    text.unlink()
 
 
 def two_descriptions(path: Path) -> None:
@@ -114,6 +143,16 @@ REWRITTEN = [
     Entry("hevc.avi", "codec", "HandBrake/HandBrake#2621",
           lambda path: render(path, codec=(*X265, "log-level=none:pools=1:bframes=3", "-vtag", "H265"))),
     Entry("two descriptions.mp4", "change", "gpac/gpac#235", two_descriptions),
+    Entry("moov before each fragment.mp4", "container", "glubsy/livestream_saver#6",
+          rewritten(movie_before_each_fragment, lambda path: render(path, codec=FRAGMENTS))),
+    encoded("time code.mov", "streams", "snickers/snickers#47", (*H264, "-timecode", "01:00:00:00")),
+    Entry("long subtitle.mkv", "streams", "yt-dlp/yt-dlp#3100", with_long_subtitle),
+    Entry("begins midway.ts", "clock", "jellyfin/jellyfin#8015",
+          rewritten(without_beginning, lambda path: render(path, codec=(*TS, "-muxdelay", "0"), seconds=3)),
+          Shown(even(25).times, 2.0, first=25)),
+    Entry("joined.mp4", "clock", "muaz-khan/WebRTC-Experiment#393", joined((*H264,), (*H264,)), refused=JOINED),
+    Entry("joined fragments.mp4", "clock", "yt-dlp/yt-dlp#16449", joined(FRAGMENTS, FRAGMENTS), refused=JOINED),
+    Entry("joined.flv", "clock", "K-S-V/Scripts#66", joined(*[(*H264, "-f", "flv")] * 2), refused=JOINED),
     Entry("orientation.ts", "change", "ant-media/Ant-Media-Server#4762",
           joined((*TS, "-muxdelay", 0, "-muxpreload", 0), (*TS, "-bsf:v",
                  "h264_metadata=rotate=90:display_orientation=insert", "-muxdelay", 0, "-muxpreload", 0)),

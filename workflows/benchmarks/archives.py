@@ -105,13 +105,13 @@ def command(server: LoopbackArchives, annotations: Path, folder: Path, *flags: s
 
 
 def build(server: LoopbackArchives, annotations: Path, folder: Path, *flags: str) -> ArchiveResult:
-    """One whole build. Raises CalledProcessError."""
+    """One whole build. Raises SystemExit where it fails."""
     server.asked.clear()
     folder.mkdir()
     with watched(folder / "cache") as seen:
-        subprocess.run(
-            command(server, annotations, folder, *flags), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
+        said = subprocess.run(command(server, annotations, folder, *flags), capture_output=True, text=True, check=False)
+    if said.returncode:
+        raise SystemExit(f"a build ended with {said.returncode}: {said.stderr[-2000:]}")
     began = min(when for path, _, when in server.asked if path != "/k/list.txt")
     markers = (folder / "dataset/shards").glob("*.json")
     ended = max(path.stat().st_mtime for path in markers) - time.time() + time.monotonic()

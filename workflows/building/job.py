@@ -19,7 +19,7 @@ from kinetics_pipeline.dataset.dataset import DATASET, Dataset
 from kinetics_pipeline.errors import JobFailed, WorkRemains
 from kinetics_pipeline.flow import require_backend
 from kinetics_pipeline.plan import Plan
-from kinetics_pipeline.records import Record
+from kinetics_pipeline.records import ENLARGED, Record
 from kinetics_pipeline.redaction import WITHHELD
 from kinetics_pipeline.shards.writer import Superseded
 from kinetics_pipeline.sources.base import is_network
@@ -37,7 +37,7 @@ from kinetics_pipeline.workflows.building.lanes import Pace
 from kinetics_pipeline.workflows.building.lease import Lease, LeaseHeld
 from kinetics_pipeline.workflows.building.process import uses_gpu
 from kinetics_pipeline.workflows.building.ray_executor import RayExecutor
-from kinetics_pipeline.workflows.building.reconciliation import note_sources, refresh_reconciliation
+from kinetics_pipeline.workflows.building.reconciliation import enlarged_from, note_sources, refresh_reconciliation
 from kinetics_pipeline.workflows.building.request import Asked, asked_recipe, read_asked, say_what_is_odd
 from kinetics_pipeline.workflows.building.state import PROGRESS, RUN, look_at_lanes, traffic
 from kinetics_pipeline.workflows.building.time_needed import Expectation, expected
@@ -243,10 +243,15 @@ class _Build:
             self.lease.store.write(PROGRESS, json.dumps(state).encode())
 
     def _say_findings(self, record: Record, meter: Meter) -> None:
-        """What a failure says of the user's network, once for all clips; `advice` says at the end what to do."""
+        """What a failure says of the user's network, and a small picture of its source, once for all clips; `advice`
+        says at the end what to do."""
         for detail in sorted(FINDINGS.keys() & set(record.detail.split("; ")) - self._found):
             self._found.add(detail)
             meter.say(f"found: {detail} (clip {record.clip_id}; others may follow)")
+        if (side := enlarged_from(record.detail)) and f"{ENLARGED}{record.source}" not in self._found:
+            self._found.add(f"{ENLARGED}{record.source}")
+            asked = f"--short-side {self.config.short_side} ({side}, clip {record.clip_id})"
+            meter.say(f"found: pictures of {record.source} smaller than {asked}: enlarged; others may follow")
 
     def _report(self, seconds: float) -> None:
         """What this run did and what the dataset now holds, on stdout."""

@@ -155,6 +155,8 @@ class RayExecutor:
             if self._fetchers.get(node) is fetcher:
                 del self._fetchers[node]
             return Lost("its node died while it was fetched")
+        except ray.exceptions.RayTaskError as error:
+            return lost_by(error, "a download cannot be kept in the cache")
 
     def forget_downloads(self, downloads: Sequence[Downloaded]) -> None:
         self._remove([fetcher.forget.remote(downloads) for fetcher in self._fetchers.values()])
@@ -238,13 +240,7 @@ class RayExecutor:
                 self._gpus.remove(gpu)
             return Lost("its worker or node died")
         except ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, UserError):
-                raise error.cause from None
-            if isinstance(error.cause, OSError) and error.cause.errno in STOPPING:
-                ending = WorkRemains if error.cause.errno in FULL else JobFailed
-                raise ending(f"a finished clip cannot be kept in the cache: {error.cause.strerror}") from None
-            lines = str(error.cause).splitlines()
-            return Lost(f"{type(error.cause).__name__}: {lines[0] if lines else ''}")
+            return lost_by(error, "a finished clip cannot be kept in the cache")
 
     # Writing
 
@@ -297,6 +293,18 @@ class RayExecutor:
         if self._removals:
             ray.wait(self._removals, num_returns=len(self._removals), timeout=LONGEST_REMOVAL)
             self._removals = []
+
+
+def lost_by(error: ray.exceptions.RayTaskError, what: str) -> Lost:
+    """What an exception of a stage comes to: the work of one clip is lost. Raises the stage's own UserError, and one of
+    `what` for a disk that fails every clip alike."""
+    if isinstance(error.cause, UserError):
+        raise error.cause from None
+    if isinstance(error.cause, OSError) and error.cause.errno in STOPPING:
+        ending = WorkRemains if error.cause.errno in FULL else JobFailed
+        raise ending(f"{what}: {error.cause.strerror}") from None
+    lines = str(error.cause).splitlines()
+    return Lost(f"{type(error.cause).__name__}: {lines[0] if lines else ''}")
 
 
 def _cores_beside_a_gpu() -> int:

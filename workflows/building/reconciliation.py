@@ -7,6 +7,7 @@ It is computed from the commit markers, and kept beside the dataset as `reconcil
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +21,7 @@ from kinetics_pipeline.annotations.published import PUBLISHED
 from kinetics_pipeline.annotations.table import clips_of
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.records import NEEDS_ACCESS, RETRYABLE, Clip
+from kinetics_pipeline.records import ENLARGED, NEEDS_ACCESS, RETRYABLE, Clip
 from kinetics_pipeline.sources.archives.copies import COPIES, CVDF
 from kinetics_pipeline.storage.store import Store
 from kinetics_pipeline.workflows.building.state import last_run, read_state
@@ -57,6 +58,8 @@ class SourceCounts:
     """Its file was broken or too short, and no other source gave the clip."""
     replaced: int = 0
     """Given by it, by a file that takes the place of a broken one."""
+    enlarged: int = 0
+    """Given by it, from pictures smaller than the recipe's short side."""
 
 
 @dataclass
@@ -89,9 +92,23 @@ class Reconciliation:
     """The versions of Kinetics that were asked for by name."""
     terms: list[str]
 
+    def enlarged(self) -> Counter[str]:
+        """Clips by source that came from pictures smaller than the recipe's short side."""
+        found = Counter[str]()
+        for counts in self.splits.values():
+            found.update({name: one.enlarged for name, one in counts.sources.items() if one.enlarged})
+        return found
+
     def to_json(self) -> dict[str, Any]:
         document = asdict(self)
         return document | {"held": {name: msgspec.structs.asdict(one) for name, one in self.held.items()}}
+
+
+def enlarged_from(detail: str) -> int:
+    """The short side, in pixels, of the pictures that a clip was enlarged from, by its record's detail; 0 where it was
+    not."""
+    found = re.search(rf"(?:^|; ){ENLARGED}(\d{{1,5}})(?:;|$)", detail)
+    return int(found[1]) if found else 0
 
 
 def note_sources(store: Store, asked: Asked) -> None:
@@ -171,6 +188,7 @@ def _add(counts: SplitCounts, outcome: str, source: str, details: list[str], nam
         mine = counts.sources.setdefault(source, SourceCounts())
         mine.there += 1
         mine.replaced += any(one.startswith(USED) for one in details)
+        mine.enlarged += any(enlarged_from(one) > 0 for one in details)
         return
     kind = _kind(outcome)
     setattr(counts, kind, getattr(counts, kind) + 1)

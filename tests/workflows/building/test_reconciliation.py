@@ -35,7 +35,7 @@ from tests.builders.clips import CLASSES, asked_clips, commit, payload_of, plann
 
 TOLD = {
     # video: outcome, source, detail
-    "v000": ("ok", "cvdf", ""),
+    "v000": ("ok", "cvdf", "enlarged from a short side of 112"),
     "v001": ("ok", "cvdf", "part_0.tar.gz: moov atom not found; used replacement.tgz"),
     "v002": ("ok", "youtube", "cvdf: no file"),
     "v003": ("gone", "", "cvdf: no file; removed by the uploader"),
@@ -78,7 +78,7 @@ def test_each_split_and_source_is_counted_beside_what_is_known(dataset: Dataset)
     assert (train.asked, train.known, train.in_copy) == (8, 246_535, 241_258)
     assert (train.there, train.lacking, train.broken, train.needs_access, train.may_come) == (3, 1, 1, 1, 2)
     assert train.sources == {
-        "cvdf": SourceCounts(there=2, lacking=4, replaced=1),
+        "cvdf": SourceCounts(there=2, lacking=4, replaced=1, enlarged=1),
         "youtube": SourceCounts(there=1, lacking=1),
     }
     assert found.versions == ["kinetics-400"]
@@ -98,6 +98,7 @@ def test_the_file_beside_the_dataset_holds_the_same_and_report_shows_it(
     assert ["train", "all", "8", "3", "1", "1", "1", "246535"] in lines
     assert ["cvdf", "6", "2", "4", "0", "1", "2", "241258"] in lines
     assert ["youtube", "2", "1", "1", "0", "0"] in lines
+    assert ["1", "clips", "of", "cvdf", "are", "enlarged:"] in [line[:6] for line in lines]
 
 
 def test_state_from_a_stranger_is_a_line_and_no_traceback(dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ from kinetics_pipeline.video.clock import runs_back
 from kinetics_pipeline.video.container import BrokenVideo, Container, inspect, packets_end
 from kinetics_pipeline.video.cut import MAX_GAP, Cut, Listed, list_cut, plan_cut
 from kinetics_pipeline.video.ffmpeg import Message, Run, command, running, untrusted_input
-from kinetics_pipeline.video.grid_report import GridReport, lost_frames
+from kinetics_pipeline.video.grid_report import GridReport, first_decodable, lost_frames
 from kinetics_pipeline.video.joined_files import holds_more
 from kinetics_pipeline.video.packets import Packets, copy_arguments
 from kinetics_pipeline.video.shapes import SAME_SHAPE, shapes_of_frames, size_of_shape
@@ -39,6 +39,18 @@ HEALTHY = (
     "unable to decode APP fields",  # MJPEG: remarks of a camera
 )
 """Errors that ffmpeg reports of files that every player shows without fault."""
+BEFORE_A_KEY_PICTURE = (
+    "non-existing PPS",
+    "non-existing SPS",
+    "PPS id out of range",
+    "decode_slice_header error",
+    "no frame!",
+    "Could not find ref with POC",
+    "Invalid frame dimensions 0x0",
+    "Error submitting packet to decoder",
+    "Error processing packet in decoder",
+)
+"""What ffmpeg reports of the pictures that come before the first one that stands for itself."""
 DAMAGE = ("corrupt decoded frame", "concealing", "corrupt input packet")
 """Warnings that are damage."""
 MARKED_PACKET = ("corrupt input packet", "corrupt decoded frame")
@@ -165,7 +177,7 @@ class Decoding:
             ended = self.cut.most is None or count < self.cut.most - self.cut.lookahead
             if ended and holds_more(self.request.path, self.container, run.log, packets):
                 raise BrokenVideo("several videos joined in one file, of which only the first can be read")
-        self._judge_length(count)
+        self._judge_length(count, self._lead(report))
 
     def _arguments(self) -> list[str]:
         line = command(self._graph(), "warning")
@@ -234,10 +246,15 @@ class Decoding:
         if message.context.startswith(self.container.other_codecs):
             return False
         if message.level in ("error", "fatal", "panic"):
-            return not any(h in message.text for h in HEALTHY)
+            healthy = (*HEALTHY, *BEFORE_A_KEY_PICTURE) if self._begins_midway() else HEALTHY
+            return not any(h in message.text for h in healthy)
         if self.container.format == "mpegts" and any(m in message.text for m in MARKED_PACKET):
             return False
         return any(d in message.text for d in DAMAGE)
+
+    def _begins_midway(self) -> bool:
+        """Whether the first picture of a recording refers to others from before it began; players pass over it."""
+        return self.listed is not None and len(self.listed.packets) > 0 and not self.listed.packets.key(0)
 
     def judge_shape(self, run: Run, report: GridReport, packets: Packets) -> None:
         """Looks at the shape of every picture once something says that it may change."""
@@ -271,11 +288,18 @@ class Decoding:
         if lost > 0:
             raise Complaint(f"{lost} of the clip's pictures cannot be decoded")
 
-    def _judge_length(self, got: int) -> None:
+    def _lead(self, report: GridReport) -> float:
+        """Seconds at the file's beginning whose pictures refer to others from before it."""
+        if self.listed is None or not report.numbers or not self.cut.from_first_frame or not self._begins_midway():
+            return 0.0
+        order = np.sort(self.listed.line.times)
+        return float(first_decodable(report, order) - order[0]) / 1e6
+
+    def _judge_length(self, got: int, lead: float) -> None:
         """Raises TooShort or BrokenVideo when `got` frames are too few, given what the container claims."""
         cut, request = self.cut, self.request
         clip_end = math.inf if cut.count is None else cut.start + float(cut.count / cut.rate)
-        reached = cut.first + float(got / cut.rate)
+        reached = cut.first + lead + float(got / cut.rate)
         claimed = self.container.end if request.duration is None else request.duration - request.offset
         if self.listed and (claimed is None or cut.clock.pieces > 1):
             last = self.listed.line.last / 1e6

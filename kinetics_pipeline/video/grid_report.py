@@ -50,6 +50,13 @@ class GridReport:
             return
 
 
+def first_decodable(report: GridReport, order: NDArray[np.int64]) -> int:
+    """When the first picture is shown that can be decoded, microseconds: those before it refer to one that the file
+    does not hold. `order`: the sorted times of the packets, not empty."""
+    undecodable = int(np.searchsorted(order, report.first_stamp or 0)) - report.numbers[0]
+    return int(order[min(max(0, undecodable), len(order) - 1)])
+
+
 def lost_frames(report: GridReport, packets: Packets, times: NDArray[np.int64], cut: Cut, container: Container) -> int:
     """How many pictures within the cut have a packet but came out of no decoder; 0 where that cannot be told.
 
@@ -69,10 +76,7 @@ def lost_frames(report: GridReport, packets: Packets, times: NDArray[np.int64], 
         return 0
     origin = round((cut.first + TOLERANCE) * MICROSECONDS)
     if cut.from_first_frame:
-        # Pictures before the first that can be decoded (they refer to one that the file does not hold) do not count.
-        undecodable = int(np.searchsorted(order, report.first_stamp)) - report.numbers[0]
-        first = int(order[min(max(0, undecodable), len(order) - 1)])
-        origin = first + round((cut.first - container.video_start + TOLERANCE) * MICROSECONDS)
+        origin = first_decodable(report, order) + round((cut.first - container.video_start + TOLERANCE) * MICROSECONDS)
     numbers = np.frombuffer(report.numbers, np.int64)
     slots = np.arange(len(numbers)) * MICROSECONDS * cut.rate.denominator // cut.rate.numerator
     passed = np.searchsorted(order, origin + slots, side="right")

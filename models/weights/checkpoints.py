@@ -296,6 +296,7 @@ def _require_there(path: Path) -> None:
 
 def _read_document(path: Path) -> Any:
     """What a file of torch's or of safetensors' holds, whatever its suffix."""
+    _require_there(path)
     if path.is_dir():
         raise InputError(f"cannot read checkpoint {path}: {file_kind(path) or 'it is a folder'}")
     if path.name.endswith(INDEX):

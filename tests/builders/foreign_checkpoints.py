@@ -207,6 +207,14 @@ OTHER_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: path.write_bytes(pickle.dumps({"conv1_w": np.zeros(3)})),
         "a pickle that torch did not write",
     ),
+    "a pickle of I3D's arrays": (
+        lambda path: path.write_bytes(pickle.dumps({name: np.zeros(9_000) for name in list(i3d())[:9]})),
+        "a pickle that torch did not write",
+    ),
+    "a pickle that runs a command": (
+        lambda path: path.write_bytes(b"\x80\x04cposix\nsystem\n(S'touch pwned'\ntR."),
+        "a pickle that torch did not write, and could run code",
+    ),
     "a JSON index": (lambda path: path.write_text(json.dumps({"weight_map": {}})), "a JSON document"),
     "a NumPy array": (lambda path: np.save(path.open("wb"), np.zeros(3)), "a NumPy array"),
     "NumPy arrays": (lambda path: np.savez(path.open("wb"), a=np.zeros(3)), "an archive of NumPy arrays"),

@@ -87,6 +87,19 @@ def without_index(data: bytearray) -> None:
     del data[data.rfind(b"idx1") :]
 
 
+def without_beginning(data: bytearray) -> None:
+    """A recording that begins between two key pictures."""
+    del data[: len(data) * 15 // 100 // 188 * 188]
+
+
+def with_long_subtitle(path: Path) -> None:
+    film, text = render(path.with_name("film.mp4"), seconds=2), path.with_name("text.srt")
+    text.write_text("1\n00:00:00,000 --> 00:00:09,000\na\n")
+    ffmpeg("-i", film, "-i", text, "-c", "copy", path)
+    film.unlink()
+    text.unlink()
+
+
 def two_descriptions(path: Path) -> None:
     """Two pieces of different sizes as one track with two sample descriptions."""
     parts = [piece(path.with_name(f"{n}.ts"), 25 * n, 25, TS, *size) for n, size in enumerate([(160, 120), (320, 240)])]
@@ -132,6 +145,11 @@ REWRITTEN = [
     Entry("two descriptions.mp4", "change", "gpac/gpac#235", two_descriptions),
     Entry("moov before each fragment.mp4", "container", "glubsy/livestream_saver#6",
           rewritten(movie_before_each_fragment, lambda path: render(path, codec=FRAGMENTS))),
+    encoded("time code.mov", "streams", "snickers/snickers#47", (*H264, "-timecode", "01:00:00:00")),
+    Entry("long subtitle.mkv", "streams", "yt-dlp/yt-dlp#3100", with_long_subtitle),
+    Entry("begins midway.ts", "clock", "jellyfin/jellyfin#8015",
+          rewritten(without_beginning, lambda path: render(path, codec=(*TS, "-muxdelay", "0"), seconds=3)),
+          Shown(even(25).times, 2.0, first=25)),
     Entry("joined.mp4", "clock", "muaz-khan/WebRTC-Experiment#393", joined((*H264,), (*H264,)), refused=JOINED),
     Entry("joined fragments.mp4", "clock", "yt-dlp/yt-dlp#16449", joined(FRAGMENTS, FRAGMENTS), refused=JOINED),
     Entry("joined.flv", "clock", "K-S-V/Scripts#66", joined(*[(*H264, "-f", "flv")] * 2), refused=JOINED),

@@ -77,6 +77,8 @@ class UnfetchedCopy:
     """Archives whose servers do not say a size."""
     peak: int = 0
     """Bytes of two groups of archives: the most that the cache holds of them at a time."""
+    missing: int = 0
+    """Archives that their servers do not have, or do not give."""
     on_network: ClassVar[bool] = False
 
     def candidates(self, clip: Clip) -> list[Media]:
@@ -106,7 +108,8 @@ def look_at(wanted: Wanted, annotations: Annotations) -> UnfetchedCopy:
     sizes = [one.size for parts in seen.values() for one in parts]
     known = [one for one in sizes if one is not None]
     groups = listed(ArchiveList(), archives, seen, ARCHIVES_PER_PLAN)
-    return UnfetchedCopy(wanted.name, len(archives), sum(known), len(sizes) - len(known), groups.reserve)
+    missing = sum(any(part.size == 0 for part in parts) for parts in seen.values())
+    return UnfetchedCopy(wanted.name, len(archives), sum(known), len(sizes) - len(known), groups.reserve, missing)
 
 
 def ask(wanted: Wanted, annotations: Annotations) -> CopySource:

@@ -6,7 +6,9 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -28,6 +30,7 @@ from kinetics_pipeline.sources.base import LocalSource, NetworkSource, is_networ
 from kinetics_pipeline.sources.local.held import held
 from kinetics_pipeline.sources.local.tars import TarSource
 from kinetics_pipeline.sources.options import SourceOptions
+from kinetics_pipeline.storage.cache import cache_folder, make_private
 from kinetics_pipeline.workflows.building import copies
 from kinetics_pipeline.workflows.flags.build_flags import BuildConfig, Selection, ytdlp_options
 from kinetics_pipeline.workflows.flags.values import comma_separated
@@ -115,8 +118,19 @@ def _wanted(text: str, config: Selection, annotations: Annotations) -> copies.Wa
         splits=splits or None,
         classes=chosen_classes(config.classes, annotations.labels) or None,
         private_allowed=config.allow_private_addresses,
-        say=log.warning,
+        say=partial(_say_once, cache_folder(config.cache) / "said"),
     )
+
+
+def _say_once(folder: Path, line: str) -> None:
+    """Says a line, as the terms of a copy, that was not said before: `folder` has a file for each that was."""
+    said = folder / hashlib.sha256(line.encode()).hexdigest()[:16]
+    if said.exists():
+        return
+    log.warning("%s", line)
+    with suppress(OSError):  # then it is said again
+        make_private(folder)
+        said.touch()
 
 
 def say_what_is_odd(annotations: Annotations, console: Console) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -21,7 +20,7 @@ from kinetics_pipeline.errors import UserError, WorkRemains
 from kinetics_pipeline.file_names import is_video
 from kinetics_pipeline.redaction import without_secrets
 from kinetics_pipeline.sources.local.parts import is_archive
-from kinetics_pipeline.sources.objects.videos import is_object_place
+from kinetics_pipeline.sources.objects.videos import is_object_place, objects_below
 
 HUGGING_FACE = "hf://datasets/"
 EXAMPLE = "for example hf://datasets/OWNER/NAME/path"
@@ -72,14 +71,11 @@ def authorization(url: str) -> Mapping[str, str]:
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-@cache
 def _below(place: str) -> tuple[str, ...]:
     """The names of the objects below a prefix; that of the object itself where the place is one."""
-    from kinetics_pipeline.storage.open_store import open_store
-
     if is_archive(PurePosixPath(place).name):
         return (PurePosixPath(place).name,)
-    return tuple(name for name, _ in open_store(place).list() if not PurePosixPath(name).name.startswith("._"))
+    return tuple(name for name in objects_below(place) if not PurePosixPath(name).name.startswith("._"))
 
 
 def _hugging_face(place: str) -> list[str]:

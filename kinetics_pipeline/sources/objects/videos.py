@@ -7,7 +7,7 @@ import string
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import urlsplit
@@ -205,7 +205,6 @@ def open_object_videos(text: str, options: SourceOptions) -> ObjectVideos:
     if not bucket or "{" in bucket or "@" in bucket or "?" in place or "#" in place:
         raise UserError(f"source {shown!r} is not a place in an object store; {EXAMPLE}")
     from kinetics_pipeline.sources.objects.bucket import open_bucket
-    from kinetics_pipeline.storage.open_store import open_store
 
     place = place.partition("://")[0].lower() + place[place.index("://") :]
     if "{" in place or "}" in place:
@@ -217,8 +216,27 @@ def open_object_videos(text: str, options: SourceOptions) -> ObjectVideos:
         source = ObjectVideos(place, options)
         open_bucket(source.bucket).require_there(rest.partition("{")[0])
         return source
-    names = [file.name for file in open_store(place).files()]
+    names = objects_below(place)
     found = tuple(name for name in names if is_video(name) and not is_passed_over(PurePosixPath(name).name))
     if not found:
         raise UserError(f"source {shown!r} holds no videos ({len(names)} objects); {EXAMPLE}")
     return ObjectVideos(place, options, found)
+
+
+def one_object(uri: str, options: SourceOptions) -> ObjectVideos:
+    """The source of a single object, whatever its name. Raises UserError for a URI that names none."""
+    bucket, _, key = uri.partition("://")[2].partition("/")
+    if not bucket or not key or "@" in bucket or "?" in uri or "#" in uri or "{" in uri or "}" in uri:
+        raise UserError(f"{without_secrets(uri)!r} is not an object of a store; for example s3://bucket/video.mp4")
+    return ObjectVideos(uri, options)
+
+
+@cache
+def objects_below(place: str) -> tuple[str, ...]:
+    """The names of the objects below a prefix, relative to it; listed once in a process.
+
+    Raises UserError where there is no such bucket or it may not be listed, WorkRemains where credentials have expired.
+    """
+    from kinetics_pipeline.storage.open_store import open_store
+
+    return tuple(name for name, _ in open_store(place).list())

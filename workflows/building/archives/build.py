@@ -116,6 +116,7 @@ class CopiesBuild(DatasetBuild):
         for number, group in enumerate(groups):
             yield from self._group(group, groups[number + 1 :])
         self.holder.keep_only(())
+        self.executor.end_removals()
         yield from self._last()
 
     # What there is
@@ -244,11 +245,12 @@ class CopiesBuild(DatasetBuild):
     def _useful(self, group: Sequence[ListedArchive]) -> list[str]:
         """The archives of a group that hold, or may hold, clips that are still to be made."""
         labels = self.selection.open_labels(group[0].group) if group else set()
+        named = {label for label in labels if label is not None}
         return [
             one.key
             for one in group
             if (
-                bool(labels) and self.asked.may_hold(one.title, labels)
+                bool(labels) and (None in labels or self.asked.may_hold(one.title, named))
                 if self._is_unread(one)
                 else self.selection.holds_open(one.key, one.group)
             )
@@ -278,7 +280,7 @@ class CopiesBuild(DatasetBuild):
             group = plan.archive_group
             wanted = {clip.clip_id for shard in plan.shards() if shard.name in missing for clip in shard.clips}
             if group is None:
-                yield self._driver(number, plan, missing, self.dataset.outcomes(), Tried(self.sources, self._earlier))
+                yield self._driver(number, plan, missing, self.dataset.outcomes(), self._from_all())
             elif group == BEFORE_ARCHIVES:
                 yield self._driver(number, plan, missing, {}, self._from_first())
             else:
@@ -291,6 +293,12 @@ class CopiesBuild(DatasetBuild):
 
     # What the archives lack
 
+    def _from_all(self) -> Tried:
+        """All sources, with what the copies have said before."""
+        known = ((one, self.state.contents(one)) for one in self._archives.values())
+        self._damaged = [(one, found.damage) for one, found in known if found is not None and found.damage]
+        return Tried(self.sources, self._earlier)
+
     def _last(self) -> Iterator[Step]:
         clip_ids = self.selection.rest()
         contents = [self.state.contents(one) for one in self._archives.values()]
@@ -302,7 +310,7 @@ class CopiesBuild(DatasetBuild):
         self._disk(list(plan.shards()))
         number = self.dataset.add_plan(plan)
         outcomes = {clip_id: failed.outcome for clip_id, failed in self.selection.failed.items()}
-        yield self._driver(number, plan, plan.shard_names(), outcomes, Tried(self.sources, self._earlier))
+        yield self._driver(number, plan, plan.shard_names(), outcomes, self._from_all())
 
     def _earlier(self, clip_id: str) -> list[Event]:
         """What each copy has said of a clip before the plan of all sources."""
@@ -321,13 +329,11 @@ class CopiesBuild(DatasetBuild):
     def _lost(self, copy: str, clip_id: str) -> str:
         """The archives in which the clip may have been, and that could not be read to their end."""
         clip = self.selection.clips.get(clip_id)
-        told = []
-        for one in self._archives.values():
-            contents = self.state.contents(one)
-            if one.copy != copy or contents is None or not contents.damage:
-                continue
-            if clip is None or clip.label is None or self.asked.may_hold(one.title, {clip.label}):
-                told.append(f"{one.title}: {contents.damage}")
+        told = [
+            f"{one.title}: {reason}"
+            for one, reason in self._damaged
+            if one.copy == copy and (clip is None or clip.label is None or self.asked.may_hold(one.title, {clip.label}))
+        ]
         more = f" and {len(told) - NAMED_AT_MOST} more" if len(told) > NAMED_AT_MOST else ""
         return (
             f"; it may have been in an archive that was lost ({', '.join(told[:NAMED_AT_MOST])}{more})" if told else ""

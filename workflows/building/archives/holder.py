@@ -50,7 +50,7 @@ class ArchiveHolder:
 
     def want(self, keys: Iterable[str]) -> None:
         """Begins to fetch the archives that are not here, in the order given."""
-        nodes = self.executor.working_nodes()
+        nodes = self.executor.working_nodes() or list(self.executor.nodes())
         under_way = {*self._running.values(), *self._later, *self.here, *self.refused}
         for key in keys:
             if key not in under_way:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import PurePosixPath
 
+from kinetics_pipeline.file_names import normalised, without_unknown_suffix, without_video_suffix
 from kinetics_pipeline.plan import BEFORE_ARCHIVES, NEVER_RETRIED
 from kinetics_pipeline.records import RETRYABLE, Clip, Outcome
 from kinetics_pipeline.sources.local.tars import Archive, ArchiveSource
@@ -50,15 +53,44 @@ class Selection:
     _held: dict[str, list[str]] = field(default_factory=dict)
     """The clips that each archive holds, by its key."""
 
+    @cached_property
+    def _numbers(self) -> dict[str, list[int]]:
+        """The places, in the fixed order, of the clips of each video, by its id as names are compared."""
+        found: dict[str, list[int]] = {}
+        for number, clip in enumerate(self.clips.values()):
+            found.setdefault(normalised(clip.video_id), []).append(number)
+        return found
+
+    @cached_property
+    def _ordered(self) -> list[Clip]:
+        return list(self.clips.values())
+
+    @cached_property
+    def _named_by_path(self) -> list[int]:
+        """The places of the clips whose annotation says where their file lies."""
+        return [number for number, clip in enumerate(self.clips.values()) if clip.path is not None]
+
     def learn(self, archives: Mapping[str, Archive]) -> None:
         """Takes in what archives hold, by key."""
         source = ArchiveSource("archives", list(archives.values()))
         keys = {archive.path: key for key, archive in archives.items()}
         found: dict[str, dict[str, None]] = {key: {} for key in archives}
-        for clip_id, clip in self.clips.items():
+        for clip in self._perhaps_in(archives.values()):
             for media in source.candidates(clip):
-                found[keys[media.path]][clip_id] = None
+                found[keys[media.path]][clip.clip_id] = None
         self._held |= {key: list(clips) for key, clips in found.items()}
+
+    def _perhaps_in(self, archives: Iterable[Archive]) -> list[Clip]:
+        """The clips whose video an archive has a file of, by its name, in order: a small part of all."""
+        stems: set[str] = set()
+        for archive in archives:
+            for name, _, _ in archive.members:
+                file = PurePosixPath(name).name
+                for root in {without_video_suffix(file), without_unknown_suffix(file) or file}:
+                    stem = normalised(root)
+                    stems |= {stem, stem.rsplit("_", 2)[0]}
+        numbers = {number for stem in stems for number in self._numbers.get(stem, ())}
+        return [self._ordered[number] for number in sorted(numbers.union(self._named_by_path))]
 
     @property
     def is_full(self) -> bool:
@@ -110,9 +142,9 @@ class Selection:
         """Whether an archive that was read holds one of the clips."""
         return any(clip_id in clip_ids for clip_id in self._held.get(key, ()))
 
-    def open_labels(self, group: int) -> set[str]:
-        """The classes of the clips that are still to be made."""
-        return {clip.label or "" for clip_id, clip in self.clips.items() if self.is_open(clip_id, group)}
+    def open_labels(self, group: int) -> set[str | None]:
+        """The classes of the clips that are still to be made; None for clips that have none, or several."""
+        return {clip.label for clip_id, clip in self.clips.items() if self.is_open(clip_id, group)}
 
     def rest(self) -> list[str]:
         """What is left, in order, for the plan of all sources: what failed, and what no archive holds."""

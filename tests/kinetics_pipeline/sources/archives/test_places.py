@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from kinetics_pipeline.errors import UserError, WorkRemains
-from kinetics_pipeline.sources.archives import places
 from kinetics_pipeline.sources.archives.copies import Address, is_copy
 from kinetics_pipeline.sources.archives.fetch import Fetcher, GivenUp
 from kinetics_pipeline.sources.archives.places import archives_at, typed_address
 from kinetics_pipeline.sources.objects import bucket
+from kinetics_pipeline.sources.objects.videos import objects_below
 from kinetics_pipeline.storage.open_store import open_store
 
 TOKEN = "hf_secret"
@@ -159,7 +159,7 @@ def stored(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         }.items():
             monkeypatch.setenv(name, value)
         bucket.open_bucket.cache_clear()
-        places._below.cache_clear()
+        objects_below.cache_clear()
         name = f"bucket-{uuid.uuid4().hex}"
         with urllib.request.urlopen(urllib.request.Request(f"{endpoint}/{name}", method="PUT")):
             pass

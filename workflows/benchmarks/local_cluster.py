@@ -62,7 +62,7 @@ class Cluster:
         assert self.process.stdin is not None
         self.process.stdin.write("\n")
         self.process.stdin.flush()
-        alive = tuple(raylet for raylet in self.raylets if psutil.pid_exists(raylet))
+        alive = tuple(raylet for raylet in self.raylets if _is_alive(raylet))
         self.raylets = (*alive, *_first_document(self.process)["raylets"])
 
     def workers(self, part_of_name: str) -> list[psutil.Process]:
@@ -160,6 +160,13 @@ def running(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[
         for pipe in (process.stdin, process.stdout):
             assert pipe is not None
             pipe.close()
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _first_document(process: subprocess.Popen[str]) -> dict[str, Any]:

@@ -162,7 +162,7 @@ class ObjectClient:
             try:
                 return _answer(client, function, arguments, options)
             except BaseError as error:
-                if function not in _REPEATABLE or "body" not in str(error):
+                if function not in _REPEATABLE or "response body" not in str(error):
                     raise
                 time.sleep(wait)
         return _answer(client, function, arguments, options)

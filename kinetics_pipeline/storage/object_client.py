@@ -8,6 +8,7 @@ AWS_ENDPOINT_URL, GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_ACCOUNT_NAME, ro
 from __future__ import annotations
 
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -37,6 +38,8 @@ RETRY: Any = {
 }
 _WAITS = (0.1, 0.4, 1.6, 6.4)
 """Seconds before a call is made again whose answer broke off in its body: obstore itself repeats what fails earlier."""
+_BROKEN_OFF = re.compile(r"(decoding response|request or response) body")
+"""As reqwest, obstore's HTTP client, says it; what a server refuses shows its body too."""
 _REPEATABLE = frozenset({"get", "get_range", "head", "list", "list_with_delimiter", "delete"})
 """Calls that mean the same a second time."""
 _SHORT, _LONG = timedelta(seconds=60), timedelta(minutes=30)
@@ -162,7 +165,7 @@ class ObjectClient:
             try:
                 return _answer(client, function, arguments, options)
             except BaseError as error:
-                if function not in _REPEATABLE or "response body" not in str(error):
+                if function not in _REPEATABLE or _BROKEN_OFF.search(str(error)) is None:
                     raise
                 time.sleep(wait)
         return _answer(client, function, arguments, options)

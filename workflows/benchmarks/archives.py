@@ -1,6 +1,6 @@
 """Archives from afar: does fetching hide behind the work, how much disk does it take, and what does a kill cost?
 
-    python -m workflows.benchmarks.archives [links | disk | kills] [--archives N] [--kills K]
+    python -m workflows.benchmarks.archives [links | disk | kills | nodes] [--archives N] [--kills K]
 
 The real `build` over a public copy on loopback, whose link has a given speed:
 
@@ -10,6 +10,8 @@ The real `build` over a public copy on loopback, whose link has a given speed:
             folder source; under a tenth is wanted
     kills   a build killed K times at random: no byte before the offset is asked for again, no finished archive at
             all, the cache stays under --max-disk, and the data files are those of an undisturbed build
+    nodes   a cluster of three nodes that share no disk: each archive is asked for once and lies on one node, and each
+            node has some
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kinetics_pipeline.video.ffmpeg import executable
+from kinetics_pipeline.workflows.benchmarks.local_cluster import several_nodes
 from kinetics_pipeline.workflows.benchmarks.loopback_archives import LoopbackArchives, packed, served
 from kinetics_pipeline.workflows.runtime.progress import size
 
@@ -45,6 +48,7 @@ PADDING = 300_000
 """Bytes behind each video, which no decoder reads, so that archives have a size worth waiting for."""
 FLAGS = ("--flow", "none", "--short-side", "128", "--clips-per-shard", "4")
 LOOK_EVERY = 0.05
+NODES = 3
 
 
 @dataclass(frozen=True)
@@ -214,6 +218,32 @@ def kills(folder: Path, archives: int, count: int, seed: int, console: Console) 
     return code == 0 and not again and seen[0] <= 40e6 and same
 
 
+def nodes(folder: Path, archives: int, console: Console) -> bool:
+    seen: list[set[str]] = [set() for _ in range(NODES)]
+    disks, cache = folder / "disks", folder / "build" / "cache"
+    cache.mkdir(parents=True)
+    with served() as server:
+        annotations = fill(server, folder, archives)
+        with several_nodes(NODES, private=(disks, cache)) as cluster:
+            run = subprocess.Popen(
+                command(server, annotations, folder / "build", "--archives-per-plan", "3"),
+                env={**os.environ, **cluster.environment},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            while run.poll() is None:
+                for number, keys in enumerate(seen):
+                    keys |= {path.name for path in (disks / str(number)).glob("*/archives/*")}
+                time.sleep(LOOK_EVERY)
+        asked = [path for path, _, _ in server.asked if path in server.archives()]
+    console.print(
+        f"exit code {run.returncode}; {len(asked)} requests for {archives} archives; on the nodes lay "
+        f"{', '.join(str(len(keys)) for keys in seen)} of them"
+    )
+    once = sorted(asked) == sorted(server.archives())
+    return run.returncode == 0 and once and all(seen) and sum(map(len, seen)) == archives
+
+
 def goes_on(run: subprocess.Popen[bytes], server: LoopbackArchives, folder: Path, seconds: float) -> bool:
     """Whether a build is still at work so many seconds after it was seen to ask for an archive or commit a shard."""
     archives = len(server.asked) + 1  # the list comes first
@@ -244,8 +274,8 @@ def data_files(folder: Path) -> dict[str, bytes]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=("links", "disk", "kills"), default="links")
-    parser.add_argument("--archives", type=int, help="default: 24, for disk 200, for kills 12")
+    parser.add_argument("what", nargs="?", choices=("links", "disk", "kills", "nodes"), default="links")
+    parser.add_argument("--archives", type=int, help="default: 24, for disk 200, for kills 12, for nodes 9")
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     words = parser.parse_args()
@@ -255,6 +285,8 @@ def main() -> int:
             good = links(Path(place), words.archives or 24, console)
         elif words.what == "disk":
             good = disk(Path(place), words.archives or 200, console)
+        elif words.what == "nodes":
+            good = nodes(Path(place), words.archives or 9, console)
         else:
             good = kills(Path(place), words.archives or 12, words.kills, words.seed, console)
     return 0 if good else 1

@@ -62,7 +62,7 @@ class Cluster:
         assert self.process.stdin is not None
         self.process.stdin.write("\n")
         self.process.stdin.flush()
-        alive = tuple(raylet for raylet in self.raylets if psutil.pid_exists(raylet))
+        alive = tuple(raylet for raylet in self.raylets if _is_alive(raylet))
         self.raylets = (*alive, *_first_document(self.process)["raylets"])
 
     def workers(self, part_of_name: str) -> list[psutil.Process]:
@@ -79,9 +79,10 @@ class Cluster:
     def node_of(self, part_of_name: str) -> int:
         """The node that runs a process of this name."""
         for process in self.workers(part_of_name):
-            for parent in process.parents():
-                if parent.pid in self.raylets:
-                    return parent.pid
+            with suppress(psutil.NoSuchProcess):
+                for parent in process.parents():
+                    if parent.pid in self.raylets:
+                        return parent.pid
         raise AssertionError(f"no node runs {part_of_name}")
 
 
@@ -160,6 +161,13 @@ def running(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[
         for pipe in (process.stdin, process.stdout):
             assert pipe is not None
             pipe.close()
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _first_document(process: subprocess.Popen[str]) -> dict[str, Any]:

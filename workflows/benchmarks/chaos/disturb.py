@@ -115,10 +115,8 @@ def node_lost(one: Round) -> None:
     build, source = _build(one)
     process = build.start()
     if some_moment(one, build, process):
-        raylet = one.random.choice(cluster.raylets)
-        cluster.kill_node(raylet)
+        cluster.kill_node(one.random.choice(cluster.raylets))
         one.injected += 1
-        psutil.wait_procs([psutil.Process(raylet)] if psutil.pid_exists(raylet) else [], timeout=10)
         cluster.add_node()
     build.end(process, (0, 3), one)
     settle(one, build, source)

@@ -28,7 +28,7 @@ from kinetics_pipeline.workflows.benchmarks.chaos.inline import InlineBuild
 from kinetics_pipeline.workflows.benchmarks.chaos.rounds import Play, Round
 from kinetics_pipeline.workflows.benchmarks.chaos.writers import writers
 
-DATASETS = 5
+DATASETS = 4
 """Hostile datasets a round."""
 CHANGES = 3
 """In each, at most."""
@@ -122,7 +122,7 @@ def _whole_file(path: Path, random: Random, outside: Path) -> str:
 
 
 def _link(path: Path, random: Random, outside: Path) -> str:
-    victim = path if random.random() < 0.6 else path.parent
+    victim = path if path.parent.name == "dataset" or random.random() < 0.6 else path.parent
     if victim.is_dir():
         shutil.rmtree(victim)
         victim.symlink_to(outside)

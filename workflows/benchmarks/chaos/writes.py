@@ -8,8 +8,8 @@ from kinetics_pipeline.workflows.benchmarks.chaos.judge import judge, made
 from kinetics_pipeline.workflows.benchmarks.chaos.rounds import Play, Round
 from kinetics_pipeline.workflows.benchmarks.chaos.writers import writers
 
-SHARE = 4
-"""A round kills at every fourth write: four rounds after one another, on one store, at each."""
+EVERY: dict[StoreKind, int] = {"disk": 5, "S3": 12}
+"""A round kills at every fifth write, say: five rounds after one another at each."""
 
 
 def _killed_at_writes(one: Round, store: StoreKind) -> None:
@@ -32,7 +32,7 @@ def _killed_at_writes(one: Round, store: StoreKind) -> None:
         whole = ones.build(first)
         assert not whole.problem, whole.problem
         undisturbed = made(first.place, one.folder / "undisturbed" / "cache")
-        for number in range(1 + one.turn % SHARE, whole.writes + 1, SHARE):
+        for number in range(1 + one.turn % EVERY[store], whole.writes + 1, EVERY[store]):
             build = build_in(f"killed-at-{number}")
             killed = ones.build(build, die_at=number, planted=one.planted)
             if killed.killed and one.random.random() < 0.3:  # and a second time, while it goes on

@@ -116,6 +116,7 @@ class CopiesBuild(DatasetBuild):
         for number, group in enumerate(groups):
             yield from self._group(group, groups[number + 1 :])
         self.holder.keep_only(())
+        self.executor.end_removals()
         yield from self._last()
 
     # What there is
@@ -244,11 +245,12 @@ class CopiesBuild(DatasetBuild):
     def _useful(self, group: Sequence[ListedArchive]) -> list[str]:
         """The archives of a group that hold, or may hold, clips that are still to be made."""
         labels = self.selection.open_labels(group[0].group) if group else set()
+        named = {label for label in labels if label is not None}
         return [
             one.key
             for one in group
             if (
-                bool(labels) and self.asked.may_hold(one.title, labels)
+                bool(labels) and (None in labels or self.asked.may_hold(one.title, named))
                 if self._is_unread(one)
                 else self.selection.holds_open(one.key, one.group)
             )

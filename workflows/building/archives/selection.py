@@ -142,9 +142,9 @@ class Selection:
         """Whether an archive that was read holds one of the clips."""
         return any(clip_id in clip_ids for clip_id in self._held.get(key, ()))
 
-    def open_labels(self, group: int) -> set[str]:
-        """The classes of the clips that are still to be made."""
-        return {clip.label or "" for clip_id, clip in self.clips.items() if self.is_open(clip_id, group)}
+    def open_labels(self, group: int) -> set[str | None]:
+        """The classes of the clips that are still to be made; None for clips that have none, or several."""
+        return {clip.label for clip_id, clip in self.clips.items() if self.is_open(clip_id, group)}
 
     def rest(self) -> list[str]:
         """What is left, in order, for the plan of all sources: what failed, and what no archive holds."""

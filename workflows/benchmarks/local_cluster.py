@@ -79,9 +79,10 @@ class Cluster:
     def node_of(self, part_of_name: str) -> int:
         """The node that runs a process of this name."""
         for process in self.workers(part_of_name):
-            for parent in process.parents():
-                if parent.pid in self.raylets:
-                    return parent.pid
+            with suppress(psutil.NoSuchProcess):
+                for parent in process.parents():
+                    if parent.pid in self.raylets:
+                        return parent.pid
         raise AssertionError(f"no node runs {part_of_name}")
 
 

@@ -39,4 +39,4 @@ def test_a_planted_fault_is_found_and_shown(shared: Ground, number: int, planted
     assert any(problem.startswith(found) for problem in played.problems), played.problems
     cells = [list(column.cells) for column in table([played]).columns]
     assert cells[0] == [name]
-    assert cells[6] == [f"{int(found != 'wrong')} of 1"]
+    assert cells[6] == ["0 of 1"]

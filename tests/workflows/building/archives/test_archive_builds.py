@@ -16,7 +16,7 @@ from kinetics_pipeline.plan import PlanSettings
 from kinetics_pipeline.sources.archives import fetch as fetching
 from kinetics_pipeline.sources.local.folder import FolderSource
 from tests.builders.archive_builds import ArchiveBuild, Killed
-from tests.builders.public_copy import PublicCopy, packed, served
+from tests.builders.public_copy import PublicCopy, packed, served, zipped
 
 CLIPS, ARCHIVES = 60, 12
 
@@ -288,3 +288,26 @@ def test_an_archive_whose_content_is_not_what_was_packed_is_named_and_fetched_on
     (line,) = [line for line in build.said if "bad.tar.gz" in line]
     assert "is damaged: CRC check failed" in line
     assert build.outcomes[clip(60)][0] == "ok"
+
+
+def test_archives_of_every_kind_share_a_list(copy: PublicCopy, tmp_path: Path) -> None:
+    build = filled(copy, tmp_path)
+    cut = packed({member(n): b"whole" for n in (60, 61)})
+    more = {
+        "plain.tar.gz": packed({member(62): b"whole"}, zipped=False),
+        "x.zip": zipped({member(63): b"whole"}),
+        "cut.tar.gz.0000": cut[:50],
+        "cut.tar.gz.0001": cut[50:],
+        "a.tgz": packed({member(64): b"whole"}),
+        "b.tar.gz": packed({member(65): b"whole"}),
+        "a b (c).tar": packed({member(66): b"whole"}, zipped=False),
+    }
+    listed = copy.files["/k/list.txt"]
+    assert isinstance(listed, bytes)
+    copy.files |= {f"/k/{name}": data for name, data in more.items()}
+    copy.files["/k/list.txt"] = listed + "".join(f"{copy.base}/k/{name}\n" for name in more).encode()
+    build.run()
+    outcomes = [build.outcomes[clip(n)][0] for n in range(CLIPS + 10)]
+    assert outcomes == ["ok"] * (CLIPS + 7) + ["not_found"] * 3
+    assert all(copy.asked(f"/k/{name}") == [0] for name in more)
+    assert build.said == []

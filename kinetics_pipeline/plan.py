@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import io
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
@@ -44,6 +45,11 @@ SCHEMA = pa.schema(
         ("shard", pa.string()),
     ]
 )
+LOCAL, NETWORK = "local", "network"
+"""Where a clip was found when it was planned."""
+BEFORE_ARCHIVES = -1
+"""Stands for a group: clips that local sources hold which are asked before archives from afar."""
+_ARCHIVES = re.compile(r"archives-(?P<group>\d{1,9})|before-archives")
 JOINED = pa.schema([("lists", pa.string()), ("actions", pa.string())])
 """What a clip may have beside one label, as the annotations give it; columns of the plans of datasets that have it."""
 
@@ -91,8 +97,9 @@ class Plan:
     """The clips of one run in the order of its shards. Frozen before the run starts."""
 
     table: pa.Table
-    """Columns as in `SCHEMA`: `source` is where the clip was found when planned (`local`, `network`), times are null
-    for whole videos. The clips of a shard follow each other, and so do those of a video within it."""
+    """Columns as in `SCHEMA`: `source` is where the clip was found when planned (`local`, `network`, `archives-N` for
+    the N-th group of archives, `before-archives`), times are null for whole videos. The clips of a shard follow each
+    other, and so do those of a video within it."""
 
     def __len__(self) -> int:
         return len(self.table)
@@ -110,7 +117,13 @@ class Plan:
         frame = self.frame()
         clips = clips_of(frame)
         for (name, source), rows in groupby(zip(frame["shard"], frame["source"], strict=True)):
-            yield PlannedShard(name, list(islice(clips, len(list(rows)))), source == "local")
+            yield PlannedShard(name, list(islice(clips, len(list(rows)))), source != NETWORK)
+
+    @property
+    def archive_group(self) -> int | None:
+        """The group of archives whose clips these are, or `BEFORE_ARCHIVES`; None for a plan of all sources."""
+        named = _ARCHIVES.fullmatch(self.table["source"][0].as_py() or "") if len(self) else None
+        return None if named is None else BEFORE_ARCHIVES if named["group"] is None else int(named["group"])
 
     def frame(self) -> pd.DataFrame:
         """The clips as `read_annotations` gives them: None for no label or path, NaN for no times. With the plan's
@@ -156,17 +169,17 @@ def make_plan(
     settings: PlanSettings,
     held_locally: Callable[[list[Clip]], Collection[str]],
     next_shard: Mapping[str, int],
+    archive_group: int | None = None,
 ) -> Plan:
     """Plans the clips of `asked` (as `read_annotations` gives them) that have no outcome, or one to be retried.
 
     `outcomes`: what became of a clip, by clip_id; the clips of an unfinished plan must be finished first.
     `held_locally`: of some clips the clip_ids that local sources hold; asked once, of the clips to be planned alone.
     `next_shard`: for each split the number of its next shard; 0 where there is none yet.
+    `archive_group`: the group of archives that hold those held locally.
     Raises UserError for a class or split that no row has.
     """
-    ordered = _ordered(_selected(asked, settings))
-    if settings.per_class is not None:
-        ordered = ordered[(ordered.groupby("label", dropna=False).cumcount() < settings.per_class).to_numpy()]
+    ordered = in_order(asked, settings)
     if settings.limit is not None:
         ordered = ordered.iloc[: settings.limit]
     retried = settings.retried()
@@ -174,7 +187,18 @@ def make_plan(
     todo = ordered[np.array(waits, dtype=bool)].reset_index(drop=True)
     held = frozenset(held_locally(list(clips_of(todo))))
     local = np.array([clip in held for clip in todo["clip_id"]], dtype=bool)
-    return Plan(_table(todo, local, _packed(todo, local, settings.clips_per_shard), dict(next_shard)))
+    source = LOCAL if archive_group is None else f"archives-{archive_group}"
+    if archive_group == BEFORE_ARCHIVES:
+        source = "before-archives"
+    return Plan(_table(todo, local, _packed(todo, local, settings.clips_per_shard), dict(next_shard), source))
+
+
+def in_order(asked: pd.DataFrame, settings: PlanSettings) -> pd.DataFrame:
+    """The clips that `settings` leave, but for its `limit`, in the fixed order. Raises as `make_plan` does."""
+    ordered = _ordered(_selected(asked, settings))
+    if settings.per_class is None:
+        return ordered
+    return ordered[(ordered.groupby("label", dropna=False).cumcount() < settings.per_class).to_numpy()]
 
 
 def _selected(asked: pd.DataFrame, settings: PlanSettings) -> pd.DataFrame:
@@ -247,7 +271,9 @@ def _videos(clips: pd.DataFrame, local: np.ndarray) -> Iterable[tuple[tuple[str,
     yield from groups.items()
 
 
-def _table(clips: pd.DataFrame, local: np.ndarray, packed: list[list[int]], next_shard: dict[str, int]) -> pa.Table:
+def _table(
+    clips: pd.DataFrame, local: np.ndarray, packed: list[list[int]], next_shard: dict[str, int], source: str
+) -> pa.Table:
     splits = clips["split"].tolist()
     names: list[str] = []
     for rows in packed:
@@ -261,7 +287,7 @@ def _table(clips: pd.DataFrame, local: np.ndarray, packed: list[list[int]], next
         "position": np.arange(len(order), dtype=np.int32),
         **{name: inner[name] for name in ("clip_id", "video_id", "time_start", "time_end", "label", "split")},
         "path": inner["path"] if "path" in inner else [None] * len(order),
-        "source": np.where(local[order], "local", "network"),
+        "source": np.where(local[order], source, NETWORK),
         "shard": names,
     }
     schema = plan_schema({name for name in JOINED.names if name in inner and inner[name].notna().any()})

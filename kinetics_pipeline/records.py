@@ -40,6 +40,9 @@ HOPE: tuple[Outcome, ...] = (
 `withdrawn` comes first only for the order to be total: a withdrawn clip is never tried.
 """
 
+ENLARGED = "enlarged from a short side of "
+"""How the part of a detail begins that says that a picture was smaller than the recipe asks; the pixels follow."""
+
 VIDEO_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 _TIME = r"\d{6,}(?:\.\d{3})?"

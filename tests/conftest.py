@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import settings
 
 # Several processes test side by side: threads of their own beside them would only spin. Before torch is loaded.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from tests.builders.videos import Videos
+
+settings.register_profile("untimed", deadline=None)  # a machine under load is slow, not wrong
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

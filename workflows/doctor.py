@@ -6,6 +6,7 @@ import datetime
 import importlib
 import importlib.metadata
 import json
+import logging
 import os
 import platform
 import re
@@ -13,7 +14,8 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,7 +27,7 @@ from kinetics_pipeline.sources.base import Failure
 from kinetics_pipeline.sources.options import SourceOptions
 from kinetics_pipeline.storage.cache import cache_folder
 from kinetics_pipeline.workflows.extras import command_to_install, is_absent
-from kinetics_pipeline.workflows.runtime.progress import size
+from kinetics_pipeline.workflows.runtime.progress import duration, size
 
 State = Literal["ok", "note", "wrong"]
 TOO_OLD_WEEKS = 8
@@ -54,12 +56,23 @@ LEFT_OUT = {
 """Extra -> the commands that need it."""
 
 
-def doctor(as_json: bool, canary: str | None = None) -> int:
-    """Prints what was found; 1 when something is wrong, else 0. `canary`: a video that YouTube is asked for."""
+GUEST_RATE = 300.0
+"""Videos that YouTube gives a guest session in an hour (yt-dlp's wiki, "Extractors")."""
+
+
+def doctor(as_json: bool, canary: str | None = None, annotations: Sequence[str] = (), rate: float = GUEST_RATE) -> int:
+    """Prints what was found; 1 when something is wrong, else 0. `canary`: a video that YouTube is asked for.
+    `annotations`: what a build would ask for, at `rate` videos an hour. Raises UserError for what cannot be read."""
+    if not 0 < rate < 1e9:
+        raise UserError(f'--rate is "{rate:g}"; allowed: more than 0')
+    videos = _videos_of(annotations) if annotations else None
     checks = [check for extra, checks in CHECKS for check in checks if not (extra and is_absent(extra))]
     findings = [finding for check in checks for finding in check()]
     if canary is not None:
+        findings += po_token()
         findings.append(ask_for(canary, SourceOptions(timeout=10.0, ytdlp_options={"extractor_retries": 0})))
+    if canary is not None or videos is not None:
+        findings.append(how_long(videos, rate))
     wrong = sum(finding.state == "wrong" for finding in findings)
     if as_json:
         print(json.dumps({"ok": wrong == 0, "findings": [asdict(finding) for finding in findings]}, indent=2))
@@ -142,7 +155,8 @@ def _ytdlp() -> Iterator[Finding]:
         return
     yield how_old(found, datetime.datetime.now(datetime.UTC).date())
     runtime = shutil.which("deno") or shutil.which("deno", path=str(Path(sys.executable).parent))
-    if runtime is None or _version("yt-dlp-ejs") is None:
+    scripts = _version("yt-dlp-ejs")
+    if runtime is None or scripts is None:
         lacks = "deno" if runtime is None else "yt-dlp-ejs"
         mend = "pip install deno yt-dlp-ejs: YouTube asks for a JavaScript runtime"
         yield Finding("deno", "note", f"{lacks} is not installed", mend)
@@ -153,7 +167,56 @@ def _ytdlp() -> Iterator[Finding]:
         mend = "pip install --force-reinstall deno: YouTube asks for a JavaScript runtime"
         yield Finding("deno", "note", f"does not run: {str(error).splitlines()[0]}", mend)
         return
-    yield Finding("deno", "ok", f"{' '.join(first.stdout.split()[:2])}, yt-dlp-ejs {_version('yt-dlp-ejs')}")
+    yield scripts_fit(scripts, " ".join(first.stdout.split()[:2]))
+
+
+def scripts_fit(scripts: str, runtime: str) -> Finding:
+    """Whether yt-dlp takes the installed version of its scripts: one of the same minor version."""
+    try:
+        from yt_dlp.extractor.youtube.jsc._builtin.vendor import VERSION as wanted
+    except ImportError:  # it lies elsewhere in another version of yt-dlp
+        return Finding("deno", "ok", f"{runtime}, yt-dlp-ejs {scripts}")
+    if scripts.split(".")[:2] != wanted.split(".")[:2]:
+        says = f"yt-dlp-ejs {scripts}, and this yt-dlp takes {wanted}: YouTube's player is not solved"
+        return Finding("deno", "note", says, f"pip install yt-dlp-ejs=={wanted}")
+    return Finding("deno", "ok", f"{runtime}, yt-dlp-ejs {scripts}")
+
+
+def po_token() -> Iterator[Finding]:
+    """Whether a plugin of yt-dlp gives proof-of-origin tokens, and whether it works here."""
+    if is_absent("build"):
+        return
+    try:
+        from yt_dlp import YoutubeDL
+        from yt_dlp.extractor.youtube.pot._registry import _pot_providers
+
+        with YoutubeDL({"quiet": True, "logger": logging.getLogger("kinetics_pipeline.unheard")}):
+            names = sorted(str(provider.PROVIDER_NAME) for provider in _pot_providers.value.values())
+    except (ImportError, AttributeError):
+        yield Finding("po token", "note", "not known: this yt-dlp keeps its providers elsewhere", UPGRADE)
+        return
+    if names:
+        yield Finding("po token", "ok", f"provided by {', '.join(names)}")
+        return
+    says = "no provider: only clients of YouTube that ask for no proof of origin can be used"
+    mend = "only if videos are refused: https://github.com/yt-dlp/yt-dlp/wiki/PO-Token-Guide names providers"
+    yield Finding("po token", "note", says, mend)
+
+
+def _videos_of(annotations: Sequence[str]) -> int:
+    from kinetics_pipeline.annotations.table import load_annotations
+
+    return int(load_annotations(annotations, on_bad_row="skip").table["video_id"].nunique())
+
+
+def how_long(videos: int | None, rate: float) -> Finding:
+    """The session's rate, and how long YouTube takes for so many videos at `rate` an hour."""
+    says = f"YouTube gives a guest session about {GUEST_RATE:g} videos an hour"
+    if videos is not None:
+        says += f"; {videos} videos at {rate:g} an hour take {duration(videos / rate * 3600)}"
+    if rate > GUEST_RATE:
+        return Finding("rate", "note", says, f"--rate {GUEST_RATE:g} or less; more only with several addresses")
+    return Finding("rate", "ok", says)
 
 
 def how_old(version: str, today: datetime.date) -> Finding:
@@ -197,11 +260,13 @@ def ask_for(video_id: str, options: SourceOptions) -> Finding:
     youtube = YouTube(options)
     if not youtube.accepts(video_id):
         raise UserError(f'--canary is "{video_id}"; allowed: a YouTube id, 11 of A-Z a-z 0-9 _ -')
+    began = time.monotonic()
     with Opener(options) as opener:
         found = youtube.extract(opener, video_id)
     if not isinstance(found, Failure):
         side = min(found.get("width") or 0, found.get("height") or 0)
-        return Finding("canary", "ok", f"YouTube gives {video_id} in {found['ext']}, short side {side}")
+        took = f"answered in {time.monotonic() - began:.1f} s"
+        return Finding("canary", "ok", f"YouTube gives {video_id} in {found['ext']}, short side {side}; {took}")
     says = f"{video_id}: {found.outcome} ({found.detail})"
     if found.outcome in REMEDIES:
         return Finding("canary", "wrong", says, REMEDIES[found.outcome])

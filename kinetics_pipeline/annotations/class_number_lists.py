@@ -25,7 +25,7 @@ def read_rows(cells: Iterable[tuple[int, list[str]]], reject: Reject) -> Iterato
     frames = bool(sample) and all(_has_frames(row) for _, row in sample)
     timed = bool(sample) and not frames and all(_is_timed(row) for _, row in sample)
     for line, row in chain(sample, rows):
-        if timed:
+        if timed and len(row) > 2:
             yield Row(line, row[0], None, " ".join(row[3:]) or None, row[1], row[2], None)
             continue
         path, rest = row[0], row[1:]
@@ -56,5 +56,7 @@ def _has_frames(row: list[str]) -> bool:
 
 
 def _is_timed(row: list[str]) -> bool:
-    """Whether a row is `VIDEO_ID START END LABEL`."""
-    return len(row) > 3 and all(word.replace(".", "", 1).isdecimal() for word in row[1:3]) and not _is_class(row[3])
+    """Whether a row is `VIDEO_ID START END LABEL`, or (THUMOS) the same without a label and with decimals."""
+    if len(row) < 3 or not all(word.replace(".", "", 1).isdecimal() for word in row[1:3]):
+        return False
+    return not _is_class(row[3]) if len(row) > 3 else all("." in word for word in row[1:3])

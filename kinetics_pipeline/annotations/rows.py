@@ -25,9 +25,9 @@ EITHER_COLUMNS = ("video_id", "id", "video", "video_name")
 COLUMNS: dict[str, tuple[str, ...]] = {
     "video": (*ID_COLUMNS, "video", "video_name", "ytid", "yt_id", "url", "link", "youtube_url", "video_url"),
     "path": ("path", "video_path", "file", "filename", "file_name", "file_path", "filepath", "relative_path"),
-    "label": ("label", "class", "action", "class_name", "label_name", "category"),
-    "time_start": ("time_start", "start", "start_time", "t_start", "start_seconds", "start_sec"),
-    "time_end": ("time_end", "end", "end_time", "t_end", "end_seconds", "end_sec"),
+    "label": ("label", "class", "action", "class_name", "label_name", "category", "labels"),
+    "time_start": ("time_start", "start", "start_time", "t_start", "start_seconds", "start_sec", "start_timestamp"),
+    "time_end": ("time_end", "end", "end_time", "t_end", "end_seconds", "end_sec", "stop_timestamp", "stop"),
     "split": ("split", "subset"),
 }
 """What each column may be called, in any case; the first that a file has is read."""

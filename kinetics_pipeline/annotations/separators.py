@@ -121,8 +121,10 @@ def _cells(line: str, separator: str) -> list[str]:
 
 
 def blank_separated(line: str) -> list[str]:
-    """The cells of a line without commas: a file's name may have blanks in it, up to its suffix."""
+    """The cells of a line without commas: a file's name may have blanks in it, up to its suffix, or stand alone."""
     words = line.split()
+    if is_video(line.strip()) and not any(map(is_video, words[:-1])):
+        return [" ".join(words)]
     for end in range(len(words) - 1, 0, -1):
         path = " ".join(words[:end])
         if end > 1 and re.search(r"\.[A-Za-z]\w{1,4}$", path) and names_file(path):

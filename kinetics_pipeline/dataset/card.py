@@ -26,9 +26,13 @@ _UNSEEN = ("Cc", "Cs", "Zl", "Zp")
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _TYPES = {"double": "float64"}
 _OLDER = """
-Begun under schema version {version}, whose rows do not say video, seconds and split. `kinetics-pipeline tools convert`
-writes a dataset whose rows all do.
+Begun under schema version {version}, whose rows do not say video, seconds and split{limit}. `kinetics-pipeline tools
+convert` writes a dataset whose rows all do.
 """
+_LIMITS = {
+    "parquet": ": `load_dataset` gives the columns that all rows have",
+    "array": ": `load_dataset` reads it only until a build adds to it",
+}
 _COUNTED = pa.schema([("clip_id", pa.string()), ("split", pa.string()), ("rows", pa.int16())])
 
 
@@ -80,10 +84,15 @@ def _front_matter(dataset: Dataset, splits: list[str], rows: int) -> Iterator[st
     for split in splits:
         yield f"  - split: {split}"
         yield f"    path: shards/{split}-[0-9]*{suffix}"
-    if dataset.schema_version == SCHEMA_VERSION:  # else shards of two versions may lie side by side
+    older = dataset.schema_version < SCHEMA_VERSION  # then shards of two versions may lie side by side
+    fields = row_schema(dataset.recipe.layout, dataset.schema_version)  # a newer version only adds columns
+    if older and dataset.recipe.layout == "parquet":
+        yield "  columns:"
+        yield from (f"  - {field.name}" for field in fields)
+    if not older or dataset.recipe.layout == "parquet":
         yield "dataset_info:"
         yield "  features:"
-        for field in row_schema(dataset.recipe.layout):
+        for field in fields:
             yield f"  - name: {field.name}"
             yield from _feature(field, dataset)
     yield "---"
@@ -112,7 +121,9 @@ def _text(dataset: Dataset, clips: Mapping[str, int]) -> str:
     recipe = dataset.recipe
     held = ", ".join(f"{count} of {split}" for split, count in sorted(clips.items())) or "none yet"
     flow = "no optical flow" if recipe.flow == "none" else f"{recipe.flow} optical flow"
-    older = _OLDER.format(version=dataset.schema_version) if dataset.schema_version < SCHEMA_VERSION else ""
+    older = ""
+    if dataset.schema_version < SCHEMA_VERSION:
+        older = _OLDER.format(version=dataset.schema_version, limit=_LIMITS[recipe.layout])
     return f"""{_WRITTEN}
 
 # A dataset of clips

@@ -156,10 +156,10 @@ class Dataset:
             "created_by": versions()["kinetics-pipeline"],
         }
         data = sealed(document)
-        if not store.create(DATASET, data):
-            raise UserError(f"{store.uri} is a dataset already: another build has just begun it")
         for name, _ in store.list(PLAN_COPIES):
             store.delete(name)  # of a dataset that was here before
+        if not store.create(DATASET, data):
+            raise UserError(f"{store.uri} is a dataset already: another build has just begun it")
         store.write(_COPY, data)
         return cls(store, recipe, classes, annotations)
 
@@ -215,6 +215,13 @@ class Dataset:
         another.
         """
         return self._plans.add(plan, self.planned_shards())
+
+    def complete_copies(self) -> None:
+        """Writes the copies of `dataset.json` and of plans that a killed build did not come to write, or that the first
+        datasets lack. Only for the holder of the lease. Raises JobFailed for a plan that is damaged."""
+        if not self.store.exists(_COPY):
+            self.store.write(_COPY, self.store.read(DATASET))
+        self._plans.complete_copies()
 
     def plan_as_written(self, number: int) -> bytes | None:
         """The bytes of a plan's file by its copy; None when there is none, as in older datasets. Raises JobFailed when

@@ -66,6 +66,12 @@ class PlanFiles:
         self._store.write(plan_copy(number), with_digest(data))
         return number
 
+    def complete_copies(self) -> None:
+        """See `Dataset.complete_copies`."""
+        for number in sorted(set(self.numbers()) - set(self.copies())):
+            self.plan(number)  # raises for a damaged one
+            self._store.write(plan_copy(number), with_digest(self._store.read(plan_file(number))))
+
     def as_written(self, number: int) -> bytes | None:
         """See `Dataset.plan_as_written`."""
         name = plan_copy(number)

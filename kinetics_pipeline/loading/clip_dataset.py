@@ -65,9 +65,9 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
     the sample also has `targets`, float32 [classes, T].
 
     **Frames.** `frames` is how many, every `stride`-th; `frames=None` takes the whole clip, up to 250 frames. A clip
-    that is too short is looped: frame number k of it is k modulo its length, so that a stride which does not divide the
-    length takes other frames in the second round. `crop=None` takes whole frames. `step_between_clips` takes each
-    clip's snippets that begin so many frames apart, one after the other, instead of one: a sample is one of them.
+    that is too short is looped: the frames that the stride takes come again, the same in every round. `crop=None` takes
+    whole frames. `step_between_clips` takes each clip's snippets that begin so many frames apart, one after the other,
+    instead of one: a sample is one of them.
 
     **Training.** With `train` a sample is a random snippet, crop and flip; else it is the snippet and crop in the
     middle. They are drawn again each time that a sample is taken, from torch's random numbers, with any sampler. With a

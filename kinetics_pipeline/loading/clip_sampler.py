@@ -21,19 +21,23 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.loading.arguments import whole_number
 from kinetics_pipeline.loading.clip_dataset import ClipDataset, EpochIndex
 
+_FRAMES = 6
+"""Calls that are looked back on for one who asks for samples."""
+
 
 class ClipSampler(DistributedSampler[int]):
     """For `DataLoader(dataset, sampler=..., batch_size=...)`, with one of the ranks 0 to `world_size` - 1.
 
     Rank and world size are those of torch.distributed where it is initialised, else 0 and 1. A DistributedSampler:
-    Lightning and Ray Train leave it as it is, and Lightning calls its `set_epoch`. Accelerate shards any sampler once
-    more: there give `rank=0, world_size=1`.
+    Lightning and Ray Train leave it as it is, and Lightning calls its `set_epoch`. Accelerate (and so Hugging Face's
+    Trainer) shards any sampler once more: there give `rank=0, world_size=1`; else an iteration raises UserError.
 
     Yields sample numbers that carry their epoch, so that crops and flips are of (seed, epoch, clip) also in workers
     that outlive epochs. Every rank yields equally many: with `drop_last` the clips left over by the ranks go, else the
     first of the order come again. `shuffle=False` is the dataset's own order. A `window` is a number of shards.
 
-    After `load_state_dict` the epoch goes on where the state was taken; `set_epoch` begins another.
+    After `load_state_dict` the epoch goes on where the state was taken; `set_epoch` begins another. Without `set_epoch`
+    a pass that comes after a whole one is the next epoch.
 
     Raises UserError for a dataset that is not a ClipDataset, and for an argument that cannot be.
     """
@@ -50,7 +54,10 @@ class ClipSampler(DistributedSampler[int]):
         window: int = 16,
     ) -> None:
         if not isinstance(dataset, ClipDataset):
-            raise UserError(f"a ClipSampler is for a ClipDataset, not for a {type(dataset).__name__}")
+            raise UserError(
+                f"a ClipSampler is for a ClipDataset, not for a {type(dataset).__name__}; give it the ClipDataset "
+                "inside, whose classes= and clips= choose among the clips"
+            )
         size, mine = _place(rank, world_size)
         whole_number("seed", seed)
         super().__init__(dataset, size, mine, shuffle, int(seed), drop_last)
@@ -63,22 +70,32 @@ class ClipSampler(DistributedSampler[int]):
         """Clips of this epoch that all ranks together took before this iteration."""
         self._taken = 0
         """Clips that this rank took in this iteration."""
+        self._passed = False
+        """Whether the epoch was gone through to its end, and no other was begun by `set_epoch`."""
 
     def __len__(self) -> int:
         """How many this rank yields from where it stands at the beginning of an iteration."""
-        left = len(self._shards) - self._begin
+        left = len(self._shards) - (0 if self._passed else self._begin)
         return left // self.num_replicas if self.drop_last else -(-left // self.num_replicas)
 
     def __iter__(self) -> Iterator[int]:
+        if self.num_replicas > 1 and _sharded_by_accelerate():
+            raise UserError(
+                "Accelerate gives each process a part of what a sampler yields, and this one yields the part of rank "
+                f"{self.rank} of {self.num_replicas}; give ClipSampler(..., rank=0, world_size=1)"
+            )
+        if self._passed:
+            self.epoch, self._begin, self._passed = self.epoch + 1, 0, False
         self._taken = 0
-        order = self.order()
+        epoch, order = self.epoch, self.order()
         left = order[self._begin :]
         count = len(self)
         whole = np.resize(np.concatenate([left, order]), count * self.num_replicas)
         mine = whole[self.rank :: self.num_replicas]
         for index, shards in zip(mine.tolist(), self._announced(mine), strict=True):
             self._taken += 1
-            yield EpochIndex(index, self.epoch, shards)
+            yield EpochIndex(index, epoch, shards)
+        self._passed = self.epoch == epoch
 
     def _announced(self, samples: NDArray[np.int64]) -> Iterator[tuple[str, ...]]:
         """Yields per sample the names of the shards of its window and the next, in the order they are first taken."""
@@ -111,8 +128,8 @@ class ClipSampler(DistributedSampler[int]):
 
     def set_epoch(self, epoch: int) -> None:
         """Begins an epoch; the one that `load_state_dict` is in the middle of goes on."""
-        if epoch != self.epoch:
-            self.epoch, self._begin, self._taken = whole_number("epoch", epoch), 0, 0
+        if epoch != self.epoch or self._passed:
+            self.epoch, self._begin, self._taken, self._passed = whole_number("epoch", epoch), 0, 0, False
 
     def state_dict(self, taken: int | None = None) -> dict[str, Any]:
         """Where all ranks stand after each took `taken` clips in this iteration; by default what this one yielded.
@@ -149,7 +166,7 @@ class ClipSampler(DistributedSampler[int]):
         epoch, consumed = (whole_number(f"{name} of the state", state[name], 0) for name in ("epoch", "consumed"))
         if consumed > len(self._shards):
             raise UserError(f"consumed of the state is {consumed}; allowed: up to {len(self._shards)}")
-        self.epoch, self._begin, self._taken = epoch, consumed, 0
+        self.epoch, self._begin, self._taken, self._passed = epoch, consumed, 0, False
 
 
 def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:
@@ -171,6 +188,19 @@ def _asked_by_torchdata() -> bool:
     """Whether torchdata calls `state_dict`: it does so for each batch of numbers it takes, and keeps the state with the
     batch until that is given out."""
     return str(sys._getframe(2).f_globals.get("__name__")).startswith("torchdata.")
+
+
+def _sharded_by_accelerate() -> bool:
+    """Whether Accelerate's `BatchSamplerShard`, which drops the batches of other processes, asks for the samples."""
+    frame = sys._getframe(2)
+    for _ in range(_FRAMES):  # torch's BatchSampler is between
+        of_accelerate = frame.f_globals.get("__name__") == "accelerate.data_loader"
+        if of_accelerate and frame.f_code.co_qualname.startswith("BatchSamplerShard."):
+            return True
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return False
 
 
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -13,9 +13,11 @@ import tempfile
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from kinetics_pipeline.dataset.dataset import TOMBSTONES, Dataset
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.shards.markers import SHARD_NAME, shard_of
 from kinetics_pipeline.storage.digest import append_digest, without_digest
 
 _CACHE = "state/loader-index-2.arrow"
@@ -76,8 +78,21 @@ def _cached(dataset: Dataset, key: str) -> pa.Table | None:
             index.validate(full=True)  # it may come from a stranger
     except (FileNotFoundError, pa.ArrowInvalid, OSError, UserError):
         return None
-    built_from = (index.schema.metadata or {}).get(_KEY, b"").decode()
-    return index if built_from == key and index.schema.equals(_SCHEMA) else None
+    built_from = (index.schema.metadata or {}).get(_KEY, b"")
+    return index if built_from == key.encode() and index.schema.equals(_SCHEMA) and _is_possible(index) else None
+
+
+def _is_possible(index: pa.Table) -> bool:
+    """Whether a build can have written these rows, as far as names and ranges say."""
+    if any(index[field.name].null_count for field in _SCHEMA if field.name != "label"):
+        return False
+    if not all(SHARD_NAME.fullmatch(shard_of(name)) for name in index["shard"].unique().to_pylist()):
+        return False
+    least = {"first_row": 0, "position": 0, "frames": 1, "height": 1, "width": 1}
+    ranges = {name: pc.min_max(index[name]) for name in least}
+    return not len(index) or all(
+        least[name] <= found["min"].as_py() and found["max"].as_py() < 2**31 for name, found in ranges.items()
+    )
 
 
 def _build(dataset: Dataset) -> pa.Table:

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.loading.arguments import whole_number
 from kinetics_pipeline.loading.options import ClipOptions, Stream
-from kinetics_pipeline.loading.snippets import Snippet
-from kinetics_pipeline.loading.whole_clips import LEAST_FRAMES, WholeClips, looped
+from kinetics_pipeline.loading.snippets import Snippet, looped
+from kinetics_pipeline.loading.whole_clips import LEAST_FRAMES, WholeClips
 
 ViewName = Literal["whole", "sliding", "10x3"]
 Crops = Literal[1, 3, 10]
@@ -43,10 +43,9 @@ class Views(WholeClips):
 
     `views` is `whole` (default), `sliding` or `10x3`. `window` is how many frames a view has that is not the whole clip
     (default 64, at least 16), and `stride` takes every so many-th frame: 16 frames at stride 4 span 61. A clip that
-    ends before its window does is looped. `crops` is 1 (the centre), 3 (along the longer side) or 10 (corners and
-    centre, each also mirrored); the default is 3 for `10x3`, else 1. With `mirrored` every view comes once more,
-    flipped. So
-    ten windows of 16 frames at stride 4, each in ten crops, are
+    ends before its window does is looped, as in `ClipDataset`. `crops` is 1 (the centre), 3 (along the longer side) or
+    10 (corners and centre, each also mirrored); the default is 3 for `10x3`, else 1. With `mirrored` every view comes
+    once more, flipped. So ten windows of 16 frames at stride 4, each in ten crops, are
 
         Views(uri, "val", "rgb", 224, views="10x3", window=16, stride=4, crops=10)
 

@@ -13,7 +13,7 @@ from torch.utils.data import Sampler
 
 from kinetics_pipeline.loading.clip_dataset import ClipDataset
 from kinetics_pipeline.loading.options import ClipOptions, Stream
-from kinetics_pipeline.loading.snippets import WHOLE_CLIP, Snippet, central_snippet
+from kinetics_pipeline.loading.snippets import WHOLE_CLIP, Snippet, central_snippet, looped
 
 LEAST_FRAMES = 16
 """More than any of the networks asks for."""
@@ -53,15 +53,6 @@ class WholeClips(ClipDataset):
         there = min(place.frames, self.most)
         whole = central_snippet(there, place.height, place.width, there, 1, self.crop)
         return row, replace(whole, frames=looped(0, there, self.stride, max(-(-there // self.stride), LEAST_FRAMES)))
-
-
-def looped(start: int, there: int, stride: int, count: int) -> NDArray[np.int64]:
-    """`count` frame numbers from `start` on, every `stride`-th of the `there` frames of a clip.
-
-    They begin again at `start` where the clip ends before that.
-    """
-    inside = np.arange(start, there, stride)
-    return inside[np.arange(count) % len(inside)]
 
 
 class SameLength(Sampler[list[int]]):

@@ -6,7 +6,8 @@ whatever interruption. The marker holds the rest.
 Several may write one shard at a time (a build that was frozen, and one that took over), and not always the same bytes.
 Nothing that a marker may vouch for is ever overwritten: the marker is created only if absent, which commits a shard
 once; the data file is created only if absent, and where other bytes lie under its name, which their writer may yet
-commit, it gets a name of its own until its marker is there.
+commit, it gets a name of its own until its marker is there. So does a file that is too large for the store to decide
+between writers (5 GB): then its name alone says what it holds, and the one who committed it copies it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import platform
 import uuid
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -95,7 +97,7 @@ def write_shard(
         if not created and file not in (name, committed.get("file")):
             store.delete(data_name(file, recipe.layout))
         elif file != name:
-            take_own_name(store, name, recipe.layout, scratch)
+            take_own_name(store, name, recipe.layout, scratch, unfinished)
         return committed
     finally:
         unfinished.unlink(missing_ok=True)
@@ -107,15 +109,16 @@ def _committed(store: Store, name: str) -> dict[str, Any]:
 
 def _upload(store: Store, finished: Path, shard: str, sha256: str, layout: Layout) -> str:
     """The name, without folder and suffix, under which the data file now lies."""
-    if store.create_from(finished, data_name(shard, layout)):
+    if store.decides(finished.stat().st_size) and store.create_from(finished, data_name(shard, layout)):
         return shard
     file = next_file(shard, sha256)
     store.create_from(finished, data_name(file, layout))
     return file
 
 
-def take_own_name(store: Store, shard: str, layout: Layout, scratch: Path) -> bool:
-    """Gives the data file of a committed shard the shard's own name, if it has another; and removes copies.
+def take_own_name(store: Store, shard: str, layout: Layout, scratch: Path, local: Path | None = None) -> bool:
+    """Gives the data file of a committed shard the shard's own name, if it has another; and removes copies. `local`:
+    the same file on this machine, where there is one.
 
     At every moment the marker names a file that is as it says. False when somebody else changes the shard meanwhile.
     """
@@ -126,7 +129,7 @@ def take_own_name(store: Store, shard: str, layout: Layout, scratch: Path) -> bo
     if file == shard:
         return True
     there = store.version(own)
-    with as_local_file(store, data_name(file, layout), scratch) as path:
+    with as_local_file(store, data_name(file, layout), scratch) if local is None else nullcontext(local) as path:
         done = store.create_from(path, own) if there is None else store.replace_from(path, own, there)
     if not done or not store.replace(name, sealed(document), version):
         return False

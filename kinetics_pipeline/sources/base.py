@@ -33,6 +33,8 @@ class Inside:
     """The file of points from which a gzip file can be unpacked, on the machine that read it first (`tars`)."""
     more_parts: tuple[Path, ...] = ()
     """The parts after the first, of an archive that was cut into parts."""
+    node: str | None = None
+    """The machine where the archive lies; None where every machine sees it."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,6 +51,7 @@ SECRET_OPTIONS = frozenset(
 """Those of the options whose values may hold a password, a token or an address."""
 
 
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 REFUSED_HEADERS = ("cookie", "authorization", "x-goog-", "x-youtube-", "x-origin")
 """How headers begin that speak for an account: an account comes with `--cookies`, which `--allow-access` bounds."""
 
@@ -92,7 +94,12 @@ class SourceOptions:
             raise UserError(f"--allow-access is {kind_of_access!r}; allowed: {', '.join(sorted(ACCESS))}")
 
     def _require_no_account(self) -> None:
-        for name in self.ytdlp_options.get("http_headers", {}):
+        for name, value in self.ytdlp_options.get("http_headers", {}).items():
+            if not (_HEADER.fullmatch(str(name).strip()) and isinstance(value, str) and value.isprintable()):
+                raise UserError(
+                    "--ytdlp-option http_headers holds what is not a header; allowed: names (RFC 9110), with "
+                    "texts without control characters"
+                )
             if str(name).strip().lower().startswith(REFUSED_HEADERS):
                 raise UserError(
                     f"--ytdlp-option http_headers names {str(name)[:40]!r}, which speaks for an account; allowed: "

@@ -9,19 +9,32 @@ import errno
 import fcntl
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import Any, BinaryIO
 
 from pyarrow import fs
 
-from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.errors import UserError, WorkRemains
 from kinetics_pipeline.storage.digest import sha256_of
-from kinetics_pipeline.storage.store import BLOCK, Files, Listing, Names, StoredFile, one_line_errors, parts_of
+from kinetics_pipeline.storage.store import (
+    BLOCK,
+    Files,
+    Listing,
+    Names,
+    StoredFile,
+    one_line_errors,
+    parts_of,
+    require_small,
+)
 
 _TEMPORARY = ".tmp"
+LOCKED_AT_MOST = 300.0
+"""Seconds in which another process has replaced its file: one may be as large as a shard."""
 
 
 class LocalStore:
@@ -31,12 +44,13 @@ class LocalStore:
         self.uri = root
 
     def read(self, name: str) -> bytes:
-        with one_line_errors(f"read {self.uri}/{name}"):
-            return self._path(name).read_bytes()
+        return self.read_version(name)[0]
 
     def read_version(self, name: str) -> tuple[bytes, str]:
         with one_line_errors(f"read {self.uri}/{name}"), self._path(name).open("rb") as file:
-            return file.read(), _version(os.fstat(file.fileno()))
+            stat = os.fstat(file.fileno())
+            require_small(f"{self.uri}/{name}", stat.st_size)
+            return file.read(), _version(stat)
 
     def write(self, name: str, data: bytes) -> None:
         with self._new_file(name) as out:
@@ -54,6 +68,9 @@ class LocalStore:
     def upload(self, local: Path, name: str) -> None:
         with self._new_file(name) as out, local.open("rb") as source:
             shutil.copyfileobj(source, out, BLOCK)
+
+    def decides(self, size: int) -> bool:
+        return True
 
     def create_from(self, local: Path, name: str) -> bool:
         def copy(out: BinaryIO) -> None:
@@ -100,7 +117,7 @@ class LocalStore:
 
     def delete(self, name: str) -> None:
         with one_line_errors(f"remove {self.uri}/{name}"):
-            self._path(name).unlink(missing_ok=True)
+            _remove(self._path(name))
 
     def delete_many(self, names: Sequence[str]) -> None:
         for name in names:
@@ -117,19 +134,25 @@ class LocalStore:
         with one_line_errors(f"list {self.uri}"):
             left = [name for name, _ in _files(Path(self.uri)) if _is_temporary(name.rpartition("/")[2])]
             for name in left:
-                self._path(name).unlink(missing_ok=True)
+                _remove(self._path(name))
         return len(left)
 
     def require_conditions(self) -> None:
         return  # link(2) and rename(2) keep them
 
     def _path(self, name: str) -> Path:
-        """Raises UserError where a link is in the way."""
+        """Raises UserError where a link, or what would keep a reader waiting (a pipe, a device), is in the way."""
         path = self.uri
         for part in parts_of(name):
             path = os.path.join(path, part)
-            if os.path.islink(path):
+            try:
+                mode = os.lstat(path).st_mode
+            except (OSError, ValueError):  # who uses the path is told
+                continue
+            if S_ISLNK(mode):
                 raise UserError(f"{path} is a link, which could lead out of the dataset; allowed: files and folders")
+            if not (S_ISREG(mode) or S_ISDIR(mode)):
+                raise UserError(f"{path} is a pipe, a socket or a device; allowed: files and folders")
         return Path(path)
 
     def _created(self, name: str, fill: Callable[[BinaryIO], object]) -> bool:
@@ -164,8 +187,7 @@ class LocalStore:
             try:
                 folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
                 stack.callback(os.close, folder)
-                with suppress(OSError):  # a file system without locks: the lease alone keeps others away
-                    fcntl.flock(folder, fcntl.LOCK_EX)
+                _lock(folder, path.parent)
                 found = _version(path.stat())
             except FileNotFoundError:
                 found = ""
@@ -187,7 +209,8 @@ class LocalStore:
 def new_file(path: Path, *, exclusive: bool = False) -> Iterator[BinaryIO]:
     """A file to write to that gets its name on leaving the block, whole and durable; after an error nothing is left.
 
-    It replaces a file of that name; `exclusive` raises FileExistsError instead.
+    It replaces a file of that name; `exclusive` raises FileExistsError instead. Raises WorkRemains where another
+    process has swept the unfinished file.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{_TEMPORARY}")
     try:
@@ -195,9 +218,15 @@ def new_file(path: Path, *, exclusive: bool = False) -> Iterator[BinaryIO]:
             yield out
             out.flush()
             os.fsync(out.fileno())
-        (_take_name if exclusive else os.replace)(temporary, path)
+        try:
+            (_take_name if exclusive else os.replace)(temporary, path)
+        except FileNotFoundError:  # swept as if this process had been killed
+            raise WorkRemains(
+                f"{path} is not written: another command has taken over and removed what this one had begun; run the "
+                "same command again when that has ended"
+            ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
     sync_folder(path.parent)
 
 
@@ -208,6 +237,25 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    """Keeps a folder from other processes until the descriptor is closed. Raises WorkRemains where one of them, which
+    may be stopped, does not give it back."""
+    ends = time.monotonic() + LOCKED_AT_MOST
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > ends:
+                raise WorkRemains(
+                    f"{folder} has been locked by another process for {LOCKED_AT_MOST:.0f} s; end that one, and run "
+                    "the same command again"
+                ) from None
+            time.sleep(0.05)
+        except OSError:  # a file system without locks: the lease alone keeps others away
+            return
 
 
 def _take_name(temporary: Path, path: Path) -> None:
@@ -223,6 +271,11 @@ def _take_name(temporary: Path, path: Path) -> None:
             os.fsync(out.fileno())
 
 
+def _remove(path: Path) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+
+
 def _files(folder: str | os.PathLike[str], prefix: str = "") -> Iterator[tuple[str, os.stat_result]]:
     """The files at any depth, by their names below the folder, which `prefix` begins."""
     try:
@@ -231,10 +284,10 @@ def _files(folder: str | os.PathLike[str], prefix: str = "") -> Iterator[tuple[s
         return
     with entries:  # never a list of them: each keeps its stat, and there may be many thousands
         for entry in entries:
-            if entry.is_symlink():
-                continue
-            if entry.is_dir():
+            if entry.is_dir(follow_symlinks=False):
                 yield from _files(entry.path, f"{prefix}{entry.name}/")
+                continue
+            if not entry.is_file(follow_symlinks=False):
                 continue
             try:
                 yield f"{prefix}{entry.name}", entry.stat()

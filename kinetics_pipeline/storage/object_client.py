@@ -8,10 +8,12 @@ AWS_ENDPOINT_URL, GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_ACCOUNT_NAME, ro
 from __future__ import annotations
 
 import os
+import re
 import struct
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -26,6 +28,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import AzureStore, GCSStore, MemoryStore, S3Store
 
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.storage.store import LARGEST_READ
 
 SCHEMES = ("s3", "gs", "az")
 RETRY: Any = {
@@ -33,6 +36,12 @@ RETRY: Any = {
     "retry_timeout": timedelta(minutes=2),
     "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=10), "base": 2},
 }
+_WAITS = (0.1, 0.4, 1.6, 6.4)
+"""Seconds before a call is made again whose answer broke off in its body: obstore itself repeats what fails earlier."""
+_BROKEN_OFF = re.compile(r"(decoding response|request or response) body")
+"""As reqwest, obstore's HTTP client, says it; what a server refuses shows its body too."""
+_REPEATABLE = frozenset({"get", "get_range", "head", "list", "list_with_delimiter", "delete"})
+"""Calls that mean the same a second time."""
 _SHORT, _LONG = timedelta(seconds=60), timedelta(minutes=30)
 """Limits of one request: a small one, and one that carries a whole shard."""
 
@@ -152,12 +161,14 @@ class ObjectClient:
                 arguments[0],
                 arguments[1].read_bytes() if isinstance(arguments[1], Path) else bytes(arguments[1]),
             )
-        answer = getattr(obstore, function)(client, *arguments, **options)
-        if function == "get":
-            return bytes(answer.bytes()), answer.meta
-        if function == "get_range":
-            return bytes(answer)
-        return answer.collect() if function == "list" else answer
+        for wait in _WAITS:
+            try:
+                return _answer(client, function, arguments, options)
+            except BaseError as error:
+                if function not in _REPEATABLE or _BROKEN_OFF.search(str(error)) is None:
+                    raise
+                time.sleep(wait)
+        return _answer(client, function, arguments, options)
 
     def _elsewhere(self, function: str, arguments: Any, options: Any) -> Any:
         with self._lock:
@@ -172,6 +183,16 @@ class ObjectClient:
         if error is not None:
             raise _ERRORS.get(error, BaseError)(answer)
         return answer
+
+
+def _answer(client: Any, function: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    answer = getattr(obstore, function)(client, *arguments, **options)
+    if function == "get":
+        # What is too large for memory stays in the store: the caller sees its size.
+        return b"" if answer.meta["size"] > LARGEST_READ else bytes(answer.bytes()), answer.meta
+    if function == "get_range":
+        return bytes(answer)
+    return answer.collect() if function == "list" else answer
 
 
 def _plain(value: Any) -> Any:

@@ -3,7 +3,8 @@
 `create` and `replace` are conditional requests (If-None-Match, If-Match): the store decides between writers. A client
 that did not hear the answer asks again, and may be told that its own success is in its way; so a refusal is settled
 by reading back. A conditional write is one request, also of a large file, and then nothing is left of one that breaks
-off; an unconditional upload of a large file goes in parts, and is aborted when it fails.
+off; an unconditional upload of a large file goes in parts, and is aborted when it fails. obstore completes an upload in
+parts without a condition, and one request carries at most 5 GB: for larger files `decides` is false.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import io
 import mmap
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,7 +23,17 @@ from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.storage.digest import sha256_of
 from kinetics_pipeline.storage.object_client import ObjectClient
-from kinetics_pipeline.storage.store import BLOCK, Files, Listing, Names, StoredFile, failure, one_line_errors, parts_of
+from kinetics_pipeline.storage.store import (
+    BLOCK,
+    Files,
+    Listing,
+    Names,
+    StoredFile,
+    failure,
+    one_line_errors,
+    parts_of,
+    require_small,
+)
 
 _ONE_REQUEST = 64 << 20
 """Bytes: a file up to this size is written in one request whatever the condition."""
@@ -31,6 +41,7 @@ _PART, _PARTS_AT_ONCE = 16 << 20, 4
 _MOST_IN_ONE_REQUEST = 5 << 30
 """The most that one PUT may carry (Amazon S3 User Guide, "Uploading objects")."""
 _ATTEMPTS = 3
+_PROBE = "state/probe"
 _SMALL = 8 << 20
 
 
@@ -47,6 +58,7 @@ class ObjectStore:
     def read_version(self, name: str) -> tuple[bytes, str]:
         with self._errors("read", name):
             data, about = self._client.call("get", _key(name))
+            require_small(f"{self.uri}/{name}", about["size"])
             return data, _version(about)
 
     def write(self, name: str, data: bytes) -> None:
@@ -60,9 +72,13 @@ class ObjectStore:
         return self._replace(name, data, version, lambda: self.read(name) == data)
 
     def upload(self, local: Path, name: str) -> None:
+        self._uploaded(local, name)
+
+    def _uploaded(self, local: Path, name: str) -> str:
+        """Copies a local file, whatever was there; the version of what was written."""
         size = local.stat().st_size
         with self._errors("write", name):
-            self._client.call(
+            about = self._client.call(
                 "put",
                 _key(name),
                 local,
@@ -71,25 +87,32 @@ class ObjectStore:
                 max_concurrency=_PARTS_AT_ONCE,
                 long=size > _SMALL,
             )
+        return str(about["e_tag"] or about["version"])
+
+    def decides(self, size: int) -> bool:
+        return size <= _MOST_IN_ONE_REQUEST
 
     def create_from(self, local: Path, name: str) -> bool:
-        if local.stat().st_size > _MOST_IN_ONE_REQUEST:  # no store takes so much under a condition
-            if self.exists(name):
-                return self._is_same(local, name)
-            self.upload(local, name)
-            return True
+        if not self.decides(local.stat().st_size):
+            return self._in_parts(local, name, None)
         with _mapped(local) as data:
             return self._create(name, data, lambda: self._is_same(local, name))
 
     def replace_from(self, local: Path, name: str, version: str) -> bool:
-        if local.stat().st_size > _MOST_IN_ONE_REQUEST:
-            with self._errors("write", name):
-                if _version(self._client.call("head", _key(name))) != version:
-                    return self._is_same(local, name)
-            self.upload(local, name)
-            return True
+        if not self.decides(local.stat().st_size):
+            return self._in_parts(local, name, version)
         with _mapped(local) as data:
             return self._replace(name, data, version, lambda: self._is_same(local, name))
+
+    def _in_parts(self, local: Path, name: str, version: str | None) -> bool:
+        """Writes a file that is too large for a condition: looks before that the object has this version (None: that
+        there is none), and after that nobody else has written it meanwhile."""
+        if self.version(name) == version and self._uploaded(local, name) == self.version(name):
+            return True
+        try:
+            return self._is_same(local, name)
+        except FileNotFoundError:
+            return False
 
     def list(self, prefix: str = "") -> Listing:
         return [(file.name, file.size) for file in self.files(prefix)]
@@ -142,18 +165,16 @@ class ObjectStore:
         return 0  # an object that was not finished was never there
 
     def require_conditions(self) -> None:
-        name = f"state/probe-{uuid.uuid4().hex}"
-        try:
-            kept = self.create(name, b"1") and not self.create(name, b"2")
-            kept = kept and not self.replace(name, b"3", '"00000000000000000000000000000000"')
-            if not kept or self.read(name) != b"1":
-                raise UserError(
-                    f"{self.uri}: this object store overwrites what it is asked to create (it ignores If-None-Match "
-                    "or If-Match), so that two builds could destroy each other's work; allowed: a store that keeps "
-                    "these conditions, as AWS, GCS, Azure, R2 and MinIO do"
-                )
-        finally:
-            self.delete(name)
+        # Stays, so that a command killed here leaves nothing, and several may look at a time.
+        kept = self.create(_PROBE, b"1") and not self.create(_PROBE, b"2")
+        kept = kept and not self.replace(_PROBE, b"3", '"00000000000000000000000000000000"')
+        if not kept or self.read(_PROBE) != b"1":
+            self.delete(_PROBE)
+            raise UserError(
+                f"{self.uri}: this object store overwrites what it is asked to create (it ignores If-None-Match "
+                "or If-Match), so that two builds could destroy each other's work; allowed: a store that keeps "
+                "these conditions, as AWS, GCS, Azure, R2 and MinIO do"
+            )
 
     def _create(self, name: str, data: Any, is_mine: Callable[[], bool]) -> bool:
         for _ in range(_ATTEMPTS):

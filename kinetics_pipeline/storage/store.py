@@ -39,8 +39,16 @@ _REFUSALS = (
 """What the user must change, by the error codes of S3 (Amazon S3 API Reference) and Azure Blob Storage."""
 
 
+LARGEST_READ = 1 << 30
+"""Bytes of a file that is read as a whole: plans, markers and what lies in `state/` are far smaller."""
+
+
 class StoreFailed(JobFailed):
     """A file could not be read or written, which says nothing of what it holds."""
+
+
+class LeadsOut(UserError, ValueError):
+    """A name that leads out of the place; a dataset of a stranger may hold one."""
 
 
 class StoredFile(NamedTuple):
@@ -83,6 +91,10 @@ class Store(Protocol):
 
     def upload(self, local: Path, name: str) -> None:
         """Copies a finished local file, whatever was there."""
+
+    def decides(self, size: int) -> bool:
+        """Whether `create_from` and `replace_from` are decided by the store for a file of so many bytes too. If not,
+        they look before and after, and who writes in between may lose: one writer at a time must use them."""
 
     def create_from(self, local: Path, name: str) -> bool:
         """Copies a finished local file like `create`."""
@@ -151,11 +163,17 @@ def download(store: Store, name: str, to: Path) -> None:
 
 
 def parts_of(name: str) -> tuple[str, ...]:
-    """The folders and the file of a name. Raises ValueError for a name that leads out of the place."""
+    """The folders and the file of a name. Raises LeadsOut for a name that leads out of the place."""
     parts = PurePosixPath(name).parts
-    if name.startswith("/") or ".." in parts:
-        raise ValueError(f"{name!r} leads out of the dataset")
+    if name.startswith("/") or ".." in parts or "\0" in name:
+        raise LeadsOut(f"{name!r} leads out of the dataset")
     return parts
+
+
+def require_small(name: str, size: int) -> None:
+    """Raises JobFailed for a file that no build has written: reading it would take all memory."""
+    if size > LARGEST_READ:
+        raise JobFailed(f"{name} is damaged: it has {size} bytes; allowed: up to {LARGEST_READ}")
 
 
 @contextmanager

@@ -18,7 +18,8 @@ from kinetics_pipeline.video.ffmpeg import Message, command, running, untrusted_
 
 _FORMAT = re.compile(r"^Input #0, (\S+), from 'file:")
 _DURATION = re.compile(r"^  Duration: (?:N/A|(\d+):(\d\d):(\d\d\.\d+))(?:, start: (-?\d+\.\d+))?")
-_STREAM = re.compile(r"^  Stream #0:(\d+)\S*: (Video|Audio|Subtitle): (.*)$")
+_STREAM = re.compile(r"^ +Stream #0:(\d+)\S*: (Video|Audio|Subtitle): (.*)$")
+"""Indented further where it belongs to a group, as tracks do that refer to each other (a time code to its pictures)."""
 _SIZE = re.compile(r", (\d+)x(\d+)\b")
 _PIXELS = re.compile(r", (?:yuvj?4\d\dp|nv12|p010)\w*(?:\(|, ).*?, (\d+)x(\d+)(?:,| \[SAR 1:1 |$)")
 _STREAM_START = re.compile(r", start (-?\d+\.\d+)")
@@ -127,7 +128,7 @@ def parse_header(log: list[Message]) -> Container:
     # Of broadcasts the duration is ffmpeg's own sum over the time stamps, no claim of the file.
     if format_ in ("mpegts", "mpeg") or any("Estimating duration from bitrate" in m.text for m in log):
         duration = None
-    others = [(m[2], m[3]) for line in lines if (m := _STREAM.match(line)) and m[2] != "Video"]
+    others = [(m[2], m[3]) for m in _streams(log) if m[2] != "Video"]
     videos = _video_streams(log)
     if not videos:
         raise BrokenVideo("there is no video stream in the file")
@@ -142,11 +143,17 @@ def parse_header(log: list[Message]) -> Container:
     )
 
 
+def _streams(log: list[Message]) -> list[re.Match[str]]:
+    """The lines of the streams, each once though it may belong to several groups."""
+    found = (_STREAM.match(m.text) for m in log if m.level == "info")
+    return list({m[1]: m for m in found if m is not None}.values())
+
+
 def _video_streams(log: list[Message]) -> list[VideoStream]:
     """The streams of moving pictures, in the file's order."""
     found = []
-    for m in (_STREAM.match(m.text) for m in log if m.level == "info"):
-        if m is None or m[2] != "Video" or "(attached pic)" in m[3] or "(timed thumb" in m[3]:
+    for m in _streams(log):
+        if m[2] != "Video" or "(attached pic)" in m[3] or "(timed thumb" in m[3]:
             continue
         text = m[3]
         own_start, pixels, size = _STREAM_START.search(text), _PIXELS.search(text), _SIZE.search(text)
@@ -197,11 +204,11 @@ def _why_not_opened(log: list[Message]) -> str:
 
 
 def packets_end(path: Path, timeout: float) -> float:
-    """The time stamp at which the last packet of sound or video in the file ends; 0 when there is none.
+    """The time stamp at which the last packet of video, sound or subtitles in the file ends; 0 when there is none.
 
     Reads the whole file but decodes nothing. Raises TimeoutError.
     """
-    return max((pts + length for _, pts, length in _packets(path, ["V?", "a?"], timeout)), default=0.0)
+    return max((pts + length for _, pts, length in _packets(path, ["V?", "a?", "s?"], timeout)), default=0.0)
 
 
 def _packets(path: Path, streams: Sequence[int | str], timeout: float) -> Iterator[tuple[int, float, float]]:

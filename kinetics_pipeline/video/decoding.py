@@ -14,13 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kinetics_pipeline.records import ENLARGED
 from kinetics_pipeline.video.clock import runs_back
 from kinetics_pipeline.video.container import BrokenVideo, Container, inspect, packets_end
 from kinetics_pipeline.video.cut import MAX_GAP, Cut, Listed, list_cut, plan_cut
 from kinetics_pipeline.video.ffmpeg import Message, Run, command, running, untrusted_input
-from kinetics_pipeline.video.grid_report import GridReport, lost_frames
+from kinetics_pipeline.video.grid_report import GridReport, first_decodable, lost_frames
+from kinetics_pipeline.video.joined_files import holds_more
 from kinetics_pipeline.video.packets import Packets, copy_arguments
 from kinetics_pipeline.video.shapes import SAME_SHAPE, shapes_of_frames, size_of_shape
+from kinetics_pipeline.video.turns import is_turned_midway
 
 MAX_ASPECT = 16
 """Long side over short side. A header that claims more is damage, or an attempt to fill the memory."""
@@ -36,11 +39,26 @@ HEALTHY = (
     "unable to decode APP fields",  # MJPEG: remarks of a camera
 )
 """Errors that ffmpeg reports of files that every player shows without fault."""
+BEFORE_A_KEY_PICTURE = (
+    "non-existing PPS",
+    "non-existing SPS",
+    "PPS id out of range",
+    "decode_slice_header error",
+    "no frame!",
+    "Could not find ref with POC",
+    "Invalid frame dimensions 0x0",
+    "Error submitting packet to decoder",
+    "Error processing packet in decoder",
+)
+"""What ffmpeg reports of the pictures that come before the first one that stands for itself."""
 DAMAGE = ("corrupt decoded frame", "concealing", "corrupt input packet")
 """Warnings that are damage."""
 MARKED_PACKET = ("corrupt input packet", "corrupt decoded frame")
 """Those warnings that only repeat what a transport stream's counters say, which start again where files were joined.
 There the packets are checked one by one (`clock`)."""
+
+JOINED_OGG = "Header packet passed to frame decoder"
+"""What ffmpeg says at the second piece of a chained Ogg file (RFC 3533, 4)."""
 
 Room = Callable[[int, tuple[int, int, int]], NDArray[np.uint8]]
 """Gives memory [H, W, 3] for the frame of a number."""
@@ -123,8 +141,11 @@ class Decoding:
         raise BrokenVideo(str(complaint))
 
     def notes(self) -> list[str]:
-        """A line for each choice that was made."""
+        """A line for each choice that was made, and one for a picture smaller than was asked."""
         notes = []
+        size = self.container.video.size
+        if size is not None and min(size) < self.request.short_side:
+            notes.append(f"{ENLARGED}{min(size)}")
         if self.container.videos > 1:
             notes.append(f"took video stream {self.container.video.index} of {self.container.videos}")
         if self.cut.clock.pieces > 1:
@@ -153,7 +174,10 @@ class Decoding:
             self._judge_messages(run)
             self.judge_shape(run, report, packets)
             self._judge_packets(report, packets)
-        self._judge_length(count)
+            ended = self.cut.most is None or count < self.cut.most - self.cut.lookahead
+            if ended and holds_more(self.request.path, self.container, run.log, packets):
+                raise BrokenVideo("several videos joined in one file, of which only the first can be read")
+        self._judge_length(count, self._lead(report))
 
     def _arguments(self) -> list[str]:
         line = command(self._graph(), "warning")
@@ -213,6 +237,8 @@ class Decoding:
     def _judge_messages(self, run: Run) -> None:
         if signal_name := run.crashed():
             raise Complaint(f"ffmpeg crashed on the file ({signal_name})")
+        if any(JOINED_OGG in m.text for m in run.log):
+            raise Complaint("several pieces joined in one Ogg file, of which only the first can be decoded")
         if complaint := next((m for m in run.log if self._is_damage(m)), None):
             raise Complaint(f"damaged ({complaint})")
 
@@ -220,13 +246,20 @@ class Decoding:
         if message.context.startswith(self.container.other_codecs):
             return False
         if message.level in ("error", "fatal", "panic"):
-            return not any(h in message.text for h in HEALTHY)
+            healthy = (*HEALTHY, *BEFORE_A_KEY_PICTURE) if self._begins_midway() else HEALTHY
+            return not any(h in message.text for h in healthy)
         if self.container.format == "mpegts" and any(m in message.text for m in MARKED_PACKET):
             return False
         return any(d in message.text for d in DAMAGE)
 
+    def _begins_midway(self) -> bool:
+        """Whether the first picture of a recording refers to others from before it began; players pass over it."""
+        return self.listed is not None and len(self.listed.packets) > 0 and not self.listed.packets.key(0)
+
     def judge_shape(self, run: Run, report: GridReport, packets: Packets) -> None:
         """Looks at the shape of every picture once something says that it may change."""
+        if is_turned_midway(self.request.path, self.container):
+            raise BrokenVideo("the shape of the picture changes: the camera is turned")
         changes = any("Changing video frame properties" in m.text for m in run.log)
         if not report.numbers or not (changes or len(packets.parameters) > 1):
             return
@@ -255,11 +288,18 @@ class Decoding:
         if lost > 0:
             raise Complaint(f"{lost} of the clip's pictures cannot be decoded")
 
-    def _judge_length(self, got: int) -> None:
+    def _lead(self, report: GridReport) -> float:
+        """Seconds at the file's beginning whose pictures refer to others from before it."""
+        if self.listed is None or not report.numbers or not self.cut.from_first_frame or not self._begins_midway():
+            return 0.0
+        order = np.sort(self.listed.line.times)
+        return float(first_decodable(report, order) - order[0]) / 1e6
+
+    def _judge_length(self, got: int, lead: float) -> None:
         """Raises TooShort or BrokenVideo when `got` frames are too few, given what the container claims."""
         cut, request = self.cut, self.request
         clip_end = math.inf if cut.count is None else cut.start + float(cut.count / cut.rate)
-        reached = cut.first + float(got / cut.rate)
+        reached = cut.first + lead + float(got / cut.rate)
         claimed = self.container.end if request.duration is None else request.duration - request.offset
         if self.listed and (claimed is None or cut.clock.pieces > 1):
             last = self.listed.line.last / 1e6

@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import ffmpeg
+import psutil
 
 CONTAINERS = (
     "amv,asf,av1,avi,dhav,dv,f4v,flv,gif,h261,h263,h264,hevc,ivf,m4v,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo,mxf,nsv,"
@@ -31,6 +33,13 @@ MAX_PIXELS = 1 << 26
 """Pixels of a picture before it is scaled, twice 8K: a header can claim a gigapixel, and ffmpeg would allocate that."""
 MAX_LOG = 64 * 1024
 """Bytes of ffmpeg's messages that are kept; a damaged file can cause megabytes of them."""
+
+MOST_MEMORY = 6 << 30
+"""Resident bytes that ffmpeg may have: 8K with many reference pictures takes half of it."""
+_WATCH_EVERY = 0.5
+"""Seconds between two looks at them."""
+ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "TMP", "TEMP", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH")
+"""The variables that ffmpeg gets: it opens local files, and needs no key or token that the user's may hold."""
 
 _BUFFER = 1 << 16
 """Bytes of the reader's buffer, what a pipe holds: pictures, which are larger, are read past it, without a copy."""
@@ -103,7 +112,8 @@ def running(
     `reports`: for each argument `pipe:NAME`, what takes the lines that ffmpeg writes there. It is called in a thread of
     its own; all lines are with it once the block is left.
 
-    Raises TimeoutError (on leaving) when it ran for more than `timeout` seconds, and OSError when it was killed from
+    Raises TimeoutError (on leaving) when it ran for more than `timeout` seconds, or took more than `MOST_MEMORY`, and
+    OSError when it was killed from
     outside, which says nothing of the file. A child left behind by a killed parent ends at its next write, or once it
     has used `timeout` CPU seconds a processor.
     """
@@ -119,18 +129,12 @@ def running(
     with _started(arguments, [write for _, write in pipes.values()]) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        expired = threading.Event()
-
-        def expire() -> None:
-            expired.set()
-            process.kill()
-
-        timer = threading.Timer(timeout, expire)
-        timer.daemon = True
+        done, excess = threading.Event(), list[str]()
+        watcher = threading.Thread(target=_watch, args=(process, timeout, done, excess), daemon=True)
         log_bytes = bytearray()
         listener = threading.Thread(target=_listen, args=(process.stderr, log_bytes), daemon=True)
         run = Run(process.stdout)
-        for thread in (timer, listener, *readers):
+        for thread in (watcher, listener, *readers):
             thread.start()
         read_to_the_end = False
         try:
@@ -141,14 +145,15 @@ def running(
             if not read_to_the_end:
                 process.kill()
             run.returncode = process.wait()
-            timer.cancel()
+            done.set()
+            watcher.join()
             ended.set()
             for thread in (listener, *readers):
                 thread.join()
-            if expired.is_set():  # what the reader tripped over is only the end of a stream cut off
-                raise _too_long(timeout) from None
+            if excess:  # what the reader tripped over is only the end of a stream cut off
+                raise TimeoutError(excess[0]) from None
     if run.returncode == -signal.SIGXCPU:
-        raise _too_long(timeout)
+        raise TimeoutError(_too_long(timeout))
     run.log = parse_log(log_bytes.decode("utf-8", "replace"))
     if run.returncode in (-signal.SIGKILL, -signal.SIGTERM) and not run.stopped:
         raise OSError("ffmpeg was killed")
@@ -164,6 +169,7 @@ def _started(arguments: Sequence[str], writable: Sequence[int]) -> subprocess.Po
             stderr=subprocess.PIPE,
             bufsize=_BUFFER,
             pass_fds=writable,
+            env=environment(),
         )
     finally:
         for pipe in writable:
@@ -185,8 +191,33 @@ def _take_lines(pipe: int, take: Callable[[bytes], object], ended: threading.Eve
                 take(line)
 
 
-def _too_long(timeout: float) -> TimeoutError:
-    return TimeoutError(f"ffmpeg took more than {timeout:g} s")
+def environment() -> dict[str, str]:
+    """See `ENVIRONMENT`."""
+    return {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+
+
+def _watch(process: subprocess.Popen[bytes], timeout: float, done: threading.Event, excess: list[str]) -> None:
+    """Until `done`, kills a process that takes too long or too much memory, and says which in `excess`."""
+    ends = time.monotonic() + timeout
+    while not done.wait(max(0.0, min(_WATCH_EVERY, ends - time.monotonic()))):
+        if time.monotonic() >= ends:
+            excess.append(_too_long(timeout))
+        elif _resident(process.pid) > MOST_MEMORY:
+            excess.append(f"ffmpeg took more than {MOST_MEMORY >> 30} GB of memory")
+        if excess:
+            process.kill()
+            return
+
+
+def _resident(pid: int) -> int:
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:  # it has ended
+        return 0
+
+
+def _too_long(timeout: float) -> str:
+    return f"ffmpeg took more than {timeout:g} s"
 
 
 def _listen(stream: IO[bytes], log_bytes: bytearray) -> None:

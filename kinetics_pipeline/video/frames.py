@@ -74,7 +74,8 @@ def read_clip(
     `offset` is the video's time at the file's time zero, `duration` the length in seconds of the whole video where the
     file is a section and does not know (see `sources.base.Media`). `aspect` is width to height as the picture is to be
     shown, where it is known better than the file says it. `timeout` is wall-clock seconds for everything (300).
-    `notes` gets a line for each choice that was made: which of several streams, a clock that was mended.
+    `notes` gets a line for each choice that was made: which of several streams, a clock that was mended; and for a
+    picture that is smaller than `short_side`.
 
     Raises BrokenVideo, TooShort (the file is sound and holds less than half of the clip), TimeoutError, OSError for a
     file that is not there or may not be read, and UserError for arguments that no video can satisfy.

@@ -18,10 +18,17 @@ from kinetics_pipeline.video.packets import MICROSECONDS, Packets
 
 ONE_PICTURE_A_PACKET = (
     *("h264", "hevc", "vvc", "av1", "vp9", "mpeg1video", "mpeg2video"),
-    *("mjpeg", "prores", "dnxhd", "dvvideo", "ffv1", "gif", "png", "apng"),
+    *("mjpeg", "prores", "dnxhd", "dvvideo", "ffv1", "gif", "png", "apng", "jpeg2000", "qtrle", "cinepak"),
+    *("huffyuv", "ffvhuff", "utvideo", "rawvideo", "flv1", "h263", "msmpeg4v2", "msmpeg4v3", "wmv1", "wmv2"),
 )
-"""Codecs whose every packet becomes a picture. Others have packets that show none (VP8's hidden references, MPEG-4's
-skipped pictures)."""
+"""Codecs whose every packet becomes a picture."""
+EXCEPT_SMALL_PACKETS = ("mpeg4", "theora")
+"""Codecs whose packets of a few bytes may show no picture: MPEG-4 skips one, or sends it with the one before.
+
+Of all others (VP8 has hidden references, RealVideo parts of pictures) nothing outside of the decoder says how many
+pictures there are: what cannot be decoded there is known by the decoder's messages alone."""
+IN_FIELDS = ("h264", "hevc", "vvc")
+"""Codecs that may send the two fields of an interlaced picture as two packets."""
 
 
 class GridReport:
@@ -43,25 +50,33 @@ class GridReport:
             return
 
 
+def first_decodable(report: GridReport, order: NDArray[np.int64]) -> int:
+    """When the first picture is shown that can be decoded, microseconds: those before it refer to one that the file
+    does not hold. `order`: the sorted times of the packets, not empty."""
+    undecodable = int(np.searchsorted(order, report.first_stamp or 0)) - report.numbers[0]
+    return int(order[min(max(0, undecodable), len(order) - 1)])
+
+
 def lost_frames(report: GridReport, packets: Packets, times: NDArray[np.int64], cut: Cut, container: Container) -> int:
     """How many pictures within the cut have a packet but came out of no decoder; 0 where that cannot be told.
 
     `times`: of each packet, when it is shown, microseconds.
     """
     video = container.video
-    if video.codec not in ONE_PICTURE_A_PACKET or video.interlaced or not report.numbers:
+    counted = video.codec in ONE_PICTURE_A_PACKET or video.codec in EXCEPT_SMALL_PACKETS
+    if not counted or (video.interlaced and video.codec in IN_FIELDS) or not report.numbers:
         return 0
     if packets.without_time and not container.has_clock_without_index:
         return 0  # AVI tells the order of decoding only
-    order = np.sort(times[packets.shown()])
+    pictures = packets.shown()
+    if video.codec in EXCEPT_SMALL_PACKETS:
+        pictures &= ~packets.small()
+    order = np.sort(times[pictures])
     if not len(order) or report.first_stamp is None:
         return 0
     origin = round((cut.first + TOLERANCE) * MICROSECONDS)
     if cut.from_first_frame:
-        # Pictures before the first that can be decoded (they refer to one that the file does not hold) do not count.
-        undecodable = int(np.searchsorted(order, report.first_stamp)) - report.numbers[0]
-        first = int(order[min(max(0, undecodable), len(order) - 1)])
-        origin = first + round((cut.first - container.video_start + TOLERANCE) * MICROSECONDS)
+        origin = first_decodable(report, order) + round((cut.first - container.video_start + TOLERANCE) * MICROSECONDS)
     numbers = np.frombuffer(report.numbers, np.int64)
     slots = np.arange(len(numbers)) * MICROSECONDS * cut.rate.denominator // cut.rate.numerator
     passed = np.searchsorted(order, origin + slots, side="right")

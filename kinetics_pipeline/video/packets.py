@@ -23,12 +23,17 @@ MICROSECONDS = 1_000_000
 
 _KEY, _CORRUPT, _DISCARD = 1, 2, 4
 """libavcodec's AV_PKT_FLAG_*."""
+_SMALL = 64
+"""A flag of ours, none of libavcodec's: the packet has at most `SMALL` bytes."""
+SMALL = 24
 _WITH_PARAMETERS = ("h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "vvc")
 _IN_THE_STREAM = ("mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v")
 """Formats whose parameter sets lie in the packets, where ffmpeg's `extract_extradata` finds them. Of others the demuxer
 tells when they change."""
 _BEFORE_ALL = 4 * 10**15
 """A number of ticks before any time stamp, exact in the floating point that ffmpeg calculates with."""
+_LATEST = 2**61
+"""Microseconds that no time stamp exceeds; twice as many do not fit into 64 bits."""
 _TIME_BASE = re.compile(rb"#tb 0: (\d+)/(\d+)")
 _PARAMETERS = re.compile(rb"New Extradata, +\d+, 0x([0-9a-f]+)")
 
@@ -59,18 +64,22 @@ class Packets:
         if len(fields) > 6 and (m := _PARAMETERS.search(line)):
             self.parameters.add(m[1])
         try:
-            time, duration = int(fields[2]), int(fields[3])
+            time, duration, size = int(fields[2]), int(fields[3]), int(fields[4])
         except (ValueError, IndexError):
             return False  # a line cut off, because ffmpeg was stopped
+        if max(time, duration) * self._per_tick > _LATEST * self._ticks:
+            return False  # a damaged header
         if time < -_BEFORE_ALL // 2:
             self.without_time += 1
             if not self.times:
                 return False
             time = self._last  # its picture is counted, beside the one before
         self._last = time
-        flags = _KEY
+        flags = _KEY  # where ffmpeg names none
         if len(fields) > 6 and fields[6].startswith(b" F=0x"):
-            flags = int(fields[6][5:7].rstrip(b",") or b"0", 16) & 127
+            flags = int(fields[6][5:7].rstrip(b",") or b"0", 16) & (_SMALL - 1)
+        if size <= SMALL:
+            flags |= _SMALL
         self.times.append(self._microseconds(time))
         self.durations.append(self._microseconds(duration))
         self.flags.append(flags)
@@ -94,6 +103,22 @@ class Packets:
         """Whether a picture is shown at this time or later."""
         ends = np.frombuffer(self.times, np.int64) + np.frombuffer(self.durations, np.int64)
         return bool(len(ends)) and int(ends.max()) >= time
+
+    def passes_over_whole_groups(self) -> bool:
+        """Whether no picture is shown between a key picture and the next, at times when others were shown already:
+        then fragments overlap, and the demuxer drops the later ones."""
+        flags, times = np.frombuffer(self.flags, np.int8), np.frombuffer(self.times, np.int64)
+        begins = np.flatnonzero(flags & _KEY)
+        if not len(begins):
+            return False
+        shown = np.add.reduceat(self.shown().astype(np.int64), begins)
+        latest = np.maximum.accumulate(times)
+        return bool(((shown == 0) & (times[begins] < latest[begins])).any())
+
+    def small(self) -> NDArray[np.bool_]:
+        """Which packets have so few bytes that there may be no picture in them."""
+        small: NDArray[np.bool_] = (np.frombuffer(self.flags, np.int8) & _SMALL) != 0
+        return small
 
     def shown(self) -> NDArray[np.bool_]:
         """Which packets hold a picture that is shown: an edit list has others decoded only."""

@@ -47,8 +47,28 @@ def says_why(path: Path, microseconds: int) -> bool:
     return False
 
 
+def payloads(path: Path) -> list[bytes]:
+    """The bytes that the packets of each stream carry, joined."""
+    streams: dict[int, bytearray] = {}
+    for data in _raw_packets(path):
+        if data[3] & 0x10:
+            begin = 4 + (1 + data[4] if data[3] & 0x20 else 0)
+            streams.setdefault((data[1] & 0x1F) << 8 | data[2], bytearray()).extend(data[begin:PACKET])
+    return [bytes(stream) for stream in streams.values()]
+
+
 def _packets(path: Path) -> Iterator[_Packet]:
-    """The packets that tell something, from the first two sync bytes in a row; M2TS has four bytes before each."""
+    """The packets that tell something."""
+    for data in _raw_packets(path):
+        unit_start, adapted = bool(data[1] & 0x40), bool(data[3] & 0x20) and data[4] > 0
+        pid = (data[1] & 0x1F) << 8 | data[2]
+        discontinuity = adapted and bool(data[5] & 0x80)
+        if unit_start or discontinuity or pid == _PAT:
+            yield _Packet(pid, data[3] & 0x0F, discontinuity, unit_start, _stamp(data) if unit_start else None)
+
+
+def _raw_packets(path: Path) -> Iterator[bytes]:
+    """The packets from the first two sync bytes in a row; M2TS has four bytes before each."""
     with path.open("rb") as file:
         head = file.read(4 * (PACKET + 4))
         found = [
@@ -64,11 +84,7 @@ def _packets(path: Path) -> Iterator[_Packet]:
         while len(data := file.read(size)) >= PACKET:
             if data[0] != _SYNC:
                 continue
-            unit_start, adapted = bool(data[1] & 0x40), bool(data[3] & 0x20) and data[4] > 0
-            pid = (data[1] & 0x1F) << 8 | data[2]
-            discontinuity = adapted and bool(data[5] & 0x80)
-            if unit_start or discontinuity or pid == _PAT:
-                yield _Packet(pid, data[3] & 0x0F, discontinuity, unit_start, _stamp(data) if unit_start else None)
+            yield data
 
 
 def _stamp(data: bytes) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from kinetics_pipeline.models.errors import InputError
 from kinetics_pipeline.models.layers.batch_norm import EPSILON, set_epsilon
 from kinetics_pipeline.models.registry import build_empty
 from kinetics_pipeline.models.weights.foreign import UNKNOWN_EPSILON, Source, from_tensorflow, naming_of
+from kinetics_pipeline.models.weights.parts import INDEX, read_parts
 from kinetics_pipeline.models.weights.recognition import file_kind, model_kind, tensors_kind
 from kinetics_pipeline.models.weights.safetensors_files import (
     SUFFIX,
@@ -190,14 +192,28 @@ def assign(model: nn.Module, weights: Mapping[str, Tensor], path: str, *, head: 
     for name, tensor in weights.items():
         if name in own and tensor.shape != own[name].shape:
             raise InputError(f"{path} does not fit: {_shape_difference(name, tensor, own[name])}")
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise InputError(f"{path} is damaged: {name} has values that are not finite")
+        if name in own:
+            _require_values(name, tensor, own[name], path)
     with torch.no_grad():
         for name, target in own.items():
             if name in weights:
                 target.copy_(weights[name])
             elif name.endswith(".bn.weight"):
                 target.fill_(1.0)
+
+
+def _require_values(name: str, tensor: Tensor, own: Tensor, path: str) -> None:
+    """Raises InputError for values that are not those of the network, as they are: quantised ones, and NaN."""
+    if own.is_floating_point() and (not tensor.is_floating_point() or tensor.itemsize < 2):
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise InputError(
+            f"{path} does not fit: {name} holds {kind}, as of quantised weights, whose scales are not read; give the "
+            "weights in float32, float16 or bfloat16"
+        )
+    if tensor.is_meta or tensor.is_sparse:
+        raise InputError(f"{path} does not fit: {name} is {'without values' if tensor.is_meta else 'sparse'}")
+    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        raise InputError(f"{path} is damaged: {name} has values that are not finite")
 
 
 def _name_difference(
@@ -228,7 +244,8 @@ def _shape_difference(name: str, found: Tensor, own: Tensor) -> str:
         return (
             f"it has {found.shape[0]} classes, the model {own.shape[0]} (or load it without its last layer: --new-head)"
         )
-    if name.endswith(_FIRST) and found.ndim == own.ndim and found.shape[1] != own.shape[1]:
+    others_agree = found.shape[:1] + found.shape[2:] == own.shape[:1] + own.shape[2:]
+    if name.endswith(_FIRST) and found.ndim == own.ndim and others_agree:
         stream = {3: "; it is RGB's: --stream rgb", 2: "; it is flow's: --stream flow"}.get(found.shape[1], "")
         return f"it takes {found.shape[1]} channels, the model {own.shape[1]} (RGB has 3, flow 2){stream}"
     return f"{name} has shape {tuple(found.shape)}, the model {tuple(own.shape)}"
@@ -245,6 +262,7 @@ def read_candidates(path: Path) -> list[Weights]:
 
     Raises InputError for a file that is not a checkpoint.
     """
+    _require_there(path)
     if (prefix := checkpoint_prefix(path)) is not None:
         return [Weights("tensorflow", from_tensorflow(prefix))]
     document = _read_document(path)
@@ -266,14 +284,28 @@ def read_candidates(path: Path) -> list[Weights]:
     return candidates
 
 
+def _require_there(path: Path) -> None:
+    """Raises InputError for an address of the web, and for what cannot be the name of a file."""
+    try:
+        there = path.exists()
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read checkpoint {path}: {getattr(error, 'strerror', None) or error}") from error
+    if not there and re.search(r"(^|/)(https?|s3|gs|hf):/", str(path)):
+        raise InputError(f"cannot read checkpoint {path}: it is an address; download the file, and give its path")
+
+
 def _read_document(path: Path) -> Any:
     """What a file of torch's or of safetensors' holds, whatever its suffix."""
+    _require_there(path)
     if path.is_dir():
         raise InputError(f"cannot read checkpoint {path}: {file_kind(path) or 'it is a folder'}")
-    if is_safetensors(path) or (path.suffix == SUFFIX and not path.exists()):
+    if path.name.endswith(INDEX):
+        return read_parts(path)
+    kind = file_kind(path)
+    if kind is None and (is_safetensors(path) or (path.suffix == SUFFIX and not path.exists())):
         weights, document = read_safetensors(path)
         return weights if document is None else document | {"state_dict": weights}
-    if (kind := file_kind(path)) is not None:
+    if kind is not None:
         raise InputError(f"{path} is not a checkpoint: {kind}")
     return read_torch_file(path)
 

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -95,10 +95,18 @@ NAMINGS: tuple[Naming, ...] = (
 
 
 def naming_of(weights: Mapping[str, Tensor]) -> tuple[Naming, str] | None:
-    """The first naming that is found, and the prefix under which its names lie; None for names that are not known.
+    """The first naming that is found, and the first prefix under which its names lie; None for names not known."""
+    return next(_found(weights), None)
 
-    A GoogLeNet is one only with its blocks: `conv1.conv` alone is a common name.
-    """
+
+def prefixes_in(weights: Mapping[str, Tensor]) -> list[str]:
+    """Every prefix under which a network of the first naming that is found lies; none for names that are not known."""
+    found = list(_found(weights))
+    return [prefix for naming, prefix in found if naming is found[0][0]]
+
+
+def _found(weights: Mapping[str, Tensor]) -> Iterator[tuple[Naming, str]]:
+    """A GoogLeNet is one only with its blocks: `conv1.conv` alone is a common name."""
     for naming in NAMINGS:
         for name, tensor in weights.items():
             if not (name == naming.first or name.endswith(f".{naming.first}")):
@@ -108,8 +116,7 @@ def naming_of(weights: Mapping[str, Tensor]) -> tuple[Naming, str] | None:
                 continue
             if naming.source == "googlenet" and f"{prefix}inception3a.branch1.conv.weight" not in weights:
                 continue
-            return naming, prefix
-    return None
+            yield naming, prefix
 
 
 def from_tensorflow(prefix: Path) -> dict[str, Tensor]:

@@ -15,6 +15,8 @@ PLAIN_C3D = (
     "from nothing"
 )
 UNPACK = "unpack it, and give the file inside"
+DCP = "torch.distributed.checkpoint.format_utils.dcp_to_torch_save"
+JAX = "JAX's files are not read; save its weights by name, as safetensors in the names of a public PyTorch port"
 TAKES = "--model {model} takes it (build_model({model!r}) in Python)"
 
 
@@ -33,6 +35,8 @@ class Kind:
     """Beginnings of a file, in small letters and without leading spaces, one of which it has."""
     suffixes: tuple[str, ...] = ()
     """The file's name ends with one of these."""
+    file_name: str = ""
+    """A pattern that is found in the file's name, whatever the file holds."""
     at: int = 0
     """The byte where `begins` stand."""
     members: tuple[str, ...] = ()
@@ -69,11 +73,29 @@ KINDS: tuple[Kind, ...] = (
         folder=True,
         members=(r"^saved_model\.pb(txt)?$",),
     ),
-    Kind("a folder of a distributed torch checkpoint", "convert it by torch.distributed.checkpoint.format_utils."
-         "dcp_to_torch_save, and give that file", folder=True, members=(r"^\.metadata$",)),
+    Kind("a DeepSpeed checkpoint", "run the zero_to_fp32.py in it, and give the file that this writes", folder=True,
+         members=(r"^(zero_to_fp32\.py|global_step\d+)$",)),
+    Kind("a part of a DeepSpeed checkpoint", "give {path}/{found}", folder=True,
+         members=(r"^mp_rank_\d+_model_states\.pt$",)),
+    Kind("an Orbax checkpoint, of JAX", JAX, folder=True,
+         members=(r"^(_METADATA|_CHECKPOINT_METADATA|manifest\.ocdbt)$",)),
+    Kind("a folder of Hugging Face's cache", "give the file of weights within {path}/snapshots", folder=True,
+         members=(r"^snapshots$", r"^blobs$")),
+    Kind("a folder with weights in several files", "give their index, {path}/{found}", folder=True,
+         members=(r"\.(safetensors|bin)\.index\.json$",)),
+    Kind("a folder of a distributed torch checkpoint", f"convert it by {DCP}, and give that file", folder=True,
+         members=(r"^\.metadata$",)),
     Kind("a folder with weights in it", "give {path}/{found}", folder=True,
          members=(r"\.(safetensors|pt|pth|pth\.tar|ckpt|bin|tar)$",)),
     Kind("a folder without weights", "give a file of weights, or a run folder", folder=True),
+    # Files that are recognised by their names.
+    Kind("one of several files that hold the weights together", "give their index, which ends with .index.json",
+         file_name=r"-\d{5}-of-\d{5}\.(safetensors|bin)$"),
+    Kind("a part of a distributed torch checkpoint", f"give its folder to {DCP}, and that file here",
+         file_name=r"\.distcp$"),
+    Kind("the data file of a TensorFlow checkpoint", "its .index file must lie beside it, under the same name",
+         file_name=r"\.data-\d{5}-of-\d{5}$"),
+    Kind("a Flax file, of JAX", JAX, file_name=r"\.msgpack$"),
     # Files that are no weights at all.
     Kind("a web page", "the download gave a page instead of the file (an access denied, a confirmation asked): open "
          "its address in a browser, and save the file itself",
@@ -108,7 +130,8 @@ KINDS: tuple[Kind, ...] = (
     Kind("a video", "give a file of weights", begins=(b"\x1a\x45\xdf\xa3", b"riff")),
     Kind("a PDF document", "give a file of weights", begins=(b"%pdf",)),
     Kind("an ONNX model", "its graph is not read; save the state_dict of the network that it was exported from",
-         begins=tuple(bytes([8, version, 18, 7]) + b"pytorch" for version in range(3, 14)), suffixes=(".onnx",)),
+         begins=tuple(bytes([8, version, field]) for version in range(3, 14) for field in (18, 58)),
+         suffixes=(".onnx",)),
     Kind("a Caffe model", f"Caffe's files are not read, and {NONE_FITS}", suffixes=(".caffemodel",)),
     Kind("a TensorFlow graph", "graphs are not read; give the checkpoint (index and data files) that it was made from",
          suffixes=(".pb", ".pbtxt")),
@@ -149,6 +172,10 @@ KINDS: tuple[Kind, ...] = (
          r"(backbone\.)?layer1\.0\.conv1\.conv"), axes=5),
     Kind("a 2D ResNet (TSN, TSM) of mmaction2", RESNET, names=(r"(backbone\.)?conv1\.conv\.weight$",
          r"(backbone\.)?layer1\.0\.conv1\.conv"), axes=4),
+    Kind("R(2+1)D or CSN of mmaction2", RESNET, names=(r"(backbone\.)?conv1\.(conv\.)?conv_s\.weight$",
+         r"(backbone\.)?layer1\.0\.")),
+    Kind("a 2D ResNet of TSN or TSM", RESNET, names=(r"base_model\.conv1\.weight$", r"base_model\.layer1\.0\."),
+         axes=4),
     Kind("a ResNet-50 I3D of GluonCV", RESNET, names=(r"(conv1|first_stage\.0)\.weight$", r"res_layers\.0")),
     Kind("torchvision's 3D ResNet (r3d, mc3, r2plus1d)", RESNET, names=(r"stem\.0\.weight$", r"layer1\.0\.conv1\."),
          axes=5),
@@ -164,6 +191,7 @@ KINDS: tuple[Kind, ...] = (
          "`train --init` takes", names=(r"Conv2d_1a_3x3\.conv\.weight$",)),
     Kind("S3D", f"its separable convolutions are not I3D's: {NONE_FITS}",
          names=(r"(base\.0\.conv_s\.|features\.0\.0\.0\.weight$|conv1\.conv1\.weight$|base\.0\.conv1\.)",)),
-    Kind("a transformer", NONE_FITS, names=(r"(.*\.)?(blocks|layers?|resblocks)\.0\.(attn|attention|self_attn)\.",)),
+    Kind("a transformer", NONE_FITS,
+         names=(r"(.*\.)?(blocks\d?|layers?|resblocks|features)\.0\.(\d\.)?(attn|attentions?|self_attn)\.",)),
     Kind("a VGG or AlexNet", NONE_FITS, names=(r"features\.0\.weight$",), axes=4),
 )  # fmt: skip

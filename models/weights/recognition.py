@@ -26,6 +26,11 @@ def file_kind(path: Path) -> str | None:
     bytes that are not known."""
     if path.is_dir():
         return _folder_kind(path)
+    if path.exists() and not path.is_file():
+        return "it is a pipe or a device; give a file"
+    for kind in KINDS:
+        if kind.file_name and re.search(kind.file_name, path.name) and path.exists():
+            return kind.sentence(str(path))
     try:
         with path.open("rb") as file:
             start = file.read(LOOKED_AT)

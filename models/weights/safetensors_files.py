@@ -20,6 +20,8 @@ _KEY = "kinetics-pipeline"
 
 def is_safetensors(path: Path) -> bool:
     """Whether a file begins as safetensors do: the length of a JSON object in 8 bytes, lowest first, and the object."""
+    if not path.is_file():
+        return False
     try:
         with path.open("rb") as file:
             start = file.read(9)

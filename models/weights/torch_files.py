@@ -28,6 +28,10 @@ _UNREADABLE = (
 """What torch.load raises for files that are cut short, damaged or no checkpoints at all, by where they are so."""
 
 
+_MAGIC = 0x1950A86A20F9469CFC6C.to_bytes(10, "little")
+"""The number that torch's files begin with that are no zip archive: torch.serialization.MAGIC_NUMBER."""
+
+
 def read_torch_file(path: Path) -> Any:
     """The file's content, on the CPU. Raises InputError for a file that is missing or holds anything else."""
     try:
@@ -39,20 +43,34 @@ def read_torch_file(path: Path) -> Any:
         # The file and not its name, whose suffix torch.load would believe; warnings are of pickle protocols.
         with warnings.catch_warnings(action="ignore"), path.open("rb") as file:
             return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        kind = pickled_kind(path)
-        if kind is not None and kind.model is None:
-            raise InputError(f"{path} is not a checkpoint that is read here: {kind.sentence(str(path))}") from error
-        if "Weights only load failed" in str(error) and "GLOBAL" in str(error):
-            name = re.search(r"GLOBAL ([\w.]+)", str(error))
-            what = f" ({name[1]})" if name else ""
-            raise InputError(
-                f"{path} holds Python objects{what} beside tensors and could run code, so it is not read; save its "
-                "state_dict alone, where you trust the file"
-            ) from error
-        raise InputError(f"{path} is not a checkpoint, or is cut short or damaged") from error
     except _UNREADABLE as error:
-        raise InputError(f"{path} is not a checkpoint, or is cut short or damaged") from error
+        raise InputError(_why_unreadable(path, str(error))) from error
+
+
+def _why_unreadable(path: Path, error: str) -> str:
+    """The line for a file that torch.load refused with `error`."""
+    kind = pickled_kind(path)
+    if kind is not None and kind.model is None:
+        return f"{path} is not a checkpoint that is read here: {kind.sentence(str(path))}"
+    if _is_pickle_of_others(path):
+        return (
+            f"{path} is not a checkpoint: it is a pickle that torch did not write, and could run code; where you trust "
+            "it, save its tensors by name with torch.save"
+        )
+    if "Weights only load failed" in error and "GLOBAL" in error:
+        name = re.search(r"GLOBAL ([\w.]+)", error)
+        what = f" ({name[1]})" if name else ""
+        return (
+            f"{path} holds Python objects{what} beside tensors and could run code, so it is not read; save its "
+            "state_dict alone, where you trust the file"
+        )
+    return f"{path} is not a checkpoint, or is cut short or damaged"
+
+
+def _is_pickle_of_others(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(32)
+    return start[:1] == b"\x80" and _MAGIC not in start
 
 
 def _require_checksums(path: Path) -> None:

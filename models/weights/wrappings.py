@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from kinetics_pipeline.models.weights.foreign import naming_of
+from kinetics_pipeline.models.weights.foreign import naming_of, prefixes_in
 from kinetics_pipeline.models.weights.recognition import tensors_kind
 
 PREFERRED = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "params")
 """Keys under which a network usually lies, in order of preference; averaged weights (`ema`) come last."""
-AVERAGED = ("ema", "averag", "swa", "teacher", "momentum")
+AVERAGED = ("ema", "averag", "swa", "teacher", "momentum", "encoder_k")
 """What keys of weights averaged over training have in them."""
 NO_WEIGHTS = ("optim", "sched", "scaler", "rng_state", "random")
 """What keys of other state have in them: its tensors are no weights."""
@@ -36,12 +36,17 @@ def state_dicts(document: object) -> list[StateDict]:
     no tensor in it.
     """
     found = list(_dicts(document, (), DEPTH))
-    cleaned = [(where, *without_prefixes(tensors)) for where, tensors in found]
+    cleaned = [
+        ((*where, *part), inside, outside)
+        for where, tensors in found
+        for part, inside, outside in _networks_in(tensors)
+    ]
     cleaned.sort(key=lambda one: _rank(one[0], one[1]))
     places = [where for where, _, _ in cleaned]
     results = []
     for where, tensors, left_out in cleaned:
-        notes = [_which(where, [other for other in places if other != where])] if where else []
+        others = [other for other in places if other != where]
+        notes = [_which(where, others)] if where or others else []
         if left_out:
             more = f" and {len(left_out) - 1} more" if len(left_out) > 1 else ""
             notes.append(f"not used of it: {left_out[0]}{more}")
@@ -72,25 +77,30 @@ def _rank(where: tuple[str, ...], tensors: Mapping[str, Tensor]) -> tuple[bool, 
 
 def _which(where: tuple[str, ...], others: list[tuple[str, ...]]) -> str:
     beside = ", ".join(repr(".".join(other)) for other in others if other)
-    return f"{'.'.join(where)!r} in it was taken" + (f", not {beside}" if beside else "")
+    taken = f"{'.'.join(where)!r} in it" if where else "what has no prefix in it"
+    return f"{taken} was taken" + (f", not {beside}" if beside else "")
 
 
-def without_prefixes(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """`tensors` under the names that the network itself gives them, and the names that were left out.
+def _networks_in(tensors: Mapping[str, Tensor]) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor], list[str]]]:
+    """Yields each network in one dict: the prefix of its names where there are several, its tensors under the names
+    that the network itself gives them, and the names that are of none.
 
     Wrappers' parts of names go wherever they stand, and single numbers that wrappers count with. Of names that are
     known the prefix goes, with what lies outside it (a loss, another head); of others the prefix that all share.
     """
     plain = {_unwrapped(name): tensor for name, tensor in tensors.items() if "." in name or tensor.ndim}
-    if (known := naming_of(plain)) is not None:
-        prefix = known[1]
-        inside = {name.removeprefix(prefix): tensor for name, tensor in plain.items() if name.startswith(prefix)}
-        return inside, [name for name in plain if not name.startswith(prefix)]
+    if prefixes := prefixes_in(plain):
+        network_of = {name: max((p for p in prefixes if name.startswith(p)), key=len, default=None) for name in plain}
+        outside = [name for name, prefix in network_of.items() if prefix is None]
+        for prefix in prefixes:
+            inside = {name.removeprefix(prefix): plain[name] for name, its in network_of.items() if its == prefix}
+            yield (prefix.removesuffix("."),) if len(prefixes) > 1 and prefix else (), inside, outside
+        return
     while not _is_recognised(plain) and all("." in name for name in plain):
         if len({name.partition(".")[0] for name in plain}) != 1:
             break
         plain = {name.partition(".")[2]: tensor for name, tensor in plain.items()}
-    return plain, []
+    yield (), plain, []
 
 
 def _is_recognised(tensors: Mapping[str, Tensor]) -> bool:

@@ -2,69 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import os
-import secrets
-import shutil
-import signal
 import socket
 import subprocess
-import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
 
-import psutil
+from kinetics_pipeline.workflows.benchmarks.local_cluster import (
+    SCRIPTS,
+    Cluster,
+    private_environment,
+    running,
+    several_nodes,
+)
 
-SCRIPTS = Path(sys.executable).parent
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """A cluster that runs, and the environment that a command needs to reach it."""
-
-    address: str
-    environment: dict[str, str]
-    raylets: tuple[int, ...] = ()
-    """A process id for each node but the head."""
-    dashboard: str = ""
-
-    def kill_node(self, raylet: int) -> None:
-        """Ends a node with everything on it, at once and without a word, as a power cut does."""
-        node = psutil.Process(raylet)
-        for process in [node, *node.children(recursive=True)]:
-            with suppress(psutil.NoSuchProcess):
-                process.send_signal(signal.SIGKILL)
-
-    def node_of(self, part_of_name: str) -> int:
-        """The node that runs a process of this name (`ray::Fetcher`, say)."""
-        for raylet in self.raylets:
-            for process in psutil.Process(raylet).children(recursive=True):
-                with suppress(psutil.NoSuchProcess):
-                    if part_of_name in " ".join(process.cmdline()):
-                        return raylet
-        raise AssertionError(f"no node runs {part_of_name}")
-
-
-@contextmanager
-def several_nodes(count: int, private: tuple[Path, Path] | None = None) -> Iterator[Cluster]:
-    """A head that only drives and `count` nodes of one core, or for none a head of two cores; `private`: see
-    `several_nodes.py`."""
-    with _environment() as environment:
-        script = [sys.executable, str(Path(__file__).with_name("several_nodes.py")), str(count)]
-        if private is not None:
-            script = ["unshare", "--map-root-user", "--mount", *script, *map(str, private)]
-        with _running(script, environment) as process:
-            said = _first_line(process)
-            environment["RAY_ADDRESS"] = said["address"]
-            yield Cluster(said["address"], environment, tuple(said["raylets"]))
-            process.stdin.close()
-            process.wait(timeout=60)
+__all__ = ["SCRIPTS", "Cluster", "head", "namespaces_allowed", "several_nodes"]
 
 
 def namespaces_allowed() -> bool:
@@ -74,7 +28,7 @@ def namespaces_allowed() -> bool:
 @contextmanager
 def head(cpus: int) -> Iterator[Cluster]:
     """A node as `ray start --head` makes it, with the dashboard that takes jobs."""
-    with _environment() as environment:
+    with private_environment() as environment:
         port, dashboard, agent, client = _free_ports(4)
         command = [
             *(str(SCRIPTS / "ray"), "start", "--head", "--block", "--disable-usage-stats"),
@@ -84,68 +38,10 @@ def head(cpus: int) -> Iterator[Cluster]:
             *("--object-store-memory=100000000", "--min-worker-port=0", "--max-worker-port=0"),
         ]
         environment["RAY_ADDRESS"] = f"127.0.0.1:{port}"
-        with _running(command, environment) as process:
+        with running(command, environment) as process:
             cluster = Cluster(f"127.0.0.1:{port}", environment, dashboard=f"http://127.0.0.1:{dashboard}")
             _wait_for_jobs(cluster, process)
             yield cluster
-
-
-@contextmanager
-def _environment() -> Iterator[dict[str, str]]:
-    """Variables for a cluster that no other Ray of this machine meets. Sockets need a short path."""
-    folder = Path(tempfile.mkdtemp(prefix="ray"))
-    ours = {
-        "RAY_TMPDIR": str(folder),
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_ADDRESS": "",
-        "OMP_NUM_THREADS": "1",
-        "PATH": f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}",
-    }
-    try:
-        yield ours
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _running(command: Sequence[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """A process, ended on leaving with everything that it has started."""
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, **environment},
-    )
-    try:
-        yield process
-    finally:
-        with suppress(psutil.NoSuchProcess):
-            family = psutil.Process(process.pid).children(recursive=True)
-            process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=15)
-            process.kill()
-            for one in family:
-                with suppress(psutil.NoSuchProcess):
-                    one.kill()
-            psutil.wait_procs(family, timeout=15)
-        process.wait()
-        process.stdin.close()
-        process.stdout.close()
-
-
-def _first_line(process: subprocess.Popen[str]) -> dict[str, object]:
-    """The first line of JSON that it says."""
-    said = []
-    while line := process.stdout.readline():
-        if line.startswith("{"):
-            return json.loads(line)
-        said.append(line)
-    raise AssertionError("".join(said))
 
 
 def _free_ports(count: int) -> list[int]:

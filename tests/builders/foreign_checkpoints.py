@@ -130,6 +130,25 @@ UNKNOWN_NETWORKS: dict[str, tuple[dict[str, Tensor], str]] = {
         {"conv1.weight": torch.zeros(64, 3, 7, 7), "layer1.0.conv1.weight": torch.zeros(64, 64, 1, 1)},
         "a 2D ResNet",
     ),
+    "mmaction2, R(2+1)D": (
+        tensors(
+            backbone__conv1__conv__conv_s__weight=(45, 3, 1, 7, 7),
+            backbone__layer1__0__conv1__conv__conv_s__weight=(8,),
+        ),
+        r"it is R\(2\+1\)D or CSN of mmaction2",
+    ),
+    "mmaction2, TimeSformer": (
+        tensors(backbone__cls_token=(1, 1, 8), backbone__transformer_layers__layers__0__attentions__0__attn__x=(8, 8)),
+        "a transformer",
+    ),
+    "torchvision, Swin3D": (
+        tensors(patch_embed__proj__weight=(96, 3, 2, 4, 4), features__0__0__attn__qkv__weight=(2, 2)),
+        "a transformer",
+    ),
+    "TSM": (
+        tensors(base_model__conv1__weight=(64, 3, 7, 7), base_model__layer1__0__conv1__net__weight=(64, 64, 1, 1)),
+        "a 2D ResNet of TSN or TSM",
+    ),
     "a network of one's own": (tensors(stem__weight=(3, 3), head__bias=(3,)), "unknown here, whose first tensor is"),
 }
 """Name -> (state dict, what the refusal says)."""
@@ -183,6 +202,19 @@ OTHER_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "MXNet (GluonCV)": (_bytes(b"\x12\x01\0\0\0\0\0\0"), "an MXNet parameter file"),
     "Keras": (_bytes(b"\x89HDF\r\n\x1a\n"), "an HDF5 file, as Keras"),
     "ONNX": (_bytes(b"\x08\x07\x12\x07pytorch"), "an ONNX model"),
+    "ONNX of TensorFlow": (_bytes(b"\x08\x07\x12\x07tf2onnx"), "an ONNX model"),
+    "a pickle of arrays": (
+        lambda path: path.write_bytes(pickle.dumps({"conv1_w": np.zeros(3)})),
+        "a pickle that torch did not write",
+    ),
+    "a pickle of I3D's arrays": (
+        lambda path: path.write_bytes(pickle.dumps({name: np.zeros(9_000) for name in list(i3d())[:9]})),
+        "a pickle that torch did not write",
+    ),
+    "a pickle that runs a command": (
+        lambda path: path.write_bytes(b"\x80\x04cposix\nsystem\n(S'touch pwned'\ntR."),
+        "a pickle that torch did not write, and could run code",
+    ),
     "a JSON index": (lambda path: path.write_text(json.dumps({"weight_map": {}})), "a JSON document"),
     "a NumPy array": (lambda path: np.save(path.open("wb"), np.zeros(3)), "a NumPy array"),
     "NumPy arrays": (lambda path: np.savez(path.open("wb"), a=np.zeros(3)), "an archive of NumPy arrays"),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import re
+import tarfile
 import threading
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,12 +24,34 @@ class PublicCopy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Answer)
         self.files: dict[str, bytes | int] = {}
         self.breaks: dict[str, list[int]] = {}
+        self.down = False
+        """Whether connections are closed without an answer."""
         self.gets: list[tuple[str, int]] = []
         """Path and first byte of each GET."""
         self.base = f"http://127.0.0.1:{self.server_port}"
 
     def asked(self, path: str) -> list[int]:
         return [begin for name, begin in self.gets if name == path]
+
+
+def packed(members: dict[str, bytes], *, zipped: bool = True) -> bytes:
+    """A tar with these files, in gzip where it is `zipped`."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return gzip.compress(stream.getvalue(), 1) if zipped else stream.getvalue()
+
+
+def zipped(members: dict[str, bytes]) -> bytes:
+    """A zip with these files."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return stream.getvalue()
 
 
 @contextmanager
@@ -46,6 +72,9 @@ class _Answer(BaseHTTPRequestHandler):
         self._answer(body=True)
 
     def _answer(self, *, body: bool) -> None:
+        if self.server.down:
+            self.close_connection = True
+            return
         path = unquote(self.path)
         data = self.server.files.get(path, 404)
         if isinstance(data, int):

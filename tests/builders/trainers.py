@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import distributed
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, Subset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampler, Sampler, Subset
 
 from kinetics_pipeline.loading import ClipDataset, ClipSampler, collate
 
@@ -57,6 +57,17 @@ def torchs_sampler(clips: ClipDataset, rank: int, ranks: int) -> Sampler[int]:
 
 def our_sampler(clips: ClipDataset, rank: int, ranks: int) -> Sampler[int]:
     return ClipSampler(clips, rank=rank, world_size=ranks)
+
+
+def without_set_epoch(folder: str, in_batches: bool) -> Seen:
+    """A loop that knows no epochs, with two workers that persist."""
+    clips = clips_of(folder)
+    sampler = ClipSampler(clips)
+    how: dict[str, Any] = {"batch_size": BATCH, "sampler": sampler}
+    if in_batches:
+        how = {"batch_sampler": BatchSampler(sampler, BATCH, drop_last=False)}
+    loader = DataLoader(clips, collate_fn=collate, num_workers=2, persistent_workers=True, **how)
+    return [[*seen_in(loader)] for _ in range(EPOCHS)]
 
 
 def with_stateful_loader(folder: str) -> Seen:
@@ -149,6 +160,8 @@ TRAINERS: dict[str, Callable[[str], Seen]] = {
         folder, our_sampler, num_workers=2, persistent_workers=True
     ),
     "ClipSampler, 2 ranks": lambda folder: with_loader(folder, our_sampler, RANKS),
+    "ClipSampler, set_epoch never called": lambda folder: without_set_epoch(folder, in_batches=False),
+    "BatchSampler of a ClipSampler": lambda folder: without_set_epoch(folder, in_batches=True),
     "StatefulDataLoader, resumed in each epoch": with_stateful_loader,
     "Lightning, shuffle=True": lambda folder: with_lightning(folder, sampler=False),
     "Lightning, ClipSampler": lambda folder: with_lightning(folder, sampler=True),

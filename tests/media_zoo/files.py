@@ -6,6 +6,7 @@ from tests.builders.videos import H264
 from tests.media_zoo.entry import Entry, Shown
 from tests.media_zoo.odd_files import ODD
 from tests.media_zoo.rendering import at_times, copied, encoded
+from tests.media_zoo.rewritten import REWRITTEN
 
 VP8 = ("-c:v", "libvpx", "-b:v", "2M", "-deadline", "realtime", "-cpu-used", "8")
 VP9 = ("-c:v", "libvpx-vp9", "-b:v", "2M", "-deadline", "realtime", "-cpu-used", "8")
@@ -115,4 +116,4 @@ CONTAINERS = [
     encoded("real 4.rm", "codec", "bilibili/ijkplayer#584", ("-c:v", "rv40")),
 ]  # fmt: skip
 
-ZOO: list[Entry] = [*RATES, *CONTAINERS, *ODD]
+ZOO: list[Entry] = [*RATES, *CONTAINERS, *ODD, *REWRITTEN]

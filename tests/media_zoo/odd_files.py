@@ -83,7 +83,7 @@ CLOCKS = [
           joined(*[("-c:v", "mpeg2video", "-q:v", 3, "-bf", 2, "-f", "mpeg")] * 2)),
     Entry("restart.flv", "clock", "hua0512/rust-srec#621", joined(*[(*H264, "-f", "flv")] * 2, strip=13)),
     Entry("chained.ogv", "clock", "bvibber/OGVKit#132", joined(*[("-c:v", "libtheora", "-q:v", 7)] * 2),
-          encoder="libtheora", refused="Header packet passed to frame decoder|Error submitting packet"),
+          encoder="libtheora", refused="several pieces joined in one Ogg file"),
     Entry("begins late.mkv", "clock", "TypesettingTools/Aegisub#21",
           copied(("-output_ts_offset", 0.2), codec=(*H264, "-bf", "0")),
           Shown(tuple(0.2 + k / 25 for k in range(50)), 2.2)),

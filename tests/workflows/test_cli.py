@@ -52,6 +52,20 @@ def test_wrong_input_is_one_line_on_stderr_that_names_it_and_exit_2(arguments, n
     assert named in said.err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["predict", "x" * 300, "--rgb", "a.pt"], ["evaluate", "dataset", "--rgb", "x" * 300]],
+    ids=["video", "run"],
+)
+def test_a_name_that_is_too_long_for_any_file_is_one_line(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    built(tmp_path / "dataset", 1, recipe=Recipe(short_side=48, flow="none"))
+    assert run(words) == 2
+    said = capsys.readouterr().err
+    assert said.endswith("x: File name too long\n")
+    assert len(said.splitlines()) == 1
+
+
 @pytest.mark.parametrize("command", ["demo", "plan", "build", "train", "evaluate", "predict", "paper reproduce"])
 def test_the_help_is_filled_evenly_and_gives_defaults_as_they_are_typed(command, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")

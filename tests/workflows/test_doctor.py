@@ -14,7 +14,15 @@ import pytest
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.sources.options import SourceOptions
 from kinetics_pipeline.workflows.cli.app import run
-from kinetics_pipeline.workflows.doctor import OLDEST_YTDLP, TOO_OLD_WEEKS, ask_for, how_old
+from kinetics_pipeline.workflows.doctor import (
+    OLDEST_YTDLP,
+    TOO_OLD_WEEKS,
+    ask_for,
+    how_long,
+    how_old,
+    po_token,
+    scripts_fit,
+)
 from tests.fake_youtube import FakeYouTube, Rendition, Video
 from tests.fake_youtube.media import render_indexed
 
@@ -71,6 +79,41 @@ def test_an_old_ytdlp_is_to_be_upgraded(version: str, weeks: int, state: str) ->
     )
     finding = how_old(version, datetime.date(*parts) + datetime.timedelta(weeks=weeks))
     assert (finding.state, bool(finding.mend)) == (state, state != "ok")
+
+
+def test_scripts_of_another_minor_version_are_not_taken_by_yt_dlp() -> None:
+    from yt_dlp.extractor.youtube.jsc._builtin.vendor import VERSION
+
+    major, minor, _ = VERSION.split(".")
+    assert scripts_fit(f"{major}.{minor}.99", "deno 2").state == "ok"
+    other = scripts_fit(f"{major}.{int(minor) + 1}.0", "deno 2")
+    assert (other.state, other.mend) == ("note", f"pip install yt-dlp-ejs=={VERSION}")
+
+
+def test_the_days_that_the_asked_videos_take_are_said_at_the_rate_asked(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    rows = "".join(f"running,video{n:06d},{second},{second + 9},train\n" for n in range(500) for second in (0, 30))
+    (tmp_path / "a.csv").write_text("label,youtube_id,time_start,time_end,split\n" + rows)
+    _, findings = found(capsys, str(tmp_path / "a.csv"), "--rate", "250")
+    assert findings["rate"]["says"].endswith("500 videos at 250 an hour take 2 h 00 min")
+    assert findings["rate"]["state"] == "ok"
+    assert "canary" not in findings
+    assert how_long(10, 301).state == "note"
+    assert run(["doctor", str(tmp_path / "none.csv")]) == 2
+    assert run(["doctor", "--rate", "0"]) == 2
+
+
+def test_a_provider_of_proof_of_origin_tokens_is_named_where_a_plugin_brings_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from yt_dlp.extractor.youtube.pot import _registry
+
+    (without,) = po_token()
+    assert without.state == "note"
+    monkeypatch.setitem(_registry._pot_providers.value, "A", type("Provider", (), {"PROVIDER_NAME": "tokens"}))
+    (given,) = po_token()
+    assert (given.state, given.says) == ("ok", "provided by tokens")
 
 
 def test_two_opencvs_that_share_one_module_are_wrong(

@@ -1,6 +1,6 @@
 """Races for a dataset's lease, and of whole builds: how often one holds, and whether a clip is lost.
 
-    python -m kinetics_pipeline.workflows.benchmarks.races [--leases 200] [--builds 0] [--processes 4]
+    python -m kinetics_pipeline.workflows.benchmarks.races [--leases 200] [--builds 0] [--no-ray] [--processes 4]
 
 A race for a lease is two: processes that begin together on a dataset nobody holds, and processes that all find its
 holder dead at the same moment. Exactly one may hold each time, on a local disk and on an object store. A race of
@@ -30,10 +30,13 @@ from kinetics_pipeline.dataset.verify import verify
 from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.storage.store import Store
 from kinetics_pipeline.video.ffmpeg import executable
+from kinetics_pipeline.workflows.benchmarks.chaos import quick_build
 from kinetics_pipeline.workflows.benchmarks.requests import BUCKET, counted_s3
 from kinetics_pipeline.workflows.building.lease import DEAD_AFTER, Lease, LeaseHeld, Machine, Process, Watch, latest
 
 CLIPS = 12
+LONGEST = 900.0
+"""Seconds that a step of a race of builds may take: a starved machine starts Ray slowly."""
 RACES = {"begun together": 1, "found dead together": 1, "renewed by the dead": 0}
 """And how many win each."""
 
@@ -114,7 +117,17 @@ sys.exit(run(sys.argv[1:]))
 """A build that renews often and treats the other as on another machine."""
 
 
-def build_race(folder: Path, place: str) -> str:
+def _command(folder: Path, place: str, cache: str, *, ray: bool) -> list[str]:
+    """A build of the folder's videos; `ray`: as users start it, otherwise in one process and without Ray."""
+    asked, videos = str(folder / "asked.csv"), str(folder / "videos")
+    if not ray:
+        return [sys.executable, "-m", quick_build.__name__, "0", "inline", place, str(folder / cache), asked, videos]
+    command = [sys.executable, "-c", _QUICK, "build", asked, "--output", place]
+    command += ["--source", videos, "--cache", str(folder / cache), "--clips-per-shard", "2"]
+    return [*command, "--short-side", "32", "--flow-backend", "cpu", "--cpus", "1"]
+
+
+def build_race(folder: Path, place: str, *, ray: bool = True) -> str:
     """What was wrong; empty where nothing was."""
     videos = folder / "videos"
     videos.mkdir(parents=True)
@@ -127,26 +140,25 @@ def build_race(folder: Path, place: str) -> str:
     (folder / "asked.csv").write_text("\n".join(rows) + "\n")
 
     def begin(cache: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", _QUICK, "build", str(folder / "asked.csv"), "--output", place]
-        command += ["--source", str(videos), "--cache", str(folder / cache), "--clips-per-shard", "2"]
-        command += ["--short-side", "32", "--flow-backend", "cpu", "--cpus", "1"]
+        command = _command(folder, place, cache, ray=ray)
         environment = {**os.environ, "RAY_ADDRESS": ""}
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 
     first = begin("first")
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + LONGEST
     while first.poll() is None and time.monotonic() < deadline and not open_store(place).list("shards"):
         time.sleep(0.1)
     first.send_signal(signal.SIGSTOP)
     second = begin("second")
+    deadline = time.monotonic() + LONGEST
     while second.poll() is None and time.monotonic() < deadline:
         newest = latest(open_store(place))
         if newest is not None and newest.holding is not None and newest.holding.pid == second.pid:
             break
         time.sleep(0.1)
     first.send_signal(signal.SIGCONT)
-    printed, _ = second.communicate(timeout=300)
-    told, _ = first.communicate(timeout=300)
+    printed, _ = second.communicate(timeout=LONGEST)
+    told, _ = first.communicate(timeout=LONGEST)
     if second.returncode != 0:
         return f"the winner ended with {second.returncode}: {printed[-500:]}"
     if first.returncode not in (0, 3):
@@ -166,6 +178,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--leases", type=int, default=200)
     parser.add_argument("--builds", type=int, default=0)
+    parser.add_argument("--ray", action=argparse.BooleanOptionalAction, default=True, help="builds on Ray")
     parser.add_argument("--processes", type=int, default=4)
     asked = parser.parse_args()
     table = Table("store", "race", "rounds", "with one", "with none", "with more", box=None)
@@ -179,7 +192,7 @@ def main() -> int:
         wrong: list[str] = []
         for number in range(asked.builds):
             place = f"s3://{BUCKET}/builds-{number}" if number % 2 else f"{temporary}/builds-{number}"
-            if problem := build_race(Path(temporary) / f"race-{number}", place):
+            if problem := build_race(Path(temporary) / f"race-{number}", place, ray=asked.ray):
                 wrong.append(f"build race {number}: {problem}")
         if asked.builds:
             table.add_row("both", "builds", str(asked.builds), str(asked.builds - len(wrong)), "", str(len(wrong)))

@@ -59,7 +59,7 @@ def counted_s3() -> Iterator[CountedS3]:
     """An S3 server that counts its requests, with the environment that leads clients to it."""
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from moto.s3.models import s3_backends
-    from werkzeug.serving import make_server
+    from werkzeug.serving import WSGIRequestHandler, make_server
 
     application: Any = DomainDispatcherApplication(create_backend_app)
     server_of: list[CountedS3] = []
@@ -73,7 +73,11 @@ def counted_s3() -> Iterator[CountedS3]:
             answer: Iterable[bytes] = application(environ, start_response)
             return answer
 
-    server = make_server("127.0.0.1", 0, counting, threaded=True)
+    class Quiet(WSGIRequestHandler):
+        def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+            return
+
+    server = make_server("127.0.0.1", 0, counting, threaded=True, request_handler=Quiet)
     server_of.append(CountedS3(f"http://127.0.0.1:{server.server_port}"))
     backend = s3_backends["123456789012"]["aws"]
     backend.reset()

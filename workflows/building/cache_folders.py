@@ -47,6 +47,15 @@ class CacheFolders:
         """What one process needs while it works; of no use to a later run."""
         return self.root / "scratch"
 
+    @property
+    def archives(self) -> Path:
+        """Archives from afar, by key; resumed by a later run."""
+        return self.root / "archives"
+
+    def archive(self, key: str) -> Path:
+        """The folder of one archive."""
+        return self.archives / key
+
     def video(self, source: str, video_id: str) -> Path:
         """The folder of one video's downloads from one source."""
         return self.raw / hashlib.sha256(source.encode()).hexdigest()[:8] / f"v{video_id}"
@@ -62,13 +71,12 @@ class CacheFolders:
             shutil.rmtree(folder, ignore_errors=True)
 
     def bytes_used(self) -> int:
-        """Bytes of all files below the root; files that vanish meanwhile do not count."""
-        total = 0
-        for folder, _, names in os.walk(self.root):  # unlike `rglob`, it passes over folders that vanish meanwhile
-            for name in names:
-                with suppress(FileNotFoundError):
-                    total += os.stat(os.path.join(folder, name)).st_size
-        return total
+        """Bytes of all files below the root but the archives; files that vanish meanwhile do not count."""
+        return _bytes_below(self.root, self.archives)
+
+    def archive_bytes(self) -> int:
+        """Bytes of the archives, whole ones and parts."""
+        return _bytes_below(self.archives)
 
     def prepare(self) -> None:
         """Makes the folders, and shows that files can be written there. Raises UserError, one line, where they cannot,
@@ -97,6 +105,17 @@ class CacheFolders:
         """The records of the clips in the spool: finished by earlier runs, and in no shard yet."""
         spool = Spool(self.spool)
         return [found[0] for clip_id in spool.ids() if (found := spool.get(clip_id))]
+
+
+def _bytes_below(root: Path, without: Path | None = None) -> int:
+    total = 0
+    for folder, folders, names in os.walk(root):  # unlike `rglob`, it passes over folders that vanish meanwhile
+        if without is not None and without.parent == Path(folder) and without.name in folders:
+            folders.remove(without.name)
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += os.stat(os.path.join(folder, name)).st_size
+    return total
 
 
 def _probe(folder: Path) -> None:

@@ -1,25 +1,20 @@
-"""Public copies as sources of a build: which archives are asked for, whether they fit, and their videos once here.
+"""Public copies as sources of a command: which archives are asked for, by name, address or list.
 
-The archives are fetched before the job graph starts and stay in the cache, so that the same command, or one that asks
-for more, fetches only what is not there yet. All of them must fit on its disk.
+`build` fetches them group by group (`archives`); `plan` asks for lists and sizes alone.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import re
-import shutil
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from kinetics_pipeline.annotations.class_names import matched
-from kinetics_pipeline.annotations.download import download
-from kinetics_pipeline.annotations.table import Annotations, clips_of
-from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.annotations.download import Unreachable, download
+from kinetics_pipeline.annotations.table import Annotations
+from kinetics_pipeline.errors import UserError, WorkRemains
 from kinetics_pipeline.records import Clip
 from kinetics_pipeline.redaction import without_secrets
 from kinetics_pipeline.sources.archives.copies import (
@@ -33,17 +28,13 @@ from kinetics_pipeline.sources.archives.copies import (
     mirrored,
     quoted,
 )
-from kinetics_pipeline.sources.archives.fetch import Fetcher, Say
+from kinetics_pipeline.sources.archives.listed import ArchiveList, RemoteArchive, listed, remote_archives
+from kinetics_pipeline.sources.archives.places import archives_at, is_place, typed_address
 from kinetics_pipeline.sources.base import Media
-from kinetics_pipeline.sources.local.held import held
-from kinetics_pipeline.sources.local.tars import TarSource
-from kinetics_pipeline.storage.cache import cache_folder
-from kinetics_pipeline.workflows.runtime.progress import size
+from kinetics_pipeline.workflows.building.archives.freezing import look
+from kinetics_pipeline.workflows.flags.build_flags import ARCHIVES_PER_PLAN
 
-SEED = b"kinetics-archives"
-"""The seed of the order of archives. Never changed: a larger --limit reads on where a smaller one stopped."""
-AT_ONCE = 8
-"""Archives between two looks at whether --limit is reached; sizes that are asked for at a time."""
+Say = Callable[[str], None]
 SUFFIX = re.compile(r"\.(tar\.gz|tar|tgz|zip)([._-].*)?$", re.IGNORECASE)
 CLASS_INDEX = re.compile(r"k700_(?:train|val)_(\d{3})")
 """Kinetics-700's archives of train and val: one for each class, by its place among the sorted names."""
@@ -51,16 +42,15 @@ CLASS_INDEX = re.compile(r"k700_(?:train|val)_(\d{3})")
 
 @dataclass(frozen=True)
 class Wanted:
-    """What of a copy is asked for, and where it may go."""
+    """What of a copy is asked for."""
 
     text: str
     """The copy as `--source` names it."""
+    key: str
+    """What tells it from the other sources."""
     mirror: str | None
     splits: tuple[str, ...] | None
     classes: tuple[str, ...] | None
-    limit: int | None
-    cache: Path | None
-    max_disk: int | None
     private_allowed: bool
     say: Say
 
@@ -68,6 +58,11 @@ class Wanted:
     def name(self) -> str:
         """What records and messages call it."""
         return CVDF if self.text.lower() == CVDF else without_secrets(self.text)
+
+    @property
+    def typed(self) -> str:
+        """The address that the user typed, or meant."""
+        return (self.mirror or PUBLIC_COPY) if self.text.lower() == CVDF else typed_address(self.text)
 
 
 @dataclass(frozen=True)
@@ -77,60 +72,50 @@ class UnfetchedCopy:
     name: str
     archives: int
     bytes: int
-    """The size of the archives that are not in the cache, as their servers say."""
+    """The size of the archives, as their servers say."""
     unknown: int
     """Archives whose servers do not say a size."""
+    peak: int = 0
+    """Bytes of two groups of archives: the most that the cache holds of them at a time."""
+    missing: int = 0
+    """Archives that their servers do not have, or do not give."""
     on_network: ClassVar[bool] = False
 
     def candidates(self, clip: Clip) -> list[Media]:
-        """None yet: what an archive holds is known once it is here."""
+        """None yet: what an archive holds is known once it was fetched."""
+        return []
+
+
+@dataclass(frozen=True)
+class CopySource:
+    """A copy among the sources of a build: which archives it consists of. The plans of archives have sources of their
+    own; in other plans it has nothing."""
+
+    name: str
+    archives: tuple[RemoteArchive, ...]
+    typed: str
+    """See `Fetcher`."""
+    on_network: ClassVar[bool] = False
+
+    def candidates(self, clip: Clip) -> list[Media]:
         return []
 
 
 def look_at(wanted: Wanted, annotations: Annotations) -> UnfetchedCopy:
-    """What would be fetched; asks for lists and sizes alone."""
-    addresses = _addresses(wanted, annotations)
-    sizes = _sizes(_fetcher(wanted), addresses)
+    """What would be fetched; asks for lists and sizes alone. Raises UserError, WorkRemains."""
+    archives = remote_archives(wanted.key, _addresses(wanted, annotations), wanted.mirror)
+    seen = look(archives, [wanted.typed], wanted.private_allowed)
+    sizes = [one.size for parts in seen.values() for one in parts]
     known = [one for one in sizes if one is not None]
-    return UnfetchedCopy(wanted.name, len(addresses), sum(known), len(sizes) - len(known))
+    groups = listed(ArchiveList(), archives, seen, ARCHIVES_PER_PLAN)
+    missing = sum(any(part.size == 0 for part in parts) for parts in seen.values())
+    return UnfetchedCopy(wanted.name, len(archives), sum(known), len(sizes) - len(known), groups.reserve, missing)
 
 
-def fetch(wanted: Wanted, annotations: Annotations) -> tuple[TarSource | None, Annotations]:
-    """The videos of a copy, fetched as far as they are not in the cache; None when no archive could be had.
-
-    With a limit archives are fetched in a fixed order until they hold so many of the clips asked for; the annotations
-    then have these clips alone. Raises UserError where the archives do not fit, WorkRemains when the server is down.
-    """
-    addresses = _addresses(wanted, annotations)
-    fetcher = _fetcher(wanted)
-    if wanted.limit is None:
-        _require_room(wanted, fetcher, addresses)
-        return _source(wanted, fetcher.fetch(addresses)), annotations
-    asked = _selected(annotations, wanted)
-    ordered = _in_fixed_order(addresses)
-    paths: list[Path] = []
-    for begin in range(0, len(ordered), AT_ONCE):
-        some = ordered[begin : begin + AT_ONCE]
-        _require_room(wanted, fetcher, some)
-        paths += fetcher.fetch(some)
-        source = _source(wanted, paths)
-        there = held(source, asked) if source is not None else set()
-        if len(there) >= wanted.limit:
-            return source, annotations.only(there)
-    return _source(wanted, paths), annotations
-
-
-def _source(wanted: Wanted, paths: Sequence[Path]) -> TarSource | None:
-    if not paths:
-        return None
-    source = TarSource(paths, cache_folder(wanted.cache) / "tars", wanted.say, wanted.name)
-    source.notes += sum(path.stat().st_size for path in paths)
-    return source
-
-
-def _fetcher(wanted: Wanted) -> Fetcher:
-    typed = [wanted.mirror or PUBLIC_COPY] if wanted.text.lower() == CVDF else [wanted.text]
-    return Fetcher(cache_folder(wanted.cache) / "archives", typed, wanted.private_allowed, wanted.say)
+def ask(wanted: Wanted, annotations: Annotations) -> CopySource:
+    """The archives of a copy; asks for lists alone. Raises UserError, WorkRemains."""
+    archives = remote_archives(wanted.key, _addresses(wanted, annotations), wanted.mirror)
+    return CopySource(wanted.name, tuple(archives), wanted.typed)
 
 
 def _addresses(wanted: Wanted, annotations: Annotations) -> list[Address]:
@@ -145,6 +130,9 @@ def _addresses(wanted: Wanted, annotations: Annotations) -> list[Address]:
             found += [Address(quoted(mirrored(one.url, wanted.mirror)) or "", replaces=True) for one in replacements]
             for url in lists:
                 found += _listed(mirrored(url, wanted.mirror), wanted)
+    elif is_place(wanted.text):
+        named = [Address(url) for url in archives_at(wanted.text)]
+        found = [replace(one, replaces="replacement" in one.name.lower()) for one in named]
     elif is_list(wanted.text):
         found = _listed(wanted.text, wanted)
     else:
@@ -152,24 +140,26 @@ def _addresses(wanted: Wanted, annotations: Annotations) -> list[Address]:
         if address is None:
             raise UserError(f"source {without_secrets(wanted.text)!r} is not an http(s) address")
         found = [Address(address)]
-    kept = [one for one in found if _may_hold(one, wanted.classes, annotations.labels)]
-    return sorted(dict.fromkeys(kept), key=lambda one: not one.replaces)
+    if wanted.classes is not None:
+        found = [one for one in found if may_hold(one.name, wanted.classes, annotations.labels)]
+    return sorted(dict.fromkeys(found), key=lambda one: not one.replaces)
 
 
 def _listed(url: str, wanted: Wanted) -> list[Address]:
     file = io.BytesIO()
-    answer = download(url, file)
     shown = without_secrets(url)
+    try:
+        answer = download(url, file)
+    except Unreachable as error:
+        raise WorkRemains(f"list {shown}: {error}; the same command goes on") from None
     if answer.status != 200:
         raise UserError(f"list {shown}: the server answered {answer.status} {answer.reason}")
     return addresses_in(file.getvalue().decode("utf-8-sig", "replace"), shown, wanted.mirror)
 
 
-def _may_hold(address: Address, classes: Sequence[str] | None, labels: Sequence[str]) -> bool:
-    """False for an archive that is named after another class than those asked for."""
-    if classes is None:
-        return True
-    stem = SUFFIX.sub("", address.name)
+def may_hold(name: str, classes: Collection[str], labels: Sequence[str]) -> bool:
+    """False for an archive that is named after another class than these, or numbered by its place in `labels`."""
+    stem = SUFFIX.sub("", name)
     label = matched(stem, labels)
     if label is not None:
         return label in classes
@@ -178,42 +168,3 @@ def _may_hold(address: Address, classes: Sequence[str] | None, labels: Sequence[
         return True
     # Whether the numbers begin at 0 or at 1 is said nowhere: both archives that may be meant are fetched.
     return bool({int(index[1]), int(index[1]) - 1} & {labels.index(one) for one in classes if one in labels})
-
-
-def _in_fixed_order(addresses: Sequence[Address]) -> list[Address]:
-    """Replacements first, then by a hash of the name; the host does not count, so that mirrors agree."""
-
-    def key(one: Address) -> tuple[bool, bytes]:
-        return not one.replaces, hashlib.blake2b(one.name.encode(), digest_size=16, key=SEED).digest()
-
-    return sorted(addresses, key=key)
-
-
-def _selected(annotations: Annotations, wanted: Wanted) -> list[Clip]:
-    table = annotations.table
-    if wanted.splits is not None:
-        table = table[table["split"].isin(list(wanted.splits))]
-    if wanted.classes is not None:
-        table = table[table["label"].isin(list(wanted.classes))]
-    return list(clips_of(table))
-
-
-def _sizes(fetcher: Fetcher, addresses: Sequence[Address]) -> list[int | None]:
-    with ThreadPoolExecutor(AT_ONCE) as threads:
-        return list(threads.map(fetcher.size, addresses))
-
-
-def _require_room(wanted: Wanted, fetcher: Fetcher, addresses: Sequence[Address]) -> None:
-    """Raises UserError when the archives do not fit: together they must."""
-    new = sum(filter(None, _sizes(fetcher, addresses)))
-    folder = fetcher.folder
-    place = next(one for one in (folder, *folder.absolute().parents) if one.exists())
-    free = shutil.disk_usage(place).free
-    there = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    narrow = "ask for less with --split, --classes or --limit, or give a larger --cache"
-    if new and new > free:
-        raise UserError(f"{wanted.name}: archives of {size(new)}, but {place} has {size(free)} free; {narrow}")
-    if new and wanted.max_disk is not None and new + there > wanted.max_disk:
-        raise UserError(
-            f"{wanted.name}: archives of {size(new + there)}, more than --max-disk {size(wanted.max_disk)}; {narrow}"
-        )

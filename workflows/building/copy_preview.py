@@ -63,13 +63,9 @@ def about_copies(work: Plan, copies: Sequence[UnfetchedCopy], recipe: Recipe, ti
     ]
     unknown = sum(copy.unknown for copy in copies)
     more = f", and {unknown} archives of unknown size" if unknown else ""
-    lines.append(f"            their disk: at most {size(peak(copies))} at a time in the cache{more}")
+    peak = sum(copy.peak for copy in copies)
+    lines.append(f"            and up to {size(peak)} of the cache, for two groups at a time{more}")
     return lines
-
-
-def peak(copies: Sequence[UnfetchedCopy]) -> int:
-    """Bytes of archives that the cache holds at a time."""
-    return sum(copy.bytes for copy in copies)
 
 
 def left_for_others(work: Plan, published: Sequence[str]) -> int | None:

@@ -5,7 +5,7 @@ The same under Ray and in a simulation: time, nodes and work come from an execut
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -17,9 +17,10 @@ from kinetics_pipeline.dataset.withdraw import finish_withdrawals
 from kinetics_pipeline.plan import Plan, PlannedShard, PlanSettings, make_plan
 from kinetics_pipeline.records import Clip, Record, Spent
 from kinetics_pipeline.sources.base import LocalSource, NetworkSource
+from kinetics_pipeline.sources.pace.retries import Event
 from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.workflows.building.disk import Disk, DiskExecutor
-from kinetics_pipeline.workflows.building.driver import Driver
+from kinetics_pipeline.workflows.building.driver import BuildEvent, Driver
 from kinetics_pipeline.workflows.building.fetch import FetchExecutor, Fetching
 from kinetics_pipeline.workflows.building.lanes import Lanes, Pace
 from kinetics_pipeline.workflows.building.lease import Lease, is_current
@@ -31,15 +32,6 @@ from kinetics_pipeline.workflows.building.write import WriteExecutor, Writing
 
 class BuildExecutor(FetchExecutor, ClipExecutor, WriteExecutor, DiskExecutor, Protocol):
     """Runs all stages, and looks after the cache on every node."""
-
-    def clear(self, *, everything: bool) -> None:
-        """Removes what a killed run left half-done on the nodes; `everything`: downloads and finished clips too.
-
-        Raises UserError when the cache cannot be written.
-        """
-
-    def finished_clips(self) -> list[tuple[str, list[Record]]]:
-        """The records, by node, of the clips that earlier runs finished and that no shard holds yet."""
 
     def end_removals(self) -> None:
         """Waits for what `forget_downloads` and `forget_rows` began."""
@@ -69,6 +61,37 @@ class Limits:
     """The place where segments are kept."""
 
 
+@dataclass(frozen=True)
+class Tried:
+    """What the clips of one plan are tried with."""
+
+    sources: Mapping[str, LocalSource | NetworkSource]
+    """By what tells them from the others, best first."""
+    earlier: Callable[[str], Sequence[Event]] = lambda clip_id: ()
+    """What is known of a clip (by clip_id) from before: see `Attempts`."""
+    archives: int = 0
+    """Bytes of the cache that are left to archives from afar."""
+
+
+class Waiting(Protocol):
+    """Something that a build waits for before its next plan."""
+
+    things: str
+    """What is waited for, in the plural."""
+
+    @property
+    def total(self) -> int: ...
+
+    @property
+    def done(self) -> int: ...
+
+    def run(self) -> Generator[list[BuildEvent], None, None]:
+        """Waits for all of them; yields about twice a second, and can be stopped there. Raises WorkRemains."""
+
+
+Step = Driver | Waiting
+
+
 class DatasetBuild:
     """A build that holds the lease."""
 
@@ -84,16 +107,29 @@ class DatasetBuild:
         self.dataset, self.lease, self.executor = dataset, lease, executor
         self.sources, self.wanted, self.limits = sources, wanted, limits
 
-    def drivers(self, scratch: Path) -> Iterator[Driver]:
-        """One driver after the other; each must have run to its end before the next is asked for. `scratch`: a folder
+    def drivers(self, scratch: Path) -> Iterator[Step]:
+        """One step after the other; each must have run to its end before the next is asked for. `scratch`: a folder
         for files of the moment.
 
         Raises UserError for limits that are too small, JobFailed for a damaged dataset, WorkRemains when another
         command has taken over, and where the disk is full.
         """
-        dataset, store = self.dataset, self.lease.store
+        store = self.lease.store
         self.executor.clear(everything=False)
-        finish_withdrawals(dataset, scratch, lambda: is_current(store, self.lease.generation))
+        self.dataset.complete_copies()
+        finish_withdrawals(self.dataset, scratch, lambda: is_current(store, self.lease.generation))
+        yield from self._plans()
+        self.executor.clear(everything=True)
+        store.sweep()  # a writer that was lost on the way
+        store.delete(PROGRESS)
+
+    def can_go_on(self) -> bool:
+        """Whether the driver that is at work still has what it needs; if not, the next step is to be asked for."""
+        return True
+
+    def _plans(self) -> Iterator[Step]:
+        """The plans that are not finished, then what is asked and not planned."""
+        dataset = self.dataset
         while (unfinished := dataset.unfinished()) is not None:
             yield self._driver(*unfinished, dataset.outcomes())
         table = self.wanted.table
@@ -109,12 +145,17 @@ class DatasetBuild:
         if len(plan):
             self._disk(list(plan.shards()))  # raises before the plan is frozen
             yield self._driver(dataset.add_plan(plan), plan, plan.shard_names(), outcomes)
-        self.executor.clear(everything=True)
-        store.sweep()  # a writer that was lost on the way
-        store.delete(PROGRESS)
 
-    def _driver(self, number: int, plan: Plan, missing: Sequence[str], outcomes: Mapping[str, str]) -> Driver:
-        """`outcomes`: what was known of clips before."""
+    def _driver(
+        self,
+        number: int,
+        plan: Plan,
+        missing: Sequence[str],
+        outcomes: Mapping[str, str],
+        tried: Tried | None = None,
+    ) -> Driver:
+        """`outcomes`: what was known of clips before. `tried`: with which sources, by default all."""
+        tried = tried or Tried(self.sources)
         executor, store, pace = self.executor, self.lease.store, self.limits.pace
         wanted = set(missing)
         shards = [shard for shard in plan.shards() if shard.name in wanted]
@@ -128,8 +169,8 @@ class DatasetBuild:
             classes=self.dataset.classes,
             finished=self._finished_before() | withdrawn_clips(self.dataset, shards),
         )
-        disk = self._disk(shards)
-        attempts = Attempts(store, monotonic=lambda: executor.now().monotonic)
+        disk = self._disk(shards, tried.archives)
+        attempts = Attempts(store, monotonic=lambda: executor.now().monotonic, earlier=tried.earlier)
         familiar = {
             clip.video_id
             for shard in shards
@@ -138,23 +179,24 @@ class DatasetBuild:
         }
         return Driver(
             run,
-            self.sources,
+            tried.sources,
             executor,
-            fetch=Fetching(executor, Lanes(executor, store, self.sources, pace, familiar=familiar), disk),
+            fetch=Fetching(executor, Lanes(executor, store, tried.sources, pace, familiar=familiar), disk),
             process=Processing(executor, run.recipe, disk, time_limit=pace.time_limit, keep=self.limits.keep_clips),
             write=Writing(executor, run, disk),
             disk=disk,
             attempts=attempts,
         )
 
-    def _disk(self, shards: Sequence[PlannedShard]) -> Disk:
-        """The cache's disk, which is large enough for any one of the shards."""
+    def _disk(self, shards: Sequence[PlannedShard], archives: int = 0) -> Disk:
+        """The cache's disk, which is large enough for any one of the shards beside so many bytes of archives."""
         limits = self.limits
         disk = Disk(
             self.executor,
             self.dataset.recipe,
             limits.max_disk,
             notes=limits.notes,
+            archives=archives,
             max_wait=limits.pace.max_wait,
         )
         disk.require(shards)

@@ -17,7 +17,7 @@ from kinetics_pipeline.errors import JobFailed, UserError, WorkRemains
 from kinetics_pipeline.estimate import WHOLE_VIDEO_SECONDS
 from kinetics_pipeline.plan import PlannedShard
 from kinetics_pipeline.recipe import Recipe
-from kinetics_pipeline.records import Clip
+from kinetics_pipeline.records import Clip, Record
 from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
 from kinetics_pipeline.workflows.building.executor import Executor, Lost, Moment, Ref
 from kinetics_pipeline.workflows.runtime.progress import size
@@ -73,38 +73,63 @@ class CacheUsage:
     """What the cache of one node takes, and what its disk still has."""
 
     used: int
-    """Bytes of this build's folders in the cache."""
+    """Bytes of this build's folders in the cache, without the archives."""
     free: int
     """Bytes that the file system still gives, without what is left to others."""
+    archives: int = 0
+    """Bytes of the archives from afar."""
 
 
 def measured(folders: CacheFolders) -> CacheUsage:
     """What the cache of this node holds, and has to give."""
     usage = shutil.disk_usage(next(p for p in (folders.root, *folders.root.parents) if p.exists()))
-    return CacheUsage(folders.bytes_used(), usage.free - min(LEFT_FREE, usage.total // 50))
+    return CacheUsage(folders.bytes_used(), usage.free - min(LEFT_FREE, usage.total // 50), folders.archive_bytes())
 
 
 class DiskExecutor(Executor, Protocol):
-    """Runs `measured` on the nodes."""
+    """Runs `measured` on the nodes, and looks after their caches."""
 
     def start_measuring(self, node: str) -> Ref: ...
 
     def measured(self, ref: Ref) -> CacheUsage | Lost:
         """Waits for it where it has not ended."""
 
+    def finished_clips(self) -> list[tuple[str, list[Record]]]:
+        """The records, by node, of the clips that were finished and that no shard holds yet."""
+
+    def clear(self, *, everything: bool) -> None:
+        """Removes what a killed run left half-done on the nodes; `everything`: downloads and finished clips too.
+
+        Raises UserError when the cache cannot be written.
+        """
+
 
 class Disk:
     """The fullest node's disk stands for all: clips are processed wherever there is a core."""
 
     def __init__(
-        self, executor: DiskExecutor, recipe: Recipe, limit: int | None, *, notes: int = 0, max_wait: float = 5400.0
+        self,
+        executor: DiskExecutor,
+        recipe: Recipe,
+        limit: int | None,
+        *,
+        notes: int = 0,
+        archives: int = 0,
+        max_wait: float = 5400.0,
     ) -> None:
         """`limit`: bytes that the cache may hold; None: what its disk gives. `notes`: bytes of the cache that are not
-        in the build's folders, the notes of what lies where in tar files. `max_wait`: seconds to wait for room."""
-        self.executor, self.recipe, self.notes, self.max_wait = executor, recipe, notes, max_wait
+        in the build's folders, the notes of what lies where in tar files. `archives`: bytes that are left to archives
+        from afar, those that are there included. `max_wait`: seconds to wait for room."""
+        self.executor, self.recipe, self.max_wait = executor, recipe, max_wait
+        self.archives, self.notes = archives, notes + archives
+        notes = self.notes
         self.limit = None if limit is None else limit - notes
         self.short_since: float | None = None
         """Since when something has been waiting for room (monotonic); None when nothing is."""
+        self._room_wanted = 0
+        """The room that would have let it begin."""
+        self._resting_since: float | None = None
+        """Since when nothing was in flight and nothing could begin (monotonic)."""
         self._a_frame = frame_bytes(recipe)
         self._largest_shard = 0
         self._a_download = 0
@@ -140,14 +165,20 @@ class Disk:
             f"written, and a download"
         )
         if self.limit is not None and need > self.limit:
-            beside = f", beside {size(self.notes)} of notes on tar files" if self.notes else ""
+            beside = f", beside {size(self.notes)} of archives and notes on them" if self.notes else ""
             raise UserError(f"--max-disk is {size(self.limit + self.notes)}; this build needs at least {what}{beside}")
         for seen, _ in self._by_node.values():
-            if need > seen.free + seen.used:
+            if need > self._given(seen) + seen.used:
+                has = size(max(0, self._given(seen)))
                 raise WorkRemains(
-                    f"the disk of the cache has {size(max(0, seen.free))} to give; this build needs at least {what}; "
+                    f"the disk of the cache has {has} to give; this build needs at least {what}; "
                     "make room, or name another disk with --cache"
                 )
+
+    def beside(self, need: int) -> int:
+        """Bytes that the fullest node can have in its cache beside `need`, when nothing else is there."""
+        given = [seen.free + seen.archives + seen.used for seen, _ in self._by_node.values()]
+        return min(given if self.limit is None else [*given, self.limit], default=1 << 60) - need
 
     # What may begin
 
@@ -157,55 +188,81 @@ class Disk:
         return free - sum(self._reserved.values()) - sum(amount for _, amount in self._unseen)
 
     def _free(self, seen: CacheUsage) -> int:
-        return seen.free if self.limit is None else min(seen.free, self.limit - seen.used)
+        free = self._given(seen)
+        return free if self.limit is None else min(free, self.limit - seen.used)
+
+    def _given(self, seen: CacheUsage) -> int:
+        """What the file system gives, without what archives on their way will take."""
+        return seen.free - max(0, self.archives - seen.archives)
 
     def opens(self, shard: PlannedShard, still_to_come: int) -> bool:
-        """Whether there is room for the clips of one more shard; `still_to_come` is due to those that are open."""
-        return self.rows(shard.clips) <= self.room() - still_to_come - self._largest_shard
+        """Whether there is room for the clips of one more shard; `still_to_come` is due to those that are open. What a
+        download takes is never given away either: without one no shard would come to its end."""
+        kept = still_to_come + self._largest_shard + max([self._a_download, *self._more.values()])
+        return self.rows(shard.clips) <= self.room() - kept
 
     def download(self, video_id: str, still_to_come: int) -> int | None:
         """The bytes that a download may write, or None when it has to wait."""
         least = max(self._a_download, self._more.get(video_id, 0))
         left = self.room() - still_to_come - self._largest_shard
         if left < least:
-            self._wait()
+            self._wait(least + still_to_come + self._largest_shard)
             return None
         self.short_since = None
         return min(LARGEST_DOWNLOAD, max(least, left // 4))
 
     def clip(self, clip: Clip) -> bool:
         """Whether a clip may be made now."""
-        if self.rows([clip]) <= self.room() - self._largest_shard:
+        wanted = self.rows([clip]) + self._largest_shard
+        if wanted <= self.room():
             self.short_since = None
             return True
-        self._wait()
+        self._wait(wanted)
         return False
 
     def write(self, rows: int, *, only: bool) -> bool:
         """Whether a shard of so many bytes may be written now; `only`: it would be the only one."""
         if only or rows <= self.room():
             return True
-        self._wait()
+        self._wait(rows)
         return False
 
     def was_too_small(self, video_id: str, allowance: int) -> None:
         """A download came to the end of its allowance, and will need more."""
         self._more[video_id] = 2 * allowance
 
-    def _wait(self) -> None:
+    def was_enough(self, video_id: str) -> None:
+        """A download is complete."""
+        self._more.pop(video_id, None)
+
+    def _wait(self, room: int) -> None:
         self.short_since = self.short_since or self._now()
+        self._room_wanted = room
 
     def _now(self) -> float:
         return self.executor.now().monotonic
 
+    def is_stuck(self, now: Moment) -> bool:
+        """Asked while nothing is in flight: whether something waits for room, and none has come for a while. Then the
+        while begins anew."""
+        if self.short_since is not None and self.room() >= self._room_wanted:
+            self.short_since = None  # nobody has asked since: what waited for room waits for its source as well
+        if self.short_since is None or self._unseen:
+            self._resting_since = None
+            return False
+        if self._resting_since is None:
+            self._resting_since = now.monotonic
+        if now.monotonic - self._resting_since <= SHORT_AT_LEAST:
+            return False
+        self._resting_since = None
+        return True
+
     def require_hope(self, now: Moment) -> None:
-        """Raises, when nothing is in flight, JobFailed if the user's limit leaves no room, and WorkRemains if the
-        disk has had no room for longer than `--max-wait`."""
-        if self.short_since is None or now.monotonic - self.short_since <= SHORT_AT_LEAST:
-            return
+        """Called when it is stuck. Raises JobFailed if the user's limit leaves no room, and WorkRemains if the disk
+        has had no room for longer than `--max-wait`."""
         if self.limits:
             raise JobFailed(self.why_short())
-        if now.monotonic - self.short_since > self.max_wait:
+        if self.short_since is not None and now.monotonic - self.short_since > self.max_wait:
             raise WorkRemains(self.why_short())
 
     def why_short(self) -> str:
@@ -215,7 +272,7 @@ class Disk:
         wanted = max([self._a_download, *self._more.values()])
         if self.limits:
             held, limit = used + self.notes, (self.limit or 0) + self.notes
-            need = 2 * self._largest_shard + wanted + held
+            need = limit + self._room_wanted - self.room()
             return f"the cache holds {size(held)} of --max-disk {size(limit)}; {size(need)} would let it go on"
         return f"the disk of the cache has {size(max(0, free))} to give, and {size(wanted)} are wanted"
 
@@ -228,6 +285,7 @@ class Disk:
 
     def promise(self, to: Hashable, amount: int) -> None:
         self._reserved[to] = amount
+        self._resting_since = None
 
     def settle(self, to: Hashable) -> int:
         """What was reserved for has been written, or never will be: the next look knows. The amount."""

@@ -33,6 +33,9 @@ TICK = 0.5
 LOST_AT_MOST = 3
 """Times that a clip's work may vanish with its worker before that counts as an attempt."""
 
+GONE_AT_MOST, GONE_WAIT = 30, 2.0
+"""Times that a clip's archive may be gone with its node before that counts likewise, and seconds between two tries."""
+
 
 @dataclass(frozen=True)
 class ClipFinished:
@@ -86,6 +89,10 @@ class Driver:
         """Since when nothing came back but refusals, and there was nothing else to do (Unix time)."""
         self._without_downloads: set[str] = set()
         """Videos whose downloads were removed before their shard was committed."""
+        self._gave_up = False
+        """Whether nothing has gone on since downloads were removed for want of room."""
+        self._first: OpenShard | None = None
+        """The only shard that is fetched for, while room is short; None: all of them."""
         self._events: list[BuildEvent] = []
 
     def run(self) -> Generator[list[BuildEvent], None, None]:
@@ -129,8 +136,10 @@ class Driver:
         known = self.plan_run.finished.get(one.clip.clip_id)
         if known is not None:
             self._finish(one, known)
-        else:
-            self._advance(one, now, delay=False)
+            return
+        if isinstance(decide(self.attempts.of(one.clip.clip_id), list(self.sources)), Done):
+            self.attempts.ask_again(one.clip.clip_id)
+        self._advance(one, now, delay=False)
 
     def _advance(self, one: ClipInProgress, now: Moment, *, delay: bool = True) -> None:
         """Does what the policy says of everything tried so far."""
@@ -160,7 +169,9 @@ class Driver:
             self.attempts.add(one.clip.clip_id, Event(step.source, "not_found", f"{source.name}: no file"))
             return False
         here = self.executor.here()
-        self._process(one, step.source, [Candidate(file, here, fetched=False) for file in media])
+        nodes = [(file.inside.node if file.inside is not None else None) or here for file in media]
+        found = [Candidate(file, node, fetched=False) for file, node in zip(media, nodes, strict=True)]
+        self._process(one, step.source, found)
         return True
 
     def _process(self, one: ClipInProgress, source: str, candidates: Sequence[Candidate]) -> None:
@@ -176,6 +187,10 @@ class Driver:
             _, _, clip_id, source = heapq.heappop(self._later)
             self._try(self._clips[clip_id], Try(source, 0.0))
         self._write_what_is_full()
+        if self._first is not None and self._first.is_full:  # it may wait for others to say whether a failure counts
+            self._first = self._unfinished_shard()
+        if self._first is not None:
+            self.fetch.lanes.put_first(clip.video_id for clip in self._first.clips)
         self.fetch.dispatch(self._ahead(), self._allowance, now)
         self.process.dispatch(now)
 
@@ -195,10 +210,16 @@ class Driver:
 
     def _allowance(self, video_id: str) -> int | None:
         """The bytes that a download of the video may write, or None when it has to wait for room."""
-        allowance = self.disk.download(video_id, self._shards.still_to_come(self._being_made()))
+        if self._first is not None:
+            wanted = {clip.video_id for clip in self._first.clips}
+            return self.disk.download(video_id, self._still_to_come()) if video_id in wanted else None
+        allowance = self.disk.download(video_id, self._still_to_come())
         if allowance is None:
             self._make_room()
         return allowance
+
+    def _still_to_come(self) -> int:
+        return self._shards.still_to_come(self._being_made(), self._first)
 
     def _make_room(self) -> None:
         """Removes the downloads of finished clips before their shard is committed. At worst, should the node with the
@@ -206,6 +227,33 @@ class Driver:
         done = self._shards.finished_videos() - self._without_downloads
         self._without_downloads |= done
         self.fetch.forget(done)
+
+    def _give_up(self) -> bool:
+        """Nothing is in flight and there is no room: removes whatever is not needed at once (downloads of which no clip
+        is made now, what a writer that died left, rows that nobody counts on), and from then on the oldest shard comes
+        first. False when nothing has gone on since the last time."""
+        if self._gave_up:
+            return False
+        self._gave_up = True
+        self._first = self._unfinished_shard()
+        shards = list(self.plan_run.plan.shards())
+        needed = {job.clip.video_id for job in self.process.waiting}
+        self.fetch.forget({clip.video_id for shard in shards for clip in shard.clips} - needed)
+        counted_on = {(one, known.node) for shard in self._shards for one, known in shard.finished.items()}
+        missing = set(self.plan_run.missing)
+        for clip in (clip for shard in shards if shard.name in missing for clip in shard.clips):
+            if clip.clip_id not in self._clips and (known := self.plan_run.finished.get(clip.clip_id)) is not None:
+                counted_on.add((clip.clip_id, known.node))
+        executor = self.disk.executor
+        executor.clear(everything=False)
+        for node, records in executor.finished_clips():
+            if unknown := [one.clip_id for one in records if (one.clip_id, node) not in counted_on]:
+                self.write.executor.forget_rows(node, unknown)
+        return True
+
+    def _unfinished_shard(self) -> OpenShard | None:
+        """The oldest."""
+        return next((shard for shard in self._shards if not shard.is_full), None)
 
     # What comes back
 
@@ -227,7 +275,7 @@ class Driver:
     def _rest(self) -> None:
         """Nothing runs: a later try is awaited, or a paused egress."""
         now = self.executor.now()
-        if not self._later:
+        if not self._later and self.disk.is_stuck(now) and not self._give_up():
             self.disk.require_hope(now)
         later = [(source, self._clips[clip_id].clip.video_id) for _, _, clip_id, source in self._later]
         resumes = None
@@ -250,12 +298,14 @@ class Driver:
                 continue
             download = result.download
             if download.no_room:
+                self._gave_up = False  # it asks for more the next time, so that this comes to an end
                 self.fetch.lanes.want(job.source_key, one.clip)
                 continue
             one.requests += download.requests
             one.seconds["fetch"] = one.seconds.get("fetch", 0.0) + round(result.seconds / len(job.clips), 3)
             media = download.media.get(one.clip.clip_id)
             if media is not None:
+                self._gave_up = False
                 self._process(one, job.source_key, [Candidate(media, result.node, fetched=True)])
                 continue
             assert download.failure is not None, f"{job.video_id}: neither a file nor a failure"
@@ -292,6 +342,10 @@ class Driver:
     def _lost(self, one: ClipInProgress, source: str, lost: Lost, now: Moment) -> None:
         """Work that vanished says nothing of the clip, unless it keeps happening to the same one."""
         one.lost += 1
+        if lost.archive_gone and one.lost < GONE_AT_MOST:  # until it is known that the node is gone
+            due = now.monotonic + GONE_WAIT
+            heapq.heappush(self._later, (due, next(self._numbers), one.clip.clip_id, source))
+            return
         if one.lost >= LOST_AT_MOST:
             one.lost = 0
             self.attempts.add(one.clip.clip_id, Event(source, "internal", lost.reason))
@@ -310,6 +364,7 @@ class Driver:
             self.attempts.forget(clip.clip_id for clip in shard.clips)
             self._forget_files(shard)
             self._shards.close(shard)
+            self._first = None if self._first is shard else self._first
             self._events.append(ShardCommitted(shard.name))
 
     def _forget_files(self, shard: OpenShard) -> None:

@@ -20,6 +20,8 @@ class Lost:
     clip or the shard."""
 
     reason: str
+    archive_gone: bool = False
+    """Whether nothing was tried, because the archive went with its node."""
 
 
 @dataclass(frozen=True)

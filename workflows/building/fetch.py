@@ -170,6 +170,8 @@ class Fetching:
             self.lanes.follow_nodes(now, at_once=True)
         elif result.download.no_room and canary is None:
             self.disk.was_too_small(job.video_id, job.allowance)
+        elif canary is None:
+            self.disk.was_enough(job.video_id)
         if isinstance(result, Lost) or result.download.no_room:
             if canary is not None:
                 self.lanes.canary_lost(lane)

@@ -7,7 +7,8 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
+from functools import partial
 
 import ray
 from rich.console import Console
@@ -18,7 +19,7 @@ from kinetics_pipeline.dataset.dataset import DATASET, Dataset
 from kinetics_pipeline.errors import JobFailed, WorkRemains
 from kinetics_pipeline.flow import require_backend
 from kinetics_pipeline.plan import Plan
-from kinetics_pipeline.records import Record
+from kinetics_pipeline.records import ENLARGED, Record
 from kinetics_pipeline.redaction import WITHHELD
 from kinetics_pipeline.shards.writer import Superseded
 from kinetics_pipeline.sources.base import is_network
@@ -26,13 +27,17 @@ from kinetics_pipeline.sources.youtube.texts import FINDINGS
 from kinetics_pipeline.storage.cache import cache_folder
 from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.workflows.building.advice import advice, command_of
+from kinetics_pipeline.workflows.building.archives.build import CopiesBuild
+from kinetics_pipeline.workflows.building.archives.freezing import AskedArchives
 from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
-from kinetics_pipeline.workflows.building.dataset_build import DatasetBuild, Limits, WantedClips
+from kinetics_pipeline.workflows.building.copies import may_hold
+from kinetics_pipeline.workflows.building.dataset_build import DatasetBuild, Limits, Waiting, WantedClips
 from kinetics_pipeline.workflows.building.driver import BuildEvent, ClipFinished, ClipTakenBack, Driver, ShardCommitted
 from kinetics_pipeline.workflows.building.lanes import Pace
 from kinetics_pipeline.workflows.building.lease import Lease, LeaseHeld
 from kinetics_pipeline.workflows.building.process import uses_gpu
 from kinetics_pipeline.workflows.building.ray_executor import RayExecutor
+from kinetics_pipeline.workflows.building.reconciliation import enlarged_from, note_sources, refresh_reconciliation
 from kinetics_pipeline.workflows.building.request import Asked, asked_recipe, read_asked, say_what_is_odd
 from kinetics_pipeline.workflows.building.state import PROGRESS, RUN, look_at_lanes, traffic
 from kinetics_pipeline.workflows.building.time_needed import Expectation, expected
@@ -52,7 +57,11 @@ def build(files: Sequence[str], config: BuildConfig) -> None:
     """See the module. Raises UserError, JobFailed, WorkRemains or KeyboardInterrupt; each leaves a dataset that the
     same command goes on with."""
     console = Console(stderr=True, highlight=False)
-    for flag, place in (("--output", config.output), ("--cache", config.cache)):
+    for flag, place in (
+        ("--output", config.output),
+        ("--cache", config.cache),
+        ("--keep-archives", config.keep_archives),
+    ):
         require_lasting(flag, place)
     asked = read_asked(files, config)
     say_what_is_odd(asked.annotations, console)
@@ -66,6 +75,7 @@ def build(files: Sequence[str], config: BuildConfig) -> None:
             _Build(asked, config, lease, console, files, should_stop).run(existing)
         finally:
             refresh_card(config.output)
+            refresh_reconciliation(config.output)
 
 
 class _Build:
@@ -114,26 +124,57 @@ class _Build:
         limits = self._limits()
         self.executor = RayExecutor(folders, on_gpu=uses_gpu(recipe), slots=limits.pace.slots)
         began = time.monotonic()
-        build = DatasetBuild(
-            self.dataset,
-            lease,
-            self.executor,
-            dict(zip(self.asked.keys, self.asked.sources, strict=True)),
-            WantedClips(self.asked.annotations.table, self.asked.settings, self.asked.held_locally),
-            limits,
-        )
+        build = self._build(lease, limits)
         try:
-            for driver in build.drivers(folders.scratch):
-                self._run(driver)
+            for step in build.drivers(folders.scratch):
+                if isinstance(step, Driver):
+                    self._run(step, build.can_go_on)
+                else:
+                    self._wait_for(step)
         except (LeaseHeld, Superseded):
             lease.renew()  # finds out who has taken over
             lease.require_held()
             raise
         except WorkRemains as remains:
             raise WorkRemains(f"{remains}; {self.to_go_on}") from None
+        note_sources(lease.store, self.asked)
         with self.dataset.one_listing():
             self.dataset.refresh_index()
             self._report(time.monotonic() - began)
+
+    def _build(self, lease: Lease, limits: Limits) -> DatasetBuild:
+        asked = self.asked
+        sources = dict(zip(asked.keys, asked.sources, strict=True))
+        wanted = WantedClips(asked.annotations.table, asked.settings, asked.held_locally)
+        if not asked.copies:
+            return DatasetBuild(self.dataset, lease, self.executor, sources, wanted, limits)
+        archives = AskedArchives(
+            tuple(one for copy in asked.copies.values() for one in copy.archives),
+            {key: copy.name for key, copy in asked.copies.items()},
+            tuple(copy.typed for copy in asked.copies.values()),
+            self.config.allow_private_addresses,
+            self.config.archives_per_plan,
+            partial(may_hold, labels=asked.annotations.labels),
+            lambda line: self.console.print(line, markup=False, soft_wrap=True),
+            self.config.keep_archives,
+        )
+        return CopiesBuild(self.dataset, lease, self.executor, sources, wanted, limits, archives)
+
+    def _wait_for(self, step: Waiting) -> None:
+        """Waits for what the next plan needs; says nothing where that is there already."""
+        with closing(step.run()) as rounds, ExitStack() as stack:
+            meter: Meter | None = None
+            for _ in rounds:
+                meter = meter or stack.enter_context(Meter(step.total, step.things, done=step.done))
+                meter.at(step.done)
+                self._require_going()
+
+    def _require_going(self) -> None:
+        """Raises KeyboardInterrupt when the user wants an end, LeaseHeld when another build has taken over."""
+        self.lease.require_held()
+        if self.should_stop():
+            print(f"interrupted; {self.to_go_on}", file=sys.stderr)
+            raise KeyboardInterrupt
 
     def _limits(self) -> Limits:
         config = self.config
@@ -147,7 +188,7 @@ class _Build:
         )
         return Limits(pace, max_disk=config.max_disk, notes=self.asked.notes, keep_clips=config.keep_clips)
 
-    def _run(self, driver: Driver) -> None:
+    def _run(self, driver: Driver, can_go_on: Callable[[], bool]) -> None:
         run = driver.plan_run
         missing = set(run.missing)
         clips = sum(len(shard.clips) for shard in run.plan.shards() if shard.name in missing)
@@ -160,10 +201,9 @@ class _Build:
             with closing(driver.run()) as rounds:
                 for events in rounds:
                     self._tell(events, driver, meter)
-                    self.lease.require_held()
-                    if self.should_stop():
-                        print(f"interrupted; {self.to_go_on}", file=sys.stderr)
-                        raise KeyboardInterrupt
+                    self._require_going()
+                    if not can_go_on():
+                        break
             self.executor.end_removals()
 
     def _time_needed(self, plan: Plan, missing: set[str]) -> Expectation:
@@ -203,10 +243,15 @@ class _Build:
             self.lease.store.write(PROGRESS, json.dumps(state).encode())
 
     def _say_findings(self, record: Record, meter: Meter) -> None:
-        """What a failure says of the user's network, once for all clips; `advice` says at the end what to do."""
+        """What a failure says of the user's network, and a small picture of its source, once for all clips; `advice`
+        says at the end what to do."""
         for detail in sorted(FINDINGS.keys() & set(record.detail.split("; ")) - self._found):
             self._found.add(detail)
             meter.say(f"found: {detail} (clip {record.clip_id}; others may follow)")
+        if (side := enlarged_from(record.detail)) and f"{ENLARGED}{record.source}" not in self._found:
+            self._found.add(f"{ENLARGED}{record.source}")
+            asked = f"--short-side {self.config.short_side} ({side}, clip {record.clip_id})"
+            meter.say(f"found: pictures of {record.source} smaller than {asked}: enlarged; others may follow")
 
     def _report(self, seconds: float) -> None:
         """What this run did and what the dataset now holds, on stdout."""

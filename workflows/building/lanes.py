@@ -166,6 +166,13 @@ class Lanes:
                 lane.doubt = Doubt(settled=self._familiar)
         return lanes
 
+    def put_first(self, videos: Iterable[str]) -> None:
+        """Lets these videos pass the others that wait."""
+        for video_id in videos:
+            for _, lane in self:
+                if video_id in lane.waiting:
+                    lane.waiting.move_to_end(video_id, last=False)
+
     def want(self, source: str, clip: Clip) -> None:
         """Adds a clip to the others that are wanted of its video. A video keeps its lane."""
         self._lane(source, clip.video_id).waiting.setdefault(clip.video_id, []).append(clip)

@@ -11,12 +11,15 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.sources.base import Media
+from kinetics_pipeline.sources.local.tars import unpack
 
 PART = 32 << 20
 """Bytes of a file that travel in one message."""
@@ -44,6 +47,12 @@ class Located:
 def on(node: str, *, soft: bool = False) -> NodeAffinitySchedulingStrategy:
     """Ray's option that places a task on a node; `soft`: on another one where that is gone."""
     return NodeAffinitySchedulingStrategy(node_id=node, soft=soft)
+
+
+def working_nodes() -> list[str]:
+    """The ids of the nodes with a core for work, in the order of `named_nodes`."""
+    cores = {node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1}
+    return [node for node in named_nodes() if node in cores]
 
 
 def this_node() -> str:
@@ -93,6 +102,28 @@ def _part(path: Path, offset: int) -> bytes:
     with path.open("rb") as file:
         file.seek(offset)
         return file.read(PART)
+
+
+@ray.remote(num_cpus=0, max_retries=1)
+def _unpack(media: Media) -> tuple[str, bytes]:
+    assert media.inside is not None
+    with TemporaryDirectory(dir=media.path.parent.parent) as scratch:  # of the archive's folder, and removed with it
+        path = unpack(media, Path(scratch), media.inside.points)
+        return path.name, path.read_bytes()
+
+
+def unpack_there(node: str, media: Media, folder: Path) -> Path:
+    """The video of an archive that lies on another node, as a file in `folder`.
+
+    Raises FileNotFoundError when that node is gone, or no longer has the archive.
+    """
+    try:
+        name, content = ray.get(_unpack.options(scheduling_strategy=on(node)).remote(media))
+    except (ray.exceptions.RayError, OSError) as error:
+        raise FileNotFoundError(media.path) from error
+    path = folder / str(name)
+    path.write_bytes(content)
+    return path
 
 
 def bring(file: Located, folder: Path) -> Path:

@@ -90,10 +90,13 @@ class OpenShards:
         for clip in shard.clips:
             del self.clips[clip.clip_id]
 
-    def still_to_come(self, being_made: Collection[str]) -> int:
-        """Bytes that unfinished clips will take in the cache, beyond those that are `being_made`."""
+    def still_to_come(self, being_made: Collection[str], only: OpenShard | None = None) -> int:
+        """Bytes that unfinished clips (of one shard, where it is given) will take in the cache, beyond those that are
+        `being_made`."""
         return self._disk.rows(
-            one.clip for name, one in self.clips.items() if not one.is_finished and name not in being_made
+            one.clip
+            for name, one in self.clips.items()
+            if not one.is_finished and name not in being_made and only in (None, one.shard)
         )
 
     def finished_videos(self) -> set[str]:

@@ -113,6 +113,8 @@ def _show(
         unknown = f" and {copy.unknown} of unknown size" if copy.unknown else ""
         line = f"{copy.name}: {copy.archives} archives, {size(copy.bytes)}{unknown} still to be fetched; which clips "
         console.print(f"{line}they hold is known once they are here", markup=False, soft_wrap=True)
+        if copy.missing:
+            console.print(f"  {copy.missing} of them are not there (404) or refused (403)")
         if config.classes and copy.archives:
             console.print("  archives in which classes are mixed are all read, whatever --classes asks")
     console.print()
@@ -190,7 +192,8 @@ def _expected(
         fetched = size(round(total.fetched * share))
         lines.append(f"download    about {fetched} of YouTube's files, the sections with the clips{most}")
     if total.network_videos and first is not None and not isinstance(first, YouTube):
-        lines.append(f"download    whole files from {first.name}, of sizes that only it knows")
+        what = "whole files or their sections" if isinstance(first, ObjectVideos) else "whole files"
+        lines.append(f"download    {what} from {first.name}, of sizes that only it knows")
     wanted = needs(shards, recipe)
     opened = sum(min(AT_ONCE, sum(shard.local == local for shard in shards)) for local in (True, False))
     ahead = total.fetched / max(1, total.clips_by_source["network"]) * AT_ONCE * config.clips_per_shard

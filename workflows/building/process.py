@@ -22,7 +22,7 @@ from kinetics_pipeline.video.segment import cut_segment, segment_name
 from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
 from kinetics_pipeline.workflows.building.disk import Disk
 from kinetics_pipeline.workflows.building.executor import Executor, Lost, Moment, Ref
-from kinetics_pipeline.workflows.building.nodes import Located, bring, this_node
+from kinetics_pipeline.workflows.building.nodes import Located, bring, this_node, unpack_there
 
 LOOK_EVERY = 15.0
 """Seconds between two looks at the size of the cluster."""
@@ -57,6 +57,12 @@ class ClipJob:
     """Seconds."""
     keep: str | None
     """The place where its segment is kept as mp4, before the clip counts as done."""
+
+    @property
+    def node(self) -> str | None:
+        """The node that has the archive which holds the clip; None where it matters not."""
+        inside = self.candidates[0].media.inside
+        return inside.node if inside is not None else None
 
 
 @dataclass(frozen=True)
@@ -104,12 +110,16 @@ def process(folders: CacheFolders, job: ClipJob) -> Processed | Lost:
 def _media_here(candidates: Sequence[Candidate], scratch: Path) -> list[Media] | Lost:
     """The candidates as files on this node; those whose node no longer has them are left out."""
     media = []
+    gone = False
     for number, candidate in enumerate(candidates):
         path, sound = candidate.media.path, candidate.media.sound
         if candidate.media.inside is not None:
             try:
                 path = _unpacked(candidate, scratch / str(number))
             except OSError as error:
+                if isinstance(error, FileNotFoundError) and candidate.media.inside.node is not None:
+                    gone = True
+                    continue
                 return Lost(f"{path.name} cannot be read on its node: {error.strerror or type(error).__name__}")
         if candidate.fetched:
             try:
@@ -118,7 +128,7 @@ def _media_here(candidates: Sequence[Candidate], scratch: Path) -> list[Media] |
             except FileNotFoundError:
                 continue
         media.append(replace(candidate.media, path=path, sound=sound))
-    return media or Lost("the download went with its node")
+    return media or Lost("the archive or download went with its node", archive_gone=gone)
 
 
 def _unpacked(candidate: Candidate, scratch: Path) -> Path:
@@ -126,6 +136,8 @@ def _unpacked(candidate: Candidate, scratch: Path) -> Path:
     inside = candidate.media.inside
     assert inside is not None
     scratch.mkdir()
+    if inside.node is not None and inside.node != this_node() and not candidate.media.path.exists():
+        return unpack_there(inside.node, candidate.media, scratch)
     points = inside.points
     if points is not None:
         points = bring(Located(points, candidate.node), scratch)

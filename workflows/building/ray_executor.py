@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, cast
@@ -14,6 +14,13 @@ import ray
 from kinetics_pipeline.errors import JobFailed, UserError, WorkRemains
 from kinetics_pipeline.records import Record
 from kinetics_pipeline.shards.spool import Spool
+from kinetics_pipeline.workflows.building.archives.node import (
+    AT_ONCE,
+    ArchiveAnswer,
+    ArchiveJob,
+    ArchiveNode,
+    keep_only,
+)
 from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
 from kinetics_pipeline.workflows.building.disk import CacheUsage, measured
 from kinetics_pipeline.workflows.building.executor import Lost, Moment, Ref
@@ -26,6 +33,7 @@ from kinetics_pipeline.workflows.building.nodes import (
     on,
     on_every_node,
     this_node,
+    working_nodes,
 )
 from kinetics_pipeline.workflows.building.process import ClipJob, Processed, process
 from kinetics_pipeline.workflows.building.write import WriteJob, Written, write
@@ -39,6 +47,8 @@ LONGEST_REMOVAL = 30.0
 """Seconds that are waited at the end for files to be removed."""
 
 _fetcher = ray.remote(num_cpus=0)(Fetcher)
+_archive_node = ray.remote(num_cpus=0, max_concurrency=AT_ONCE)(ArchiveNode)
+_keep_only = ray.remote(num_cpus=0, max_retries=1)(keep_only)
 _process_on_cpu = ray.remote(num_cpus=1, max_retries=3)(process)
 _write = ray.remote(num_cpus=0, max_retries=3)(write)
 _measure = ray.remote(num_cpus=0, max_retries=0)(measured)
@@ -95,6 +105,8 @@ class RayExecutor:
         self._here = this_node()
         self._fetchers: dict[str, Any] = {}
         self._fetches: dict[Ref, tuple[str, Any]] = {}
+        self._archive_nodes: dict[str, Any] = {}
+        self._holds: dict[Ref, tuple[str, Any]] = {}
         self._gpus: list[_Gpu] = []
         self._held_by: dict[Ref, _Gpu] = {}
         self._cancelled: dict[Ref, str] = {}
@@ -143,9 +155,37 @@ class RayExecutor:
             if self._fetchers.get(node) is fetcher:
                 del self._fetchers[node]
             return Lost("its node died while it was fetched")
+        except ray.exceptions.RayTaskError as error:
+            return lost_by(error, "a download cannot be kept in the cache")
 
     def forget_downloads(self, downloads: Sequence[Downloaded]) -> None:
         self._remove([fetcher.forget.remote(downloads) for fetcher in self._fetchers.values()])
+
+    # Archives
+
+    def working_nodes(self) -> list[str]:
+        return working_nodes()
+
+    def start_hold(self, job: ArchiveJob, node: str) -> Ref:
+        if node not in self._archive_nodes:
+            self._archive_nodes[node] = _archive_node.options(scheduling_strategy=on(node)).remote(self.folders, node)
+        actor = self._archive_nodes[node]
+        ref = actor.hold.remote(job)
+        self._holds[ref] = (node, actor)
+        return cast(Ref, ref)
+
+    def held(self, ref: Ref) -> ArchiveAnswer | Lost:
+        node, actor = self._holds.pop(ref)
+        try:
+            return cast(ArchiveAnswer, ray.get(ref))
+        except LOST_WORK:
+            if self._archive_nodes.get(node) is actor:
+                del self._archive_nodes[node]
+            return Lost("its node died while it was fetched")
+
+    def keep_only_archives(self, keys: Collection[str]) -> None:
+        for node in nodes():
+            self._remove([_keep_only.options(scheduling_strategy=on(node)).remote(self.folders, list(keys))])
 
     # Processing
 
@@ -172,7 +212,8 @@ class RayExecutor:
 
     def start_clip(self, job: ClipJob) -> Ref:
         if not self.on_gpu:
-            return cast(Ref, _process_on_cpu.remote(self.folders, job))
+            near = {} if job.node is None else {"scheduling_strategy": on(job.node, soft=True)}
+            return cast(Ref, _process_on_cpu.options(**near).remote(self.folders, job))
         idlest = min(self._gpus, key=lambda gpu: gpu.held)
         ref = idlest.actor.process.remote(self.folders, job)
         idlest.held += 1
@@ -199,13 +240,7 @@ class RayExecutor:
                 self._gpus.remove(gpu)
             return Lost("its worker or node died")
         except ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, UserError):
-                raise error.cause from None
-            if isinstance(error.cause, OSError) and error.cause.errno in STOPPING:
-                ending = WorkRemains if error.cause.errno in FULL else JobFailed
-                raise ending(f"a finished clip cannot be kept in the cache: {error.cause.strerror}") from None
-            lines = str(error.cause).splitlines()
-            return Lost(f"{type(error.cause).__name__}: {lines[0] if lines else ''}")
+            return lost_by(error, "a finished clip cannot be kept in the cache")
 
     # Writing
 
@@ -258,6 +293,18 @@ class RayExecutor:
         if self._removals:
             ray.wait(self._removals, num_returns=len(self._removals), timeout=LONGEST_REMOVAL)
             self._removals = []
+
+
+def lost_by(error: ray.exceptions.RayTaskError, what: str) -> Lost:
+    """What an exception of a stage comes to: the work of one clip is lost. Raises the stage's own UserError, and one of
+    `what` for a disk that fails every clip alike."""
+    if isinstance(error.cause, UserError):
+        raise error.cause from None
+    if isinstance(error.cause, OSError) and error.cause.errno in STOPPING:
+        ending = WorkRemains if error.cause.errno in FULL else JobFailed
+        raise ending(f"{what}: {error.cause.strerror}") from None
+    lines = str(error.cause).splitlines()
+    return Lost(f"{type(error.cause).__name__}: {lines[0] if lines else ''}")
 
 
 def _cores_beside_a_gpu() -> int:

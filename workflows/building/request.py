@@ -6,7 +6,9 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -17,7 +19,7 @@ from kinetics_pipeline.annotations.class_names import alike, chosen_classes
 from kinetics_pipeline.annotations.published import against_known_counts
 from kinetics_pipeline.annotations.split_by import parse_shares
 from kinetics_pipeline.annotations.table import Annotations, load_annotations, read_labels
-from kinetics_pipeline.errors import JobFailed, UserError
+from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.flow import resolve_backend
 from kinetics_pipeline.plan import PlanSettings
 from kinetics_pipeline.recipe import FlowBackend, Recipe
@@ -28,6 +30,7 @@ from kinetics_pipeline.sources.base import LocalSource, NetworkSource, is_networ
 from kinetics_pipeline.sources.local.held import held
 from kinetics_pipeline.sources.local.tars import TarSource
 from kinetics_pipeline.sources.options import SourceOptions
+from kinetics_pipeline.storage.cache import cache_folder, make_private
 from kinetics_pipeline.workflows.building import copies
 from kinetics_pipeline.workflows.flags.build_flags import BuildConfig, Selection, ytdlp_options
 from kinetics_pipeline.workflows.flags.values import comma_separated
@@ -47,6 +50,12 @@ class Asked:
         """The clips that a local source has a file for."""
         local = [cast(LocalSource, source) for source in self.sources if not is_network(source)]
         return set().union(*(held(source, clips) for source in local))
+
+    @property
+    def copies(self) -> dict[str, copies.CopySource]:
+        """The public copies among the sources, by their keys."""
+        pairs = zip(self.keys, self.sources, strict=True)
+        return {key: source for key, source in pairs if isinstance(source, copies.CopySource)}
 
     @property
     def notes(self) -> int:
@@ -79,14 +88,10 @@ def read_asked(files: Sequence[str], config: Selection) -> Asked:
     for text in places:
         if not is_copy(text):
             sources[text] = parse_source(text, options, config.cache)
-        elif not isinstance(config, BuildConfig):
-            sources[text] = copies.look_at(_wanted(text, config, annotations), annotations)
+        elif isinstance(config, BuildConfig):
+            sources[text] = copies.ask(_wanted(text, config, annotations), annotations)
         else:
-            archives, annotations = copies.fetch(_wanted(text, config, annotations), annotations)
-            if archives is not None:
-                sources[text] = archives
-    if not sources:
-        raise JobFailed("none of the archives could be had, and there is no other --source")
+            sources[text] = copies.look_at(_wanted(text, config, annotations), annotations)
     settings = PlanSettings(
         clips_per_shard=config.clips_per_shard,
         limit=config.limit,
@@ -95,8 +100,12 @@ def read_asked(files: Sequence[str], config: Selection) -> Asked:
         splits=comma_separated(config.split) or None,
         retry=frozenset(comma_separated(config.retry)),
     )
-    keys = tuple(hashlib.sha256(text.encode()).hexdigest()[:8] for text in sources)
+    keys = tuple(_key(text) for text in sources)
     return Asked(annotations, tuple(sources.values()), settings, keys)
+
+
+def _key(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _wanted(text: str, config: Selection, annotations: Annotations) -> copies.Wanted:
@@ -104,15 +113,24 @@ def _wanted(text: str, config: Selection, annotations: Annotations) -> copies.Wa
     splits = tuple(map(normalised_split, comma_separated(config.split)))
     return copies.Wanted(
         text,
+        _key(text),
         mirror=config.mirror,
         splits=splits or None,
         classes=chosen_classes(config.classes, annotations.labels) or None,
-        limit=config.limit,
-        cache=config.cache,
-        max_disk=config.max_disk if isinstance(config, BuildConfig) else None,
         private_allowed=config.allow_private_addresses,
-        say=log.warning,
+        say=partial(_say_once, cache_folder(config.cache) / "said"),
     )
+
+
+def _say_once(folder: Path, line: str) -> None:
+    """Says a line, as the terms of a copy, that was not said before: `folder` has a file for each that was."""
+    said = folder / hashlib.sha256(line.encode()).hexdigest()[:16]
+    if said.exists():
+        return
+    log.warning("%s", line)
+    with suppress(OSError):  # then it is said again
+        make_private(folder)
+        said.touch()
 
 
 def say_what_is_odd(annotations: Annotations, console: Console) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any, TypeVar
 
@@ -102,14 +102,21 @@ class Attempts:
     """What was tried for each clip, kept in the dataset: a killed driver forgets no attempt. Only clips that no shard
     holds yet are kept, so the file stays small."""
 
-    def __init__(self, store: Store, monotonic: Callable[[], float]) -> None:
-        self._store, self._monotonic = store, monotonic
+    def __init__(
+        self,
+        store: Store,
+        monotonic: Callable[[], float],
+        earlier: Callable[[str], Sequence[Event]] = lambda clip_id: (),
+    ) -> None:
+        """`earlier`: what is known of a clip from before its plan, by clip_id; not kept."""
+        self._store, self._monotonic, self._earlier = store, monotonic, earlier
         self._changed = False
         self._saved = 0.0
         self._events = read_state(store, ATTEMPTS, dict[str, list[Event]]) or {}
+        self._of_earlier_runs = set(self._events)
 
     def of(self, clip_id: str) -> list[Event]:
-        return self._events.get(clip_id, [])
+        return [*self._earlier(clip_id), *self._events.get(clip_id, [])]
 
     def add(self, clip_id: str, event: Event) -> None:
         self._events.setdefault(clip_id, []).append(event)
@@ -125,6 +132,15 @@ class Attempts:
         taken_back, events[first:] = events[first:], [Event(event.source, "burst") for event in events[first:]]
         self._changed |= bool(taken_back)
         return bool(taken_back)
+
+    def ask_again(self, clip_id: str) -> None:
+        """Takes back the latest failure of an earlier run where it is doubtful: that run ended before it knew whether
+        it was an outage's. So the clip is asked once more, and this run finds out."""
+        events = self._events.get(clip_id, [])
+        if clip_id in self._of_earlier_runs and events and is_doubtful(events[-1].outcome, events[-1].detail):
+            self._of_earlier_runs.discard(clip_id)
+            events.pop()
+            self._changed = True
 
     def was_doubted(self, clip_id: str) -> bool:
         """Whether the clip's video was part of a burst."""

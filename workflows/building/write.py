@@ -65,28 +65,37 @@ Written = Committed | RowsMissing | TakenOver
 # On the node
 
 
-def write(folders: CacheFolders, job: WriteJob) -> Written:
+def write(folders: CacheFolders, job: WriteJob) -> Written | Lost:
     """A shard from the rows of its clips, which lie in the spools of the nodes that made them."""
-    store, spool = open_store(job.uri), Spool(folders.spool)
     with folders.scratch_folder() as scratch:
-        missing = [clip.record.clip_id for clip in job.clips if not _rows_are_here(clip, spool, scratch)]
-        if missing:
-            return RowsMissing(tuple(missing))
         try:
-            write_shard(
-                store,
-                name=job.shard,
-                plan=job.plan,
-                clips=((clip.record, _rows(clip.record, spool, Spool(scratch))) for clip in job.clips),
-                recipe=job.recipe,
-                classes=job.classes,
-                scratch=scratch,
-                still_current=lambda: is_current(store, job.generation),
-            )
-        except _Damaged as error:
-            return RowsMissing((error.clip_id,))
-        except Superseded:
-            return TakenOver()
+            return _write(folders, job, scratch)
+        except FileNotFoundError:
+            if scratch.exists():
+                raise
+            return Lost("its folder in the cache was removed by another build")
+
+
+def _write(folders: CacheFolders, job: WriteJob, scratch: Path) -> Written:
+    store, spool = open_store(job.uri), Spool(folders.spool)
+    missing = [clip.record.clip_id for clip in job.clips if not _rows_are_here(clip, spool, scratch)]
+    if missing:
+        return RowsMissing(tuple(missing))
+    try:
+        write_shard(
+            store,
+            name=job.shard,
+            plan=job.plan,
+            clips=((clip.record, _rows(clip.record, spool, Spool(scratch))) for clip in job.clips),
+            recipe=job.recipe,
+            classes=job.classes,
+            scratch=scratch,
+            still_current=lambda: is_current(store, job.generation),
+        )
+    except _Damaged as error:
+        return RowsMissing((error.clip_id,))
+    except Superseded:
+        return TakenOver()
     return Committed()
 
 

@@ -57,23 +57,28 @@ def demo(*, config: DemoConfig | None = None) -> None:
 
 @app.command
 def doctor(
-    *,
+    *annotations: PlaceOrName,
     json: Annotated[bool, Parameter(negative=())] = False,
     canary: Annotated[tuple[str, ...] | None, Parameter(negative=(), consume_multiple=(0, 1))] = None,
+    rate: float = 300.0,
 ) -> int:
     """Look at this machine: programs, packages, GPU, memory, disk; say what is wrong and what to do.
 
     Parameters
     ----------
+    annotations
+        Also say how long YouTube takes for the videos of these annotation files.
     json
         Print one JSON document instead of lines.
     canary
         Also ask YouTube for one video, as a build would: its id, or nothing for YouTube's first video.
+    rate
+        Videos an hour that YouTube would be asked for.
     """
     from kinetics_pipeline.workflows.doctor import CANARY
     from kinetics_pipeline.workflows.doctor import doctor as job
 
-    return job(json, None if canary is None else next(iter(canary), CANARY))
+    return job(json, None if canary is None else next(iter(canary), CANARY), annotations, rate)
 
 
 @app.command
@@ -287,6 +292,9 @@ def run(arguments: Sequence[str]) -> int:
         sys.stderr.close()
         return 1
     except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP) and error.filename is not None:
+            print(f"{PROGRAM}: {error.filename}: {error.strerror}", file=sys.stderr)
+            return 2
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         where = error.filename or "the place of what this writes"

@@ -34,7 +34,7 @@ from kinetics_pipeline.shards import codec
 from kinetics_pipeline.storage.local import new_file
 from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.storage.store import Store, one_line_errors
-from kinetics_pipeline.video.ffmpeg import executable
+from kinetics_pipeline.video.ffmpeg import environment, executable
 from kinetics_pipeline.workflows.building.state import last_run
 from kinetics_pipeline.workflows.runtime.progress import Meter
 
@@ -65,6 +65,8 @@ def export(uri: str, form: Literal["mp4", "frames"], to: Path, split: str | None
     clips = list(_clips(dataset, split))
     reader = ShardReader(dataset.store, dataset.recipe)
     kept = open_store(kept_at) if form == "mp4" and kept_at is not None else None
+    if kept is not None and (folder := kept.local_path("")) is not None and not folder.is_dir():
+        raise UserError(f"--kept names {kept.uri}, which is not a folder; allowed: what --keep-clips filled")
     names = frozenset(name for name, _ in kept.list()) if kept is not None else frozenset()
     made: Counter[str] = Counter()
     with one_line_errors(f"write to {to}"), Meter(len(clips), "clips") as meter:
@@ -194,7 +196,8 @@ def _encode(dataset: Dataset, reader: ShardReader, clip: _Clip, path: Path) -> N
     line += ["-s", f"{clip.width}x{clip.height}", "-r", f"{dataset.recipe.fps:g}", "-i", "-"]
     line += ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-c:v", "libx264", "-crf", "18", "-preset", "veryfast"]
     line += ["-pix_fmt", "yuv420p", "-threads", "1", "-movflags", "+faststart", f"file:{scratch}"]
-    with subprocess.Popen(line, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(line, stdin=pipe, stderr=pipe, env=environment()) as process:
         assert process.stdin is not None
         assert process.stderr is not None
         frame = np.empty((clip.height, clip.width, 3), np.uint8)

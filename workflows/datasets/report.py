@@ -14,6 +14,7 @@ from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.redaction import visible
 from kinetics_pipeline.shards.markers import Marker
 from kinetics_pipeline.workflows.building.advice import advice, command_of, is_earlier_gone
+from kinetics_pipeline.workflows.building.reconciliation import reconcile, told
 from kinetics_pipeline.workflows.runtime.progress import duration, size
 
 WORST = 10
@@ -34,6 +35,7 @@ def report(uri: str, certificate: Path | None) -> None:
     console.print(f"{dataset.store.uri}: {len(entries)} clips asked and done with, {len(made.survivors())} ok")
     _recipe(dataset, console)
     _outcomes(entries, console)
+    _reconciliation(dataset, console)
     _doubts(dataset, entries, console)
     _classes(dataset, entries, console)
     _times(entries, console)
@@ -68,6 +70,19 @@ def _outcomes(entries: dict[str, Any], console: Console) -> None:
     for outcome in sorted(counts, key=lambda name: (name != "ok", -counts[name].total(), name)):
         table.add_row(outcome, *(str(counts[outcome][split]) for split in splits), str(counts[outcome].total()))
     console.print(table)
+
+
+def _reconciliation(dataset: Dataset, console: Console) -> None:
+    """What each source had of what was asked, beside the known counts of Kinetics."""
+    found = reconcile(dataset)
+    table = Table("split", "source", *("asked", "there", "lacking", "broken", "replaced", "extra", "known"), box=None)
+    for row in told(found):
+        table.add_row(*map(visible, row))
+    console.print(table)
+    for name, number in found.enlarged().items():
+        console.print(visible(f"{number} clips of {name} are enlarged: their pictures are smaller than the recipe"))
+    for line in found.terms:
+        console.print(line)
 
 
 def _doubts(dataset: Dataset, entries: dict[str, Any], console: Console) -> None:

@@ -19,6 +19,8 @@ from kinetics_pipeline.workflows.flags.places import Config, FileOrText, Place, 
 from kinetics_pipeline.workflows.flags.record import shown_option, shown_proxy
 from kinetics_pipeline.workflows.flags.values import Duration, Repeated, Size, most_processes, require
 
+ARCHIVES_PER_PLAN = 8
+
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +28,7 @@ class Selection(Config):
     """Which clips are asked, and where their videos may come from."""
 
     source: Annotated[tuple[PlaceOrName, ...], Repeated] = ("youtube",)
-    """`youtube`, `https://host/{video_id}.mp4`, a folder, archives or their addresses, `cvdf`; tried in order."""
+    """`youtube`, `cvdf`, `https://host/{video_id}.mp4`, `s3://...`, a folder, archives, their address; in order."""
     allow_private_addresses: Annotated[bool, Parameter(negative=())] = False
     """Also fetch from a URL template whose host is in a private network, and follow its redirects there."""
     labels: Path | None = None
@@ -118,6 +120,10 @@ class BuildConfig(Selection):
     """The dataset: a folder or a URI (s3://, gs://)."""
     max_disk: Size | None = None
     """The most that the cache may hold, as 200GB."""
+    archives_per_plan: int = ARCHIVES_PER_PLAN
+    """Archives of a public copy that are fetched together; the cache holds two groups of them."""
+    keep_archives: Place | None = None
+    """Also keep archives that were fetched in this folder or URI, and take those from there that it has."""
     max_wait: Duration = 5400.0
     """End, with work left, when all addresses are paused for longer than this and nothing else is left to do."""
     cool_down: Duration = 3600.0
@@ -136,6 +142,7 @@ class BuildConfig(Selection):
     def __post_init__(self) -> None:
         super().__post_init__()
         most = most_processes()
+        require("--archives-per-plan", self.archives_per_plan, self.archives_per_plan >= 1, "1 or more")
         require("--cpus", self.cpus, self.cpus is None or 1 <= self.cpus <= most, f"1 to {most} on this machine")
         ytdlp_options(self.ytdlp_option)
 

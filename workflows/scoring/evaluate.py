@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -31,6 +32,7 @@ from kinetics_pipeline.workflows.runtime.model_errors import as_user_errors
 from kinetics_pipeline.workflows.runtime.progress import Meter
 from kinetics_pipeline.workflows.scoring.action_scores import action_scores, print_action_scores, video_logits
 from kinetics_pipeline.workflows.scoring.groups import group_scores, groups_table, read_groups
+from kinetics_pipeline.workflows.scoring.seen_in_training import seen_in_training
 from kinetics_pipeline.workflows.scoring.trained import Trained, open_trained
 from kinetics_pipeline.workflows.training.data import loader, on_device, plain_errors
 from kinetics_pipeline.workflows.training.run_folder import write_json
@@ -42,6 +44,9 @@ def evaluate(output: str, config: EvaluateConfig) -> dict[str, Any]:
     given = {"rgb": config.rgb, "flow": config.flow, "both": config.both}
     streams = [open_trained(path, name, bn_eps=config.bn_eps) for name, path in given.items() if path]
     _require_comparable(streams, dataset, config)
+    warnings = seen_in_training(streams, dataset, config.split)
+    for line in warnings:
+        print(line, file=sys.stderr)
     asked = None if config.clips is None else _clip_ids(config.clips)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     classes = streams[0].classes
@@ -76,6 +81,7 @@ def evaluate(output: str, config: EvaluateConfig) -> dict[str, Any]:
             for one in streams
         },
         "classes": classes,
+        "warnings": warnings,
         "scores": scores,
         "versions": versions(),
     }

@@ -8,8 +8,9 @@ from urllib.parse import parse_qs, urlsplit
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.records import YOUTUBE_ID, Clip, clip_id
 from kinetics_pipeline.sources import parse_source
-from kinetics_pipeline.sources.base import Media, is_network
+from kinetics_pipeline.sources.base import LocalSource, Media, NetworkSource, is_network
 from kinetics_pipeline.sources.child_process import KillableChild
+from kinetics_pipeline.sources.objects.videos import is_object_place, one_object
 from kinetics_pipeline.sources.options import SourceOptions
 
 YOUTUBE_HOSTS = frozenset({"youtube.com", "www.youtube.com", "m.youtube.com", "music.youtube.com", "youtu.be"})
@@ -24,8 +25,11 @@ def fetch_video(url: str, start: float, end: float, short_side: int, folder: Pat
     """
     options = SourceOptions(short_side=short_side)
     video_id = youtube_id(url)
+    source: LocalSource | NetworkSource
     if video_id is not None:
         source = parse_source("youtube", options)
+    elif is_object_place(url):
+        video_id, source = "video", one_object(url, options)
     else:
         video_id = "video"
         # What follows # is not sent: a template must name the video, and a URL is one file.
@@ -33,7 +37,7 @@ def fetch_video(url: str, start: float, end: float, short_side: int, folder: Pat
         source = parse_source(plain + "#{video_id}", options)
     assert is_network(source)
     clip = Clip(clip_id(video_id, start, end), video_id, start, end, None, "test")
-    child = KillableChild()
+    child = KillableChild(credentials=source.uses_credentials)
     try:
         found = child.download(source, video_id, [clip], folder, TIME_LIMIT)
     finally:

@@ -19,13 +19,15 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.flow import tvl1
 from kinetics_pipeline.loading import normalise
 from kinetics_pipeline.loading.index import load_index
-from kinetics_pipeline.loading.whole_clips import LEAST_FRAMES, WholeClips, looped
+from kinetics_pipeline.loading.snippets import looped
+from kinetics_pipeline.loading.whole_clips import LEAST_FRAMES, WholeClips
 from kinetics_pipeline.models.scoring.evaluation import Predictions
 from kinetics_pipeline.models.scoring.evaluation import evaluate as evaluate_network
 from kinetics_pipeline.models.scoring.metrics import fuse, softmax
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.shards import codec
 from kinetics_pipeline.sources.base import Media
+from kinetics_pipeline.sources.objects.videos import is_object_place
 from kinetics_pipeline.video.frames import BrokenVideo, TooShort, read_clip
 from kinetics_pipeline.workflows.flags.training_flags import PredictConfig
 from kinetics_pipeline.workflows.pictures import annotated, require_picture_file, write_picture
@@ -67,8 +69,9 @@ def predict(video: str, config: PredictConfig) -> list[tuple[str, float]]:
         raise UserError("--rgb and --flow were trained on other classes; streams that are fused share a class list")
     needs_flow = any(one.stream != "rgb" for one in streams)
     if config.dataset is None and "://" in video:
-        if urlsplit(video).scheme not in ("http", "https"):
-            raise UserError(f"VIDEO is {shown(video)}; allowed: a file, an http(s) URL, or a clip_id with --dataset")
+        if urlsplit(video).scheme not in ("http", "https") and not is_object_place(video):
+            allowed = "a file, an http(s) or s3://, gs://, az:// URL, or a clip_id with --dataset"
+            raise UserError(f"VIDEO is {shown(video)}; allowed: {allowed}")
         stored = _from_url(video, config, streams, needs_flow)
     elif config.dataset is None:
         stored = _from_file(Path(video), config, streams, needs_flow)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.sources.archives.places import is_place
 from kinetics_pipeline.sources.local.parts import is_archive
 
 PUBLIC_COPY = "https://s3.amazonaws.com/kinetics"
@@ -75,10 +76,16 @@ def mirrored(url: str, mirror: str | None) -> str:
     return mirror.rstrip("/") + url.removeprefix(PUBLIC_COPY)
 
 
+def canonical(url: str, mirror: str | None) -> str:
+    """The address without the mirror: what tells an archive from others, whichever copy it is taken from."""
+    base = (mirror or PUBLIC_COPY).rstrip("/") + "/"
+    return PUBLIC_COPY + "/" + url.removeprefix(base) if url.startswith(base) else url
+
+
 def is_copy(text: str) -> bool:
     """Whether a `--source` names archives that have to be fetched: a copy by name, an http(s) address of an archive or
-    of a list of archives."""
-    if text.lower() == CVDF:
+    of a list of archives, a place (`places`), which is listed. Raises UserError, WorkRemains."""
+    if text.lower() == CVDF or is_place(text):
         return True
     if not text.lower().startswith(("http://", "https://")) or "{" in text:
         return False

@@ -1,19 +1,17 @@
-"""Archives over http(s) into a folder of the cache: resumed to the byte after any end, checked in their size.
+"""An archive over http(s) into the cache: resumed to the byte after any end, checked in its size.
 
 A `.part` goes on where it ends (RFC 9110: Range with If-Range, so that two versions of a file are never glued
-together); a finished archive is never asked for again. An address that answers 403 or 404 is given up and named once;
-a server that cannot be reached is nobody's fault, and ends the run with work left.
+together); a finished archive is never asked for again. An address that answers 403 or 404 is given up; a server that
+cannot be reached says nothing of the archive.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,22 +21,18 @@ from urllib.request import getproxies
 import requests
 from urllib3.exceptions import HTTPError
 
-from kinetics_pipeline.errors import UserError, WorkRemains
 from kinetics_pipeline.sources.archives.copies import Address
+from kinetics_pipeline.sources.archives.places import authorization, bucket_and_key
 from kinetics_pipeline.sources.http.addresses import public_addresses_only
-from kinetics_pipeline.sources.http.partial_file import locked
+from kinetics_pipeline.sources.objects.bucket import ObjectChanged, ObjectRefused, open_bucket
+from kinetics_pipeline.sources.objects.videos import is_object_place
 
-AT_ONCE = 3
 TRIES = 6
 """The most tries of one archive in which no byte comes."""
 WAIT = 2.0
 """Seconds before the second try; each later one waits twice as long."""
 CONNECT_SECONDS, READ_SECONDS = 20.0, 60.0
 BLOCK = 1 << 20
-UNREACHABLE = 3
-"""Archives in a row whose server nobody reached: it is down."""
-
-Say = Callable[[str], None]
 
 
 class GivenUp(Exception):
@@ -50,85 +44,72 @@ class NobodyThere(Exception):
 
 
 @dataclass(frozen=True)
-class Fetcher:
-    """Fetches archives into `folder`."""
+class Seen:
+    """What a server says of an archive before it is fetched."""
 
-    folder: Path
+    size: int | None
+    """Bytes; None where it does not say, 0 where it has none."""
+    version: str
+    """Its ETag, or its date; empty where it says neither."""
+
+
+@dataclass(frozen=True)
+class Fetcher:
+    """Fetches archives, one at a time a thread."""
+
     typed: Sequence[str]
     """Addresses that the user typed: their hosts may be private ones, others may not."""
     private_allowed: bool
-    say: Say
+    on_restart: Callable[[], None] = lambda: None
+    """Called before bytes that an earlier call, or an earlier try, fetched are thrown away."""
     _stop: threading.Event = field(default_factory=threading.Event)
 
-    def fetch(self, addresses: Sequence[Address]) -> list[Path]:
-        """The archives in the folder, those that were given up left out, in the order of the addresses.
+    def fetch(self, address: Address, path: Path, most: int | None = None) -> Path:
+        """The archive at `path`, whole; what an earlier call left beside it (`.part`) is gone on with. `most`: bytes
+        that it may have.
 
-        Raises UserError for a folder that cannot be written, WorkRemains when the server is down.
+        Raises GivenUp, NobodyThere, and OSError for a folder that cannot be written.
         """
-        missed = _Missed()
-        self._stop.clear()
-        threads = ThreadPoolExecutor(AT_ONCE)
-        try:
-            paths = list(threads.map(lambda one: self._fetch(one, missed), addresses))
-        finally:  # also when the user interrupts: the next run continues the partial file
-            self._stop.set()
-            threads.shutdown(cancel_futures=True)
-        if missed.in_a_row >= min(UNREACHABLE, len(addresses)):
-            host = urlsplit(addresses[0].url).hostname
-            raise WorkRemains(f"{host} cannot be reached ({missed.reason}); the same command goes on")
-        return [path for path in paths if path is not None]
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._whole(address, path, most)
+        return path
 
-    def size(self, address: Address) -> int | None:
-        """Bytes of an archive as its server says; None where it does not, and 0 for one that is here."""
-        if self.place(address).exists():
-            return 0
+    def stop(self) -> None:
+        """Ends what is being fetched, soon, with NobodyThere."""
+        self._stop.set()
+
+    def look(self, address: Address) -> Seen:
+        """What the server says of an archive. Raises NobodyThere."""
+        if is_object_place(address.url):
+            return _look_at_object(address.url)
+        refused: list[str] = []
+        headers = {**_PLAIN, **authorization(address.url)}
         try:
             with (
-                self._guarded(),
+                self._guarded() as refused,
                 requests.head(
-                    address.url, timeout=(CONNECT_SECONDS, READ_SECONDS), allow_redirects=True, headers=_PLAIN
+                    address.url, timeout=(CONNECT_SECONDS, READ_SECONDS), allow_redirects=True, headers=headers
                 ) as answer,
             ):
                 length = answer.headers.get("Content-Length", "")
-                return int(length) if answer.status_code == 200 and length.isdecimal() else None
-        except requests.RequestException:
-            return None
+                if answer.status_code != 200:
+                    return Seen(0 if answer.status_code in (403, 404, 410) else None, "")
+                version = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
+                return Seen(int(length) if length.isdecimal() else None, version)
+        except requests.RequestException as error:
+            if refused:  # a private address: `fetch` says so
+                return Seen(0, "")
+            raise NobodyThere(f"no connection ({type(error).__name__})") from None
 
-    def place(self, address: Address) -> Path:
-        """The path of an archive in the cache: those of one address' folder lie together, as the parts of one must."""
-        above = address.url.rpartition("/")[0]
-        return self.folder / hashlib.sha256(above.encode()).hexdigest()[:12] / address.name
-
-    def _fetch(self, address: Address, missed: _Missed) -> Path | None:
-        path = self.place(address)
-        try:
-            if path.exists():
-                return path
-            if missed.in_a_row >= UNREACHABLE:
-                return None
-            with locked(path.parent, path.name, patience=1.0):
-                if not path.exists():
-                    self._whole(address, path)
-            missed.reached()
-            return path
-        except GivenUp as error:
-            missed.reached()
-            self.say(f"archive {address.name} is given up: {error}; its clips are left to the next source")
-        except NobodyThere as error:
-            missed.add(str(error))
-        except TimeoutError:
-            raise WorkRemains(f"archive {address.name} is being fetched by another run; wait for it") from None
-        except OSError as error:
-            raise UserError(f"archive {address.name} cannot be written below {self.folder}: {error.strerror}") from None
-        return None
-
-    def _whole(self, address: Address, path: Path) -> None:
+    def _whole(self, address: Address, path: Path, most: int | None) -> None:
         part, about = path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.part.json")
+        go_on = self._on_object if is_object_place(address.url) else self._on
         tries = 0
         while True:
             before = part.stat().st_size if part.exists() else 0
             try:
-                if self._on(address, part, about):
+                if go_on(address, part, about, most):
                     part.replace(path)
                     about.unlink(missing_ok=True)
                     return
@@ -144,42 +125,67 @@ class Fetcher:
                 raise NobodyThere(reason)
             self._stop.wait(WAIT * 2 ** max(0, tries - 1))
 
-    def _on(self, address: Address, part: Path, about: Path) -> bool:
+    def _on(self, address: Address, part: Path, about: Path, most: int | None) -> bool:
         """Goes on with a `.part`; whether it is whole now. Raises GivenUp."""
-        offset, version = (part.stat().st_size if part.exists() else 0), _read(about)
-        headers = dict(_PLAIN)
+        offset, (version, total) = (part.stat().st_size if part.exists() else 0), _read(about)
+        if total is not None and offset == total:  # killed before it got its name
+            return True
+        headers = {**_PLAIN, **authorization(address.url)}
         if offset and version:
             headers |= {"Range": f"bytes={offset}-", "If-Range": version}
         with self._guarded() as refused, _got(address.url, headers, refused) as answer:
             if answer.status_code == 416 and offset:  # it is whole, or another file now
-                total = answer.headers.get("Content-Range", "").rpartition("/")[2]
-                if total == str(offset):
+                if answer.headers.get("Content-Range", "").rpartition("/")[2] == str(offset):
                     return True
+                self.on_restart()
                 part.unlink()
                 return False
-            if answer.status_code not in (200, 206):
-                if answer.status_code >= 500 or answer.status_code in (408, 429):
-                    return False
-                raise GivenUp(f"the server answered {answer.status_code} {answer.reason}")
-            if "text/html" in answer.headers.get("Content-Type", "").lower():
-                raise GivenUp("the server sent a web page")
-            begin, total_size = _begins(answer)
-            if begin not in (0, offset):
-                raise GivenUp(f"the server sent another piece than the one asked for (from byte {begin})")
+            if answer.status_code >= 500 or answer.status_code in (408, 429):
+                return False
+            begin, total_size = _sent(answer, offset, most)
             version = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
+            if offset and not begin:
+                self.on_restart()
             with part.open("r+b" if part.exists() else "w+b", buffering=0) as file:
                 file.seek(begin)
                 file.truncate()
                 if not begin:  # after the old bytes are gone: they never stand beside the new version's name
-                    about.write_text(json.dumps(version))
+                    about.write_text(json.dumps([version, total_size]))
                 while block := answer.raw.read1(BLOCK):  # what has come, so that no byte of it is asked for again
                     file.write(block)
+                    if most is not None and file.tell() > most:
+                        raise GivenUp(f"it has more than the {most} bytes that were said at first")
                     if self._stop.is_set():
                         return False
                 written = file.tell()
         if total_size is not None and written > total_size:
             raise GivenUp(f"the server sent more than the {total_size} bytes that it said")
         return total_size is None or written == total_size
+
+    def _on_object(self, address: Address, part: Path, about: Path, most: int | None) -> bool:
+        """The same for an object of a store. Raises GivenUp, NobodyThere."""
+        uri, key = bucket_and_key(address.url)
+        bucket = open_bucket(uri)
+        try:
+            size, found = bucket.look(key)
+            if most is not None and size > most:
+                raise GivenUp(f"it has {size} bytes, more than the {most} that were said at first")
+            version, _ = _read(about)
+            with part.open("r+b" if part.exists() else "w+b", buffering=0) as file:
+                begin = file.seek(0, 2) if version and version == found else 0
+                file.seek(begin)
+                file.truncate()
+                if not begin:
+                    about.write_text(json.dumps([found, size]))
+                for block in bucket.read(key, begin, found):
+                    file.write(block)
+                    if self._stop.is_set():
+                        return False
+                return file.tell() == size
+        except ObjectChanged:
+            return False
+        except ObjectRefused as error:
+            raise _not_given(error) from None
 
     @contextmanager
     def _guarded(self) -> Iterator[list[str]]:
@@ -193,22 +199,20 @@ class Fetcher:
 _PLAIN = {"Accept-Encoding": "identity"}
 
 
-class _Missed:
-    """How many archives in a row nobody answered for."""
+def _look_at_object(url: str) -> Seen:
+    uri, key = bucket_and_key(url)
+    try:
+        return Seen(*open_bucket(uri).look(key))
+    except ObjectRefused as error:
+        meant = _not_given(error)
+        if isinstance(meant, GivenUp):  # `fetch` says why
+            return Seen(0, "")
+        raise meant from None
 
-    def __init__(self) -> None:
-        self.in_a_row = 0
-        self.reason = ""
-        self._lock = threading.Lock()
 
-    def add(self, reason: str) -> None:
-        with self._lock:
-            self.in_a_row += 1
-            self.reason = reason
-
-    def reached(self) -> None:
-        with self._lock:
-            self.in_a_row = 0
+def _not_given(error: ObjectRefused) -> GivenUp | NobodyThere:
+    lasting = error.failure.outcome in ("not_found", "private", "decode")
+    return GivenUp(error.failure.detail) if lasting else NobodyThere(error.failure.detail)
 
 
 @contextmanager
@@ -223,6 +227,21 @@ def _got(url: str, headers: dict[str, str], refused: list[str]) -> Iterator[requ
         raise
 
 
+def _sent(answer: requests.Response, offset: int, most: int | None) -> tuple[int, int | None]:
+    """The first byte that an answer holds, and the size of the whole file where it is known. Raises GivenUp for an
+    answer that is not the archive."""
+    if answer.status_code not in (200, 206):
+        raise GivenUp(f"the server answered {answer.status_code} {answer.reason}")
+    if "text/html" in answer.headers.get("Content-Type", "").lower():
+        raise GivenUp("the server sent a web page")
+    begin, total_size = _begins(answer)
+    if begin not in (0, offset):
+        raise GivenUp(f"the server sent another piece than the one asked for (from byte {begin})")
+    if most is not None and total_size is not None and total_size > most:
+        raise GivenUp(f"it has {total_size} bytes, more than the {most} that were said at first")
+    return begin, total_size
+
+
 def _begins(answer: requests.Response) -> tuple[int, int | None]:
     """The first byte that an answer holds, and the size of the whole file where it is known."""
     if answer.status_code == 206:
@@ -234,13 +253,16 @@ def _begins(answer: requests.Response) -> tuple[int, int | None]:
     return 0, int(length) if length.isdecimal() else None
 
 
-def _read(about: Path) -> str:
+def _read(about: Path) -> tuple[str, int | None]:
+    """What a `.part` is of, as If-Range needs it, and the size of the whole file; empty and None where not known."""
     try:
-        found = json.loads(about.read_bytes())
-    except (OSError, ValueError):
-        return ""
+        version, total = json.loads(about.read_bytes())
+    except (OSError, ValueError, TypeError):
+        return "", None
     # A weak validator does not go with If-Range (RFC 9110, 13.1.5): the file is fetched from its beginning.
-    return found if isinstance(found, str) and not found.startswith("W/") else ""
+    if not isinstance(version, str) or not version or version.startswith("W/"):
+        return "", None
+    return version, total if isinstance(total, int) else None
 
 
 def _endpoints(urls: Sequence[str]) -> frozenset[tuple[str, int]]:

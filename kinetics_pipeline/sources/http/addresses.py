@@ -48,6 +48,8 @@ def is_public(address: str) -> bool:
         inner = ip.ipv4_mapped or ip.sixtofour
         if inner is not None:
             return is_public(str(inner))
+        if ip not in ipaddress.ip_network("2000::/3"):  # all that is global so far (RFC 4291, section 2.4)
+            return False
     return ip.is_global and not ip.is_multicast
 
 

@@ -26,8 +26,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.file_names import is_passed_over
@@ -67,42 +68,27 @@ class Archive:
     container: Container
     points: Path | None
     """The file of points from which a gzip file can be unpacked; None for other archives and for a damaged one."""
+    node: str | None = None
+    """The machine where it lies; None where every machine sees it."""
 
     @property
     def path(self) -> Path:
         return self.parts[0]
 
 
-class TarSource:
-    """The videos in some archives; a `LocalSource`. How they must be named says `VideoNames`."""
+class ArchiveSource:
+    """The videos in some archives of which is known what they hold; a `LocalSource`. How videos must be named says
+    `VideoNames`."""
 
     on_network: ClassVar[bool] = False
 
-    def __init__(
-        self, paths: Sequence[Path], cache: Path, say: Callable[[str], None] = log.warning, name: str | None = None
-    ) -> None:
-        """Reads the archives that the `cache` does not know. `name`: what records call this source, by default that of
-        the file or folder. Raises UserError for a file that is none, and where the cache cannot be written."""
-        own = paths[0].name if len(paths) == 1 else f"{Path(os.path.commonpath(paths)).name or 'tars'} (tars)"
-        self.name = name or own
-        known = [(parts, cache / _key(parts)) for parts in grouped(paths)]
-        new = [parts for parts, key in known if not key.with_suffix(".json").exists()]
-        if new:
-            total = sum(path.stat().st_size for parts in new for path in parts)
-            kind = "archives" if any("zip" in parts[0].name.lower() for parts in new) else "tar files"
-            say(f"reading {len(new)} {kind} once, {total / 1e9:.1f} GB, to find out what lies where")
-        with ThreadPoolExecutor(READERS) as readers:
-            self.archives = list(readers.map(lambda one: _archive(*one), known))
-        about = [key.with_suffix(suffix) for _, key in known for suffix in (".json", ".points")]
-        self.notes = sum(path.stat().st_size for path in about if path.exists())
-        """Bytes of the cache that say what lies where."""
-        for archive in self.archives:
-            if archive.damage:
-                say(f"{archive.path.name} is damaged: {archive.damage}; {len(archive.members)} videos before that")
+    def __init__(self, name: str, archives: Sequence[Archive]) -> None:
+        """`name`: what records call this source."""
+        self.name, self.archives = name, list(archives)
         self._where: defaultdict[str, list[tuple[Archive, int, int]]] = defaultdict(list)
         for archive in self.archives:
-            for name, offset, size in archive.members:
-                self._where[name].append((archive, offset, size))
+            for member, offset, size in archive.members:
+                self._where[member].append((archive, offset, size))
         self._names = VideoNames(self._where)
 
     def __len__(self) -> int:
@@ -124,7 +110,7 @@ class TarSource:
                 archive.path,
                 self.name,
                 offset=(clip.time_start or 0.0) if trimmed else 0.0,
-                inside=Inside(name, offset, size, archive.container, archive.points, archive.parts[1:]),
+                inside=Inside(name, offset, size, archive.container, archive.points, archive.parts[1:], archive.node),
             )
             for trimmed, name, (archive, offset, size) in found
         ]
@@ -137,6 +123,34 @@ class TarSource:
         """Names of videos that none of the clips asks for."""
         asked = {name for clip in clips for name, _ in self._names.find(clip)}
         return sorted(self._where.keys() - asked)
+
+
+class TarSource(ArchiveSource):
+    """The videos in archives on this machine, each read once to find out what it holds."""
+
+    def __init__(
+        self, paths: Sequence[Path], cache: Path, say: Callable[[str], None] = log.warning, name: str | None = None
+    ) -> None:
+        """Reads the archives that the `cache` does not know. `name`: by default that of the file or folder.
+
+        Raises UserError for a file that is none, and where the cache cannot be written.
+        """
+        own = paths[0].name if len(paths) == 1 else f"{Path(os.path.commonpath(paths)).name or 'tars'} (tars)"
+        known = [(parts, cache / _key(parts)) for parts in grouped(paths)]
+        new = [parts for parts, key in known if not key.with_suffix(".json").exists()]
+        if new:
+            total = sum(path.stat().st_size for parts in new for path in parts)
+            kind = "archives" if any("zip" in parts[0].name.lower() for parts in new) else "tar files"
+            say(f"reading {len(new)} {kind} once, {total / 1e9:.1f} GB, to find out what lies where")
+        with ThreadPoolExecutor(READERS) as readers:
+            archives = list(readers.map(lambda one: known_archive(*one), known))
+        about = [key.with_suffix(suffix) for _, key in known for suffix in (".json", ".points")]
+        self.notes = sum(path.stat().st_size for path in about if path.exists())
+        """Bytes of the cache that say what lies where."""
+        for archive in archives:
+            if archive.damage:
+                say(f"{archive.path.name} is damaged: {archive.damage}; {len(archive.members)} videos before that")
+        super().__init__(name or own, archives)
 
 
 def _precedence(place: tuple[Archive, int, int]) -> tuple[bool, str, int]:
@@ -224,8 +238,11 @@ def _key(parts: Sequence[Path]) -> str:
     return hashlib.sha256("\0".join(named).encode()).hexdigest()[:24]
 
 
-def _archive(parts: tuple[Path, ...], key: Path) -> Archive:
-    """What the cache knows of an archive, else what reading it whole finds."""
+def known_archive(
+    parts: tuple[Path, ...], key: Path, opened: Callable[[], IO[bytes]] | None = None, size: int | None = None
+) -> Archive:
+    """What the cache knows of an archive, in files that begin with `key`, else what reading it whole finds. `opened`
+    and `size`: its bytes and their number, where its files are still on their way. Raises UserError."""
     about, points = key.with_suffix(".json"), key.with_suffix(".points")
     try:
         found = json.loads(about.read_bytes())
@@ -237,7 +254,8 @@ def _archive(parts: tuple[Path, ...], key: Path) -> Archive:
         pass
     try:
         make_private(key.parent)
-        archive = _read(parts, points)
+        whole = sum(path.stat().st_size for path in parts) if size is None else size
+        archive = _read(parts, points, opened or partial(open_parts, parts), whole)
         document = {
             "format": FORMAT,
             "size": archive.size,
@@ -256,10 +274,9 @@ def _archive(parts: tuple[Path, ...], key: Path) -> Archive:
     return archive
 
 
-def _read(parts: tuple[Path, ...], points: Path) -> Archive:
+def _read(parts: tuple[Path, ...], points: Path, opened: Callable[[], IO[bytes]], size: int) -> Archive:
     """Reads an archive from end to end; notes points of a gzip file in `points`."""
-    size = sum(path.stat().st_size for path in parts)
-    with open_parts(parts) as file:
+    with opened() as file:
         magic = file.read(4)
         file.seek(0)
         if magic.startswith(b"PK"):
@@ -271,9 +288,11 @@ def _read(parts: tuple[Path, ...], points: Path) -> Archive:
     from indexed_gzip import IndexedGzipFile
 
     try:
-        with open_parts(parts) as file, IndexedGzipFile(fileobj=file, spacing=SPACING) as stream:
+        with opened() as file, IndexedGzipFile(fileobj=file, spacing=SPACING) as stream:
             found, damage = _members(stream, parts[0])
             if not damage:
+                while stream.read(BLOCK):  # to its end, where the CRC is
+                    pass
                 scratch = points.with_name(f".{points.name}.{os.getpid()}.{threading.get_ident()}.tmp")
                 stream.export_index(str(scratch))
                 scratch.replace(points)
@@ -282,8 +301,19 @@ def _read(parts: tuple[Path, ...], points: Path) -> Archive:
         if not _is_damage(error):
             raise
     # Damaged: Python's own reader gives what comes before, video by video, from the start each time.
-    with open_parts(parts) as file, gzip.GzipFile(fileobj=file) as stream:
-        return Archive(parts, size, *_members(stream, parts[0]), "gzip", None)
+    with opened() as file, gzip.GzipFile(fileobj=file) as stream:
+        found, damage = _members(stream, parts[0])
+        return Archive(parts, size, found, damage or _wrong_content(stream), "gzip", None)
+
+
+def _wrong_content(stream: gzip.GzipFile) -> str:
+    """How the rest of a gzip file, up to its CRC, is damaged; empty where it is not."""
+    try:
+        while stream.read(BLOCK):
+            pass
+    except DAMAGE as error:
+        return " ".join(str(error).split())
+    return ""
 
 
 def _members(stream: Any, path: Path) -> tuple[tuple[tuple[str, int, int], ...], str]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import obstore
@@ -79,6 +80,29 @@ class Bucket:
             piece.commit()
         return piece
 
+    def look(self, key: str) -> tuple[int, str]:
+        """Bytes of an object, and its ETag. Raises ObjectRefused."""
+        with self._refusals(key):
+            about = obstore.head(self._client, key)
+        return int(about["size"]), str(about["e_tag"] or "")
+
+    def read(self, key: str, begin: int, version: str) -> Iterator[bytes]:
+        """The bytes of an object from `begin` on, as they come. `version`: the ETag that it must have; empty for any.
+
+        Raises ObjectRefused, ObjectChanged.
+        """
+        size, found = self.look(key)
+        if version and found != version:
+            raise ObjectChanged
+        while begin < size:
+            options: Any = {"range": (begin, min(size, begin + WINDOW))}
+            if found:
+                options["if_match"] = found
+            with self._refusals(key):
+                for block in obstore.get(self._client, key, options=options).stream(min_chunk_size=BLOCK):
+                    begin += len(block)
+                    yield bytes(block)
+
     def require_there(self, prefix: str) -> None:
         """Raises UserError where there is no such bucket, or the credentials are not known there, WorkRemains where
         they have expired; a right to list is not needed."""
@@ -122,6 +146,12 @@ class Bucket:
             raise ObjectChanged from None
         except (BaseError, FileNotFoundError) as error:
             raise ObjectRefused(refusal(error, f"{self.uri}/{key}")) from None
+
+
+@cache
+def open_bucket(uri: str) -> Bucket:
+    """One client a process: it keeps its connections."""
+    return Bucket(uri)
 
 
 def refusal(error: Exception, place: str) -> Failure:

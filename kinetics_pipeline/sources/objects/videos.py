@@ -85,6 +85,8 @@ class ObjectVideos:
         return [(f"{prefix}/{path}" if prefix else path, trimmed) for path, trimmed in found]
 
     def download(self, video_id: str, clips: Sequence[Clip], folder: Path) -> Download:
+        from kinetics_pipeline.sources.objects.bucket import open_bucket
+
         media: dict[str, Media] = {}
         files: dict[tuple[str, bool], list[Clip]] = {}
         for clip in clips:
@@ -95,7 +97,7 @@ class ObjectVideos:
         failure: Failure | None = None
         if sum(map(len, files.values())) < len(clips):
             failure = Failure("not_found", "no object of this name")
-        bucket = _open(self.bucket)
+        bucket = open_bucket(self.bucket)
         requests, came, whole = bucket.requests, bucket.bytes_fetched, 0
         try:
             with locked(folder, video_id):
@@ -112,12 +114,12 @@ class ObjectVideos:
         """Asks again for a clip that was fetched recently: the first bytes of its file, which are not kept."""
         import tempfile
 
-        from kinetics_pipeline.sources.objects.bucket import ObjectRefused
+        from kinetics_pipeline.sources.objects.bucket import ObjectRefused, open_bucket
 
         found = self.keys(clip)
         if not found:
             return Download(failure=Failure("not_found", "no object of this name"))
-        bucket = _open(self.bucket)
+        bucket = open_bucket(self.bucket)
         requests, came = bucket.requests, bucket.bytes_fetched
         failed: Failure | None = None
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
@@ -202,7 +204,7 @@ def open_object_videos(text: str, options: SourceOptions) -> ObjectVideos:
     bucket, _, rest = place.partition("://")[2].partition("/")
     if not bucket or "{" in bucket or "@" in bucket or "?" in place or "#" in place:
         raise UserError(f"source {shown!r} is not a place in an object store; {EXAMPLE}")
-    from kinetics_pipeline.storage.open_store import open_store
+    from kinetics_pipeline.sources.objects.bucket import open_bucket
 
     place = place.partition("://")[0].lower() + place[place.index("://") :]
     if "{" in place or "}" in place:
@@ -212,18 +214,29 @@ def open_object_videos(text: str, options: SourceOptions) -> ObjectVideos:
             raise UserError(f"source {shown!r} is not a template ({error}); {EXAMPLE}") from None
         require_fields(fields, shown, EXAMPLE)
         source = ObjectVideos(place, options)
-        _open(source.bucket).require_there(rest.partition("{")[0])
+        open_bucket(source.bucket).require_there(rest.partition("{")[0])
         return source
-    names = [file.name for file in open_store(place).files()]
+    names = objects_below(place)
     found = tuple(name for name in names if is_video(name) and not is_passed_over(PurePosixPath(name).name))
     if not found:
         raise UserError(f"source {shown!r} holds no videos ({len(names)} objects); {EXAMPLE}")
     return ObjectVideos(place, options, found)
 
 
-@cache
-def _open(uri: str) -> Bucket:
-    """One client a process: it keeps its connections."""
-    from kinetics_pipeline.sources.objects.bucket import Bucket
+def one_object(uri: str, options: SourceOptions) -> ObjectVideos:
+    """The source of a single object, whatever its name. Raises UserError for a URI that names none."""
+    bucket, _, key = uri.partition("://")[2].partition("/")
+    if not bucket or not key or "@" in bucket or "?" in uri or "#" in uri or "{" in uri or "}" in uri:
+        raise UserError(f"{without_secrets(uri)!r} is not an object of a store; for example s3://bucket/video.mp4")
+    return ObjectVideos(uri, options)
 
-    return Bucket(uri)
+
+@cache
+def objects_below(place: str) -> tuple[str, ...]:
+    """The names of the objects below a prefix, relative to it; listed once in a process.
+
+    Raises UserError where there is no such bucket or it may not be listed, WorkRemains where credentials have expired.
+    """
+    from kinetics_pipeline.storage.open_store import open_store
+
+    return tuple(name for name, _ in open_store(place).list())

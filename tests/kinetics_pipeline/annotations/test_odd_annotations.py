@@ -42,6 +42,22 @@ def test_what_surrounds_a_table_does_not_change_it(read, text):
     assert read(text) == [CLIP]
 
 
+def test_the_times_and_labels_of_other_datasets_are_read(read):
+    epic = "video_id,start_timestamp,stop_timestamp,start_frame\n0wR5jVB-WPk,00:00:01.00,00:00:11.00,60\n"
+    (clip,) = read(epic)
+    assert (clip.time_start, clip.time_end) == (1, 11)
+    thumos = read("video_validation_0000266  72.80  76.40\nvideo_validation_0000266  87.90  91.90\n", "x.txt")
+    assert [(clip.time_start, clip.time_end, clip.label) for clip in thumos] == [(72.8, 76.4, None), (87.9, 91.9, None)]
+    assert read('[{"id": "a", "labels": "run"}]', "x.json")[0].label == "run"
+    with pytest.raises(UserError, match="not one text"):
+        read('[{"id": "a", "labels": ["run", "jump"]}]', "x.json")
+
+
+def test_a_list_of_paths_alone_may_have_blanks_in_them(read):
+    paths = ["abseiling/a_000003_000013.mp4", "air drumming/b_000012_000022.mp4"]
+    assert [clip.path for clip in read("\n".join(paths) + "\n", "train.txt")] == paths
+
+
 @pytest.mark.parametrize(
     "address",
     [
@@ -59,7 +75,7 @@ def test_an_address_of_youtube_names_its_video(read, address):
         read("label,url\nrun,https://vimeo.com/123\n")
 
 
-@pytest.mark.parametrize("column", ["start_ms", "startFrame", "clip_start", "begin"])
+@pytest.mark.parametrize("column", ["start_ms", "startFrame", "clip_start", "begin_frame"])
 def test_a_time_in_another_unit_is_named_and_never_a_whole_video_in_its_place(read, column):
     with pytest.raises(UserError, match="allowed: time_start and time_end, in seconds"):
         read(f"label,youtube_id,{column}\nrun,0wR5jVB-WPk,1000\n")

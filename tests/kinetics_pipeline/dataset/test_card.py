@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from kinetics_pipeline.shards.codec import decode_rgb
 from tests.builders.clips import asked_clips, commit, planned
 
 datasets = pytest.importorskip("datasets")
+DATA = Path(__file__).parents[2] / "data"
 CLASSES = ["left", 'it\'s "up": yes\u2028#', "right"]
 
 
@@ -82,3 +84,20 @@ def test_a_text_that_somebody_put_there_stays(dataset: Dataset):
     dataset.store.write(CARD, b"# Mine\n")
     assert not write_card(dataset)
     assert dataset.store.read(CARD) == b"# Mine\n"
+
+
+def test_a_dataset_begun_under_the_first_schema_is_read_also_when_shards_of_the_second_lie_beside_it(tmp_path: Path):
+    shutil.copytree(DATA / "schema_1_parquet", tmp_path / "data")
+    dataset = Dataset.open(tmp_path / "data")
+    there = asked_clips(4, ("train", "train", "train", "val"))
+    new = [clip for clip in asked_clips(8, ("train", "train", "train", "val")) if clip not in there]
+    for shard in planned(dataset, new).shards():
+        commit(dataset, shard.name, shard.clips, plan=1, height=24, width=32)
+    write_card(dataset)
+    found = loaded(dataset, tmp_path)
+    assert {split: {row["clip_id"][:4] for row in rows} for split, rows in found.items()} == {
+        "train": {"v000", "v002", "v004", "v005", "v006"},
+        "val": {"v003", "v007"},
+    }
+    assert found["train"].features["label"].names == dataset.classes
+    assert found["val"][0]["rgb"][0].size == (32, 24)

@@ -214,3 +214,11 @@ def test_much_is_verified_by_several_processes(dataset: Dataset, monkeypatch: py
     monkeypatch.setattr("kinetics_pipeline.dataset.verify._WORTH_PROCESSES", 0)
     flip(data_file(dataset), 40_000)
     assert verify(dataset).bad_shards() == [SHARD]
+
+
+@pytest.mark.parametrize("name", ["state/dataset.json", "state/plans/00000"])
+def test_a_copy_that_a_killed_build_did_not_come_to_write_is_written_by_the_next(dataset: Dataset, name: str) -> None:
+    copy = dataset.store.read(name)
+    dataset.store.delete(name)
+    dataset.complete_copies()
+    assert dataset.store.read(name) == copy

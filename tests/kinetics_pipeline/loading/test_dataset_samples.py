@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.loading import ClipDataset, ClipSampler, collate, to_device
+from kinetics_pipeline.loading import ClipDataset, ClipSampler, Views, collate, to_device
 from kinetics_pipeline.recipe import Layout, Recipe
 from kinetics_pipeline.shards.clip_rows import encode_clip
 from kinetics_pipeline.shards.writer import write_shard
@@ -112,6 +112,19 @@ def test_a_short_clip_is_looped_from_its_first_frame(measured: Path) -> None:
     for train in (False, True):
         sample = ClipDataset(measured, frames=24, crop=32, train=train, raw=True, stream="both")[2]
         assert frames_in(sample) == [*range(10), *range(10), 0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("stride", "round_of"), [(3, [0, 3, 6, 9]), (4, [0, 4, 8]), (16, [0])])
+def test_every_round_of_a_short_clip_shows_the_frames_of_the_first_as_views_do(
+    measured: Path, stride: int, round_of: list[int]
+) -> None:
+    expected = (round_of * 16)[:16]
+    name = ClipDataset(measured, frames=4, crop=32, raw=True)[2]["clip_id"]
+    for train in (False, True):
+        options = {"train": train, "raw": True, "stride": stride}
+        assert frames_in(ClipDataset(measured, frames=16, crop=32, **options)[2]) == expected  # type: ignore[arg-type]
+    views = Views(measured, None, "rgb", 32, views="sliding", window=16, stride=stride, clips=[name])
+    assert frames_in(views[0]) == expected
 
 
 def test_a_looped_snippet_repeats_every_plane(measured: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from torch.utils.data import BatchSampler
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.loading import ClipDataset, ClipSampler
@@ -91,6 +94,22 @@ def test_the_epoch_after_a_resumed_one_is_whole(dataset: ClipDataset) -> None:
     assert len(list(sampler)) == CLIPS
 
 
+def test_a_pass_after_a_whole_one_is_the_next_epoch_where_nobody_says_so(dataset: ClipDataset) -> None:
+    said = [[int(number) for number in ranks(dataset, 1, epoch)[0]] for epoch in (3, 4, 5)]
+    sampler = ClipSampler(dataset, seed=5)
+    sampler.load_state_dict({"epoch": 3, "consumed": 6, "seed": 5, "clips": CLIPS})
+    assert list(sampler) == said[0][6:]
+    assert sampler.state_dict() == {"epoch": 3, "consumed": CLIPS, "seed": 5, "clips": CLIPS}
+    assert len(sampler) == CLIPS
+    next(iter(sampler))  # a pass that is broken off is begun again
+    assert list(sampler) == said[1]
+    sampler.set_epoch(4)  # said once more, it comes once more
+    assert list(sampler) == said[1]
+    numbers = list(sampler)
+    assert numbers == said[2]
+    assert {number.epoch for number in numbers} == {5}  # type: ignore[attr-defined]
+
+
 def test_a_window_keeps_few_shards_open_and_still_mixes_them(dataset: ClipDataset) -> None:
     order = list(ClipSampler(dataset, window=2))
     shards = np.asarray(dataset.index["shard"])[order].tolist()
@@ -130,6 +149,36 @@ def test_a_state_that_cannot_be_is_named(dataset: ClipDataset, change: dict[str,
 def test_what_is_no_state_is_named(dataset: ClipDataset, state: object) -> None:
     with pytest.raises(UserError, match="allowed: what `state_dict` gives"):
         ClipSampler(dataset).load_state_dict(state)  # type: ignore[arg-type]
+
+
+ACCELERATE = """
+class BatchSamplerShard:  # the loop of accelerate 1.15, for whole batches
+    def __init__(self, batch_sampler, num_processes, process_index):
+        self.batch_sampler, self.num_processes, self.process_index = batch_sampler, num_processes, process_index
+
+    def __iter__(self):
+        return self._iter_with_no_split()
+
+    def _iter_with_no_split(self):
+        for idx, batch in enumerate(self.batch_sampler):
+            if idx % self.num_processes == self.process_index:
+                yield batch
+"""
+
+
+def test_a_part_of_a_part_is_refused_under_accelerate(dataset: ClipDataset) -> None:
+    names = {"__name__": "accelerate.data_loader"}
+    exec(ACCELERATE, names)
+    shard: Any = names["BatchSamplerShard"]
+    with pytest.raises(UserError, match=r"part of rank 1 of 2; give ClipSampler\(..., rank=0, world_size=1\)"):
+        list(shard(BatchSampler(ClipSampler(dataset, rank=1, world_size=2), 1, False), 2, 1))
+    taken = [
+        number
+        for rank in range(2)
+        for batch in shard(BatchSampler(ClipSampler(dataset, rank=0, world_size=1), 1, False), 2, rank)
+        for number in batch
+    ]
+    assert sorted(taken) == list(range(CLIPS))
 
 
 def test_a_sampler_of_something_else_is_refused() -> None:

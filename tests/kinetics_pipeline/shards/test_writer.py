@@ -20,6 +20,7 @@ from kinetics_pipeline.shards.clip_rows import CorruptRow
 from kinetics_pipeline.shards.markers import sealed
 from kinetics_pipeline.shards.schema import recipe_of_footer
 from kinetics_pipeline.shards.writer import Superseded, write_shard
+from kinetics_pipeline.storage import objects
 from kinetics_pipeline.storage.local import LocalStore
 from kinetics_pipeline.storage.object_client import in_memory
 from kinetics_pipeline.storage.objects import ObjectStore
@@ -203,10 +204,12 @@ def _other_clips() -> list[tuple[Record, bytes]]:
     return [(record_of(first), payload_of(first, recipe)), *((record_of(clip, "gone"), b"") for clip in rest)]
 
 
-@pytest.fixture(params=["local", "object"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+@pytest.fixture(params=["local", "object", "object too large for a condition"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     if request.param == "local":
         return open_store(tmp_path / "out")
+    if request.param != "object":
+        monkeypatch.setattr(objects, "_MOST_IN_ONE_REQUEST", 1000)
     return ObjectStore("s3://bucket", in_memory("s3://bucket"))
 
 
@@ -230,14 +233,21 @@ def require_whole(store: Store, marker: dict) -> None:
 
 
 def test_bytes_that_a_killed_writer_left_are_replaced_by_those_that_are_committed(store: Store, tmp_path: Path) -> None:
-    answers = iter([True, False])
-    with pytest.raises(Superseded):
-        commit(store, tmp_path / "scratch", _other_clips(), lambda: next(answers))
-    assert [name for name, _ in store.list()] == ["shards/train-00000.parquet"]
+    (tmp_path / "left").write_bytes(b"left" * 1000)
+    store.upload(tmp_path / "left", "shards/train-00000.parquet")
     whole = [(record_of(clip), payload_of(clip, Recipe(short_side=48))) for clip in asked_clips(3)]
     marker = commit(store, tmp_path / "scratch", whole, lambda: True)
     assert [clip["outcome"] for clip in marker["clips"]] == ["ok"] * 3
     require_whole(store, json.loads(store.read("shards/train-00000.json")))
+
+
+def test_a_writer_who_is_superseded_after_its_upload_leaves_a_file_that_nobody_names(
+    store: Store, tmp_path: Path
+) -> None:
+    answers = iter([True, False])
+    with pytest.raises(Superseded):
+        commit(store, tmp_path / "scratch", _other_clips(), lambda: next(answers))
+    assert [name.partition(".")[0] for name, _ in store.list()] == ["shards/train-00000"]
 
 
 @pytest.mark.parametrize("frozen_before", ["data", "marker"])

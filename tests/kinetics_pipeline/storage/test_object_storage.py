@@ -25,6 +25,7 @@ from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.loading import ClipDataset
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.storage import object_client, objects
+from kinetics_pipeline.storage.objects import ObjectStore
 from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.storage.store import Store
 from tests.builders.clips import CLASSES, asked_clips, built, commit, planned
@@ -91,6 +92,20 @@ def test_a_fault_that_passes_is_not_noticed(store: Store, faults: Faults, tmp_pa
     assert faults.failed == 1
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_answer_that_breaks_off_is_asked_for_again(store: Store, faults: Faults, times: int) -> None:
+    store.write("a", b"12345678")
+    for step, right in (
+        (lambda: store.read("a"), b"12345678"),
+        (store.list, [("a", 8)]),
+        (store.top, ["a"]),
+        (lambda: store.open_input("a").read(), b"12345678"),
+    ):
+        faults.plan("truncated", times, lambda method, path: method == "GET")
+        assert step() == right
+        assert faults.failed == times
+
+
 @pytest.mark.parametrize("kind", ["500", "reset"])
 def test_an_upload_that_fails_for_good_leaves_nothing_and_is_said_in_a_line(
     store: Store, faults: Faults, tmp_path: Path, kind: str
@@ -144,6 +159,43 @@ def test_a_store_that_ignores_conditions_is_refused_in_a_line(store: Store, faul
         store.require_conditions()
     assert "\n" not in str(refused.value)
     assert store.list() == []
+
+
+def test_commands_killed_while_they_look_at_a_store_leave_one_file_at_most(store: Store, faults: Faults) -> None:
+    for _ in range(2):
+        # As if it ended here; of this bucket alone, since the server may still hear of an earlier test's.
+        faults.plan("expired", 1, lambda method, path: method == "GET" and store.uri.split("/")[2] in path)
+        with pytest.raises(UserError):
+            store.require_conditions()
+    store.require_conditions()
+    assert [name for name, _ in store.list()] == ["state/probe"]
+
+
+def test_a_file_too_large_for_a_condition_is_settled_by_what_is_there(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects, "_MOST_IN_ONE_REQUEST", 1000)
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    mine.write_bytes(bytes(LARGE))
+    other.write_bytes(b"1" * LARGE)
+    assert not store.decides(LARGE)
+    assert store.create_from(mine, "a")
+    assert store.create_from(mine, "a")
+    assert not store.create_from(other, "a")
+    assert store.replace_from(other, "a", str(store.version("a")))
+    assert not store.replace_from(mine, "a", '"an older one"')
+    assert not store.replace_from(mine, "none", '"an older one"')
+    assert store.read("a") == other.read_bytes()
+
+    uploaded = ObjectStore._uploaded
+
+    def overtaken(self: ObjectStore, local: Path, name: str) -> str:
+        version = uploaded(self, local, name)
+        uploaded(self, other, name)
+        return version
+
+    monkeypatch.setattr(ObjectStore, "_uploaded", overtaken)
+    assert not store.create_from(mine, "b")
 
 
 def test_a_forked_process_reads_and_writes_though_its_parent_did_before(store: Store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -9,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from kinetics_pipeline.errors import UserError, WorkRemains
+from kinetics_pipeline.errors import JobFailed, UserError, WorkRemains
+from kinetics_pipeline.storage import local, object_client
+from kinetics_pipeline.storage import store as store_module
 from kinetics_pipeline.storage.cache import make_private
+from kinetics_pipeline.storage.local import LocalStore, new_file
 from kinetics_pipeline.storage.object_client import in_memory
 from kinetics_pipeline.storage.objects import ObjectStore
 from kinetics_pipeline.storage.open_store import open_store
@@ -85,6 +89,29 @@ def test_what_a_killed_writer_left_is_not_listed_and_is_swept(tmp_path: Path) ->
     assert store.list() == [("shards/a.json", 1)]
     assert store.sweep() == 1
     assert os.listdir(tmp_path / "data/shards") == ["a.json"]
+
+
+def test_a_writer_whose_unfinished_file_was_swept_is_told_that_another_took_over(tmp_path: Path) -> None:
+    def write() -> None:
+        with new_file(tmp_path / "a") as out:
+            out.write(b"1")
+            assert LocalStore(str(tmp_path)).sweep() == 1
+
+    with pytest.raises(WorkRemains, match="taken over"):
+        write()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_a_stopped_process_keeps_locked_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = LocalStore(str(tmp_path))
+    store.write("a", b"1")
+    monkeypatch.setattr(local, "LOCKED_AT_MOST", 0.1)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    with pytest.raises(WorkRemains, match="locked by another process"):
+        store.replace("a", b"2", str(store.version("a")))
+    os.close(folder)
+    assert store.replace("a", b"2", str(store.version("a")))
 
 
 @pytest.mark.parametrize("uri", ["", "foo://bucket/x", "file://relative", "s3://"])
@@ -180,6 +207,23 @@ def test_a_link_in_a_dataset_is_neither_read_nor_written_through(tmp_path: Path,
     assert store.list() == []
     assert store.sweep() == 0
     assert [(path.name, path.read_bytes()) for path in outside.iterdir()] == [("a.json", b"theirs")]
+
+
+def test_what_would_keep_a_reader_waiting_is_refused_and_not_listed(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    store = open_store(tmp_path)
+    for use in (store.read, store.read_version, store.open_input, store.exists, lambda name: store.create(name, b"1")):
+        with pytest.raises(UserError, match="is a pipe"):
+            use("pipe")
+    assert store.list() == []
+
+
+def test_a_file_that_would_take_all_memory_is_not_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.write("large", bytes(1001))
+    for module in (store_module, object_client):
+        monkeypatch.setattr(module, "LARGEST_READ", 1000)
+    with pytest.raises(JobFailed, match="large is damaged: it has 1001 bytes"):
+        store.read("large")
 
 
 def test_folders_of_the_cache_are_for_their_user_alone(tmp_path: Path) -> None:

@@ -53,8 +53,16 @@ def test_the_record_says_which_of_several_streams_was_taken(videos: Videos, tmp_
     path = tmp_path / "two.mkv"
     still = ("-f", "lavfi", "-i", "color=red:s=640x480:r=25:d=0.04")
     ffmpeg(*still, "-i", videos(), "-map", 0, "-map", 1, "-c:v", "libx264", "-crf", 12, path)
-    done = process_clip(Clip("a", "a", 0.0, 1.0, None, "train"), [Media(path, "folder")], Recipe(flow="none"), -1)
+    recipe = Recipe(flow="none", short_side=120)
+    done = process_clip(Clip("a", "a", 0.0, 1.0, None, "train"), [Media(path, "folder")], recipe, -1)
     assert (done.outcome, done.frames, done.detail) == ("ok", 25, "took video stream 1 of 2")
+
+
+def test_the_record_says_that_a_picture_is_smaller_than_the_recipe(videos: Videos) -> None:
+    clip = Clip("a", "a", 0.0, 1.0, None, "train")
+    for side, said in ((122, "enlarged from a short side of 120"), (120, "")):
+        done = process_clip(clip, [Media(videos(), "folder")], Recipe(flow="none", short_side=side), -1)
+        assert (done.outcome, done.detail) == ("ok", said)
 
 
 def test_the_stream_is_the_default_one_then_the_largest_then_the_longest() -> None:

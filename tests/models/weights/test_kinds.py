@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from tests.builders.foreign_checkpoints import (
     readable,
     state_of,
     tensors,
+    under,
 )
 from tests.builders.tensorflow_bundle import write_bundle
 
@@ -103,6 +106,94 @@ def test_which_part_of_a_file_was_taken_is_said(document: Any, said: str, model:
             load_checkpoint(model, tmp_path / "weights.pt")
 
 
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("teacher.", "student."), "'student' in it was taken, not 'teacher'"),
+        (("module.encoder_k.", "module.encoder_q."), "'encoder_q' in it was taken, not 'encoder_k'"),
+        (("ema.", ""), "what has no prefix in it was taken, not 'ema'"),
+    ],
+)
+def test_of_two_networks_in_one_dict_the_one_that_is_no_average_is_taken(
+    names: tuple[str, str], said: str, model: nn.Module, tmp_path: Path
+) -> None:
+    average = {name: torch.zeros_like(tensor) for name, tensor in i3d().items()}
+    torch.save(under(names[0], average) | under(names[1], i3d()), tmp_path / "both.pt")
+    with pytest.warns(UserWarning, match=said):
+        load_checkpoint(blank(model), tmp_path / "both.pt")
+    assert holds(model, i3d())
+
+
+def test_of_two_streams_in_one_dict_the_one_that_fits_is_taken(tmp_path: Path) -> None:
+    torch.save(under("rgb_tower.", i3d()) | under("flow_tower.", i3d(channels=2)), tmp_path / "both.pt")
+    flow = build_model("i3d", num_classes=CLASSES, in_channels=2)
+    with pytest.warns(UserWarning, match="'flow_tower' in it was taken, not 'rgb_tower'"):
+        load_checkpoint(flow, tmp_path / "both.pt")
+    assert holds(flow, i3d(channels=2))
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".bin"])
+def test_weights_in_several_files_are_read_by_their_index_alone(suffix: str, model: nn.Module, tmp_path: Path) -> None:
+    state, index = {name: tensor.contiguous() for name, tensor in i3d().items()}, tmp_path / f"model{suffix}.index.json"
+    places = {name: f"model-0000{1 + number % 2}-of-00002{suffix}" for number, name in enumerate(state)}
+    for part in set(places.values()):
+        held = {name: state[name] for name, place in places.items() if place == part}
+        (save_file if suffix == ".safetensors" else torch.save)(held, tmp_path / part)
+    index.write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    assert load(blank(model), index) == "port"
+    assert holds(model, i3d())
+    for given, said in (
+        (tmp_path / part, "one of several files.*give their index"),
+        (tmp_path, f"give .*{index.name}"),
+    ):
+        with pytest.raises(InputError, match=said):
+            load_checkpoint(model, given)
+    (tmp_path.parent / part).write_bytes((tmp_path / part).read_bytes())
+    for document, said in (
+        ({"weight_map": {**places, "more": part}}, "lacks more, which .* says it holds"),
+        ({"weight_map": {"logits.conv3d.bias": f"../{part}"}}, "allowed: a file beside it"),
+        ({"weight_map": {"logits.conv3d.bias": f"none{suffix}"}}, f"cannot read .*none{suffix}"),
+        ({"weight_map": [part]}, "is not an index of weights"),
+    ):
+        index.write_text(json.dumps(document))
+        with pytest.raises(InputError, match=said):
+            load_checkpoint(model, index)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda tensor: tensor.to(torch.int8), "holds int8, as of quantised weights"),
+        (lambda tensor: tensor.to(torch.float8_e4m3fn), "holds float8_e4m3fn, as of quantised weights"),
+        (lambda tensor: tensor.to(torch.complex64), "holds complex64"),
+        (lambda tensor: tensor.to("meta"), "is without values"),
+        (lambda tensor: tensor.to_sparse(), "is sparse"),
+    ],
+)
+def test_values_that_are_not_plain_weights_are_refused(
+    change: Callable[[Tensor], Tensor], said: str, model: nn.Module, tmp_path: Path
+) -> None:
+    name = "Conv3d_1a_7x7.bn.bias"
+    torch.save(i3d() | {name: change(i3d()[name])}, tmp_path / "weights.pt")
+    blank(model)
+    with pytest.raises(InputError, match=f"does not fit: {name} {said}"):
+        load_checkpoint(model, tmp_path / "weights.pt")
+    assert not any(tensor.any() for tensor in model.state_dict().values())
+
+
+def test_what_is_no_file_is_refused_at_once(model: nn.Module, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.pt")
+    for given, said in (
+        (tmp_path / "pipe.pt", "a pipe or a device"),
+        (Path("/dev/zero"), "a pipe or a device"),
+        (tmp_path / ("x" * 300), "File name too long"),
+        (Path("https://example.org/rgb_imagenet.pt"), "it is an address; download"),
+        (Path("https://example.org/rgb_imagenet.pt").absolute(), "it is an address; download"),
+    ):
+        with pytest.raises(InputError, match=said):
+            load_checkpoint(model, given)
+
+
 def test_of_two_streams_in_one_file_the_one_that_fits_is_taken(tmp_path: Path) -> None:
     torch.save({"rgb": i3d(), "flow": i3d(channels=2)}, tmp_path / "both.pt")
     flow = build_model("i3d", num_classes=CLASSES, in_channels=2)
@@ -140,6 +231,21 @@ def test_files_that_hold_no_weights_are_refused_by_what_they_are(name: str, mode
     TABLE.append((name, str(caught.value).replace(str(tmp_path), "")))
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("__0_0.distcp", "part of a distributed torch checkpoint.*dcp_to_torch_save"),
+        ("model.ckpt.data-00000-of-00001", "its .index file must lie beside it"),
+        ("flax_model.msgpack", "Flax"),
+    ],
+)
+def test_files_are_refused_by_what_their_names_say(name: str, said: str, model: nn.Module, tmp_path: Path) -> None:
+    torch.save({}, tmp_path / name)
+    with pytest.raises(InputError, match=said) as caught:
+        load_checkpoint(model, tmp_path / name)
+    TABLE.append((name, str(caught.value).replace(str(tmp_path), "")))
+
+
 def test_folders_are_refused_with_what_in_them_is_to_be_given(model: nn.Module, tmp_path: Path) -> None:
     for name, files, said in (
         ("a run folder", ["config.json", "checkpoints/last.pt", "checkpoints/best.pt"], "checkpoints/best.pt"),
@@ -147,6 +253,14 @@ def test_folders_are_refused_with_what_in_them_is_to_be_given(model: nn.Module, 
         ("a SavedModel", ["saved_model.pb", "variables/x"], "SavedModel"),
         ("a Hugging Face folder", ["config.json", "model.safetensors"], r"give .*/model\.safetensors"),
         ("a distributed checkpoint", [".metadata", "__0_0.distcp"], "dcp_to_torch_save"),
+        ("DeepSpeed's folder", ["latest", "zero_to_fp32.py", "global_step5/x"], "run the zero_to_fp32.py"),
+        (
+            "DeepSpeed's inner folder",
+            ["bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt", "mp_rank_00_model_states.pt"],
+            r"give .*/mp_rank_00_model_states\.pt",
+        ),
+        ("Orbax's folder", ["_METADATA", "manifest.ocdbt", "d/x"], "Orbax"),
+        ("Hugging Face's cache", ["blobs/x", "refs/main", "snapshots/x"], "within .*/snapshots"),
         ("an empty folder", [], "without weights"),
     ):
         folder = tmp_path / name
@@ -246,7 +360,7 @@ def test_a_tensorflow_file_s_graph_names_the_checkpoint_too(model: nn.Module, tm
 
 def test_every_row_of_the_table_has_a_condition_and_says_what_fits() -> None:
     for kind in KINDS:
-        assert kind.begins or kind.members or kind.names or kind.suffixes or kind.folder
+        assert kind.begins or kind.members or kind.names or kind.suffixes or kind.folder or kind.file_name
         sentence = kind.sentence("FILE", "FOUND")
         assert "{" not in sentence
         assert "; " in sentence

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import io
-import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +10,11 @@ import pytest
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.sources.archives import fetch as fetching
-from kinetics_pipeline.sources.local.tars import TarSource
 from kinetics_pipeline.workflows.building.request import read_asked
 from kinetics_pipeline.workflows.cli.app import run
 from kinetics_pipeline.workflows.flags.build_flags import BuildConfig
 from tests.builders.building import CLIPS, FLAGS, Build, Pile
-from tests.builders.public_copy import PublicCopy, served
+from tests.builders.public_copy import PublicCopy, packed, served, zipped
 
 HEADER = "label,youtube_id,time_start,time_end,split\n"
 
@@ -28,16 +24,6 @@ def copy(monkeypatch: pytest.MonkeyPatch) -> Iterator[PublicCopy]:
     monkeypatch.setattr(fetching, "WAIT", 0.01)
     with served() as server:
         yield server
-
-
-def packed(members: dict[str, bytes], *, zipped: bool = True) -> bytes:
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as archive:
-        for name, data in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return gzip.compress(stream.getvalue(), 1) if zipped else stream.getvalue()
 
 
 def k600(copy: PublicCopy) -> PublicCopy:
@@ -69,48 +55,19 @@ def archives_asked(copy: PublicCopy) -> list[str]:
     return sorted(path.removeprefix("/k/600/") for path, _ in copy.gets if path.endswith(".tar.gz"))
 
 
-def test_only_archives_of_the_classes_and_splits_asked_for_are_fetched_and_each_once(
+def test_only_archives_of_the_classes_and_splits_asked_for_are_asked_for_and_none_is_fetched_yet(
     copy: PublicCopy, tmp_path: Path
 ) -> None:
     k600(copy)
     flags = config(copy, tmp_path, split=("val",), classes=("petting_animal_not_cat,run",))
-    for _ in range(2):
-        asked = read_asked(["kinetics-600"], flags)
-    assert archives_asked(copy) == ["val/petting animal (not cat).tar.gz", "val/run.tar.gz"]
-    (source,) = asked.sources
-    assert isinstance(source, TarSource)
-    assert (source.name, len(source)) == ("cvdf", 8)
-    read_asked(["kinetics-600"], config(copy, tmp_path, split=("val",)))
-    assert len(archives_asked(copy)) == 4
-
-
-def test_a_limit_stops_fetching_once_so_many_clips_are_found_and_a_larger_one_adds(
-    copy: PublicCopy, tmp_path: Path
-) -> None:
-    k600(copy)
-    for number in range(30):  # more archives than are looked at together
-        name = f"/k/600/train/extra_{number}.tar.gz"
-        copy.files[name] = packed({"nobody_000001_000011.mp4": b"x"})
-        listed = copy.files["/k/600/train/k600_train_path.txt"]
-        assert isinstance(listed, bytes)
-        copy.files["/k/600/train/k600_train_path.txt"] = listed + f"{copy.base}{name}\n".encode()
-    few = read_asked(["kinetics-600"], config(copy, tmp_path, limit=1))
-    before = set(archives_asked(copy))
-    more = read_asked(["kinetics-600"], config(copy, tmp_path, limit=15))
-    assert len(before) % 8 == 0
-    assert before <= set(archives_asked(copy))
-    assert len(archives_asked(copy)) == len(set(archives_asked(copy)))
-    assert 1 <= len(few.annotations.table) < 25
-    assert len(more.annotations.table) >= 15
-    assert set(few.annotations.table["clip_id"]) <= set(more.annotations.table["clip_id"])
-    assert few.annotations.labels == more.annotations.labels
-
-
-def test_archives_that_do_not_fit_are_refused_before_any_is_fetched(copy: PublicCopy, tmp_path: Path) -> None:
-    k600(copy)
-    with pytest.raises(UserError, match=r"cvdf: archives of .*, more than --max-disk .*--limit") as error:
-        read_asked(["kinetics-600"], config(copy, tmp_path, max_disk=500))
-    assert "\n" not in str(error.value)
+    (source,) = read_asked(["kinetics-600"], flags).copies.values()
+    assert source.name == "cvdf"
+    assert sorted(one.names[0] for one in source.archives) == [
+        f"https://s3.amazonaws.com/kinetics/600/val/{name}.tar.gz"
+        for name in ("petting%20animal%20%28not%20cat%29", "run")
+    ]
+    (everything,) = read_asked(["kinetics-600"], config(copy, tmp_path, split=("val",))).copies.values()
+    assert len(everything.archives) == 4
     assert archives_asked(copy) == []
 
 
@@ -129,9 +86,8 @@ def test_a_list_an_address_and_a_name_without_a_copy(copy: PublicCopy, tmp_path:
     (tmp_path / "a.csv").write_text("test_0,run,1,11\n")
     for text in (f"{copy.base}/k/600/test/part_0.tar.gz", f"{copy.base}/k/600/test/k600_test_path.txt"):
         asked = read_asked([str(tmp_path / "a.csv")], config(copy, tmp_path, source=(text,)))
-        (source,) = asked.sources
-        assert isinstance(source, TarSource)
-        assert len(source) == 1
+        (source,) = asked.copies.values()
+        assert [one.addresses[0].name for one in source.archives] == ["part_0.tar.gz"]
     with pytest.raises(UserError, match="--source cvdf goes with Kinetics by name"):
         read_asked([str(tmp_path / "a.csv")], config(copy, tmp_path))
     with pytest.raises(UserError, match=r"list .*none\.txt: the server answered 404"):
@@ -146,30 +102,38 @@ def test_a_build_by_name_takes_the_copy_and_then_the_next_source(pile: Pile, cop
     parts = list(trimmed.items())
     whole = packed(dict(parts[4:8]))
     base = "https://s3.amazonaws.com/kinetics/400"
-    names = ["part_0", "part_1", "part_2"]
+    cut = packed(dict(parts[10:12]))
+    names = ["part_0.tar.gz", "part_1.tar.gz", "part_2.tar.gz", "part_3.zip", "part_4.tar.gz.0000"]
+    names += ["part_4.tar.gz.0001", "left.tar.gz"]
     copy.files = {
         "/k/400/annotations/train.csv": (HEADER + "\n".join(",".join(row) for row in rows)).encode(),
         "/k/400/annotations/val.csv": (HEADER + "left,other,0,1,val\n").encode(),
         "/k/400/annotations/test.csv": (HEADER + "left,another,0,1,test\n").encode(),
-        "/k/400/train/k400_train_path.txt": "".join(f"{base}/train/{name}.tar.gz\n" for name in names).encode(),
+        "/k/400/train/k400_train_path.txt": "".join(f"{base}/train/{name}\n" for name in names).encode(),
         # A plain tar with a broken video that the replacements hold whole; one that is cut off; one that is not there.
         "/k/400/train/part_0.tar.gz": packed(
             {parts[0][0]: parts[0][1][:2000]} | dict(parts[1:4]) | {"train/._x.mp4": b"junk"}, zipped=False
         ),
         "/k/400/train/part_1.tar.gz": whole[: len(whole) * 6 // 10],
+        "/k/400/train/part_3.zip": zipped(dict(parts[8:10])),
+        "/k/400/train/part_4.tar.gz.0000": cut[:5000],
+        "/k/400/train/part_4.tar.gz.0001": cut[5000:],
+        "/k/400/train/left.tar.gz": packed(dict(parts[12:13])),
         "/k/400/replacement_for_corrupted_k400.tgz": packed(dict(parts[:1])),
     }
     named = replace(pile, annotations=Path("kinetics-400"))
-    flags = (*FLAGS, "--mirror", f"{copy.base}/k", "--split", "train")
+    flags = (*FLAGS, "--mirror", f"{copy.base}/k", "--split", "train", "--archives-per-plan", "3")
     build = Build(named, tmp_path, ["cvdf", str(pile.folder)], flags)
     said = build.run()
     assert "part_2.tar.gz is given up: the server answered 404" in said
     assert "part_1.tar.gz is damaged" in said
-    entries = {clip: records[0] for clip, records in build.entries().items()}
+    entries = {clip: records[-1] for clip, records in build.entries().items()}  # the newest
     assert sum(entry["outcome"] == "ok" for entry in entries.values()) == CLIPS
     by_source = {clip: entry["source"] for clip, entry in entries.items() if entry["outcome"] == "ok"}
-    assert {by_source[f"{name}_000000_000001"] for name in list(videos)[:4]} == {"cvdf"}
-    assert {by_source[f"{name}_000000_000001"] for name in list(videos)[8:]} == {pile.folder.name}
+    clips = [f"{name}_000000_000001" for name in videos]
+    assert {by_source[clip] for clip in (*clips[:4], *clips[8:13])} == {"cvdf"}
+    assert {by_source[clip] for clip in clips[13:]} == {pile.folder.name}
+    assert not list(build.cache.rglob("archives"))
     before = len(copy.gets)
     build.run()
-    assert not any(path.endswith("gz") for path, _ in copy.gets[before:] if "part_2" not in path)
+    assert not any("part_" in path or path.endswith("gz") for path, _ in copy.gets[before:])

@@ -48,12 +48,18 @@ def test_the_plan_of_a_copy_says_bytes_time_disk_and_what_is_left_and_fetches_no
 ) -> None:
     assert plan(copy, tmp_path) == 0
     out = capsys.readouterr().out
+    assert "not there" not in out
     assert "cvdf: 3 archives, 1.5 MB still to be fetched" in out
     # 1000 clips of 2.14 %, which the copy lacks: 21 videos at 300 an hour.
     assert "4 min 12 s for 21 videos of YouTube's at 300 an hour (--rate), for about 21 clips that the public" in out
     assert "limited by decoding" in out
     assert "cvdf, or what comes after it" in out
     assert not [path for path, _ in copy.gets if path.endswith(("gz", "tgz"))]
+
+
+def test_the_terms_of_a_copy_are_said_once(copy: PublicCopy, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    said = [caplog.text.count("hosts for researchers") for _ in range(2) if plan(copy, tmp_path) == 0]
+    assert said == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -77,6 +83,9 @@ def test_each_wrong_word_is_one_line(
 def test_a_mirror_that_lacks_what_is_asked_or_is_not_there_is_one_line(
     copy: PublicCopy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    copy.files["/k/400/train/part_0.tar.gz"] = 403
+    assert plan(copy, tmp_path) == 0
+    assert "1 of them are not there (404) or refused (403)" in capsys.readouterr().out
     del copy.files["/k/400/train/k400_train_path.txt"]
     assert plan(copy, tmp_path) == 2
     assert "k400_train_path.txt: the server answered 404" in capsys.readouterr().err

@@ -99,6 +99,8 @@ def test_export_copies_a_kept_segment_where_there_is_one_encodes_the_rest_and_sa
     kept.parent.mkdir(parents=True)
     cut_segment(videos(seconds=6), 1.0, 3.0, kept)
     command = ["tools", "export", dataset.store.uri, "--format", "mp4", "--to", str(tmp_path / "out")]
+    assert run([*command, "--kept", str(tmp_path / "misspelt")]) == 2
+    assert "misspelt, which is not a folder" in capsys.readouterr().err
     assert run([*command, "--kept", str(tmp_path / "kept")]) == 0
     said = capsys.readouterr().out
     assert "1 mp4 are segments of the sources" in said

@@ -9,8 +9,9 @@ import time
 
 import psutil
 import pytest
+import torch
 
-from kinetics_pipeline.models import read_checkpoint
+from kinetics_pipeline.models import build_model, read_checkpoint
 from tests.builders.motion import build_motion
 
 LIMIT = 800
@@ -23,10 +24,10 @@ def dataset(tmp_path_factory):
 
 
 def command(dataset, run, *flags):
-    return [sys.executable, "-m", "workflows", "train", dataset, "--run", str(run), *FLAGS, *flags]
+    return [sys.executable, "-m", "kinetics_pipeline.workflows", "train", dataset, "--run", str(run), *FLAGS, *flags]
 
 
-def begin(dataset, run, *flags):
+def begin(dataset, run, *flags, folder=None):
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     return subprocess.Popen(
         command(dataset, run, *flags),
@@ -34,6 +35,7 @@ def begin(dataset, run, *flags):
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
+        cwd=folder,
         start_new_session=True,
     )
 
@@ -91,19 +93,25 @@ def test_a_run_survives_ctrl_c_and_a_killed_worker_and_does_each_step_once(datas
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_two_workers_train_together_and_a_finished_run_says_so(dataset, tmp_path, capsys):
+def test_two_workers_train_together_from_weights_given_by_a_relative_path_and_a_finished_run_says_so(
+    dataset, tmp_path, capsys, monkeypatch
+):
     from kinetics_pipeline.workflows.cli.app import run as cli
 
     run = tmp_path / "run"
-    flags = ("--steps", "2", "--workers", "2", "--loaders", "0", "--evaluate-every", "2")
-    process = begin(dataset, run, *flags)
+    torch.save(build_model("i3d", num_classes=7, in_channels=2).state_dict(), tmp_path / "weights.pt")
+    monkeypatch.chdir(tmp_path)  # where no worker of Ray is
+    init = ("--init", "weights.pt")
+    flags = ("--steps", "2", "--workers", "2", "--loaders", "0", "--evaluate-every", "2", *init)
+    process = begin(dataset, run, *flags, folder=tmp_path)
     _, said = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, said
     assert "2 clips x 1 accumulated x 2 processes = 4 a step" in said
+    assert f"weights from {tmp_path}/weights.pt (port)" in said
     assert steps_of(run) == [1, 2]
     assert cli(command(dataset, run, *flags)[3:]) == 0
     assert "is finished: 2 steps" in capsys.readouterr().out
-    assert cli(command(dataset, run, "--steps", "3")[3:]) == 2
+    assert cli(command(dataset, run, "--steps", "3", *init)[3:]) == 2
     said = capsys.readouterr().err
     assert "--workers x --accumulate is 1" in said
     assert len(said.splitlines()) == 1

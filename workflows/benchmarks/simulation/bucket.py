@@ -13,10 +13,10 @@ from kinetics_pipeline.workflows.benchmarks.simulation.world import BEGAN, Proce
 
 TRIES = 4
 """Times that a client sends a request before it gives up (obstore's retries)."""
-Fault = Literal["", "old lease", "marker first", "lost forget", "stale writer"]
+Fault = Literal["", "old lease", "marker first", "lost forget", "stale writer", "no sweep"]
 """What is planted: a store that creates by HEAD and PUT, as pyarrow's did; a data file that arrives after its marker; a
 withdrawal that is confirmed and not kept; a store that overwrites what it is asked to create, under a writer that does
-not look at the lease."""
+not look at the lease; a folder from which nobody removes what killed writers left."""
 
 
 @dataclass(frozen=True)

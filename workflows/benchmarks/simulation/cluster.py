@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from kinetics_pipeline.records import Record
 from kinetics_pipeline.shards.writer import Superseded, write_shard
+from kinetics_pipeline.sources.base import Download
 from kinetics_pipeline.sources.canary import Canary
 from kinetics_pipeline.storage.store import Store
 from kinetics_pipeline.workflows.benchmarks.simulation.network import Network, Server
@@ -20,11 +22,19 @@ from kinetics_pipeline.workflows.building.lease import is_current
 from kinetics_pipeline.workflows.building.process import ClipJob, Processed
 from kinetics_pipeline.workflows.building.write import Committed, RowsMissing, TakenOver, WriteJob, Written
 
+FRAMES, CLIP_BYTES = 250, 9_000_000
+"""Of a finished clip: ten seconds, and a little less than is expected of them."""
+LARGEST_DOWNLOAD = 8_000_000
 WRITER_RETRIES = 3
 """Times that Ray begins a task again whose worker died."""
 LONGEST_NAP = 20.0
 """Seconds. A driver that looks in vain is simulated to look less and less often, as on a slow machine: looking twice a
 second while an address rests for hours would take all the time there is."""
+
+
+def download_bytes(video_id: str) -> int:
+    """Bytes of a video: from a tenth of what is expected (2 MB) up to four times as much."""
+    return 200_000 + zlib.crc32(video_id.encode()) % (LARGEST_DOWNLOAD - 200_000)
 
 
 @dataclass(eq=False)
@@ -47,8 +57,16 @@ class Node:
     cores: int
     is_alive: bool = True
     spool: dict[str, tuple[Record, bytes]] = field(default_factory=dict)
-    downloads: set[Downloaded] = field(default_factory=set)
+    downloads: dict[Downloaded, int] = field(default_factory=dict)
+    """With their bytes; also those that are not complete."""
+    scratch: dict[Process, int] = field(default_factory=dict)
+    """Bytes of the shards that are being written, or were when their writer died."""
     busy: int = 0
+
+    @property
+    def used(self) -> int:
+        """Bytes of the cache."""
+        return len(self.spool) * CLIP_BYTES + sum(self.downloads.values()) + sum(self.scratch.values())
 
 
 class Cluster:
@@ -59,6 +77,10 @@ class Cluster:
         self.nodes: list[Node] = []
         self.workers: list[Process] = []
         """Processes that write, or wrote, a shard."""
+        self.max_disk: int | None = None
+        """Bytes that the cache of a node may hold."""
+        self.overfull = ""
+        """The first time that one held more; empty where none did."""
         self.ignores_the_lease = False
         """Planted: writers do not look whether another build has taken over."""
         for _ in range(nodes):
@@ -67,6 +89,13 @@ class Cluster:
     def add_node(self) -> None:
         number = len(self.nodes)
         self.nodes.append(Node(f"node-{number:02d}", Machine(f"worker-{number:02d}"), self.cores))
+
+    def check(self, node: Node) -> None:
+        """Called when something was added to the cache of a node."""
+        used = node.used - sum(size for worker, size in node.scratch.items() if not worker.is_alive)
+        if self.max_disk is not None and used > self.max_disk:
+            said = f"the cache of {node.id} held {used} bytes of {self.max_disk} at {self.world.now:.0f} s"
+            self.overfull = self.overfull or said
 
     def alive(self) -> list[Node]:
         return [node for node in self.nodes if node.is_alive]
@@ -170,7 +199,12 @@ class SimulatedExecutor:
         assert isinstance(server, Server)
         download = self.cluster.network.answer(server, job.video_id, job.clips, Path(job.video_id))
         if download.media:
-            work.node.downloads.add((job.source.name, job.video_id))
+            key, there = (job.source.name, job.video_id), work.node.downloads
+            whole, before = download_bytes(job.video_id), there.get((job.source.name, job.video_id), 0)
+            there[key] = min(whole, before + job.allowance)
+            self.cluster.check(work.node)
+            if there[key] < whole:
+                download = Download(no_room=True)
         self._end(work, Fetched(download, work.node.id, round(seconds, 3)))
 
     def fetched(self, ref: Ref) -> Fetched | Lost:
@@ -184,7 +218,8 @@ class SimulatedExecutor:
 
     def forget_downloads(self, downloads: Sequence[Downloaded]) -> None:
         for node in self.cluster.alive():
-            node.downloads -= set(downloads)
+            for one in downloads:
+                node.downloads.pop(one, None)
 
     # Processing
 
@@ -206,8 +241,8 @@ class SimulatedExecutor:
             return
         clip, candidate = job.clip, job.candidates[0]
         if clip.clip_id in node.spool:
-            record, payload = node.spool[clip.clip_id]
-            self._end(work, Processed(record, node.id, len(payload)))
+            record, _ = node.spool[clip.clip_id]
+            self._end(work, Processed(record, node.id, CLIP_BYTES))
             return
         source = self._node(candidate.node)
         if source is None or (candidate.media.source, clip.video_id) not in source.downloads:
@@ -220,9 +255,10 @@ class SimulatedExecutor:
             record = Record.of(clip, "decode", "simulated", job.spent)
             self._end(work, Processed(record, node.id, 0))
             return
-        record = Record.of(clip, "ok", job.spent.detail, job.spent, source=candidate.media.source, frames=1)
+        record = Record.of(clip, "ok", job.spent.detail, job.spent, source=candidate.media.source, frames=FRAMES)
         node.spool[clip.clip_id] = (record, token(clip.clip_id))
-        self._end(work, Processed(record, node.id, 100))
+        self.cluster.check(node)
+        self._end(work, Processed(record, node.id, CLIP_BYTES))
 
     def cancel(self, ref: Ref, reason: str) -> None:
         assert isinstance(ref, Work)
@@ -250,7 +286,11 @@ class SimulatedExecutor:
         store = self._store_of(worker)
 
         def body() -> None:
-            self._end(work, self._written_by(store, job, work.node))
+            work.node.scratch[worker] = CLIP_BYTES * sum(clip.node is not None for clip in job.clips)
+            self.cluster.check(work.node)
+            written = self._written_by(store, job, work.node)
+            del work.node.scratch[worker]
+            self._end(work, written)
 
         def ended(error: BaseException | None) -> None:
             if error is None or work.is_done:
@@ -309,11 +349,14 @@ class SimulatedExecutor:
         there = self._node(node)
         assert there is not None
         work = self._begin(there)
-        self._end(work, CacheUsage(0, 1 << 50))
+        used = there.used
+        self.world.at(0.2, lambda: self._end(work, CacheUsage(used, 1 << 50)))
         return work
 
     def measured(self, ref: Ref) -> CacheUsage | Lost:
         assert isinstance(ref, Work)
+        while not ref.is_done:
+            self.world.sleep(0.1)
         result = ref.result
         assert isinstance(result, CacheUsage | Lost)
         return result
@@ -322,8 +365,9 @@ class SimulatedExecutor:
         return [(node.id, [record for record, _ in node.spool.values()]) for node in self.cluster.alive()]
 
     def clear(self, *, everything: bool) -> None:
-        if everything:
-            for node in self.cluster.alive():
+        for node in self.cluster.alive():
+            node.scratch.clear()
+            if everything:
                 node.spool.clear()
                 node.downloads.clear()
 

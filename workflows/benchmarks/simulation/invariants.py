@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -15,6 +16,12 @@ from kinetics_pipeline.sources.pace.retries import POLICY
 from kinetics_pipeline.workflows.benchmarks.simulation.bucket import Bucket
 from kinetics_pipeline.workflows.benchmarks.simulation.network import Truth
 from kinetics_pipeline.workflows.benchmarks.simulation.tokens import token
+
+_LASTING = re.compile(
+    r"dataset\.json|plans/\d{5}\.parquet|shards/[^/]+|state/(dataset\.json|plans/\d{5}|withdrawn/\d{5}\.json"
+    r"|lease/\d{8}\.json|markers-1\.arrow|egress\.json|attempts\.json|probe)"
+)
+"""What may be there when nothing is at work."""
 
 
 class Violation(Exception):
@@ -33,8 +40,7 @@ class Watcher:
 
     def changed(self, name: str, before: bytes | None, after: bytes | None, careful: bool) -> None:
         there = b"" if after is None else hashlib.sha256(_undated(name, after)).digest()
-        if not name.startswith("state/probe-"):  # which has a random name
-            self.trace.update(f"{self.bucket.world.now:.6f} {name} ".encode() + there)
+        self.trace.update(f"{self.bucket.world.now:.6f} {name} ".encode() + there)
         was_changed = before is not None and after is not None and before != after
         if was_changed and name.startswith(("plans/", "state/lease/")):
             self._fail(f"{name} was overwritten")
@@ -107,6 +113,10 @@ def check_end(
 
     Raises Violation.
     """
+    if stray := [name for name in bucket.objects if not _LASTING.fullmatch(name)]:
+        raise Violation(f"{stray[0]} was left behind")
+    if len(numbers := bucket.under("state/lease")) > 1:
+        raise Violation(f"{numbers[0]} was left behind, though {numbers[-1]} has followed")
     entries = _entries(bucket)
     known = dataset.withdrawn()
     if missing := sorted(asked.keys() - entries.keys() - known.keys()):

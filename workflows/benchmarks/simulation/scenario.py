@@ -5,30 +5,30 @@ from __future__ import annotations
 import random
 import tempfile
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
-import pandas as pd
-
-from kinetics_pipeline.annotations.table import clips_of
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.dataset.withdraw import finish_withdrawals, withdraw
 from kinetics_pipeline.errors import UserError, WorkRemains
 from kinetics_pipeline.plan import PlanSettings
-from kinetics_pipeline.recipe import Recipe
-from kinetics_pipeline.records import Clip, Record, clip_id
+from kinetics_pipeline.records import Record
 from kinetics_pipeline.shards.writer import Superseded
 from kinetics_pipeline.sources.pace.retries import POLICY
+from kinetics_pipeline.storage.local import LocalStore
 from kinetics_pipeline.storage.objects import ObjectStore
 from kinetics_pipeline.storage.store import Store, StoreFailed
+from kinetics_pipeline.workflows.benchmarks.simulation.asked import CLASSES, RECIPE, SHAPES, asked
 from kinetics_pipeline.workflows.benchmarks.simulation.bucket import Bucket, Client, Fault, Rates
-from kinetics_pipeline.workflows.benchmarks.simulation.cluster import Cluster, SimulatedExecutor
+from kinetics_pipeline.workflows.benchmarks.simulation.cluster import LARGEST_DOWNLOAD, Cluster, SimulatedExecutor
+from kinetics_pipeline.workflows.benchmarks.simulation.folder import SharedFolder
 from kinetics_pipeline.workflows.benchmarks.simulation.invariants import Violation, Watcher, check_end
 from kinetics_pipeline.workflows.benchmarks.simulation.network import COMMON, Network, PacedServer, Server, Truth
 from kinetics_pipeline.workflows.benchmarks.simulation.tokens import replaced
 from kinetics_pipeline.workflows.benchmarks.simulation.world import BEGAN, Killed, Lock, Machine, Process, World
+from kinetics_pipeline.workflows.building import disk
 from kinetics_pipeline.workflows.building import lease as leases
 from kinetics_pipeline.workflows.building.dataset_build import DatasetBuild, Limits, WantedClips
 from kinetics_pipeline.workflows.building.driver import Driver
@@ -36,46 +36,19 @@ from kinetics_pipeline.workflows.building.lanes import Pace
 from kinetics_pipeline.workflows.building.lease import RENEW_EVERY, Holding, Lease, LeaseHeld, Running
 
 URI = "s3://simulated/dataset"
-RECIPE, CLASSES = Recipe(flow="none"), ["a", "b"]
 TROUBLE = 900.0
 """Seconds in which things go wrong; after them they must come to a good end."""
 BETWEEN = 4000.0
 """Seconds between two builds of the quiet end, so that no address has to rest any more."""
 MOST_BUILDS = 15
+TIGHT_SHARE = 0.3
+"""Of the runs, those whose cache is limited to little more than what one shard takes."""
+LOCAL_SHARE = 0.25
+"""Of the runs, those whose dataset lies in a folder that all machines share; the rest are in a bucket."""
 RATE = 1200.0
 """Videos an hour of the paced server."""
 EXPECTED_FAILURES = (WorkRemains, StoreFailed)
 """How a command may end while things go wrong."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """How large a dataset is. A few only, so that their plans are made once and not in every run."""
-
-    videos: int
-    clips: int
-    """Clips of each video."""
-    clips_per_shard: int
-
-
-SHAPES = (Shape(3, 1, 2), Shape(4, 2, 3), Shape(6, 1, 3), Shape(8, 1, 2), Shape(12, 1, 4), Shape(7, 2, 4))
-
-
-@cache
-def asked(shape: Shape) -> tuple[pd.DataFrame, dict[str, Clip]]:
-    """The table of a shape, and its clips by their ids."""
-    rows = [(f"video{number:06d}", 20.0 * begin) for number in range(shape.videos) for begin in range(shape.clips)]
-    table = pd.DataFrame(
-        {
-            "clip_id": [clip_id(video, begin, begin + 10.0) for video, begin in rows],
-            "video_id": [video for video, _ in rows],
-            "time_start": [begin for _, begin in rows],
-            "time_end": [begin + 10.0 for _, begin in rows],
-            "label": [CLASSES[number % 2] for number in range(len(rows))],
-            "split": "train",
-        }
-    )
-    return table, {clip.clip_id: clip for clip in clips_of(table)}
 
 
 @dataclass(frozen=True)
@@ -93,6 +66,13 @@ class Report:
     """How each command ended."""
 
 
+class _Unswept(LocalStore):
+    """Planted: what killed writers left stays."""
+
+    def sweep(self) -> int:
+        return 0
+
+
 class Run:
     """See `play`."""
 
@@ -104,11 +84,17 @@ class Run:
         self.table, self.clips = asked(self.shape)
         self.machines = [Machine(f"driver-{n}", skew=self.random.uniform(-300.0, 300.0)) for n in range(2)]
         self.bucket = Bucket(self.world, self._rates(), planted, killer=self._kill)
+        place = random.Random(f"place {seed}")  # noqa: S311  a simulation; of its own, so that seeds keep their runs
+        is_local = planted == "no sweep" or (not planted and place.random() < LOCAL_SHARE)
+        self.folder = SharedFolder(scratch / "dataset", self.bucket) if is_local else None
+        self.uri = URI if self.folder is None else str(self.folder.root)
         self.watcher = Watcher(self.bucket)
         self.network = self._network()
         self.server = (PacedServer if self.random.random() < 0.4 else Server)("server")
         self.cluster = Cluster(self.world, self.network, self.random.randint(1, 3), self.random.randint(1, 2))
         self.cluster.ignores_the_lease = planted == "stale writer"
+        self.max_disk = self._max_disk(place) if place.random() < TIGHT_SHARE else None
+        self.cluster.max_disk = self.max_disk
         self.processes: list[Process] = []
         self.executors: list[SimulatedExecutor] = []
         self.generations: dict[int, Process] = {}
@@ -131,6 +117,11 @@ class Run:
             slow=self.random.choice((0.0, 0.01, 0.05)),
             deadly=self.random.choice((0.0, 0.005, 0.02)),
         )
+
+    def _max_disk(self, random: random.Random) -> int:
+        """Enough for the largest shard, finished and written, and the largest download; seldom for much more."""
+        shard = disk.rows(list(self.clips.values())[: self.shape.clips_per_shard], RECIPE, disk.frame_bytes(RECIPE))
+        return int((2 * shard + LARGEST_DOWNLOAD) * random.choice((1.0, 1.0, 1.5, 3.0)))
 
     def _network(self) -> Network:
         videos = sorted({clip.video_id for clip in self.clips.values()})
@@ -183,7 +174,11 @@ class Run:
         for node in self.cluster.alive():
             if node.spool or node.downloads:
                 raise Violation(f"{node.id} keeps {sorted(node.spool) or sorted(node.downloads)}")
-        dataset = Dataset(ObjectStore(URI, self._direct_client()), RECIPE, CLASSES, {})  # type: ignore[arg-type]
+        if self.cluster.overfull:
+            raise Violation(self.cluster.overfull)
+        if self.folder is not None and (stray := self.folder.stray()):
+            raise Violation(f"{stray[0]} was left behind")
+        dataset = Dataset(self._direct_store(), RECIPE, CLASSES, {})
         check_end(
             dataset,
             self.bucket,
@@ -194,13 +189,15 @@ class Run:
             self.charged,
         )
 
-    def _direct_client(self) -> Client:
+    def _direct_store(self) -> Store:
         """One that answers at once, outside of the simulated time."""
+        if self.folder is not None:
+            return LocalStore(self.uri)
         client = Client(self.bucket, Process(Machine("judge"), 0, 0.0))
         client.call = lambda function, *arguments, long=False, **options: client.carry_out(  # type: ignore[method-assign]
             function, arguments, options, waits=False
         )
-        return client
+        return ObjectStore(URI, client)  # type: ignore[arg-type]
 
     # Faults
 
@@ -234,6 +231,8 @@ class Run:
     # Commands
 
     def store_of(self, process: Process) -> Store:
+        if self.folder is not None:
+            return (_Unswept if self.bucket.planted == "no sweep" else LocalStore)(self.uri)
         return ObjectStore(URI, Client(self.bucket, process))  # type: ignore[arg-type]
 
     def current_store(self, uri: str) -> Store:
@@ -321,7 +320,7 @@ class Run:
     def _build(self, process: Process) -> None:
         store = self.store_of(process)
         with self._lease(store, process) as lease:
-            dataset = Dataset.open_or_create(URI, RECIPE, CLASSES, {})
+            dataset = Dataset.open_or_create(self.uri, RECIPE, CLASSES, {})
             executor = SimulatedExecutor(self.world, self.cluster, process, self.store_of, self.scratch)
             self.executors.append(executor)
             build = DatasetBuild(
@@ -330,10 +329,11 @@ class Run:
                 executor,
                 {"server": self.server},
                 WantedClips(self.table, PlanSettings(clips_per_shard=self.shape.clips_per_shard), lambda clips: ()),
-                Limits(Pace(rate=RATE, slots=2)),
+                Limits(Pace(rate=RATE, slots=2), self.max_disk),
             )
             try:
                 for driver in build.drivers(self.scratch):
+                    assert isinstance(driver, Driver)
                     executor.on_write = partial(self._check_charges, driver)
                     with closing(driver.run()) as rounds:
                         for _ in rounds:
@@ -358,7 +358,7 @@ class Run:
         store = self.store_of(process)
         if not store.exists("dataset.json"):
             return
-        dataset = Dataset.open(URI)
+        dataset = Dataset.open(self.uri)
         clip = self.random.choice(sorted(self.clips))
         with self._lease(store, process) as lease:
             withdraw(dataset, [clip], "asked by its owner")
@@ -371,7 +371,7 @@ def play(seed: int, planted: Fault = "") -> Report:
     random.seed(seed)  # the shipped code's own random numbers
     with tempfile.TemporaryDirectory(dir=_memory()) as scratch:
         run = Run(seed, planted, Path(scratch))
-        with replaced(run.current_store):
+        with replaced(run.current_store), run.folder.installed() if run.folder else nullcontext():
             return run.play()
 
 

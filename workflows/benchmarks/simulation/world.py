@@ -203,6 +203,10 @@ class World:
             mine.baton.acquire()
             self.current = mine
 
+    @property
+    def is_over(self) -> bool:
+        return self._is_over
+
     def fail(self, error: BaseException) -> None:
         self.failure = self.failure or error
         self._is_over = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kinetics_pipeline.errors import UserError, WorkRemains
+from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.sources.archives import fetch as fetching
 from kinetics_pipeline.sources.archives.copies import (
     PUBLIC_COPY,
@@ -20,7 +21,7 @@ from kinetics_pipeline.sources.archives.copies import (
     mirrored,
     quoted,
 )
-from kinetics_pipeline.sources.archives.fetch import Fetcher
+from kinetics_pipeline.sources.archives.fetch import Fetcher, GivenUp, NobodyThere, Seen
 from tests.builders.public_copy import PublicCopy, served
 
 DATA = random.Random(0).randbytes(3_000_000)
@@ -33,8 +34,8 @@ def copy(monkeypatch: pytest.MonkeyPatch) -> Iterator[PublicCopy]:
         yield server
 
 
-def fetcher(copy: PublicCopy, folder: Path, said: list[str] | None = None) -> Fetcher:
-    return Fetcher(folder, [copy.base], False, (said if said is not None else []).append)
+def fetcher(copy: PublicCopy) -> Fetcher:
+    return Fetcher([copy.base], False)
 
 
 def address(copy: PublicCopy, path: str) -> Address:
@@ -48,16 +49,15 @@ def test_archives_are_fetched_once_and_keep_their_names(copy: PublicCopy, tmp_pa
     copy.files = {path: DATA[number:] for number, path in enumerate(paths)}
     addresses = [address(copy, path) for path in paths]
     for _ in range(2):
-        found = fetcher(copy, tmp_path).fetch(addresses)
+        found = [fetcher(copy).fetch(one, tmp_path / one.name) for one in addresses]
         assert [path.name for path in found] == ["air drumming (a).tar.gz", "b.tar", "b.tar.part-002"]
         assert [path.read_bytes() for path in found] == list(copy.files.values())
     assert sorted(copy.gets) == [(path, 0) for path in sorted(paths)]
-    assert {path.parent for path in found} == {found[0].parent}
 
 
 def test_a_connection_that_breaks_off_is_gone_on_with_to_the_byte(copy: PublicCopy, tmp_path: Path) -> None:
     copy.files, copy.breaks = {"/a.tar": DATA}, {"/a.tar": [1_500_000, 0, 700_001, 0, 0]}
-    (path,) = fetcher(copy, tmp_path).fetch([address(copy, "/a.tar")])
+    path = fetcher(copy).fetch(address(copy, "/a.tar"), tmp_path / "a.tar")
     assert path.read_bytes() == DATA
     assert copy.asked("/a.tar") == [0, 1_500_000, 1_500_000, 2_200_001, 2_200_001, 2_200_001]
     assert [one.name for one in path.parent.iterdir()] == ["a.tar"]
@@ -65,65 +65,64 @@ def test_a_connection_that_breaks_off_is_gone_on_with_to_the_byte(copy: PublicCo
 
 def test_what_a_killed_run_left_is_gone_on_with(copy: PublicCopy, tmp_path: Path) -> None:
     copy.files, copy.breaks = {"/a.tar": DATA}, {"/a.tar": [2_000_000, *[0] * 20]}
-    with pytest.raises(WorkRemains, match="cannot be reached"):
-        fetcher(copy, tmp_path).fetch([address(copy, "/a.tar")])
+    with pytest.raises(NobodyThere, match="no connection"):
+        fetcher(copy).fetch(address(copy, "/a.tar"), tmp_path / "a.tar")
     copy.breaks, copy.gets = {}, []
-    (path,) = fetcher(copy, tmp_path).fetch([address(copy, "/a.tar")])
+    path = fetcher(copy).fetch(address(copy, "/a.tar"), tmp_path / "a.tar")
     assert path.read_bytes() == DATA
     assert copy.asked("/a.tar") == [2_000_000]
 
 
 @pytest.mark.parametrize("left", [DATA, DATA[:1000] + b"x"])
-def test_a_part_that_is_whole_and_one_of_another_version(copy: PublicCopy, tmp_path: Path, left: bytes) -> None:
+@pytest.mark.parametrize("says_size", [True, False])
+def test_a_part_that_is_whole_and_one_of_another_version(
+    copy: PublicCopy, tmp_path: Path, left: bytes, says_size: bool
+) -> None:
     other = left != DATA
     copy.files = {"/a.tar": DATA}
-    where = fetcher(copy, tmp_path).place(address(copy, "/a.tar"))
-    where.parent.mkdir(parents=True)
-    where.with_name("a.tar.part").write_bytes(left)
-    import hashlib
-
+    (tmp_path / "a.tar.part").write_bytes(left)
     version = '"another"' if other else f'"{hashlib.sha256(DATA).hexdigest()[:16]}"'
-    where.with_name("a.tar.part.json").write_text(json.dumps(version))
-    assert fetcher(copy, tmp_path).fetch([address(copy, "/a.tar")])[0].read_bytes() == DATA
+    (tmp_path / "a.tar.part.json").write_text(json.dumps([version, len(DATA) if says_size else None]))
+    assert fetcher(copy).fetch(address(copy, "/a.tar"), tmp_path / "a.tar").read_bytes() == DATA
+    assert copy.asked("/a.tar") == ([0] if other else [] if says_size else [len(DATA)])
 
 
-def test_an_archive_that_is_not_there_is_given_up_and_named_once(copy: PublicCopy, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [("/gone.tar", "404 Not Found"), ("/forbidden.tar", "403 Forbidden"), ("/a.tar", "more than the 1000 that")],
+)
+def test_an_archive_that_is_not_given_is_given_up_with_the_reason(
+    copy: PublicCopy, tmp_path: Path, path: str, reason: str
+) -> None:
     copy.files = {"/a.tar": DATA, "/forbidden.tar": 403}
-    said: list[str] = []
-    names = ["/gone.tar", "/a.tar", "/forbidden.tar"]
-    assert len(fetcher(copy, tmp_path, said).fetch([address(copy, name) for name in names])) == 1
-    assert sorted(said) == [
-        "archive forbidden.tar is given up: the server answered 403 Forbidden; its clips are left to the next source",
-        "archive gone.tar is given up: the server answered 404 Not Found; its clips are left to the next source",
-    ]
+    with pytest.raises(GivenUp, match=reason):
+        fetcher(copy).fetch(address(copy, path), tmp_path / "x.tar", most=1000)
 
 
-def test_a_server_that_is_down_ends_the_run_with_work_left(copy: PublicCopy, tmp_path: Path) -> None:
-    addresses = [address(copy, f"/{number}.tar") for number in range(5)]
+def test_a_server_that_is_down_says_nothing_of_an_archive(copy: PublicCopy, tmp_path: Path) -> None:
     copy.shutdown()
     copy.server_close()
-    said: list[str] = []
-    with pytest.raises(WorkRemains, match=r"127\.0\.0\.1 cannot be reached .*; the same command goes on"):
-        fetcher(copy, tmp_path, said).fetch(addresses)
-    assert said == []
+    with pytest.raises(NobodyThere, match="no connection"):
+        fetcher(copy).fetch(address(copy, "/a.tar"), tmp_path / "a.tar")
+    with pytest.raises(NobodyThere, match="no connection"):
+        fetcher(copy).look(address(copy, "/a.tar"))
 
 
 def test_an_address_in_a_private_network_that_nobody_typed_is_not_asked(copy: PublicCopy, tmp_path: Path) -> None:
     copy.files = {"/a.tar": DATA}
-    said: list[str] = []
-    stranger = Fetcher(tmp_path, ["https://example.invalid"], False, said.append)
-    assert stranger.fetch([address(copy, "/a.tar")]) == []
+    stranger = Fetcher(["https://example.invalid"], False)
+    with pytest.raises(GivenUp, match="is a private address"):
+        stranger.fetch(address(copy, "/a.tar"), tmp_path / "a.tar")
+    assert stranger.look(address(copy, "/a.tar")) == Seen(0, "")
     assert copy.gets == []
-    assert "is a private address" in said[0]
-    assert len(Fetcher(tmp_path, [], True, said.append).fetch([address(copy, "/a.tar")])) == 1
+    assert Fetcher([], True).fetch(address(copy, "/a.tar"), tmp_path / "a.tar").exists()
 
 
-def test_sizes_are_known_before_anything_is_fetched(copy: PublicCopy, tmp_path: Path) -> None:
+def test_size_and_version_are_known_before_anything_is_fetched(copy: PublicCopy) -> None:
     copy.files = {"/a.tar": DATA}
-    one = fetcher(copy, tmp_path)
-    assert [one.size(address(copy, name)) for name in ("/a.tar", "/none.tar")] == [len(DATA), None]
-    one.fetch([address(copy, "/a.tar")])
-    assert one.size(address(copy, "/a.tar")) == 0
+    version = f'"{hashlib.sha256(DATA).hexdigest()[:16]}"'
+    seen = [fetcher(copy).look(address(copy, name)) for name in ("/a.tar", "/none.tar")]
+    assert seen == [Seen(len(DATA), version), Seen(0, "")]
 
 
 def test_lists_name_archives_and_a_mirror_replaces_the_addresses_in_them() -> None:

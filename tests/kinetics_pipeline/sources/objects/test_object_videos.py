@@ -12,19 +12,22 @@ import pytest
 
 pytest.importorskip("moto.server")
 
-from kinetics_pipeline.errors import UserError, WorkRemains
+from kinetics_pipeline.errors import JobFailed, UserError, WorkRemains
 from kinetics_pipeline.records import Clip, clip_id
 from kinetics_pipeline.sources import parse_source
+from kinetics_pipeline.sources.archives.copies import is_copy
 from kinetics_pipeline.sources.child_process import KillableChild
 from kinetics_pipeline.sources.http.byte_allowance import NoRoom, bounded
-from kinetics_pipeline.sources.objects import bucket, videos
+from kinetics_pipeline.sources.objects import bucket
 from kinetics_pipeline.sources.objects.videos import ObjectVideos
 from kinetics_pipeline.sources.options import SourceOptions
 from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.video.frames import read_clip
+from kinetics_pipeline.workflows.benchmarks.faulty_proxy import Fault
 from kinetics_pipeline.workflows.building.lanes import Lanes, Pace
+from kinetics_pipeline.workflows.scoring.fetch_video import fetch_video
 from tests.builders.driven_builds import AtOnce
-from tests.builders.faulty_s3 import Fault, Faults, faulty_s3
+from tests.builders.faulty_s3 import Faults, faulty_s3
 from tests.fake_youtube.media import render_indexed
 
 ID = "abcdefghijk"
@@ -52,7 +55,7 @@ def faults(server: tuple[str, Faults], monkeypatch: pytest.MonkeyPatch) -> Fault
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setitem(bucket.RETRY, "max_retries", 1)
-    videos._open.cache_clear()
+    bucket.open_bucket.cache_clear()
     server[1].kind = None
     server[1].seen.clear()
     return server[1]
@@ -131,6 +134,7 @@ def test_a_prefix_is_listed_once_and_its_files_are_found_in_any_folder_with_any_
     put(place, "k/other/zzzzzzzzzzz.mkv", b"whole")
     put(place, f"k/other/._{ID}_000012_000014.mp4", b"junk")
     put(place, "k/readme.txt", b"no video")
+    assert not is_copy(f"{place}/k")
     found = source(place, "k")
     assert found.paths == ("other/zzzzzzzzzzz.mkv", f"train/running/{ID}_000012_000014.webm")
     assert faults.seen["LIST"] == 1
@@ -209,3 +213,13 @@ def test_a_prefix_without_videos_is_said(place: str) -> None:
     put(place, "k/readme.txt", b"no video")
     with pytest.raises(UserError, match="holds no videos"):
         source(place, "k")
+
+
+def test_a_single_object_is_fetched_by_its_uri_as_predict_does(place: str, indexed: Path, tmp_path: Path) -> None:
+    put(place, "a/b (1).mp4", indexed.read_bytes())
+    media = fetch_video(f"{place}/a/b (1).mp4", 12.0, 14.0, 64, tmp_path)
+    assert (read_clip(media.path, 12, 14, offset=media.offset) == read_clip(indexed, 12, 14)).all()
+    with pytest.raises(JobFailed, match="not_found"):
+        fetch_video(f"{place}/a/none.mp4", 0.0, 2.0, 64, tmp_path)
+    with pytest.raises(UserError, match="not an object"):
+        fetch_video("s3://bucket", 0.0, 2.0, 64, tmp_path)

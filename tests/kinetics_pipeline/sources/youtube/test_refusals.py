@@ -133,6 +133,23 @@ def test_an_account_comes_by_cookies_alone(name: str) -> None:
     SourceOptions(ytdlp_options={"http_headers": {"User-Agent": "x"}, "extractor_args": {"youtube": {"lang": ["en"]}}})
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"User-Agent": "x\r\nCookie: secret"},
+        {"User-Agent": "x\nAuthorization: secret"},
+        {"User-Agent:x\r\nCookie": "secret"},
+        {"User-Agent": {"Cookie": "secret"}},
+        {"Cookie\0": "secret"},
+        {"": "secret"},
+    ],
+)
+def test_a_header_does_not_carry_another(headers: dict) -> None:
+    with pytest.raises(UserError, match="RFC 9110") as error:
+        SourceOptions(ytdlp_options={"http_headers": headers})
+    assert "secret" not in str(error.value)
+
+
 def test_a_source_travels_whole_and_shows_no_secret() -> None:
     source = YouTube(SourceOptions(cookies="secret1", proxy="http://u:secret2@host", ytdlp_options={"retries": 1}))
     assert pickle.loads(pickle.dumps(source)) == source
@@ -148,6 +165,7 @@ def test_a_source_travels_whole_and_shows_no_secret() -> None:
         *((one, False) for one in ("127.0.0.1", "10.0.0.1", "172.16.0.1", "192.168.0.1", "169.254.169.254")),
         *((one, False) for one in ("0.0.0.0", "224.0.0.1", "100.64.0.1", "::1", "fe80::1%eth0", "fd00::1")),
         *((one, False) for one in ("::ffff:10.0.0.1", "64:ff9b::10.0.0.1", "2002:0a00:0001::")),
+        *((one, False) for one in ("::127.0.0.1", "::ffff:0:127.0.0.1", "fec0::1", "64:ff9b:1::7f00:1", "::")),
     ],
 )
 def test_only_addresses_of_the_open_internet_are_public(address: str, public: bool) -> None:

@@ -1,0 +1,44 @@
+"""The writing stage on a node, when another build clears the cache that it works in."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from kinetics_pipeline.dataset.dataset import Dataset
+from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.shards.spool import Spool
+from kinetics_pipeline.workflows.building import write as writing
+from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
+from kinetics_pipeline.workflows.building.executor import Lost
+from kinetics_pipeline.workflows.building.plan_run import FinishedClip
+from kinetics_pipeline.workflows.building.write import Committed, WriteJob, write
+from tests.builders.clips import CLASSES, asked_clips, payload_of, planned, record_of
+
+RECIPE = Recipe(short_side=48, flow="none")
+
+
+def test_a_writer_whose_folder_another_build_removes_is_lost_and_commits_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = Dataset.create(tmp_path / "data", RECIPE, CLASSES, {})
+    clips = asked_clips(2)
+    planned(dataset, clips)
+    folders = CacheFolders.of(tmp_path / "cache", "data")
+    folders.prepare()
+    for clip in clips:
+        Spool(folders.spool).put(record_of(clip), payload_of(clip, RECIPE))
+    finished = tuple(FinishedClip(record_of(clip), "here") for clip in clips)
+    job = WriteJob(dataset.store.uri, "00000", "train-00000", finished, RECIPE, tuple(CLASSES), 1)
+
+    def cleared(*_: object) -> bool:
+        shutil.rmtree(folders.scratch)
+        return True
+
+    monkeypatch.setattr(writing, "is_current", cleared)
+    assert isinstance(write(folders, job), Lost)
+    assert dataset.marker_names() == []
+    monkeypatch.setattr(writing, "is_current", lambda *_: True)
+    assert write(folders, job) == Committed()

@@ -1,0 +1,249 @@
+"""What was asked beside what there is: for each split and source the clips that are there, lacking, broken or replaced,
+and the videos that nobody asked for; beside the counts that are known of Kinetics.
+
+It is computed from the commit markers, and kept beside the dataset as `reconciliation.json` by each build.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+
+from kinetics_pipeline.annotations.published import PUBLISHED
+from kinetics_pipeline.annotations.table import clips_of
+from kinetics_pipeline.dataset.dataset import Dataset
+from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.records import ENLARGED, NEEDS_ACCESS, RETRYABLE, Clip
+from kinetics_pipeline.sources.archives.copies import COPIES, CVDF
+from kinetics_pipeline.storage.store import Store
+from kinetics_pipeline.workflows.building.state import last_run, read_state
+
+if TYPE_CHECKING:
+    from kinetics_pipeline.workflows.building.request import Asked
+
+FILE = "reconciliation.json"
+SOURCES = "state/sources.json"
+"""What the last build's sources held."""
+NO_FILE = ": no file"
+"""What follows the name of a source that had nothing, in the detail of a record (`building.driver`)."""
+USED = "used "
+"""How the detail begins that names the file which took the place of a broken one (`clip.process_clip`)."""
+
+
+class Held(msgspec.Struct, frozen=True):
+    """What one source holds."""
+
+    videos: Annotated[int, msgspec.Meta(ge=0)]
+    extra: Annotated[int, msgspec.Meta(ge=0)]
+    """Those that no clip asks for."""
+
+
+@dataclass
+class SourceCounts:
+    """Clips of one split, as far as one source is concerned."""
+
+    there: int = 0
+    """Given by it."""
+    lacking: int = 0
+    """It had none."""
+    broken: int = 0
+    """Its file was broken or too short, and no other source gave the clip."""
+    replaced: int = 0
+    """Given by it, by a file that takes the place of a broken one."""
+    enlarged: int = 0
+    """Given by it, from pictures smaller than the recipe's short side."""
+
+
+@dataclass
+class SplitCounts:
+    """Clips of one split."""
+
+    asked: int = 0
+    known: int | None = None
+    """Clips of the list as it was published, where that is known."""
+    in_copy: int | None = None
+    """Videos of the public copy, where that is known."""
+    there: int = 0
+    lacking: int = 0
+    """Nobody has them: `not_found`, `gone`."""
+    broken: int = 0
+    """`decode`, `too_short`."""
+    needs_access: int = 0
+    may_come: int = 0
+    """To be tried again, or not tried yet."""
+    withdrawn: int = 0
+    sources: dict[str, SourceCounts] = field(default_factory=dict)
+
+
+@dataclass
+class Reconciliation:
+    splits: dict[str, SplitCounts]
+    held: dict[str, Held]
+    """What the last build's local sources held, by name."""
+    versions: list[str]
+    """The versions of Kinetics that were asked for by name."""
+    terms: list[str]
+
+    def enlarged(self) -> Counter[str]:
+        """Clips by source that came from pictures smaller than the recipe's short side."""
+        found = Counter[str]()
+        for counts in self.splits.values():
+            found.update({name: one.enlarged for name, one in counts.sources.items() if one.enlarged})
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        document = asdict(self)
+        return document | {"held": {name: msgspec.structs.asdict(one) for name, one in self.held.items()}}
+
+
+def enlarged_from(detail: str) -> int:
+    """The short side, in pixels, of the pictures that a clip was enlarged from, by its record's detail; 0 where it was
+    not."""
+    found = re.search(rf"(?:^|; ){ENLARGED}(\d{{1,5}})(?:;|$)", detail)
+    return int(found[1]) if found else 0
+
+
+def note_sources(store: Store, asked: Asked) -> None:
+    """Keeps with the dataset what the sources of a build hold beyond what is asked."""
+    from kinetics_pipeline.sources.local.folder import FolderSource
+    from kinetics_pipeline.sources.local.tars import TarSource
+    from kinetics_pipeline.sources.objects.videos import ObjectVideos
+    from kinetics_pipeline.workflows.building.copies import CopySource
+
+    clips = list(clips_of(asked.annotations.table))
+    held = {}
+    for key, source in zip(asked.keys, asked.sources, strict=True):
+        if isinstance(source, CopySource):
+            held[source.name] = _held_in_archives(store, key, source.name, clips)
+        elif isinstance(source, TarSource):
+            held[source.name] = Held(len(source), len(source.orphans(clips)))
+        elif isinstance(source, FolderSource):
+            used = {str(media.path) for clip in clips for media in source.candidates(clip)}
+            held[source.name] = Held(len(source), max(0, len(source) - len(used)))
+        elif isinstance(source, ObjectVideos) and source.paths is not None:
+            keys = {key for clip in clips for key, _ in source.keys(clip)}
+            held[source.name] = Held(len(source.paths), max(0, len(source.paths) - len(keys)))
+    store.write(SOURCES, json.dumps({name: msgspec.structs.asdict(one) for name, one in held.items()}).encode())
+
+
+def _held_in_archives(store: Store, key: str, name: str, clips: Sequence[Clip]) -> Held:
+    """What the archives of a copy hold that were read so far."""
+    from kinetics_pipeline.sources.local.tars import ArchiveSource
+    from kinetics_pipeline.workflows.building.archives.state import ArchiveState, as_archive
+
+    state = ArchiveState(store)
+    known = [(one, state.contents(one)) for one in state.list.archives if one.copy == key]
+    source = ArchiveSource(name, [as_archive(one, contents) for one, contents in known if contents is not None])
+    return Held(len(source), len(source.orphans(clips)))
+
+
+def reconcile(dataset: Dataset) -> Reconciliation:
+    """See the module. Raises JobFailed where the dataset is damaged."""
+    versions, cvdf = _asked_by_name(dataset)
+    splits: dict[str, SplitCounts] = {}
+    entries = dataset.newest(
+        lambda marker, entry: (marker.split, entry["outcome"], entry.get("source") or "", entry.get("detail") or "")
+    )
+    names = {source for _, _, source, _ in entries.values() if source}
+    for split, outcome, source, detail in entries.values():
+        counts = splits.setdefault(split, SplitCounts())
+        counts.asked += 1
+        _add(counts, outcome, source, detail.split("; "), names)
+    for split, number in _pending(dataset, entries.keys()).items():
+        counts = splits.setdefault(split, SplitCounts())
+        counts.asked += number
+        counts.may_come += number
+    if len(versions) == 1:
+        for split, counts in splits.items():
+            counts.known = PUBLISHED[versions[0]].asked.get(split)
+            counts.in_copy = PUBLISHED[versions[0]].in_copy.get(split)
+    terms = [f"{name}: {PUBLISHED[name].terms}" for name in versions]
+    terms += [f"{name}: {COPIES[name].terms}" for name in versions if cvdf and name in COPIES]
+    held = read_state(dataset.store, SOURCES, dict[str, Held]) or {}
+    return Reconciliation(dict(sorted(splits.items())), held, versions, terms)
+
+
+def refresh_reconciliation(uri: str) -> None:
+    """Writes `FILE` beside a dataset that may or may not be there. Nothing is raised: a build that ends for another
+    reason says that one."""
+    with suppress(UserError, OSError):
+        dataset = Dataset.open(uri)
+        dataset.store.write(FILE, (json.dumps(reconcile(dataset).to_json(), indent=1) + "\n").encode())
+
+
+def _add(counts: SplitCounts, outcome: str, source: str, details: list[str], names: set[str]) -> None:
+    without = {one.partition(NO_FILE)[0] for one in details if NO_FILE in one}
+    for name in without:
+        counts.sources.setdefault(name, SourceCounts()).lacking += 1
+    if outcome == "ok":
+        counts.there += 1
+        mine = counts.sources.setdefault(source, SourceCounts())
+        mine.there += 1
+        mine.replaced += any(one.startswith(USED) for one in details)
+        mine.enlarged += any(enlarged_from(one) > 0 for one in details)
+        return
+    kind = _kind(outcome)
+    setattr(counts, kind, getattr(counts, kind) + 1)
+    others = names - without
+    if kind in ("broken", "lacking") and len(others) == 1:  # of several nobody can say which it was
+        mine = counts.sources.setdefault(others.pop(), SourceCounts())
+        setattr(mine, kind, getattr(mine, kind) + 1)
+
+
+def _kind(outcome: str) -> str:
+    if outcome in ("decode", "too_short"):
+        return "broken"
+    if outcome in NEEDS_ACCESS:
+        return "needs_access"
+    if outcome in RETRYABLE:
+        return "may_come"
+    return "withdrawn" if outcome == "withdrawn" else "lacking"
+
+
+def _pending(dataset: Dataset, recorded: Iterable[str]) -> Counter[str]:
+    """Clips by split that a plan has and no marker."""
+    known, waiting = set(recorded), {}
+    for plan in dataset.plans().values():
+        for clip, shard in zip(plan.table["clip_id"].to_pylist(), plan.table["shard"].to_pylist(), strict=True):
+            if clip not in known:
+                waiting[clip] = shard.rpartition("-")[0]
+    return Counter(waiting.values())
+
+
+def _asked_by_name(dataset: Dataset) -> tuple[list[str], bool]:
+    """The versions of Kinetics that the last command named, and whether the public copy was a source."""
+    run = last_run(dataset.store)
+    try:
+        words = [] if run is None else shlex.split(run.command)
+    except ValueError:
+        return [], False
+    return list(dict.fromkeys(word.lower() for word in words if word.lower() in PUBLISHED)), CVDF in words
+
+
+def told(found: Reconciliation) -> list[list[str]]:
+    """Rows for a table: split, source, asked, there, lacking, broken, replaced, extra, known."""
+    rows = []
+    for split, counts in found.splits.items():
+        known = "" if counts.known is None else str(counts.known)
+        replaced = sum(one.replaced for one in counts.sources.values())
+        numbers = (counts.asked, counts.there, counts.lacking, counts.broken, replaced)
+        rows.append([split, "all", *map(str, numbers), "", known])
+        for name, one in sorted(counts.sources.items(), key=lambda item: -item[1].there):
+            asked = one.there + one.lacking + one.broken
+            extra = _extra(found.held, name)
+            in_copy = "" if counts.in_copy is None or name != CVDF else str(counts.in_copy)
+            numbers = (asked, one.there, one.lacking, one.broken, one.replaced)
+            rows.append(["", name, *map(str, numbers), extra, in_copy])
+    return rows
+
+
+def _extra(held: Mapping[str, Held], name: str) -> str:
+    return str(held[name].extra) if name in held else ""

@@ -115,7 +115,7 @@ def against_known_counts(name: str, counts: Mapping[str, int]) -> list[str]:
     """A line for each split whose number of clips is not the known one: the official lists have shrunk over the
     years."""
     return [
-        f"{name}: {counts[split]} clips of {split}; {known} are known"
+        f"{name}: the lists have {counts[split]} clips of {split}; {known} were published"
         for split, known in PUBLISHED[name.lower()].asked.items()
         if counts.get(split, known) != known
     ]

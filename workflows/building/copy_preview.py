@@ -64,7 +64,10 @@ def about_copies(work: Plan, copies: Sequence[UnfetchedCopy], recipe: Recipe, ti
     unknown = sum(copy.unknown for copy in copies)
     more = f", and {unknown} archives of unknown size" if unknown else ""
     peak = sum(copy.peak for copy in copies)
-    lines.append(f"            and up to {size(peak)} of the cache, for two groups at a time{more}")
+    lines += [
+        f"            and up to {size(peak)} of the cache, for two groups at a time{more}",
+        "            a shard holds clips of one group (--archives-per-plan); the default sampler mixes shards",
+    ]
     return lines
 
 

@@ -182,6 +182,8 @@ class RayExecutor:
             if self._archive_nodes.get(node) is actor:
                 del self._archive_nodes[node]
             return Lost("its node died while it was fetched")
+        except ray.exceptions.RayTaskError as error:
+            return lost_by(error, "an archive cannot be kept in the cache")
 
     def keep_only_archives(self, keys: Collection[str]) -> None:
         for node in nodes():

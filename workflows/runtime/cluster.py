@@ -9,12 +9,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.workflows.runtime.signals import let_signals_interrupt
 
 OBJECT_STORE_BYTES = 512 << 20
 """An embedded store holds small records only: clips stay in files (see `workflows.building.cache_folders`)."""
+
+STARTS = 3
+"""How often an embedded Ray is started: it gives its processes 30 s, too few on a machine that is busy."""
+
+_QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
 
 ANSWERS_WITHIN = 15.0
 """Seconds that a named cluster has to answer."""
@@ -67,18 +73,11 @@ def connected(cpus: int | None = None) -> Iterator[None]:
         _require_answer(os.environ["RAY_ADDRESS"])
     import ray
 
-    options = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
     try:
         if embedded:
-            ray.init(
-                address="local",
-                num_cpus=cpus or os.cpu_count(),
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-                **options,
-            )
+            _start(cpus or os.cpu_count() or 1)
         else:
-            ray.init(**options)
+            ray.init(**_QUIET)
     except Exception as error:
         # Of the plain class where its own processes took too long to start, as on a machine with other work.
         known = isinstance(error, ConnectionError | RuntimeError | ray.exceptions.AuthenticationError)
@@ -100,6 +99,33 @@ def connected(cpus: int | None = None) -> Iterator[None]:
         if embedded:
             _end_autoscaler()
         ray.shutdown()
+
+
+def _start(cpus: int) -> None:
+    """Embeds a Ray with so many cores. One that is late is ended and started again. Raises as `ray.init` does."""
+    import psutil
+    import ray
+
+    before = set(psutil.Process().children(recursive=True))
+    for left in reversed(range(STARTS)):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                **_QUIET,
+            )
+            return
+        except Exception as error:
+            if not left or "timed out during startup" not in str(error):
+                raise
+            ray.shutdown()
+            late = [child for child in psutil.Process().children(recursive=True) if child not in before]
+            for child in late:
+                with suppress(psutil.Error):
+                    child.kill()
+            psutil.wait_procs(late, timeout=10)
 
 
 def _end_autoscaler() -> None:

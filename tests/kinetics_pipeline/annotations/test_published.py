@@ -151,5 +151,5 @@ def test_a_redirect_to_another_private_address_is_not_followed(copy, tmp_path: P
 
 def test_other_numbers_than_the_known_ones_are_told():
     assert published.against_known_counts("kinetics-400", {"train": 219_561, "val": 19_907}) == [
-        "kinetics-400: 219561 clips of train; 246535 are known"
+        "kinetics-400: the lists have 219561 clips of train; 246535 were published"
     ]

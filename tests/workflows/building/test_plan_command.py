@@ -128,6 +128,7 @@ def test_a_dataset_that_is_not_begun_yet_holds_nothing(tmp_path: Path, capsys: p
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_the_least_of_disk_that_plan_names_is_what_build_asks_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

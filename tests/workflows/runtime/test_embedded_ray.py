@@ -65,7 +65,7 @@ def test_processes_that_are_late_are_ended_and_started_again(ray_that_is) -> Non
 def test_after_three_late_starts_one_line_says_so(ray_that_is) -> None:
     late_ray = ray_that_is(late=9)
     with (
-        pytest.raises(JobFailed, match="^an embedded Ray did not answer: The current"),
+        pytest.raises(JobFailed, match=r"^an embedded Ray did not answer: The current"),
         cluster.connected(),
     ):
         pass

@@ -122,7 +122,7 @@ class Build:
 
     def leftovers(self) -> list[Path]:
         """Files that a finished build should not have left: anything in the cache, anything unnamed in the dataset."""
-        known = ("README.md", "dataset.json", "plans/", "shards/", "state/")
+        known = ("README.md", "dataset.json", "reconciliation.json", "plans/", "shards/", "state/")
         mine = [path for path in self.output.rglob("*") if path.is_file()]
         strange = [
             path

@@ -231,6 +231,12 @@ class Disk:
         """A download came to the end of its allowance, and will need more."""
         self._more[video_id] = 2 * allowance
 
+    def without_hope(self) -> set[str]:
+        """Videos whose downloads need more than the cache can ever give. What came of them is of use to a run with
+        more room."""
+        most = self.beside(self._largest_shard)
+        return {video_id for video_id, more in self._more.items() if more > most}
+
     def was_enough(self, video_id: str) -> None:
         """A download is complete."""
         self._more.pop(video_id, None)

@@ -230,14 +230,14 @@ class Driver:
 
     def _give_up(self) -> bool:
         """Nothing is in flight and there is no room: removes whatever is not needed at once (downloads of which no clip
-        is made now, what a writer that died left, rows that nobody counts on), and from then on the oldest shard comes
-        first. False when nothing has gone on since the last time."""
+        is made now, save those of videos that can never fit; what a writer that died left; rows that nobody counts on),
+        and from then on the oldest shard comes first. False when nothing has gone on since the last time."""
         if self._gave_up:
             return False
         self._gave_up = True
         self._first = self._unfinished_shard()
         shards = list(self.plan_run.plan.shards())
-        needed = {job.clip.video_id for job in self.process.waiting}
+        needed = {job.clip.video_id for job in self.process.waiting} | self.disk.without_hope()
         self.fetch.forget({clip.video_id for shard in shards for clip in shard.clips} - needed)
         counted_on = {(one, known.node) for shard in self._shards for one, known in shard.finished.items()}
         missing = set(self.plan_run.missing)

@@ -104,8 +104,8 @@ def read_frames(
 ) -> Iterator[NDArray[np.uint8]]:
     """The frames of `read_clip` one after the other, uint8 RGB [H, W, 3] each, in memory that does not grow.
 
-    The arguments are those of `read_clip`, and so is what is raised; but damage may be known only at the end, so frames
-    are sound once the iterator has ended without an exception.
+    The arguments are those of `read_clip`. Raises what `read_clip` raises; but damage may be known only at the end, so
+    frames are sound once the iterator has ended without an exception.
     """
     decoding = Decoding.of(_request(path, start, end, fps, short_side, lookahead, **options))
     given: list[int] = []  # checksums: a second attempt must give the frames that the first one gave

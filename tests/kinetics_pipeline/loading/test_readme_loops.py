@@ -13,6 +13,7 @@ from torch import distributed
 
 from kinetics_pipeline.dataset.card import write_card
 from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.workflows.runtime.cluster import connected
 from tests.builders.clips import asked_clips, built
 from tests.builders.readme import ROOT, blocks
 
@@ -70,10 +71,7 @@ def test_lightning_and_torchdata_run(dataset: Path):
 
 @pytest.mark.slow
 def test_hugging_face_and_ray_data_read_it(dataset: Path):
-    import ray
-
-    ray.init(num_cpus=2, include_dashboard=False)
-    try:
+    with connected(cpus=2):
         names = ran(READERS)
         assert len(names["pictures"]) == 9 * 3
         assert names["pictures"][0]["rgb"][0].size == (64, 48)
@@ -81,8 +79,6 @@ def test_hugging_face_and_ray_data_read_it(dataset: Path):
         assert {(row["video_id"], row["split"], row["time_end"]) for row in rows} == {
             (clip.video_id, "train", float(clip.time_end or 0)) for clip in asked_clips(9)
         }
-    finally:
-        ray.shutdown()
     assert names["row"]["flow"].shape[1:] == (2, 48, 64)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +14,7 @@ from kinetics_pipeline.records import Record
 from kinetics_pipeline.shards.spool import Spool
 from kinetics_pipeline.shards.writer import Superseded, write_shard
 from kinetics_pipeline.storage.open_store import open_store
+from kinetics_pipeline.storage.store import Store
 from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
 from kinetics_pipeline.workflows.building.disk import Disk
 from kinetics_pipeline.workflows.building.executor import Executor, Lost, Ref
@@ -81,19 +82,32 @@ def _write(folders: CacheFolders, job: WriteJob, scratch: Path) -> Written:
     missing = [clip.record.clip_id for clip in job.clips if not _rows_are_here(clip, spool, scratch)]
     if missing:
         return RowsMissing(tuple(missing))
+    clips = ((clip.record, _rows(clip.record, spool, Spool(scratch))) for clip in job.clips)
+    try:
+        return commit_shard(store, job, clips, scratch, lambda: is_current(store, job.generation))
+    except _Damaged as error:
+        return RowsMissing((error.clip_id,))
+
+
+def commit_shard(
+    store: Store,
+    job: WriteJob,
+    clips: Iterable[tuple[Record, bytes]],
+    scratch: Path,
+    still_current: Callable[[], bool],
+) -> Committed | TakenOver:
+    """Writes a shard from the records and rows of its clips, in the plan's order."""
     try:
         write_shard(
             store,
             name=job.shard,
             plan=job.plan,
-            clips=((clip.record, _rows(clip.record, spool, Spool(scratch))) for clip in job.clips),
+            clips=clips,
             recipe=job.recipe,
             classes=job.classes,
             scratch=scratch,
-            still_current=lambda: is_current(store, job.generation),
+            still_current=still_current,
         )
-    except _Damaged as error:
-        return RowsMissing((error.clip_id,))
     except Superseded:
         return TakenOver()
     return Committed()

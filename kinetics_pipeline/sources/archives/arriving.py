@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import os
 import threading
-from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import accumulate
 from pathlib import Path
 from typing import IO, Any, cast
+
+from kinetics_pipeline.sources.local.parts import PartsStream
 
 POLL = 0.05
 """Seconds between two looks at how far the file has come."""
@@ -55,40 +55,21 @@ class Arriving:
         return self._over.is_set()
 
 
-class _Stream(io.RawIOBase):
+class _Stream(PartsStream):
     def __init__(self, arriving: Arriving) -> None:
+        super().__init__(arriving.sizes)
         self._arriving = arriving
-        self._begins = [0, *accumulate(arriving.sizes)]
         self._files: dict[int, io.FileIO] = {}
-        self._at = 0
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._begins[-1]}[whence]
-        self._at = max(0, base + offset)
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def readinto(self, buffer: Any, /) -> int:
-        if self._at >= self._begins[-1]:
-            return 0
-        part = bisect_right(self._begins, self._at) - 1
+    def read_part(self, part: int, offset: int, buffer: Any) -> int:
         while True:
             over = self._arriving.is_over  # before it is read: what came until then is there
             file = self._file(part)
             if file is not None:
-                file.seek(self._at - self._begins[part])
+                file.seek(offset)
                 count = file.readinto(buffer) or 0
                 self._arriving.require_sound()
                 if count:
-                    self._at += count
                     return count
             self._arriving.require_sound()
             if over:

@@ -51,17 +51,19 @@ def grouped(paths: Iterable[Path]) -> list[tuple[Path, ...]]:
 
 def open_parts(parts: Sequence[Path]) -> IO[bytes]:
     """The bytes of all parts as one stream that can be sought in. Raises OSError."""
-    return parts[0].open("rb") if len(parts) == 1 else cast(IO[bytes], io.BufferedReader(_Parts(parts), 1 << 16))
+    return parts[0].open("rb") if len(parts) == 1 else cast(IO[bytes], io.BufferedReader(_Files(parts), 1 << 16))
 
 
-class _Parts(io.RawIOBase):
-    """Several files, one after the other."""
+class PartsStream(io.RawIOBase):
+    """Parts of known sizes, one after the other, as one stream that can be sought in."""
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self._files = [path.open("rb", buffering=0) for path in paths]
-        sizes = [path.stat().st_size for path in paths]
+    def __init__(self, sizes: Iterable[int]) -> None:
         self._begins = [0, *accumulate(sizes)]
         self._at = 0
+
+    def read_part(self, part: int, offset: int, buffer: Any) -> int:
+        """Reads from byte `offset` of a part on into the buffer; the bytes read, 0 where no more will come."""
+        raise NotImplementedError
 
     def readable(self) -> bool:
         return True
@@ -81,11 +83,21 @@ class _Parts(io.RawIOBase):
         if self._at >= self._begins[-1]:
             return 0
         part = bisect_right(self._begins, self._at) - 1
-        file = self._files[part]
-        file.seek(self._at - self._begins[part])
-        count = file.readinto(buffer) or 0
+        count = self.read_part(part, self._at - self._begins[part], buffer)
         self._at += count
         return count
+
+
+class _Files(PartsStream):
+    """Files that are whole."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        super().__init__([path.stat().st_size for path in paths])
+        self._files = [path.open("rb", buffering=0) for path in paths]
+
+    def read_part(self, part: int, offset: int, buffer: Any) -> int:
+        self._files[part].seek(offset)
+        return self._files[part].readinto(buffer) or 0
 
     def close(self) -> None:
         for file in self._files:

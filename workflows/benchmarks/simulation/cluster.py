@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kinetics_pipeline.records import Record
-from kinetics_pipeline.shards.writer import Superseded, write_shard
 from kinetics_pipeline.sources.base import Download
 from kinetics_pipeline.sources.canary import Canary
 from kinetics_pipeline.storage.store import Store
@@ -20,7 +19,14 @@ from kinetics_pipeline.workflows.building.executor import Lost, Moment, Ref
 from kinetics_pipeline.workflows.building.fetch import Downloaded, Fetched, FetchJob
 from kinetics_pipeline.workflows.building.lease import is_current
 from kinetics_pipeline.workflows.building.process import ClipJob, Processed
-from kinetics_pipeline.workflows.building.write import Committed, RowsMissing, TakenOver, WriteJob, Written
+from kinetics_pipeline.workflows.building.write import (
+    Committed,
+    RowsMissing,
+    TakenOver,
+    WriteJob,
+    Written,
+    commit_shard,
+)
 
 FRAMES, CLIP_BYTES = 250, 9_000_000
 """Of a finished clip: ten seconds, and a little less than is expected of them."""
@@ -314,20 +320,12 @@ class SimulatedExecutor:
         missing = [c.record.clip_id for c in job.clips if c.node is not None and c.record.clip_id not in rows]
         if missing:
             return RowsMissing(tuple(missing))
-        try:
-            write_shard(
-                store,
-                name=job.shard,
-                plan=job.plan,
-                clips=((clip.record, rows.get(clip.record.clip_id, b"")) for clip in job.clips),
-                recipe=job.recipe,
-                classes=job.classes,
-                scratch=self.scratch,
-                still_current=lambda: self.cluster.ignores_the_lease or is_current(store, job.generation),
-            )
-        except Superseded:
-            return TakenOver()
-        return Committed()
+        clips = ((clip.record, rows.get(clip.record.clip_id, b"")) for clip in job.clips)
+
+        def still_current() -> bool:
+            return self.cluster.ignores_the_lease or is_current(store, job.generation)
+
+        return commit_shard(store, job, clips, self.scratch, still_current)
 
     def written(self, ref: Ref) -> Written | Lost:
         assert isinstance(ref, Work)

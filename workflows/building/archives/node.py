@@ -132,13 +132,13 @@ def _fetched(job: ArchiveJob, parts: tuple[Path, ...], notes: Path) -> Archive:
     fetcher = Fetcher(job.typed, job.private_allowed, arriving.restart)
 
     def fetch() -> None:
+        whole = False
         try:
             for address, size, part in zip(job.addresses, job.sizes, parts, strict=True):
                 fetcher.fetch(address, part, UNKNOWN_SIZE if size is None else size)
-        except BaseException:
-            arriving.end(failed=True)
-            raise
-        arriving.end(failed=False)
+            whole = True
+        finally:  # however it ends, the reader must not wait for more
+            arriving.end(failed=not whole)
 
     if len(sizes) < len(parts):
         fetch()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import urllib.request
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
 from moto.server import ThreadedMotoServer
 
 from kinetics_pipeline.workflows.benchmarks.faulty_proxy import Faults, faulty_proxy
 
-__all__ = ["Faults", "faulty_s3"]
+__all__ = ["Faults", "faulty_s3", "new_bucket", "use_endpoint"]
 
 
 @contextmanager
@@ -24,3 +27,22 @@ def faulty_s3() -> Iterator[tuple[str, Faults]]:
             yield endpoint, faults
     finally:
         moto.stop()
+
+
+def use_endpoint(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    """The environment by which S3 is found there."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+def new_bucket(endpoint: str) -> str:
+    """The name of an empty bucket."""
+    name = f"bucket-{uuid.uuid4().hex}"
+    with urllib.request.urlopen(urllib.request.Request(f"{endpoint}/{name}", method="PUT")):
+        return name

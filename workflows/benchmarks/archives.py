@@ -110,13 +110,13 @@ def command(server: LoopbackArchives, annotations: Path, folder: Path, *flags: s
 
 def build(server: LoopbackArchives, annotations: Path, folder: Path, *flags: str) -> ArchiveResult:
     """One whole build. Raises SystemExit where it fails."""
-    server.asked.clear()
+    server.forget()
     folder.mkdir()
     with watched(folder / "cache") as seen:
         said = subprocess.run(command(server, annotations, folder, *flags), capture_output=True, text=True, check=False)
     if said.returncode:
         raise SystemExit(f"a build ended with {said.returncode}: {said.stderr[-2000:]}")
-    began = min(when for path, _, when in server.asked if path != "/k/list.txt")
+    began = min(when for path, when in server.first.items() if path != "/k/list.txt")
     markers = (folder / "dataset/shards").glob("*.json")
     ended = max(path.stat().st_mtime for path in markers) - time.time() + time.monotonic()
     return ArchiveResult(ended - began, seen[0])
@@ -190,7 +190,7 @@ def kills(folder: Path, archives: int, count: int, seed: int, console: Console) 
     with served() as server:
         annotations = fill(server, folder, archives)
         build(server, annotations, folder / "undisturbed", "--archives-per-plan", "2")
-        server.asked.clear()
+        server.forget()
         server.rate = sum(map(len, server.archives().values())) / 20
         (folder / "killed").mkdir()
         flags = ("--archives-per-plan", "2", "--max-disk", "40MB")
@@ -235,7 +235,7 @@ def nodes(folder: Path, archives: int, console: Console) -> bool:
                 for number, keys in enumerate(seen):
                     keys |= {path.name for path in (disks / str(number)).glob("*/archives/*")}
                 time.sleep(LOOK_EVERY)
-        asked = [path for path, _, _ in server.asked if path in server.archives()]
+        asked = [path for path, _ in server.gets if path in server.archives()]
     console.print(
         f"exit code {run.returncode}; {len(asked)} requests for {archives} archives; on the nodes lay "
         f"{', '.join(str(len(keys)) for keys in seen)} of them"
@@ -246,9 +246,9 @@ def nodes(folder: Path, archives: int, console: Console) -> bool:
 
 def goes_on(run: subprocess.Popen[bytes], server: LoopbackArchives, folder: Path, seconds: float) -> bool:
     """Whether a build is still at work so many seconds after it was seen to ask for an archive or commit a shard."""
-    archives = len(server.asked) + 1  # the list comes first
+    archives = len(server.gets) + 1  # the list comes first
     shards = len(data_names(folder))
-    while run.poll() is None and len(server.asked) <= archives and len(data_names(folder)) == shards:
+    while run.poll() is None and len(server.gets) <= archives and len(data_names(folder)) == shards:
         time.sleep(LOOK_EVERY)
     time.sleep(seconds)
     return run.poll() is None
@@ -258,7 +258,7 @@ def asked_again(server: LoopbackArchives) -> list[str]:
     """Archives of which an offset was asked for that had been passed: each request begins where nothing came yet."""
     wrong = []
     for path in server.archives():
-        offsets = [begin for name, begin, _ in server.asked if name == path]
+        offsets = server.asked(path)
         if offsets != sorted(offsets) or len([begin for begin in offsets if begin == 0]) > 1:
             wrong.append(f"{path} from {offsets}")
     return wrong

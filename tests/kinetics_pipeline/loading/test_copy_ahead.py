@@ -8,8 +8,6 @@ import re
 import signal
 import threading
 import time
-import urllib.request
-import uuid
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +25,7 @@ from kinetics_pipeline.dataset.withdraw import finish_withdrawals, withdraw
 from kinetics_pipeline.loading import ClipDataset, ClipSampler, DamagedShard, collate
 from kinetics_pipeline.recipe import Layout, Recipe
 from tests.builders.clips import CLASSES, asked_clips, commit, planned
-from tests.builders.faulty_s3 import Faults, faulty_s3
+from tests.builders.faulty_s3 import Faults, faulty_s3, new_bucket, use_endpoint
 
 SHARDS = 6
 
@@ -58,21 +56,12 @@ class Seen:
 @pytest.fixture(scope="module")
 def server() -> Iterator[tuple[str, Faults]]:
     with faulty_s3() as (endpoint, faults), pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "AWS_ENDPOINT_URL": endpoint,
-            "AWS_ACCESS_KEY_ID": "a",
-            "AWS_SECRET_ACCESS_KEY": "b",
-            "AWS_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }.items():
-            patch.setenv(name, value)
+        use_endpoint(patch, endpoint)
         yield endpoint, faults
 
 
 def in_a_bucket(endpoint: str, layout: Layout) -> Dataset:
-    bucket = f"bucket-{uuid.uuid4().hex}"
-    with urllib.request.urlopen(urllib.request.Request(f"{endpoint}/{bucket}", method="PUT")):
-        pass
+    bucket = new_bucket(endpoint)
     recipe = Recipe(short_side=48, flow="none", layout=layout)
     dataset = Dataset.create(f"s3://{bucket}/data", recipe, CLASSES, {})
     for shard in planned(dataset, asked_clips(2 * SHARDS), clips_per_shard=2).shards():

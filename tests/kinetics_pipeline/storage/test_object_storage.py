@@ -6,8 +6,6 @@ import multiprocessing
 import os
 import pickle
 import sys
-import urllib.request
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,7 +27,7 @@ from kinetics_pipeline.storage.objects import ObjectStore
 from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.storage.store import Store
 from tests.builders.clips import CLASSES, asked_clips, built, commit, planned
-from tests.builders.faulty_s3 import Faults, faulty_s3
+from tests.builders.faulty_s3 import Faults, faulty_s3, new_bucket, use_endpoint
 
 LARGE = 12 << 20
 """Bytes: more than one part of an upload."""
@@ -43,14 +41,7 @@ def server() -> Iterator[tuple[str, Faults]]:
 
 @pytest.fixture
 def faults(server: tuple[str, Faults], monkeypatch: pytest.MonkeyPatch) -> Faults:
-    for name, value in {
-        "AWS_ENDPOINT_URL": server[0],
-        "AWS_ACCESS_KEY_ID": "a",
-        "AWS_SECRET_ACCESS_KEY": "b",
-        "AWS_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
+    use_endpoint(monkeypatch, server[0])
     monkeypatch.setitem(object_client.RETRY, "max_retries", 3)
     monkeypatch.setattr(objects, "_ONE_REQUEST", 8 << 20)
     monkeypatch.setattr(objects, "_PART", 5 << 20)
@@ -60,9 +51,7 @@ def faults(server: tuple[str, Faults], monkeypatch: pytest.MonkeyPatch) -> Fault
 
 @pytest.fixture
 def store(faults: Faults, server: tuple[str, Faults]) -> Store:
-    name = f"bucket-{uuid.uuid4().hex}"
-    with urllib.request.urlopen(urllib.request.Request(f"{server[0]}/{name}", method="PUT")):
-        pass
+    name = new_bucket(server[0])
     return open_store(f"s3://{name}/data")
 
 

@@ -10,23 +10,23 @@ import pytest
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.sources.archives import fetch as fetching
+from kinetics_pipeline.workflows.benchmarks.loopback_archives import LoopbackArchives, packed, served, zipped
 from kinetics_pipeline.workflows.building.request import read_asked
 from kinetics_pipeline.workflows.cli.app import run
 from kinetics_pipeline.workflows.flags.build_flags import BuildConfig
 from tests.builders.building import CLIPS, FLAGS, Build, Pile
-from tests.builders.public_copy import PublicCopy, packed, served, zipped
 
 HEADER = "label,youtube_id,time_start,time_end,split\n"
 
 
 @pytest.fixture
-def copy(monkeypatch: pytest.MonkeyPatch) -> Iterator[PublicCopy]:
+def copy(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackArchives]:
     monkeypatch.setattr(fetching, "WAIT", 0.01)
     with served() as server:
         yield server
 
 
-def k600(copy: PublicCopy) -> PublicCopy:
+def k600(copy: LoopbackArchives) -> LoopbackArchives:
     """Four classes, an archive a class and split, each with three videos and one that nobody asks for."""
     labels = ["air drumming", "petting animal (not cat)", "run", "walk"]
     for split in ("train", "val"):
@@ -44,19 +44,19 @@ def k600(copy: PublicCopy) -> PublicCopy:
     return copy
 
 
-def config(copy: PublicCopy, folder: Path, **flags: object) -> BuildConfig:
+def config(copy: LoopbackArchives, folder: Path, **flags: object) -> BuildConfig:
     return BuildConfig(
         **{"source": ("cvdf",), "mirror": f"{copy.base}/k", "output": str(folder / "out"), "cache": folder / "cache"}
         | flags  # type: ignore[arg-type]
     )
 
 
-def archives_asked(copy: PublicCopy) -> list[str]:
+def archives_asked(copy: LoopbackArchives) -> list[str]:
     return sorted(path.removeprefix("/k/600/") for path, _ in copy.gets if path.endswith(".tar.gz"))
 
 
 def test_only_archives_of_the_classes_and_splits_asked_for_are_asked_for_and_none_is_fetched_yet(
-    copy: PublicCopy, tmp_path: Path
+    copy: LoopbackArchives, tmp_path: Path
 ) -> None:
     k600(copy)
     flags = config(copy, tmp_path, split=("val",), classes=("petting_animal_not_cat,run",))
@@ -72,7 +72,7 @@ def test_only_archives_of_the_classes_and_splits_asked_for_are_asked_for_and_non
 
 
 def test_plan_asks_for_lists_and_sizes_alone(
-    copy: PublicCopy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    copy: LoopbackArchives, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     k600(copy)
     flags = ["--source", "cvdf", "--mirror", f"{copy.base}/k", "--cache", str(tmp_path), "--flow", "none"]
@@ -81,7 +81,7 @@ def test_plan_asks_for_lists_and_sizes_alone(
     assert archives_asked(copy) == []
 
 
-def test_a_list_an_address_and_a_name_without_a_copy(copy: PublicCopy, tmp_path: Path) -> None:
+def test_a_list_an_address_and_a_name_without_a_copy(copy: LoopbackArchives, tmp_path: Path) -> None:
     k600(copy)
     (tmp_path / "a.csv").write_text("test_0,run,1,11\n")
     for text in (f"{copy.base}/k/600/test/part_0.tar.gz", f"{copy.base}/k/600/test/k600_test_path.txt"):
@@ -95,7 +95,9 @@ def test_a_list_an_address_and_a_name_without_a_copy(copy: PublicCopy, tmp_path:
 
 
 @pytest.mark.slow
-def test_a_build_by_name_takes_the_copy_and_then_the_next_source(pile: Pile, copy: PublicCopy, tmp_path: Path) -> None:
+def test_a_build_by_name_takes_the_copy_and_then_the_next_source(
+    pile: Pile, copy: LoopbackArchives, tmp_path: Path
+) -> None:
     videos = {path.stem: path.read_bytes() for path in sorted(pile.folder.glob("*.mp4"))}
     rows = [line.split(",") for line in pile.annotations.read_text().splitlines()[1:]]
     trimmed = {f"train/{name}_000000_000001.mp4": data for name, data in videos.items()}

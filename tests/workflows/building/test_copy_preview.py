@@ -13,17 +13,17 @@ from kinetics_pipeline.annotations.published import lacking_in_copy
 from kinetics_pipeline.annotations.table import load_annotations
 from kinetics_pipeline.plan import PlanSettings, make_plan
 from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.workflows.benchmarks.loopback_archives import LoopbackArchives, served
 from kinetics_pipeline.workflows.building.copy_preview import Stages, stages
 from kinetics_pipeline.workflows.building.time_needed import FrameTimes
 from kinetics_pipeline.workflows.cli.app import run
-from tests.builders.public_copy import PublicCopy, served
 
 HEADER = "label,youtube_id,time_start,time_end,split\n"
 BASE = "https://s3.amazonaws.com/kinetics/400"
 
 
 @pytest.fixture
-def copy() -> Iterator[PublicCopy]:
+def copy() -> Iterator[LoopbackArchives]:
     with served() as server:
         rows = "".join(f"run,video{n:06d},1,11,train\n" for n in range(1000))
         server.files = {
@@ -38,13 +38,13 @@ def copy() -> Iterator[PublicCopy]:
         yield server
 
 
-def plan(copy: PublicCopy, folder: Path, *flags: str) -> int:
+def plan(copy: LoopbackArchives, folder: Path, *flags: str) -> int:
     place = ("--mirror", f"{copy.base}/k", "--cache", str(folder), "--flow", "none")
     return run(["plan", "kinetics-400", "--split", "train", "--source", "cvdf", "--source", "youtube", *place, *flags])
 
 
 def test_the_plan_of_a_copy_says_bytes_time_disk_and_what_is_left_and_fetches_no_archive(
-    copy: PublicCopy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    copy: LoopbackArchives, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert plan(copy, tmp_path) == 0
     out = capsys.readouterr().out
@@ -57,7 +57,9 @@ def test_the_plan_of_a_copy_says_bytes_time_disk_and_what_is_left_and_fetches_no
     assert not [path for path, _ in copy.gets if path.endswith(("gz", "tgz"))]
 
 
-def test_the_terms_of_a_copy_are_said_once(copy: PublicCopy, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_terms_of_a_copy_are_said_once(
+    copy: LoopbackArchives, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     said = [caplog.text.count("hosts for researchers") for _ in range(2) if plan(copy, tmp_path) == 0]
     assert said == [1, 1]
 
@@ -72,7 +74,7 @@ def test_the_terms_of_a_copy_are_said_once(copy: PublicCopy, tmp_path: Path, cap
     ],
 )
 def test_each_wrong_word_is_one_line(
-    copy: PublicCopy, tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], says: str
+    copy: LoopbackArchives, tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], says: str
 ) -> None:
     assert plan(copy, tmp_path, *flags) == 2
     told = capsys.readouterr().err.strip().splitlines()
@@ -81,7 +83,7 @@ def test_each_wrong_word_is_one_line(
 
 
 def test_a_mirror_that_lacks_what_is_asked_or_is_not_there_is_one_line(
-    copy: PublicCopy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    copy: LoopbackArchives, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copy.files["/k/400/train/part_0.tar.gz"] = 403
     assert plan(copy, tmp_path) == 0

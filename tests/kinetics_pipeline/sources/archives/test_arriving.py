@@ -12,7 +12,7 @@ import pytest
 from kinetics_pipeline.sources.archives import arriving as arriving_module
 from kinetics_pipeline.sources.archives.arriving import Abandoned, Arriving
 from kinetics_pipeline.sources.local.tars import known_archive
-from tests.builders.public_copy import packed, zipped
+from kinetics_pipeline.workflows.benchmarks.loopback_archives import packed, zipped
 
 MEMBERS = {f"videos/v{n}_000000_000010.mp4": random.Random(n).randbytes(30_000) for n in range(6)}
 

@@ -22,29 +22,29 @@ from kinetics_pipeline.sources.archives.copies import (
     quoted,
 )
 from kinetics_pipeline.sources.archives.fetch import Fetcher, GivenUp, NobodyThere, Seen
-from tests.builders.public_copy import PublicCopy, served
+from kinetics_pipeline.workflows.benchmarks.loopback_archives import LoopbackArchives, served
 
 DATA = random.Random(0).randbytes(3_000_000)
 
 
 @pytest.fixture
-def copy(monkeypatch: pytest.MonkeyPatch) -> Iterator[PublicCopy]:
+def copy(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackArchives]:
     monkeypatch.setattr(fetching, "WAIT", 0.01)
     with served() as server:
         yield server
 
 
-def fetcher(copy: PublicCopy) -> Fetcher:
+def fetcher(copy: LoopbackArchives) -> Fetcher:
     return Fetcher([copy.base], False)
 
 
-def address(copy: PublicCopy, path: str) -> Address:
+def address(copy: LoopbackArchives, path: str) -> Address:
     url = quoted(copy.base + path)
     assert url is not None
     return Address(url)
 
 
-def test_archives_are_fetched_once_and_keep_their_names(copy: PublicCopy, tmp_path: Path) -> None:
+def test_archives_are_fetched_once_and_keep_their_names(copy: LoopbackArchives, tmp_path: Path) -> None:
     paths = ["/k/air drumming (a).tar.gz", "/k/b.tar", "/k/b.tar.part-002"]
     copy.files = {path: DATA[number:] for number, path in enumerate(paths)}
     addresses = [address(copy, path) for path in paths]
@@ -55,7 +55,7 @@ def test_archives_are_fetched_once_and_keep_their_names(copy: PublicCopy, tmp_pa
     assert sorted(copy.gets) == [(path, 0) for path in sorted(paths)]
 
 
-def test_a_connection_that_breaks_off_is_gone_on_with_to_the_byte(copy: PublicCopy, tmp_path: Path) -> None:
+def test_a_connection_that_breaks_off_is_gone_on_with_to_the_byte(copy: LoopbackArchives, tmp_path: Path) -> None:
     copy.files, copy.breaks = {"/a.tar": DATA}, {"/a.tar": [1_500_000, 0, 700_001, 0, 0]}
     path = fetcher(copy).fetch(address(copy, "/a.tar"), tmp_path / "a.tar")
     assert path.read_bytes() == DATA
@@ -63,7 +63,7 @@ def test_a_connection_that_breaks_off_is_gone_on_with_to_the_byte(copy: PublicCo
     assert [one.name for one in path.parent.iterdir()] == ["a.tar"]
 
 
-def test_what_a_killed_run_left_is_gone_on_with(copy: PublicCopy, tmp_path: Path) -> None:
+def test_what_a_killed_run_left_is_gone_on_with(copy: LoopbackArchives, tmp_path: Path) -> None:
     copy.files, copy.breaks = {"/a.tar": DATA}, {"/a.tar": [2_000_000, *[0] * 20]}
     with pytest.raises(NobodyThere, match="no connection"):
         fetcher(copy).fetch(address(copy, "/a.tar"), tmp_path / "a.tar")
@@ -76,7 +76,7 @@ def test_what_a_killed_run_left_is_gone_on_with(copy: PublicCopy, tmp_path: Path
 @pytest.mark.parametrize("left", [DATA, DATA[:1000] + b"x"])
 @pytest.mark.parametrize("says_size", [True, False])
 def test_a_part_that_is_whole_and_one_of_another_version(
-    copy: PublicCopy, tmp_path: Path, left: bytes, says_size: bool
+    copy: LoopbackArchives, tmp_path: Path, left: bytes, says_size: bool
 ) -> None:
     other = left != DATA
     copy.files = {"/a.tar": DATA}
@@ -92,14 +92,14 @@ def test_a_part_that_is_whole_and_one_of_another_version(
     [("/gone.tar", "404 Not Found"), ("/forbidden.tar", "403 Forbidden"), ("/a.tar", "more than the 1000 that")],
 )
 def test_an_archive_that_is_not_given_is_given_up_with_the_reason(
-    copy: PublicCopy, tmp_path: Path, path: str, reason: str
+    copy: LoopbackArchives, tmp_path: Path, path: str, reason: str
 ) -> None:
     copy.files = {"/a.tar": DATA, "/forbidden.tar": 403}
     with pytest.raises(GivenUp, match=reason):
         fetcher(copy).fetch(address(copy, path), tmp_path / "x.tar", most=1000)
 
 
-def test_a_server_that_is_down_says_nothing_of_an_archive(copy: PublicCopy, tmp_path: Path) -> None:
+def test_a_server_that_is_down_says_nothing_of_an_archive(copy: LoopbackArchives, tmp_path: Path) -> None:
     copy.shutdown()
     copy.server_close()
     with pytest.raises(NobodyThere, match="no connection"):
@@ -108,7 +108,7 @@ def test_a_server_that_is_down_says_nothing_of_an_archive(copy: PublicCopy, tmp_
         fetcher(copy).look(address(copy, "/a.tar"))
 
 
-def test_an_address_in_a_private_network_that_nobody_typed_is_not_asked(copy: PublicCopy, tmp_path: Path) -> None:
+def test_an_address_in_a_private_network_that_nobody_typed_is_not_asked(copy: LoopbackArchives, tmp_path: Path) -> None:
     copy.files = {"/a.tar": DATA}
     stranger = Fetcher(["https://example.invalid"], False)
     with pytest.raises(GivenUp, match="is a private address"):
@@ -118,7 +118,7 @@ def test_an_address_in_a_private_network_that_nobody_typed_is_not_asked(copy: Pu
     assert Fetcher([], True).fetch(address(copy, "/a.tar"), tmp_path / "a.tar").exists()
 
 
-def test_size_and_version_are_known_before_anything_is_fetched(copy: PublicCopy) -> None:
+def test_size_and_version_are_known_before_anything_is_fetched(copy: LoopbackArchives) -> None:
     copy.files = {"/a.tar": DATA}
     version = f'"{hashlib.sha256(DATA).hexdigest()[:16]}"'
     seen = [fetcher(copy).look(address(copy, name)) for name in ("/a.tar", "/none.tar")]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import urllib.request
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,7 +25,7 @@ from kinetics_pipeline.workflows.benchmarks.faulty_proxy import Fault
 from kinetics_pipeline.workflows.building.lanes import Lanes, Pace
 from kinetics_pipeline.workflows.scoring.fetch_video import fetch_video
 from tests.builders.driven_builds import AtOnce
-from tests.builders.faulty_s3 import Faults, faulty_s3
+from tests.builders.faulty_s3 import Faults, faulty_s3, new_bucket, use_endpoint
 from tests.fake_youtube.media import render_indexed
 
 ID = "abcdefghijk"
@@ -46,14 +44,7 @@ def indexed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def faults(server: tuple[str, Faults], monkeypatch: pytest.MonkeyPatch) -> Faults:
-    for name, value in {
-        "AWS_ENDPOINT_URL": server[0],
-        "AWS_ACCESS_KEY_ID": "a",
-        "AWS_SECRET_ACCESS_KEY": "b",
-        "AWS_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
+    use_endpoint(monkeypatch, server[0])
     monkeypatch.setitem(bucket.RETRY, "max_retries", 1)
     bucket.open_bucket.cache_clear()
     server[1].kind = None
@@ -63,9 +54,7 @@ def faults(server: tuple[str, Faults], monkeypatch: pytest.MonkeyPatch) -> Fault
 
 @pytest.fixture
 def place(faults: Faults, server: tuple[str, Faults]) -> str:
-    name = f"bucket-{uuid.uuid4().hex}"
-    with urllib.request.urlopen(urllib.request.Request(f"{server[0]}/{name}", method="PUT")):
-        pass
+    name = new_bucket(server[0])
     return f"s3://{name}"
 
 

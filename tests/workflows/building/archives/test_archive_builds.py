@@ -15,14 +15,14 @@ from kinetics_pipeline.errors import JobFailed, UserError, WorkRemains
 from kinetics_pipeline.plan import PlanSettings
 from kinetics_pipeline.sources.archives import fetch as fetching
 from kinetics_pipeline.sources.local.folder import FolderSource
+from kinetics_pipeline.workflows.benchmarks.loopback_archives import LoopbackArchives, packed, served, zipped
 from tests.builders.archive_builds import ArchiveBuild, Killed
-from tests.builders.public_copy import PublicCopy, packed, served, zipped
 
 CLIPS, ARCHIVES = 60, 12
 
 
 @pytest.fixture
-def copy(monkeypatch: pytest.MonkeyPatch) -> Iterator[PublicCopy]:
+def copy(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackArchives]:
     monkeypatch.setattr(fetching, "WAIT", 0.01)
     with served() as server:
         yield server
@@ -36,7 +36,7 @@ def clip(number: int) -> str:
     return f"v{number:03d}_000000_000010"
 
 
-def filled(copy: PublicCopy, folder: Path, **others: bytes | int) -> ArchiveBuild:
+def filled(copy: LoopbackArchives, folder: Path, **others: bytes | int) -> ArchiveBuild:
     """Five videos an archive; the last ten clips are in none. `others`: files of the copy that are another way."""
     chance = random.Random(0)
     rows = [f"{'abc'[n % 3]},v{n:03d},0,10,train" for n in range(CLIPS + 10)]
@@ -50,18 +50,18 @@ def filled(copy: PublicCopy, folder: Path, **others: bytes | int) -> ArchiveBuil
     return ArchiveBuild(folder / "build", folder / "asked.csv", f"{copy.base}/k/list.txt", per_plan=3)
 
 
-def asked(copy: PublicCopy) -> list[str]:
+def asked(copy: LoopbackArchives) -> list[str]:
     return [path.removeprefix("/k/") for path, _ in copy.gets if path.endswith(".tar.gz")]
 
 
-def held_at_most(copy: PublicCopy) -> int:
+def held_at_most(copy: LoopbackArchives) -> int:
     """The largest number of bytes that two groups of three archives have."""
     sizes = sorted(len(data) for path, data in copy.files.items() if path.endswith("gz") and isinstance(data, bytes))
     return sum(sizes[-6:]) + 6 * 40_000  # and notes of what lies where
 
 
 def test_each_archive_is_fetched_once_and_two_groups_are_the_most_that_is_held(
-    copy: PublicCopy, tmp_path: Path
+    copy: LoopbackArchives, tmp_path: Path
 ) -> None:
     build = filled(copy, tmp_path)
     executor = build.run()
@@ -80,7 +80,7 @@ def test_each_archive_is_fetched_once_and_two_groups_are_the_most_that_is_held(
 
 
 def test_a_build_that_is_killed_anywhere_asks_for_no_byte_twice_and_ends_with_the_same_shards(
-    copy: PublicCopy, tmp_path: Path
+    copy: LoopbackArchives, tmp_path: Path
 ) -> None:
     undisturbed = filled(copy, tmp_path)
     undisturbed.run()
@@ -116,7 +116,7 @@ def test_a_build_that_is_killed_anywhere_asks_for_no_byte_twice_and_ends_with_th
 
 
 def test_what_an_archive_lacks_is_planned_again_for_the_next_source_and_says_what_was_lost(
-    copy: PublicCopy, tmp_path: Path
+    copy: LoopbackArchives, tmp_path: Path
 ) -> None:
     whole = packed({member(n): random.Random(n).randbytes(20_000) for n in range(60, 65)})
     build = filled(
@@ -155,7 +155,7 @@ def test_what_an_archive_lacks_is_planned_again_for_the_next_source_and_says_wha
     assert {path for path, _ in copy.gets if "part" in path} == {f"/k/part_{n}.tar.gz" for n in range(ARCHIVES)}
 
 
-def test_a_limit_stops_reading_and_a_larger_one_adds(copy: PublicCopy, tmp_path: Path) -> None:
+def test_a_limit_stops_reading_and_a_larger_one_adds(copy: LoopbackArchives, tmp_path: Path) -> None:
     build = filled(copy, tmp_path)
     found: dict[int, set[str]] = {}
     for limit in (7, 21, 65):
@@ -170,7 +170,7 @@ def test_a_limit_stops_reading_and_a_larger_one_adds(copy: PublicCopy, tmp_path:
     assert len(archives) <= ARCHIVES + 2  # one that a limit left in its middle is fetched once more
 
 
-def test_a_limit_reads_no_archive_beyond_those_that_hold_it(copy: PublicCopy, tmp_path: Path) -> None:
+def test_a_limit_reads_no_archive_beyond_those_that_hold_it(copy: LoopbackArchives, tmp_path: Path) -> None:
     build = filled(copy, tmp_path)
     build.settings = PlanSettings(clips_per_shard=4, limit=10)
     build.run()
@@ -179,7 +179,7 @@ def test_a_limit_reads_no_archive_beyond_those_that_hold_it(copy: PublicCopy, tm
 
 
 def test_a_cache_that_holds_no_two_groups_gets_smaller_ones_and_one_too_small_is_refused(
-    copy: PublicCopy, tmp_path: Path
+    copy: LoopbackArchives, tmp_path: Path
 ) -> None:
     build = filled(copy, tmp_path)
     build.max_disk = 2_680_000
@@ -197,7 +197,7 @@ def test_a_cache_that_holds_no_two_groups_gets_smaller_ones_and_one_too_small_is
         build.run()
 
 
-def test_a_mirror_that_is_down_ends_the_run_with_work_left(copy: PublicCopy, tmp_path: Path) -> None:
+def test_a_mirror_that_is_down_ends_the_run_with_work_left(copy: LoopbackArchives, tmp_path: Path) -> None:
     build = filled(copy, tmp_path)
     seen = 0
 
@@ -215,7 +215,9 @@ def test_a_mirror_that_is_down_ends_the_run_with_work_left(copy: PublicCopy, tmp
     assert len(asked(copy)) >= ARCHIVES
 
 
-def test_a_copy_of_which_nothing_can_be_had_ends_the_build_without_an_outcome(copy: PublicCopy, tmp_path: Path) -> None:
+def test_a_copy_of_which_nothing_can_be_had_ends_the_build_without_an_outcome(
+    copy: LoopbackArchives, tmp_path: Path
+) -> None:
     build = filled(copy, tmp_path)
     for number in range(ARCHIVES):
         copy.files[f"/k/part_{number}.tar.gz"] = 403
@@ -225,7 +227,7 @@ def test_a_copy_of_which_nothing_can_be_had_ends_the_build_without_an_outcome(co
 
 
 def test_archives_are_spread_over_the_nodes_and_one_that_goes_takes_no_clip_with_it(
-    copy: PublicCopy, tmp_path: Path
+    copy: LoopbackArchives, tmp_path: Path
 ) -> None:
     build = filled(copy, tmp_path)
     build.nodes = ("n0", "n1", "n2")
@@ -238,7 +240,7 @@ def test_archives_are_spread_over_the_nodes_and_one_that_goes_takes_no_clip_with
     assert sum(outcome == "ok" for outcome, _ in outcomes.values()) == CLIPS
 
 
-def test_replacements_come_before_what_they_replace(copy: PublicCopy, tmp_path: Path) -> None:
+def test_replacements_come_before_what_they_replace(copy: LoopbackArchives, tmp_path: Path) -> None:
     build = filled(copy, tmp_path)
     copy.files["/k/part_0.tar.gz"] = packed({member(n): b"broken" for n in range(5)})
     copy.files["/k/replacement_for_corrupted.tgz"] = packed({member(n): b"whole" for n in range(4)})
@@ -250,7 +252,9 @@ def test_replacements_come_before_what_they_replace(copy: PublicCopy, tmp_path: 
     assert len(build.dataset.plan(0)) == 4
 
 
-def test_what_a_folder_holds_that_comes_first_is_not_taken_from_archives(copy: PublicCopy, tmp_path: Path) -> None:
+def test_what_a_folder_holds_that_comes_first_is_not_taken_from_archives(
+    copy: LoopbackArchives, tmp_path: Path
+) -> None:
     build = filled(copy, tmp_path)
     videos = tmp_path / "videos"
     videos.mkdir()
@@ -263,7 +267,7 @@ def test_what_a_folder_holds_that_comes_first_is_not_taken_from_archives(copy: P
     assert len(build.dataset.plan(0)) == 25
 
 
-def test_archives_that_are_kept_serve_the_next_dataset(copy: PublicCopy, tmp_path: Path) -> None:
+def test_archives_that_are_kept_serve_the_next_dataset(copy: LoopbackArchives, tmp_path: Path) -> None:
     build = filled(copy, tmp_path, cut=packed({member(60): b"whole" * 500})[:-8])
     build.keep = str(tmp_path / "kept")
     build.run()
@@ -278,7 +282,7 @@ def test_archives_that_are_kept_serve_the_next_dataset(copy: PublicCopy, tmp_pat
 
 
 def test_an_archive_whose_content_is_not_what_was_packed_is_named_and_fetched_once_more(
-    copy: PublicCopy, tmp_path: Path
+    copy: LoopbackArchives, tmp_path: Path
 ) -> None:
     damaged = bytearray(packed({member(60): b"whole" * 500}))
     damaged[-6] ^= 1
@@ -290,7 +294,7 @@ def test_an_archive_whose_content_is_not_what_was_packed_is_named_and_fetched_on
     assert build.outcomes[clip(60)][0] == "ok"
 
 
-def test_archives_of_every_kind_share_a_list(copy: PublicCopy, tmp_path: Path) -> None:
+def test_archives_of_every_kind_share_a_list(copy: LoopbackArchives, tmp_path: Path) -> None:
     build = filled(copy, tmp_path)
     cut = packed({member(n): b"whole" for n in (60, 61)})
     more = {

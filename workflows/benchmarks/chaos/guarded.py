@@ -12,17 +12,18 @@ import io
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from kinetics_pipeline.video.ffmpeg import executable
+from kinetics_pipeline.workflows.benchmarks.chaos.forking import Ask, in_a_child, program, serve
 from kinetics_pipeline.workflows.benchmarks.chaos.inline import InlineBuild
 from kinetics_pipeline.workflows.cli.app import run
 
@@ -58,26 +59,19 @@ class Said:
 class Guard:
     """Commands, each in a child of one program."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
 
     def run(self, words: Sequence[str], inside: Sequence[Path]) -> Said:
         """A command of the command line (or `build` with InlineBuild's fields). `inside`: where it may write."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps([list(words), list(map(str, inside))]) + "\n")
-        self._process.stdin.flush()
-        code, text, harm = json.loads(self._process.stdout.readline())
+        code, text, harm = self._ask([list(words), list(map(str, inside))])
         return Said(code, text, tuple(harm))
 
 
 @contextmanager
 def guard(variables: Mapping[str, str]) -> Iterator[Guard]:
-    command = [sys.executable, "-m", __name__]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables) as process:
-        yield Guard(process)
-        assert process.stdin is not None
-        process.stdin.close()
+    with program(__name__, variables) as ask:
+        yield Guard(ask)
 
 
 # In the program
@@ -149,25 +143,13 @@ def _run(words: Sequence[str], inside: Sequence[str], tell: int) -> None:
         json.dump([code, text.getvalue(), watch.harm], out)
 
 
-def _serve() -> None:
-    for name in _LOADED:
-        importlib.import_module(name)
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    for line in sys.stdin:
-        words, inside = json.loads(line)
-        told, tell = os.pipe()
-        child = os.fork()
-        if child == 0:
-            _run(words, inside, tell)
-            os._exit(0)
-        os.close(tell)
-        with os.fdopen(told) as pipe:
-            said = pipe.read()
-        _, status = os.waitpid(child, 0)
-        document = json.loads(said) if said else [-1, f"it ended with status {status}", []]
-        print(json.dumps(document), file=answers, flush=True)
+def _answer(request: Any) -> Any:
+    words, inside = request
+    said, status = in_a_child(partial(_run, words, inside))
+    return said if said is not None else [-1, f"it ended with status {status}", []]
 
 
 if __name__ == "__main__":
-    _serve()
+    for name in _LOADED:
+        importlib.import_module(name)
+    serve(_answer)

@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.storage.object_client import ObjectClient
+from kinetics_pipeline.workflows.benchmarks.chaos.forking import Ask, in_a_child, program, serve
 from kinetics_pipeline.workflows.benchmarks.chaos.inline import PLANTED, InlineBuild
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
@@ -38,26 +39,19 @@ class Ended:
 class Writers:
     """Builds in children of one program."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
 
     def build(self, build: InlineBuild, *, die_at: int = 0, planted: str = "") -> Ended:
         """`die_at`: the write at which it is killed; 0 for never."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps([asdict(build), die_at, planted]) + "\n")
-        self._process.stdin.flush()
-        return Ended(*json.loads(self._process.stdout.readline()))
+        return Ended(*self._ask([asdict(build), die_at, planted]))
 
 
 @contextmanager
 def writers(variables: Mapping[str, str]) -> Iterator[Writers]:
     """`variables`: the environment of the builds."""
-    command = [sys.executable, "-m", __name__]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables) as process:
-        yield Writers(process)
-        assert process.stdin is not None
-        process.stdin.close()
+    with program(__name__, variables) as ask:
+        yield Writers(ask)
 
 
 # In the program
@@ -114,24 +108,12 @@ def _build(build: InlineBuild, die_at: int, planted: str, tell: int) -> None:
     os.write(tell, json.dumps([count.writes, problem]).encode())
 
 
-def _serve() -> None:
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    for line in sys.stdin:
-        document, die_at, planted = json.loads(line)
-        told, tell = os.pipe()
-        child = os.fork()
-        if child == 0:
-            _build(InlineBuild(**document), die_at, planted, tell)
-            os._exit(0)
-        os.close(tell)
-        with os.fdopen(told, "rb") as pipe:
-            said = pipe.read()
-        _, status = os.waitpid(child, 0)
-        killed = os.WIFSIGNALED(status)
-        writes, problem = json.loads(said) if said else (die_at, "" if killed else f"it ended with {status}")
-        print(json.dumps([killed, writes, problem]), file=answers, flush=True)
+def _answer(request: Any) -> Any:
+    document, die_at, planted = request
+    said, status = in_a_child(partial(_build, InlineBuild(**document), die_at, planted))
+    killed = os.WIFSIGNALED(status)
+    return [killed, *(said or (die_at, "" if killed else f"it ended with {status}"))]
 
 
 if __name__ == "__main__":
-    _serve()
+    serve(_answer)

@@ -7,9 +7,7 @@ from pathlib import Path
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.sources.base import LocalSource, NetworkSource
-from kinetics_pipeline.sources.objects.videos import is_object_place, open_object_videos
 from kinetics_pipeline.sources.options import SourceOptions
-from kinetics_pipeline.storage.cache import cache_folder
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +23,8 @@ def parse_source(text: str, options: SourceOptions, cache: Path | None = None) -
         from kinetics_pipeline.sources.youtube.source import YouTube
 
         return YouTube(options)
+    from kinetics_pipeline.sources.objects.videos import is_object_place, open_object_videos
+
     if is_object_place(text):
         return open_object_videos(text, options)
     if "://" in text:
@@ -33,6 +33,7 @@ def parse_source(text: str, options: SourceOptions, cache: Path | None = None) -
         return UrlTemplate(text, options)
     from kinetics_pipeline.sources.local.parts import SUFFIXES
     from kinetics_pipeline.sources.local.tars import TarSource, tar_files
+    from kinetics_pipeline.storage.cache import cache_folder
 
     tars = tar_files(text) if text else []
     path = Path(text).expanduser()

@@ -28,6 +28,7 @@ ALLOWED = {
 """Package -> the packages that it may import."""
 FILE_LINES = 400
 FUNCTION_LINES = 60
+DEFINITIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 FRAGMENT = re.compile("(Of|By|And|But|So|As|After|With|Without|Until|In|On|At(?! most)) ")
 """How a docstring begins that is understood only together with something else."""
 
@@ -146,9 +147,25 @@ def test_no_folder_of_code_is_named_as_tools_name_what_they_generate():
 
 
 @pytest.mark.parametrize("package", ALLOWED)
-def test_every_package_says_what_it_is(package: str):
-    silent = [path for path in _files(package) if path.name == "__init__.py" and not ast.get_docstring(_parsed(path))]
-    assert silent == []
+def test_every_package_says_what_it_is_and_where_to_begin_reading(package: str):
+    plates = {path: ast.get_docstring(_parsed(path)) or "" for path in _files(package) if path.name == "__init__.py"}
+    large = [path for path in plates if len(list(path.parent.glob("*.py"))) > 4]
+    assert [path for path in large if not re.search("Begin|Start", plates[path])] == []
+    assert [path for path, text in plates.items() if not text] == []
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_packages_and_the_map_speak_of_what_there_is(package: str):
+    files = [path for each in ALLOWED for path in _files(each)]
+    known = {*ALLOWED, *(part for path in files for part in (path.stem, *path.relative_to(ROOT).parent.parts))}
+    known |= {node.name for path in files for node in ast.walk(_parsed(path)) if isinstance(node, DEFINITIONS)}
+    pages = {path: ast.get_docstring(_parsed(path)) or "" for path in _files(package) if path.name == "__init__.py"}
+    pages[ROOT / ".github" / "ARCHITECTURE.md"] = (ROOT / ".github" / "ARCHITECTURE.md").read_text()
+    for path, text in pages.items():
+        for name in re.findall(r"`([A-Za-z_][\w.]*)`", text):
+            inside = path.name == "__init__.py" and name.endswith(".py")
+            assert not inside or (path.parent / name).is_file(), f"{path} speaks of {name}, which is not in its folder"
+            assert inside or set(name.removesuffix(".py").split(".")) <= known, f"{path} speaks of {name}"
 
 
 @pytest.mark.parametrize("package", ALLOWED)

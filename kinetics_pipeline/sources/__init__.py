@@ -1,4 +1,10 @@
-"""Where a video's bytes come from: YouTube, a URL template, an object store, a folder, archives."""
+"""Where a video's bytes come from: YouTube, servers, object stores, public copies, folders and archives.
+
+In: what a `--source` names (`parse_source`), then a `Clip`. Out: a `Media`, which is a file on this machine that holds
+the clip, or a `Failure`. Begin reading with `base`: a `LocalSource` has the files (`local`), a `NetworkSource` is asked
+for them (`youtube`, `http`, `objects`). `archives` fetches public copies, which are local from then on. `pace` decides
+when to ask again; `child_process` runs a download so that it can be killed; `options` has what a user may choose.
+"""
 
 from __future__ import annotations
 

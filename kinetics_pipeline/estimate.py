@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow.compute as pc
 
-from kinetics_pipeline.plan import Plan
+from kinetics_pipeline.plan import NETWORK, Plan
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.sources.http.mp4_index import HEAD
 
@@ -52,9 +53,10 @@ class Estimate:
 
 def estimate(plan: Plan, rate_per_hour: float, recipe: Recipe) -> Estimate:
     """`rate_per_hour`: videos that may be asked of the network in an hour, by all nodes together (more than 0)."""
-    columns = {name: np.asarray(plan.table[name].to_pylist(), dtype=object) for name in ("video_id", "source", "shard")}
-    on_network = columns["source"] == "network"
-    network_videos = len(set(columns["video_id"][on_network]))
+    table = plan.table
+    is_network = pc.equal(table["source"], NETWORK)
+    on_network = is_network.to_numpy().astype(bool)
+    network_videos = pc.count_distinct(table["video_id"].filter(is_network)).as_py()
     network_clips = int(on_network.sum())
     seconds = np.nan_to_num(
         plan.table["time_end"].to_numpy() - plan.table["time_start"].to_numpy(), nan=WHOLE_VIDEO_SECONDS
@@ -65,10 +67,10 @@ def estimate(plan: Plan, rate_per_hour: float, recipe: Recipe) -> Estimate:
     around = (float(seconds[on_network].sum()) + AROUND * network_clips) * a_second
     return Estimate(
         clips=len(plan),
-        videos=len(set(columns["video_id"])),
+        videos=pc.count_distinct(table["video_id"]).as_py(),
         clips_by_source={"local": len(plan) - network_clips, "network": network_clips},
         network_videos=network_videos,
-        shards=len(set(columns["shard"])),
+        shards=len(plan.shard_names()),
         bytes=round(frames * _bytes_per_frame(recipe)),
         fetched=round(around) + HEAD * network_videos,
         kept=round(float(seconds.sum()) * (KEPT * a_second + SOUND_SECOND)),

@@ -14,12 +14,13 @@ import io
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import islice
 from typing import cast
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kinetics_pipeline.annotations.checks import normalised_split
@@ -45,6 +46,8 @@ SCHEMA = pa.schema(
         ("shard", pa.string()),
     ]
 )
+ROWS_AT_ONCE = 4096
+"""Rows of a plan of which clips are made together."""
 LOCAL, NETWORK = "local", "network"
 """Where a clip was found when it was planned."""
 BEFORE_ARCHIVES = -1
@@ -110,14 +113,46 @@ class Plan:
 
     def shard_names(self) -> list[str]:
         """The shards' names in the plan's order, which is also the best order to begin them in."""
-        return list(dict.fromkeys(self.table["shard"].to_pylist()))
+        return cast(list[str], self.table["shard"].unique().to_pylist())
 
-    def shards(self) -> Iterator[PlannedShard]:
-        """The shards, in the plan's order."""
-        frame = self.frame()
-        clips = clips_of(frame)
-        for (name, source), rows in groupby(zip(frame["shard"], frame["source"], strict=True)):
-            yield PlannedShard(name, list(islice(clips, len(list(rows)))), source != NETWORK)
+    def of_shards(self, names: Collection[str]) -> Plan:
+        """The part of the plan that is about some shards."""
+        return Plan(self.table.filter(pc.is_in(self.table["shard"], pa.array(list(names), pa.string()))))
+
+    def shards(self, names: Collection[str] | None = None, *, local: bool | None = None) -> Iterator[PlannedShard]:
+        """The shards, in the plan's order; those of `names` and of one kind alone, where these are given.
+
+        Clips are made of the table a few thousand at a time, so that a plan of millions takes its table's memory.
+        """
+        chosen: list[tuple[str, bool, int, int]] = []
+        rows = 0
+        for name, is_local, begin, end in self._extents():
+            if (names is None or name in names) and local in (None, is_local):
+                chosen.append((name, is_local, begin, end - begin))
+                rows += end - begin
+            if rows >= ROWS_AT_ONCE:
+                yield from self._made(chosen)
+                chosen, rows = [], 0
+        yield from self._made(chosen)
+
+    def _made(self, extents: Sequence[tuple[str, bool, int, int]]) -> Iterator[PlannedShard]:
+        if not extents:
+            return
+        table = pa.concat_tables([self.table.slice(begin, count) for _, _, begin, count in extents])
+        clips = clips_of(Plan(table).frame())
+        for name, is_local, _, count in extents:
+            yield PlannedShard(name, list(islice(clips, count)), is_local)
+
+    def _extents(self) -> Iterator[tuple[str, bool, int, int]]:
+        """Yields each shard's name, whether local sources hold it, its first row and the row behind its last."""
+        if not len(self):
+            return
+        shards, sources = (pc.dictionary_encode(self.table[name].combine_chunks()) for name in ("shard", "source"))
+        codes, kinds = (one.indices.to_numpy(zero_copy_only=False) for one in (shards, sources))
+        begins = np.flatnonzero((np.diff(codes, prepend=-1) != 0) | (np.diff(kinds, prepend=-1) != 0)).tolist()
+        names, origins = shards.dictionary.to_pylist(), sources.dictionary.to_pylist()
+        for begin, end in zip(begins, [*begins[1:], len(self)], strict=True):
+            yield names[codes[begin]], origins[kinds[begin]] != NETWORK, begin, end
 
     @property
     def archive_group(self) -> int | None:
@@ -167,7 +202,7 @@ def make_plan(
     *,
     outcomes: Mapping[str, str],
     settings: PlanSettings,
-    held_locally: Callable[[list[Clip]], Collection[str]],
+    held_locally: Callable[[Iterable[Clip]], Collection[str]],
     next_shard: Mapping[str, int],
     archive_group: int | None = None,
 ) -> Plan:
@@ -185,12 +220,22 @@ def make_plan(
     retried = settings.retried()
     waits = [(outcome := outcomes.get(clip)) is None or outcome in retried for clip in ordered["clip_id"]]
     todo = ordered[np.array(waits, dtype=bool)].reset_index(drop=True)
-    held = frozenset(held_locally(list(clips_of(todo))))
+    held = frozenset(held_locally(_Clips(todo)))
     local = np.array([clip in held for clip in todo["clip_id"]], dtype=bool)
     source = LOCAL if archive_group is None else f"archives-{archive_group}"
     if archive_group == BEFORE_ARCHIVES:
         source = "before-archives"
     return Plan(_table(todo, local, _packed(todo, local, settings.clips_per_shard), dict(next_shard), source))
+
+
+@dataclass(frozen=True)
+class _Clips:
+    """The clips of a table, made anew each time that they are asked for, so that they are never held all together."""
+
+    table: pd.DataFrame
+
+    def __iter__(self) -> Iterator[Clip]:
+        return clips_of(self.table)
 
 
 def in_order(asked: pd.DataFrame, settings: PlanSettings) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 Final = Literal["gone", "not_found", "too_short", "decode", "withdrawn"]
@@ -62,6 +63,7 @@ def clip_id(video_id: str, time_start: float | None = None, time_end: float | No
     return f"{video_id}_{_seconds(time_start)}_{_seconds(time_end)}"
 
 
+@lru_cache(maxsize=1 << 16)  # the clips of a list begin at few different seconds
 def _seconds(time: float) -> str:
     milliseconds = round(time * 1000)
     return f"{milliseconds // 1000:06d}" if milliseconds % 1000 == 0 else f"{milliseconds / 1000:010.3f}"

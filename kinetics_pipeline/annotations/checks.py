@@ -68,14 +68,15 @@ class CheckedRows:
 
     def __init__(
         self,
-        columns: Sequence[list[Any]],
+        columns: list[list[Any]],
         document: np.ndarray,
         origins: Sequence[tuple[str, str]],
         labels: Sequence[str] | None,
     ) -> None:
-        """`columns`: a list for each field of `Row`. `document`: of each row the number of its file in `origins`, which
-        has each file's name and the split that the name says. `labels`: those allowed; None allows all."""
-        read = tuple(map(_objects, columns))
+        """`columns`: a list for each field of `Row`; they are taken out one by one, so that each is freed. `document`:
+        of each row the number of its file in `origins`, which has each file's name and the split that the name says.
+        `labels`: those allowed; None allows all."""
+        read = tuple(_objects(columns.pop(0)) for _ in range(len(columns)))
         self.lines, self.videos, self.paths, self.labels, starts, ends, splits, self.lists, self.actions = read
         self.document, self.origins = document, origins
         self.wrong = np.full(len(document), None, dtype=object)
@@ -95,18 +96,16 @@ class CheckedRows:
         """The good rows, a segment once; finds what is wrong between rows (to be called before `bad_rows`)."""
         good = np.flatnonzero(~self._is(self.wrong))
         _name_videos(self.videos, self.paths, good)
-        whole = np.isnan(self.starts)
-        times = [
-            (None, None) if w else (s, e)
-            for w, s, e in zip(whole, self.starts.tolist(), self.ends.tolist(), strict=True)
-        ]
-        ids = pd.Series([clip_id(self.videos[i], *times[i]) for i in good], index=good, dtype=object)
-        first = dict(zip(reversed(ids.tolist()), reversed(good.tolist()), strict=True))
+        cells = zip(self.videos[good], self.starts[good].tolist(), self.ends[good].tolist(), strict=True)
+        named = [clip_id(video) if start != start else clip_id(video, start, end) for video, start, end in cells]
+        ids = pd.Series(named, index=good, dtype=object)
         in_file = pd.DataFrame({"id": ids, "document": self.document[good]})
         again_in_file = in_file.duplicated()
         first_in_file = in_file[~again_in_file]
         duplicates = []
-        for i in first_in_file.index[first_in_file["id"].duplicated()]:
+        again = first_in_file.index[first_in_file["id"].duplicated()]
+        first = dict(zip(ids[::-1].tolist(), good[::-1].tolist(), strict=True)) if len(again) else {}
+        for i in again:
             self._compare(i, first[ids[i]], ids[i], one_file=False)
             if self.wrong[i] is None:
                 duplicates.append(self._duplicate(i, first[ids[i]], ids[i]))
@@ -231,7 +230,7 @@ class CheckedRows:
 
 
 def _objects(values: Iterable[Any]) -> np.ndarray:
-    values = list(values)
+    values = values if isinstance(values, list) else list(values)
     column = np.empty(len(values), dtype=object)
     column[:] = values
     return column

@@ -40,7 +40,7 @@ class Collected:
         """`other_split`: that of rows and files that say none."""
         self._other_split = other_split
         self._folder_rows: list[slice] = []
-        self.columns: tuple[list[Any], ...] = tuple([] for _ in Row._fields)
+        self.columns: list[list[Any]] = [[] for _ in Row._fields]
         """A list for each field of `Row`."""
         self.document = array("L")
         """The number of the file in `origins`, for each row."""

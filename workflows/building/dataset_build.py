@@ -5,8 +5,9 @@ The same under Ray and in a simulation: time, nodes and work come from an execut
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -44,7 +45,7 @@ class WantedClips:
     table: pd.DataFrame
     """The clips asked, as `read_annotations` gives them."""
     settings: PlanSettings
-    held_locally: Callable[[list[Clip]], Collection[str]]
+    held_locally: Callable[[Iterable[Clip]], Collection[str]]
     """See `make_plan`."""
 
 
@@ -67,7 +68,7 @@ class Tried:
 
     sources: Mapping[str, LocalSource | NetworkSource]
     """Key (`Asked.keys`) -> source, in the order in which they are tried."""
-    earlier: Callable[[str], Sequence[Event]] = lambda clip_id: ()
+    earlier: Callable[[str], Sequence[Event]] | None = None
     """What is known of a clip (by clip_id) from before: see `Attempts`."""
     archives: int = 0
     """Bytes of the cache that are left to archives from afar."""
@@ -143,7 +144,7 @@ class DatasetBuild:
                 next_shard=dataset.next_shard_numbers(),
             )
         if len(plan):
-            self._disk(list(plan.shards()))  # raises before the plan is frozen
+            self._disk(plan.shards())  # raises before the plan is frozen
             yield self._driver(dataset.add_plan(plan), plan, plan.shard_names(), outcomes)
 
     def _driver(
@@ -157,8 +158,7 @@ class DatasetBuild:
         """`outcomes`: what was known of clips before. `tried`: with which sources, by default all."""
         tried = tried or Tried(self.sources)
         executor, store, pace = self.executor, self.lease.store, self.limits.pace
-        wanted = set(missing)
-        shards = [shard for shard in plan.shards() if shard.name in wanted]
+        shards = partial(plan.shards, set(missing))
         run = PlanRun(
             uri=store.uri,
             number=number,
@@ -167,13 +167,13 @@ class DatasetBuild:
             generation=self.lease.generation,
             recipe=self.dataset.recipe,
             classes=self.dataset.classes,
-            finished=self._finished_before() | withdrawn_clips(self.dataset, shards),
+            finished=self._finished_before() | withdrawn_clips(self.dataset, shards()),
         )
-        disk = self._disk(shards, tried.archives)
+        disk = self._disk(shards(), tried.archives)
         attempts = Attempts(store, monotonic=lambda: executor.now().monotonic, earlier=tried.earlier)
         familiar = {
             clip.video_id
-            for shard in shards
+            for shard in (shards() if outcomes or attempts else ())
             for clip in shard.clips
             if outcomes.get(clip.clip_id) in ("no_format", "internal", "network") or attempts.was_doubted(clip.clip_id)
         }
@@ -188,7 +188,7 @@ class DatasetBuild:
             attempts=attempts,
         )
 
-    def _disk(self, shards: Sequence[PlannedShard], archives: int = 0) -> Disk:
+    def _disk(self, shards: Iterable[PlannedShard], archives: int = 0) -> Disk:
         """The cache's disk, which is large enough for any one of the shards beside so many bytes of archives."""
         limits = self.limits
         disk = Disk(
@@ -213,9 +213,10 @@ class DatasetBuild:
         return found
 
 
-def withdrawn_clips(dataset: Dataset, shards: Sequence[PlannedShard]) -> dict[str, FinishedClip]:
+def withdrawn_clips(dataset: Dataset, shards: Iterable[PlannedShard]) -> dict[str, FinishedClip]:
     """Planned clips that were withdrawn since, as clips that are finished."""
-    reasons = dataset.withdrawn()
+    if not (reasons := dataset.withdrawn()):
+        return {}
     return {
         clip.clip_id: FinishedClip(Record.of(clip, "withdrawn", reason, Spent()), None)
         for shard in shards

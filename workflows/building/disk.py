@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -47,6 +47,8 @@ class Needs:
     """The finished clips of the largest one."""
     download: int
     """The download of the longest clip; 0 where nothing is fetched."""
+    clips: int
+    """The clips of the shard with the most."""
 
     @property
     def least(self) -> int:
@@ -54,12 +56,18 @@ class Needs:
         return 2 * self.shard + self.download
 
 
-def needs(shards: Sequence[PlannedShard], recipe: Recipe) -> Needs:
-    longest = max((_seconds(clip) for shard in shards if not shard.local for clip in shard.clips), default=0.0)
+def needs(shards: Iterable[PlannedShard], recipe: Recipe) -> Needs:
+    largest, most, longest = 0, 0, 0.0
+    for shard in shards:
+        largest = max(largest, rows(shard.clips, recipe, frame_bytes(recipe)))
+        most = max(most, len(shard.clips))
+        if not shard.local:
+            longest = max(longest, *map(_seconds, shard.clips))
     side = min(1.0, (recipe.short_side / 256) ** 2)
     return Needs(
-        shard=max((rows(shard.clips, recipe, frame_bytes(recipe)) for shard in shards), default=0),
+        shard=largest,
         download=math.ceil(longest * SECOND_OF_VIDEO * side),
+        clips=most,
     )
 
 
@@ -151,7 +159,7 @@ class Disk:
         """A clip was finished: what its rows took corrects the guess, where that was too small."""
         self._a_frame = max(self._a_frame, 1.1 * bytes_ / frames)
 
-    def require(self, shards: Sequence[PlannedShard]) -> None:
+    def require(self, shards: Iterable[PlannedShard]) -> None:
         """Raises UserError when the limit, and WorkRemains when the disk, is too small for the largest of the shards.
         Looks at the disks, so that there is something to go by."""
         wanted = needs(shards, self.recipe)
@@ -160,10 +168,7 @@ class Disk:
         self._begin_to_look()
         for ref in list(self._looks):
             self._take_look(ref)
-        what = (
-            f"{size(need)}: a shard of up to {max((len(s.clips) for s in shards), default=0)} clips, finished and "
-            f"written, and a download"
-        )
+        what = f"{size(need)}: a shard of up to {wanted.clips} clips, finished and written, and a download"
         if self.limit is not None and need > self.limit:
             beside = f", beside {size(self.notes)} of archives and notes on them" if self.notes else ""
             raise UserError(f"--max-disk is {size(self.limit + self.notes)}; this build needs at least {what}{beside}")

@@ -236,14 +236,13 @@ class Driver:
             return False
         self._gave_up = True
         self._first = self._unfinished_shard()
-        shards = list(self.plan_run.plan.shards())
+        plan, missing = self.plan_run.plan, set(self.plan_run.missing)
         needed = {job.clip.video_id for job in self.process.waiting} | self.disk.without_hope()
-        self.fetch.forget({clip.video_id for shard in shards for clip in shard.clips} - needed)
+        self.fetch.forget(set(plan.table["video_id"].to_pylist()) - needed)
         counted_on = {(one, known.node) for shard in self._shards for one, known in shard.finished.items()}
-        missing = set(self.plan_run.missing)
-        for clip in (clip for shard in shards if shard.name in missing for clip in shard.clips):
-            if clip.clip_id not in self._clips and (known := self.plan_run.finished.get(clip.clip_id)) is not None:
-                counted_on.add((clip.clip_id, known.node))
+        for clip_id in plan.of_shards(missing).clip_ids():
+            if clip_id not in self._clips and (known := self.plan_run.finished.get(clip_id)) is not None:
+                counted_on.add((clip_id, known.node))
         executor = self.disk.executor
         executor.clear(everything=False)
         for node, records in executor.finished_clips():

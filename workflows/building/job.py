@@ -191,7 +191,7 @@ class _Build:
     def _run(self, driver: Driver, can_go_on: Callable[[], bool]) -> None:
         run = driver.plan_run
         missing = set(run.missing)
-        clips = sum(len(shard.clips) for shard in run.plan.shards() if shard.name in missing)
+        clips = len(run.plan.of_shards(missing))
         self.shards = 0
         with Meter(clips, "clips") as meter:
             meter.say(f"plan {run.plan_name}: {clips} clips in {len(missing)} shards")

@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
-from kinetics_pipeline.plan import Plan, PlannedShard
 from kinetics_pipeline.records import Clip
 from kinetics_pipeline.workflows.building.disk import Disk
 from kinetics_pipeline.workflows.building.plan_run import FinishedClip, PlanRun
@@ -56,7 +55,8 @@ class OpenShards:
         self.clips: dict[str, ClipInProgress] = {}
         """The clips of all open shards, by clip_id."""
         self._disk = disk
-        self._walks = [_shards(run.plan, set(run.missing), local=local) for local in (True, False)]
+        missing = set(run.missing)
+        self._walks = [run.plan.shards(missing, local=local) for local in (True, False)]
         self._open: list[dict[str, OpenShard]] = [{}, {}]
 
     def __iter__(self) -> Iterator[OpenShard]:
@@ -103,7 +103,3 @@ class OpenShards:
         """The videos that were fetched and that no unfinished clip needs."""
         needed = {one.clip.video_id for one in self.clips.values() if not one.is_finished}
         return {one.clip.video_id for one in self.clips.values() if "fetch" in one.seconds} - needed
-
-
-def _shards(plan: Plan, missing: set[str], *, local: bool) -> Iterator[PlannedShard]:
-    return (shard for shard in plan.shards() if shard.name in missing and shard.local == local)

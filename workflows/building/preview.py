@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import cast
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
 
@@ -18,7 +19,7 @@ from kinetics_pipeline.annotations.table import clips_of
 from kinetics_pipeline.dataset.dataset import DATASET, Dataset
 from kinetics_pipeline.dataset.plan_files import plan_name
 from kinetics_pipeline.estimate import Estimate, estimate
-from kinetics_pipeline.plan import SCHEMA, Plan, PlannedShard, make_plan
+from kinetics_pipeline.plan import NETWORK, SCHEMA, Plan, make_plan
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Clip
 from kinetics_pipeline.sources.base import LocalSource, is_network
@@ -99,12 +100,11 @@ def _show(
     if not len(work):
         console.print("nothing to do: every clip asked has an outcome")
         return
-    shards = list(work.shards())
     alone = len(config.proxy) if config.egress == "per-proxy" else 1
     total = estimate(work, config.rate * alone, recipe)
-    console.print(_by_split(shards, total))
+    console.print(_by_split(work, total))
     console.print()
-    console.print(_by_source(shards, asked))
+    console.print(_by_source(work, asked))
     copies = [source for source in asked.sources if isinstance(source, UnfetchedCopy)]
     for source in asked.sources:
         if isinstance(source, TarSource):
@@ -119,34 +119,32 @@ def _show(
             console.print("  archives in which classes are mixed are all read, whatever --classes asks")
     console.print()
     left = left_for_others(work, asked.annotations.published) if copies else None
-    lines = _expected(shards, total, asked, config, recipe, left)
+    lines = _expected(work, total, asked, config, recipe, left)
     if copies:
         lines += about_copies(work, copies, recipe, frame_times(recipe, dataset))
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
 
 
-def _by_split(shards: Sequence[PlannedShard], total: Estimate) -> Table:
-    counts: dict[str, Counter[str]] = {}
-    videos: dict[str, set[str]] = {}
-    for shard in shards:
-        split = shard.name.rpartition("-")[0]
-        counts.setdefault(split, Counter()).update(shards=1, clips=len(shard.clips))
-        videos.setdefault(split, set()).update(clip.video_id for clip in shard.clips)
+def _by_split(work: Plan, total: Estimate) -> Table:
+    found = work.table.group_by("split").aggregate(
+        [("clip_id", "count"), ("video_id", "count_distinct"), ("shard", "count_distinct")]
+    )
     table = _table("to do", "clips", "videos", "shards")
-    for split, count in sorted(counts.items()):
-        table.add_row(split, str(count["clips"]), str(len(videos[split])), str(count["shards"]))
-    if len(counts) > 1:
+    for row in found.sort_by("split").to_pylist():
+        names = ("clip_id_count", "video_id_count_distinct", "shard_count_distinct")
+        table.add_row(row["split"], *(str(row[name]) for name in names))
+    if len(found) > 1:
         table.add_row("all", str(total.clips), str(total.videos), str(total.shards))
     return table
 
 
-def _by_source(shards: Sequence[PlannedShard], asked: Asked) -> Table:
+def _by_source(work: Plan, asked: Asked) -> Table:
     clips: Counter[str] = Counter()
     videos: dict[str, set[str]] = {}
-    for shard in shards:
+    for shard in work.shards():
         for clip in shard.clips:
-            origin = _origin(clip, asked)
+            origin = _origin(clip, asked, held=shard.local)
             clips[origin] += 1
             videos.setdefault(origin, set()).add(clip.video_id)
     table = _table("from", "clips", "videos")
@@ -163,7 +161,7 @@ def _table(first: str, *others: str) -> Table:
 
 
 def _expected(
-    shards: Sequence[PlannedShard],
+    work: Plan,
     total: Estimate,
     asked: Asked,
     config: PlanConfig,
@@ -194,8 +192,9 @@ def _expected(
     if total.network_videos and first is not None and not isinstance(first, YouTube):
         what = "whole files or their sections" if isinstance(first, ObjectVideos) else "whole files"
         lines.append(f"download    {what} from {first.name}, of sizes that only it knows")
-    wanted = needs(shards, recipe)
-    opened = sum(min(AT_ONCE, sum(shard.local == local for shard in shards)) for local in (True, False))
+    wanted = needs(work.shards(), recipe)
+    kinds = pc.equal(work.table["source"], NETWORK)
+    opened = sum(min(AT_ONCE, len(work.table["shard"].filter(one).unique())) for one in (kinds, pc.invert(kinds)))
     ahead = total.fetched / max(1, total.clips_by_source["network"]) * AT_ONCE * config.clips_per_shard
     at_once = (opened + 1) * wanted.shard + min(total.fetched, ahead)
     lines.append(
@@ -229,8 +228,8 @@ def _show_tars(console: Console, source: TarSource, asked: Asked) -> None:
             console.print(f"  {len(names)} {what}: {shown}", markup=False, soft_wrap=True)
 
 
-def _origin(clip: Clip, asked: Asked) -> str:
-    """The first source that has the clip, or would be asked for it."""
+def _origin(clip: Clip, asked: Asked, *, held: bool) -> str:
+    """The first source that has the clip, or would be asked for it. `held`: whether a local source has it."""
     for source in asked.sources:
         if isinstance(source, UnfetchedCopy):
             return f"{source.name}, or what comes after it"
@@ -238,6 +237,6 @@ def _origin(clip: Clip, asked: Asked) -> str:
             continue
         if is_network(source):
             return source.name
-        if cast(LocalSource, source).candidates(clip):
+        if held and cast(LocalSource, source).candidates(clip):
             return source.name
     return "nowhere: no source has them"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -46,8 +46,8 @@ class Asked:
     keys: tuple[str, ...]
     """What tells each source from the others, in this run and in later ones; names no folder and no host."""
 
-    def held_locally(self, clips: Sequence[Clip]) -> set[str]:
-        """The clips that a local source has a file for."""
+    def held_locally(self, clips: Iterable[Clip]) -> set[str]:
+        """The clips that a local source has a file for; `clips` is gone through once for each source."""
         local = [cast(LocalSource, source) for source in self.sources if not is_network(source)]
         return set().union(*(held(source, clips) for source in local))
 

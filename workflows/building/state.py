@@ -106,14 +106,20 @@ class Attempts:
         self,
         store: Store,
         monotonic: Callable[[], float],
-        earlier: Callable[[str], Sequence[Event]] = lambda clip_id: (),
+        earlier: Callable[[str], Sequence[Event]] | None = None,
     ) -> None:
         """`earlier`: what is known of a clip from before its plan, by clip_id; not kept."""
-        self._store, self._monotonic, self._earlier = store, monotonic, earlier
+        self._store, self._monotonic = store, monotonic
+        self._has_earlier = earlier is not None
+        self._earlier = earlier or (lambda clip_id: ())
         self._changed = False
         self._saved = 0.0
         self._events = read_state(store, ATTEMPTS, dict[str, list[Event]]) or {}
         self._of_earlier_runs = set(self._events)
+
+    def __bool__(self) -> bool:
+        """Whether anything is known of any clip from before this run."""
+        return bool(self._events) or self._has_earlier
 
     def of(self, clip_id: str) -> list[Event]:
         return [*self._earlier(clip_id), *self._events.get(clip_id, [])]

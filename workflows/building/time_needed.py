@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.flow import tvl1
-from kinetics_pipeline.plan import Plan
+from kinetics_pipeline.plan import NETWORK, Plan
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.shards.markers import Marker
 from kinetics_pipeline.workflows.runtime.progress import duration
@@ -39,22 +41,22 @@ def expected(dataset: Dataset, plan: Plan, missing: set[str], *, rate: float | N
     """The larger of what the network's budget allows and what the cores can do."""
     import ray  # here: `plan` uses this module without it
 
-    frames, videos = 0.0, set()
-    for shard in plan.shards():
-        if shard.name not in missing:
-            continue
-        for clip in shard.clips:
-            start, end = clip.time_start, clip.time_end
-            frames += (USUAL_CLIP if start is None or end is None else end - start) * dataset.recipe.fps
-        if not shard.local:
-            videos |= {clip.video_id for clip in shard.clips}
+    table = plan.of_shards(missing).table
+    frames = clip_seconds(table) * dataset.recipe.fps
+    videos = pc.count_distinct(table.filter(pc.equal(table["source"], NETWORK))["video_id"]).as_py()
     cores = max(1.0, ray.cluster_resources().get("CPU", 1.0))
     needed = frame_times(dataset.recipe, dataset)
     a_frame, how = needed.flow + needed.other, needed.how
     compute = frames * a_frame / cores
-    if rate is not None and len(videos) * 3600 / rate > compute:
-        return Expectation(len(videos) * 3600 / rate, f"{len(videos)} videos at {rate:g} an hour")
+    if rate is not None and videos * 3600 / rate > compute:
+        return Expectation(videos * 3600 / rate, f"{videos} videos at {rate:g} an hour")
     return Expectation(compute, f"{a_frame * 1000:.1f} ms a frame and core, {how}, on {cores:.0f} cores")
+
+
+def clip_seconds(table: pa.Table) -> float:
+    """Seconds of the clips of a plan's table together; those without times count as the usual length."""
+    seconds = table["time_end"].to_numpy() - table["time_start"].to_numpy()
+    return float(np.nan_to_num(seconds, nan=USUAL_CLIP).sum())
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from kinetics_pipeline.records import Clip
 from kinetics_pipeline.sources.base import LocalSource
@@ -12,7 +12,7 @@ from kinetics_pipeline.sources.local.names import other_suffix
 log = logging.getLogger(__name__)
 
 
-def held(source: LocalSource, clips: Sequence[Clip]) -> set[str]:
+def held(source: LocalSource, clips: Iterable[Clip]) -> set[str]:
     """The clip_ids of the clips that `source` has a file for.
 
     Says once how many files have another suffix than the annotations give them. Raises UserError for a clip that two

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -110,10 +110,12 @@ def _cached_plan(
     return _plans[key]
 
 
-def _cached_shards(plan: Plan) -> Iterator[PlannedShard]:
+def _cached_shards(
+    plan: Plan, names: Collection[str] | None = None, *, local: bool | None = None
+) -> Iterator[PlannedShard]:
     if (found := _shards.get(id(plan.table))) is None:
         found = _shards[id(plan.table)] = (plan, list(_shards_of(plan)))
-    return iter(found[1])
+    return (one for one in found[1] if (names is None or one.name in names) and local in (None, one.local))
 
 
 def _cached_bytes(plan: Plan) -> bytes:

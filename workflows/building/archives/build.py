@@ -183,7 +183,7 @@ class CopiesBuild(DatasetBuild):
         plan = self._planned(taken, lambda _: taken, BEFORE_ARCHIVES)
         if not len(plan):
             return
-        self._disk(list(plan.shards()), self.state.list.reserve)
+        self._disk(plan.shards(), self.state.list.reserve)
         number = self.dataset.add_plan(plan)
         yield self._driver(number, plan, plan.shard_names(), {}, self._from_first())
         self._finished(number, plan)
@@ -225,7 +225,7 @@ class CopiesBuild(DatasetBuild):
         plan = self._planned(there, lambda _: there, group)
         if not len(plan):
             return
-        self._disk(list(plan.shards()), tried.archives)  # raises before the plan is frozen
+        self._disk(plan.shards(), tried.archives)  # raises before the plan is frozen
         number = self.dataset.add_plan(plan)
         self._fetch_next(keys, later)
         yield self._driver(number, plan, plan.shard_names(), {}, tried)
@@ -307,7 +307,7 @@ class CopiesBuild(DatasetBuild):
         plan = self._planned(clip_ids, self.wanted.held_locally, None)
         if not len(plan):
             return
-        self._disk(list(plan.shards()))
+        self._disk(plan.shards())
         number = self.dataset.add_plan(plan)
         outcomes = {clip_id: failed.outcome for clip_id, failed in self.selection.failed.items()}
         yield self._driver(number, plan, plan.shard_names(), outcomes, self._from_all())
@@ -342,7 +342,7 @@ class CopiesBuild(DatasetBuild):
     # Plans
 
     def _planned(
-        self, clip_ids: Collection[str], held_locally: Callable[[list[Clip]], Collection[str]], group: int | None
+        self, clip_ids: Collection[str], held_locally: Callable[[Iterable[Clip]], Collection[str]], group: int | None
     ) -> Plan:
         """A plan of these clips, whatever became of them before."""
         table = self.wanted.table

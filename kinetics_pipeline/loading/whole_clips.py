@@ -13,7 +13,8 @@ from torch.utils.data import Sampler
 
 from kinetics_pipeline.loading.clip_dataset import ClipDataset
 from kinetics_pipeline.loading.options import ClipOptions, Stream
-from kinetics_pipeline.loading.snippets import WHOLE_CLIP, Snippet, central_snippet, looped
+from kinetics_pipeline.loading.snippets import WHOLE_CLIP, Snippet, central_snippet
+from kinetics_pipeline.loading.windows import window_frames
 
 LEAST_FRAMES = 16
 """More than any of the networks asks for."""
@@ -52,7 +53,12 @@ class WholeClips(ClipDataset):
         place = self.place_of(row)
         there = min(place.frames, self.most)
         whole = central_snippet(there, place.height, place.width, there, 1, self.crop)
-        return row, replace(whole, frames=looped(0, there, self.stride, max(-(-there // self.stride), LEAST_FRAMES)))
+        return row, replace(whole, frames=whole_video(there, self.stride))
+
+
+def whole_video(available: int, stride: int) -> NDArray[np.int64]:
+    """Every `stride`-th of `available` frames, looped where they are fewer than a network can see."""
+    return window_frames(0, max(-(-available // stride), LEAST_FRAMES), available, stride)
 
 
 class SameLength(Sampler[list[int]]):

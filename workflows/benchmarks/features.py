@@ -181,7 +181,7 @@ def _parts(extractor: Extractor, video: Path, windows: Windows) -> None:
 def _usual(video: Path, networks: Sequence[Network], windows: Windows, pairs: list[float]) -> None:
     """OpenCV for frames and flow, then each window in 32-bit floats; `pairs` is given the seconds of a pair's flow."""
     capture, frames, flows = cv2.VideoCapture(str(video)), list[Any](), list[Any]()
-    flow_of = cv2.optflow.DualTVL1OpticalFlow_create()
+    flow_of = cv2.optflow.DualTVL1OpticalFlow_create()  # type: ignore[attr-defined]
     cv2.setNumThreads(1)
     side, grey = networks[0].crop * 8 // 7, None
     spent = 0.0

@@ -67,7 +67,7 @@ class Tried:
     """What the clips of one plan are tried with."""
 
     sources: Mapping[str, LocalSource | NetworkSource]
-    """By what tells them from the others, best first."""
+    """Key (`Asked.keys`) -> source, in the order in which they are tried."""
     earlier: Callable[[str], Sequence[Event]] = lambda clip_id: ()
     """What is known of a clip (by clip_id) from before: see `Attempts`."""
     archives: int = 0

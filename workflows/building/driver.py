@@ -60,7 +60,7 @@ class Driver:
         disk: Disk,
         attempts: Attempts,
     ) -> None:
-        """`sources`: by what tells them from the others, best first."""
+        """`sources`: by their keys, in the order in which they are tried."""
         self.plan_run, self.sources, self.executor = run, sources, executor
         self.fetch, self.process, self.write = fetch, process, write
         self.disk, self.attempts = disk, attempts

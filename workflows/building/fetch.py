@@ -60,7 +60,7 @@ class Fetcher:
         self.folders, self.node = folders, node
         # The last one first: it is running, and keeps connections and the guest session of its last video.
         self.children: dict[bool, queue.LifoQueue[KillableChild]] = {False: queue.LifoQueue(), True: queue.LifoQueue()}
-        """By whether they have the keys of object stores."""
+        """Whether they have the credentials of object stores -> the child processes that are free."""
         for _ in range(slots):
             for credentials, children in self.children.items():
                 children.put(KillableChild(credentials=credentials))

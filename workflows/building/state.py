@@ -136,7 +136,7 @@ class Attempts:
         return any(event.outcome == "burst" for event in self.of(clip_id))
 
     def forget(self, clip_ids: Iterable[str]) -> None:
-        """After their shard was committed, or when they are planned again."""
+        """Removes what was tried for clips: their shard is committed, or they are planned again."""
         for clip_id in clip_ids:
             self._changed |= self._events.pop(clip_id, None) is not None
 

@@ -166,7 +166,7 @@ def settle(one: Round, build: Build, source: SourceKind) -> None:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """As SIGSTOP does; returns when it has stopped."""
+    """Stops a process by SIGSTOP; returns when it has stopped."""
     process.send_signal(signal.SIGSTOP)
     with suppress(psutil.NoSuchProcess):
         stopped = psutil.Process(process.pid)

@@ -111,16 +111,29 @@ def build(*annotations: PlaceOrName, config: BuildConfig) -> None:
 
 
 @app.command
-def status(output: Place, /, *, json: Annotated[bool, Parameter(negative=())] = False) -> None:
-    """Say what a dataset holds, what failed and why, what is pending, and what to run next.
+def status(
+    output: Place,
+    /,
+    *,
+    watch: Annotated[bool, Parameter(negative=())] = False,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Say what a dataset holds, how the build at work goes, what failed and why, and what to run next.
 
     Parameters
     ----------
     output
         The dataset.
+    watch
+        Go on showing the build at work until it ends.
     json
-        Print one JSON document instead of a table.
+        Print one JSON document instead of a table; with --watch one a line.
     """
+    if watch:
+        from kinetics_pipeline.workflows.datasets.watching import watch as following
+
+        following(output, json)
+        return
     from kinetics_pipeline.workflows.datasets.status import status as job
 
     job(output, json)

@@ -6,6 +6,7 @@ import os
 import secrets
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,9 @@ OBJECT_STORE_BYTES = 512 << 20
 
 STARTS = 3
 """How often an embedded Ray is started: it gives its processes 30 s, too few on a machine that is busy."""
+
+PATIENCE = 10.0
+"""Seconds after which a start that is not done is told."""
 
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
 
@@ -73,11 +77,14 @@ def connected(cpus: int | None = None) -> Iterator[None]:
         _require_answer(os.environ["RAY_ADDRESS"])
     import ray
 
+    cores = cpus or os.cpu_count() or 1
+    where = f"Ray to start on {cores} cores" if embedded else f"the Ray cluster at {os.environ['RAY_ADDRESS']}"
     try:
-        if embedded:
-            _start(cpus or os.cpu_count() or 1)
-        else:
-            ray.init(**_QUIET)
+        with _told_when_slow(f"waiting for {where}"):
+            if embedded:
+                _start(cores)
+            else:
+                ray.init(**_QUIET)
     except Exception as error:
         # Of the plain class where its own processes took too long to start, as on a machine with other work.
         known = isinstance(error, ConnectionError | RuntimeError | ray.exceptions.AuthenticationError)
@@ -101,6 +108,18 @@ def connected(cpus: int | None = None) -> Iterator[None]:
         ray.shutdown()
 
 
+@contextmanager
+def _told_when_slow(line: str) -> Iterator[None]:
+    """Says the line on stderr where the body takes longer than `PATIENCE`."""
+    timer = threading.Timer(PATIENCE, lambda: print(line, file=sys.stderr, flush=True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def _start(cpus: int) -> None:
     """Embeds a Ray with so many cores. One that is late is ended and started again. Raises as `ray.init` does."""
     import psutil
@@ -120,6 +139,7 @@ def _start(cpus: int) -> None:
         except Exception as error:
             if not left or "timed out during startup" not in str(error):
                 raise
+            print("Ray's processes were not ready within 30 s; starting them again", file=sys.stderr, flush=True)
             ray.shutdown()
             late = [child for child in psutil.Process().children(recursive=True) if child not in before]
             for child in late:

@@ -4,6 +4,7 @@ where an earlier call ended.
 
 from __future__ import annotations
 
+import errno
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -13,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from kinetics_pipeline.records import Clip
 from kinetics_pipeline.sources.base import Failure, Media
+from kinetics_pipeline.sources.http.byte_allowance import NoRoom, take
 from kinetics_pipeline.sources.http.mp4_index import HEAD
 from kinetics_pipeline.sources.http.partial_file import Piece, pieces
 from kinetics_pipeline.sources.http.sections import IndexedFile
 from kinetics_pipeline.sources.http.status import from_status
 from kinetics_pipeline.sources.youtube.refusals import from_extraction
-from kinetics_pipeline.sources.youtube.texts import CUT, LATER
+from kinetics_pipeline.sources.youtube.texts import CUT, LATER, THIS_MACHINE
 
 if TYPE_CHECKING:
     from kinetics_pipeline.sources.http.transfer import Remote
@@ -125,12 +127,15 @@ class OneFormat:
         if failed is not None:
             return Failure("network", f"media: {failed.trouble}", unreachable=True)
         found = from_extraction(error, self.opener.warnings)
+        if found.detail == THIS_MACHINE:
+            if re.search(rf"errno (?:{errno.ENOSPC}|{errno.EDQUOT})\b", str(error).lower()):
+                raise NoRoom from error
+            return found
         return found if found.outcome in ("network", "throttled") else Failure("network", CUT)
 
     def _fetch_by_ytdlp(self) -> Failure | None:
         """What is not one file over HTTP (HLS fragments): yt-dlp's own download, into the `.part` of the whole. It goes
         on after the last whole fragment, and may write as little as any other download (`byte_allowance`)."""
-        from kinetics_pipeline.sources.http.byte_allowance import take
         from kinetics_pipeline.sources.http.transfer import FragmentCheck, check_size
         from kinetics_pipeline.sources.http.ytdlp import BLOCK
 

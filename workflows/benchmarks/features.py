@@ -35,7 +35,7 @@ import torch
 from numpy.typing import NDArray
 
 from kinetics_pipeline.flow import TVL1, tvl1
-from kinetics_pipeline.loading.windows import Windows
+from kinetics_pipeline.loading.windows import Windows, crop_corner
 from kinetics_pipeline.models import Checkpoint, build_model, save_checkpoint
 from kinetics_pipeline.models.precision import FP32
 from kinetics_pipeline.recipe import Recipe
@@ -48,7 +48,6 @@ from kinetics_pipeline.workflows.scoring.extraction.network import (
     Network,
     Weights,
     choose,
-    crop_of,
     device_here,
     open_weights,
 )
@@ -210,9 +209,9 @@ def _windows_one_by_one(networks: Sequence[Network], streams: dict[str, Bytes], 
         numbers = windows.frames(row, frames)
         for network in networks:
             stored = streams[network.stream][:, numbers]
-            corner = ((stored.shape[2] - network.crop) // 2, (stored.shape[3] - network.crop) // 2)
-            crop = crop_of(stored, corner, network.crop, mirrored=False)
-            network.rows([[crop]], np.zeros((1, len(numbers)), bool))
+            top, left = crop_corner(stored.shape[2], stored.shape[3], network.crop, 0, crops=1)
+            crop = stored[:, :, top : top + network.crop, left : left + network.crop]
+            network.rows([[np.ascontiguousarray(crop)]], np.zeros((1, len(numbers)), bool))
 
 
 def random_weights(folder: Path, stream: str, short_side: int, crop: int) -> Weights:

@@ -193,11 +193,9 @@ class Network:
         return inputs
 
 
-def crop_of(stored: NDArray[np.uint8], corner: tuple[int, int], crop: int, *, mirrored: bool) -> NDArray[np.uint8]:
-    """uint8 [C, T, crop, crop] of [C, T, H, W]."""
-    top, left = corner
-    cut = stored[:, :, top : top + crop, left : left + crop]
-    return mirror(torch.from_numpy(np.ascontiguousarray(cut))).numpy() if mirrored else np.ascontiguousarray(cut)
+def mirrored(stored: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """uint8 [C, T, H, W] flipped left to right; of flow with u negated."""
+    return np.asarray(mirror(torch.from_numpy(stored)).numpy(), np.uint8)
 
 
 def choose(weights: Sequence[Weights], choice: Choice, window: int, device: torch.device) -> list[Precision]:

@@ -284,7 +284,7 @@ class Disk:
         return f"the disk of the cache has {size(max(0, free))} to give, and {size(wanted)} are wanted"
 
     def state(self) -> CacheState | None:
-        """As it stands on the fullest node; None before the first look."""
+        """The state of the fullest node; None before the first look."""
         if not self._by_node:
             return None
         used = max(seen.used for seen, _ in self._by_node.values()) + self.notes

@@ -20,6 +20,7 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.workflows.cli import dataset_commands, model_commands
 from kinetics_pipeline.workflows.extras import how_to_get
 from kinetics_pipeline.workflows.flags.build_flags import BuildConfig, DemoConfig, PlanConfig
+from kinetics_pipeline.workflows.flags.features_flags import FeaturesConfig
 from kinetics_pipeline.workflows.flags.places import Place, PlaceOrName, places_absolute
 from kinetics_pipeline.workflows.flags.training_flags import EvaluateConfig, PaperConfig, PredictConfig, TrainConfig
 from kinetics_pipeline.workflows.runtime.cluster import prepare
@@ -197,6 +198,20 @@ def predict(video: PlaceOrName, /, *, config: PredictConfig | None = None) -> No
     from kinetics_pipeline.workflows.scoring.predict import predict as job
 
     job(video, config or PredictConfig())
+
+
+@app.command
+def features(*videos: Place, config: FeaturesConfig) -> None:
+    """Write what the last layer of trained networks sees of videos of any length, as the field's files.
+
+    Parameters
+    ----------
+    videos
+        Video files, folders of them, lists (.txt, a path a line), or datasets.
+    """
+    from kinetics_pipeline.workflows.scoring.extraction.job import features as job
+
+    job(videos, config)
 
 
 tools = App(name="tools", help="Work on datasets and checkpoints that exist.", help_format="plaintext")

@@ -114,8 +114,8 @@ class Decoding:
     """Width and height of the frames; None: those that the first picture calls for."""
 
     @staticmethod
-    def of(request: Request) -> Decoding:
-        container = inspect(request.path, request.left())
+    def of(request: Request, container: Container | None = None) -> Decoding:
+        container = container or inspect(request.path, request.left())
         cut = plan_cut(container, request.start, request.end, request.rate, request.lookahead, request.offset)
         decoding = Decoding(request, container, cut)
         return decoding.after_listing() if container.has_clock_without_index else decoding

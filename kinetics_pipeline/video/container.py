@@ -218,6 +218,12 @@ def _why_not_opened(log: list[Message]) -> str:
     return f"ffmpeg cannot open the file ({reason})"
 
 
+def picture_times(path: Path, timeout: float) -> list[tuple[float, float]]:
+    """Begin and end of each picture of the first video stream, seconds, in the order of time; empty where there is
+    none. Reads the whole file but decodes nothing. Raises TimeoutError."""
+    return sorted((pts, pts + length) for _, pts, length in _packets(path, ["V:0?"], timeout))
+
+
 def packets_end(path: Path, timeout: float) -> float:
     """The time stamp at which the last packet of video, sound or subtitles in the file ends; 0 when there is none.
 

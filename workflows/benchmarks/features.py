@@ -231,7 +231,7 @@ def random_weights(folder: Path, stream: str, short_side: int, crop: int) -> Wei
 
 def _rendered(folder: Path, frames: int, short_side: int) -> Path:
     """A video of a textured scene in motion, 30 frames a second."""
-    grey = scenes.clip(min(frames, 32), short_side, round(short_side * 4 / 3))
+    grey = scenes.clip(min(frames, 32), short_side, 2 * round(short_side * 2 / 3))
     turns = [*range(len(grey)), *range(len(grey) - 2, 0, -1)]  # there and back: motion in every pair
     pixels = b"".join(grey[turns[number % len(turns)]].tobytes() for number in range(frames))
     size = f"{grey.shape[2]}x{grey.shape[1]}"

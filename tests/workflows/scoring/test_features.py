@@ -31,6 +31,9 @@ from tests.builders.videos import render
 
 CROP, SIDE = 32, 48
 RECIPE = Recipe(short_side=SIDE)
+JPEG_CHANGES = 0.08
+"""The most that features of a stored clip may differ from those of its file, relative to their norm: quality 90 changes
+those of random networks on 48 pixels by 0.055."""
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +196,7 @@ def test_features_of_a_datasets_clip_are_those_of_its_file_within_what_jpeg_chan
         stored = np.load(tmp_path / "a" / f"walk_000000_000003_{stream}.npy")
         direct = np.load(tmp_path / "b" / f"walk_{stream}.npy")
         assert stored.shape == direct.shape == (4, 1024)
-        assert 0 < distance(stored, direct) < 0.05
+        assert 0 < distance(stored, direct) < JPEG_CHANGES
     with pytest.raises(UserError, match=r"--fps is 30, but .* has 25"):
         features([dataset.store.uri], ask(tmp_path / "c", weights, fps="30", **flags))
 

@@ -39,7 +39,7 @@ from kinetics_pipeline.workflows.scoring.extraction.videos import Item, find_vid
 from kinetics_pipeline.workflows.scoring.extraction.worker import Task, Worker
 
 FEW_CORES = 6
-"""With no GPU and so few cores one process uses them all, and starting Ray would only take time and memory."""
+"""One process uses so few cores all by itself, where there is no GPU; starting Ray would only take time and memory."""
 PARQUET = "features.parquet"
 STEP_FRAMES = 64
 """Frames that precision is tried on where the network sees the whole video."""

@@ -98,7 +98,7 @@ def open_weights(path: Path, stream: Stream, bn_eps: float | None = None) -> Wei
 
 
 def _sha256(file: Path) -> str:
-    """Of a file; of all files of a TensorFlow checkpoint."""
+    """The digest of a file; that of all digests where a TensorFlow checkpoint has several files."""
     prefix = checkpoint_prefix(file)
     if prefix is None:
         return sha256_of(file)

@@ -54,8 +54,8 @@ from kinetics_pipeline.workflows.scoring.extraction.network import (
 from kinetics_pipeline.workflows.scoring.extraction.presets import Layout
 from kinetics_pipeline.workflows.scoring.extraction.videos import Footage, Item
 
-CASES = (("64/64", 64, 64, True), ("16/4", 16, 4, True), ("64/64, RGB", 64, 64, False))
-"""What it is called, window, step, whether flow is taken too."""
+CASES = (("64/64", 64, 64, 1, True), ("16/4", 16, 4, 13, True), ("64/64, RGB", 64, 64, 1, False))
+"""What it is called, window, step, rows for each that is asked, whether flow is taken too."""
 MINUTES = (2, 10)
 Bytes = NDArray[np.uint8]
 
@@ -78,9 +78,9 @@ def main(
 ) -> None:
     """Measures features on this machine.
 
-    video: whose first frames are taken; a rendered one by default. rows: windows of each case. rounds: of both sides,
-    turn about; the median is printed. short_side, crop: pixels of frames, and of what networks see. memory: follow the
-    memory of a 2 and a 10 minute video instead.
+    video: whose first frames are taken; a rendered one by default. rows: windows of 64 frames, or as many frames in
+    smaller windows. rounds: of both sides, turn about; the median is printed. short_side, crop: pixels of frames, and
+    of what networks see. memory: follow the memory of a 2 and a 10 minute video instead.
     """
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -89,16 +89,16 @@ def main(
             return
         weights = {stream: random_weights(place, stream, short_side, crop) for stream in ("rgb", "flow")}
         tvl1(scenes.clip(2, 32, 32), "cpu")  # compiles
-        longest = max(window + step * (rows - 1) for _, window, step, _ in CASES) + 1
+        longest = max(window + step * (rows * each - 1) for _, window, step, each, _ in CASES) + 1
         source = _first_frames(video, longest, place) if video else _rendered(place, longest, short_side)
         print(
-            f"{rows} rows a case, short side {short_side}, crop {crop}, {os.cpu_count()} CPUs, "
+            f"{64 * rows} frames a case, short side {short_side}, crop {crop}, {os.cpu_count()} CPUs, "
             f"load {os.getloadavg()[0]:.1f}"
         )
         print(f"{'case':<12} {'usual':>16} {'ours':>16} {'times':>12} {'of the parts':>13}  again")
-        for name, window, step, flow in CASES:
+        for name, window, step, each, flow in CASES:
             streams = [weights["rgb"], *([weights["flow"]] if flow else [])]
-            print(_case(name, Windows(window, step), streams, source, rows, rounds), flush=True)
+            print(_case(name, Windows(window, step), streams, source, rows * each, rounds), flush=True)
 
 
 def _case(name: str, windows: Windows, weights: Sequence[Weights], video: Path, rows: int, rounds: int) -> str:
@@ -107,7 +107,7 @@ def _case(name: str, windows: Windows, weights: Sequence[Weights], video: Path, 
     cut = video.with_name(f"cut{frames}.mkv")
     if not cut.exists():
         _ffmpeg("-i", video, "-frames:v", str(frames), "-c:v", "copy", cut)
-    precisions = choose(weights, "auto", 16, device_here())
+    precisions = choose(weights, "auto", 64, device_here())
     ours = Extractor(
         [Network(one, how, device_here()) for one, how in zip(weights, precisions, strict=True)],
         Layout(fps="native", window=windows.window, step=windows.step),

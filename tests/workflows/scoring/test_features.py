@@ -137,14 +137,14 @@ def port_of(weights: Path, channels: int) -> InceptionI3d:
 
 
 def test_windows_are_those_of_a_loop_over_the_video_with_the_ports_network(weights, video, tmp_path):
-    features([str(video)], ask(tmp_path, weights, fps="native", window=16, step=4))
+    features([str(video)], ask(tmp_path, weights, fps="native", window=16, step=8))
     frames = frames_of(video, 30)
     flow = tvl1(frames, "cpu")
     for stream, stored, channels in (("rgb", frames, 3), ("flow", np.concatenate([flow, flow[-1:]]), 2)):
         network = port_of(weights[stream], channels)
         loop = [
             port_features(network, port_input(stored[first : first + 16], stream)).mean(axis=0)
-            for first in range(0, len(stored) - 15, 4)
+            for first in range(0, len(stored) - 15, 8)
         ]
         found = np.load(tmp_path / f"walk_{stream}.npy")
         assert distance(found, np.array(loop)) < 1e-4
@@ -302,17 +302,17 @@ def test_one_parquet_file_has_the_rows_of_all_videos_with_their_times(weights, v
     (tmp_path / "in").mkdir()
     for name in ("one", "two"):
         (tmp_path / "in" / f"{name}.mp4").write_bytes(video.read_bytes())
-    flags: dict[str, Any] = {"window": 16, "step": 8, "format": "parquet"}
+    flags: dict[str, Any] = {"window": 16, "step": 24, "format": "parquet"}
     features([str(tmp_path / "in")], ask(tmp_path / "to", weights, **flags))
-    features([str(tmp_path / "in" / "one.mp4")], ask(tmp_path / "npy", weights, window=16, step=8))
+    features([str(tmp_path / "in" / "one.mp4")], ask(tmp_path / "npy", weights, window=16, step=24))
     table = pq.read_table(tmp_path / "to" / "features.parquet")
     assert table.column_names == ["video", "row", "begin", "end", "rgb", "flow"]
-    assert table["video"].to_pylist() == ["one"] * 8 + ["two"] * 8
+    assert table["video"].to_pylist() == ["one"] * 3 + ["two"] * 3
     for stream in ("rgb", "flow"):
         rows = np.array(table[stream].to_pylist(), np.float32)
-        np.testing.assert_array_equal(rows[:8], np.load(tmp_path / "npy" / f"one_{stream}.npy"))
+        np.testing.assert_array_equal(rows[:3], np.load(tmp_path / "npy" / f"one_{stream}.npy"))
     times = np.load(tmp_path / "npy" / "one_times.npy")
-    np.testing.assert_allclose(np.stack([table["begin"], table["end"]], axis=1)[:8], times)
+    np.testing.assert_allclose(np.stack([table["begin"], table["end"]], axis=1)[:3], times)
 
 
 def test_a_foreign_file_of_weights_is_taken_as_it_is(weights, tmp_path, video):

@@ -26,9 +26,10 @@ TINY = {
     "build": "--short-side 32 --clips-per-shard 4 --cache cache",
     "train": "--steps 2 --batch-size 2 --frames 16 --crop 32 --evaluate-every 0 --loaders 0 --precision fp32",
     "evaluate": "--crop 32 --loaders 0",
+    "features": "--precision fp32",
 }
 """What makes each command small; nothing else is changed but where videos come from."""
-IN_A_PROCESS = ("build", "train")
+IN_A_PROCESS = ("build", "train", "features")
 """These connect to Ray. What others need is imported once, by the test."""
 ON_A_CLUSTER = re.compile(r"s3://|RAY_ADDRESS=|ray job submit")
 """Run by the tests of clusters, in the same words but for the addresses."""

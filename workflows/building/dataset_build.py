@@ -21,13 +21,14 @@ from kinetics_pipeline.sources.base import LocalSource, NetworkSource
 from kinetics_pipeline.sources.pace.retries import Event
 from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.workflows.building.disk import Disk, DiskExecutor
-from kinetics_pipeline.workflows.building.driver import BuildEvent, Driver
+from kinetics_pipeline.workflows.building.driver import Driver
+from kinetics_pipeline.workflows.building.events import BuildEvent
 from kinetics_pipeline.workflows.building.fetch import FetchExecutor, Fetching
 from kinetics_pipeline.workflows.building.lanes import Lanes, Pace
 from kinetics_pipeline.workflows.building.lease import Lease, is_current
 from kinetics_pipeline.workflows.building.plan_run import FinishedClip, PlanRun
 from kinetics_pipeline.workflows.building.process import ClipExecutor, Processing
-from kinetics_pipeline.workflows.building.state import PROGRESS, Attempts
+from kinetics_pipeline.workflows.building.state import Attempts
 from kinetics_pipeline.workflows.building.write import WriteExecutor, Writing
 
 
@@ -86,6 +87,10 @@ class Waiting(Protocol):
     @property
     def done(self) -> int: ...
 
+    @property
+    def unanswered(self) -> str:
+        """What was said where nobody answers; empty where somebody does."""
+
     def run(self) -> Generator[list[BuildEvent], None, None]:
         """Waits for all of them; yields about twice a second, and can be stopped there. Raises WorkRemains."""
 
@@ -122,7 +127,6 @@ class DatasetBuild:
         yield from self._plans()
         self.executor.clear(everything=True)
         store.sweep()  # a writer that was lost on the way
-        store.delete(PROGRESS)
 
     def can_go_on(self) -> bool:
         """Whether the driver that is at work still has what it needs; if not, the next step is to be asked for."""

@@ -17,8 +17,6 @@ from kinetics_pipeline.workflows.runtime.progress import size
 
 RUN = "state/run.json"
 """The last command that worked on the dataset (`command`), and what was asked of it (`config`)."""
-PROGRESS = "state/progress.json"
-"""How far the build that is at work is."""
 LANES = "state/egress.json"
 """The ways out: what each was answered and when it may ask again (`Egress`), and its `Traffic` over all runs."""
 
@@ -37,15 +35,6 @@ class Run(msgspec.Struct):
 
     command: str
     config: dict[str, Any]
-
-
-class Progress(msgspec.Struct):
-    """What `PROGRESS` holds."""
-
-    done: _Count
-    total: _Count
-    per_second: Annotated[float, msgspec.Meta(ge=0)]
-    time: _Time
 
 
 class _Lane(msgspec.Struct):

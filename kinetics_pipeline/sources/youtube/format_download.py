@@ -19,6 +19,7 @@ from kinetics_pipeline.sources.http.mp4_index import HEAD
 from kinetics_pipeline.sources.http.partial_file import Piece, pieces
 from kinetics_pipeline.sources.http.sections import IndexedFile
 from kinetics_pipeline.sources.http.status import from_status
+from kinetics_pipeline.sources.youtube.fragments import HLS, came_whole, first, listed
 from kinetics_pipeline.sources.youtube.refusals import from_extraction
 from kinetics_pipeline.sources.youtube.texts import CUT, LATER, THIS_MACHINE
 
@@ -32,7 +33,7 @@ WINDOW = 10 << 20
 LONGEST_WAIT = 300.0
 """Seconds for which a format is waited for that is not available yet: an advertisement comes first."""
 
-FRAGMENTS = ("m3u8", "m3u8_native", "http_dash_segments")
+FRAGMENTS = (*HLS, "http_dash_segments")
 """Protocols (of yt-dlp's) of files in many pieces that yt-dlp fetches itself."""
 
 
@@ -85,11 +86,20 @@ class OneFormat:
         return self._attempt(fetch)
 
     def probe(self) -> Failure | None:
-        """Fetches the first bytes alone; says why they do not come. Fragments are not tried."""
+        """Fetches the first bytes alone; says why they do not come."""
 
-        def fetch() -> None:
+        def fetch() -> Failure | None:
             if self.found.get("protocol") not in FRAGMENTS:
                 self.file.begin(HEAD)
+                return None
+            from kinetics_pipeline.sources.http.transfer import FragmentCheck
+            from kinetics_pipeline.sources.http.ytdlp import BLOCK
+
+            with self.opener.downloading(_nothing, FragmentCheck()):
+                found = listed(self.opener, self.found)
+                if isinstance(found, Failure):
+                    return found
+                return None if self.opener.urlopen(first(found)).read(BLOCK) else Failure("network", CUT)
 
         return self._attempt(fetch)
 
@@ -155,8 +165,14 @@ class OneFormat:
 
         take(BLOCK)  # a block is written before it is reported
         with self.opener.downloading(on_progress, FragmentCheck()):
-            done, _ = self.opener.dl(str(working), self.found)
+            found = listed(self.opener, self.found)
+            if isinstance(found, Failure):
+                return found
+            done, _ = self.opener.dl(str(working), found)
         if not done or not working.exists():
+            return Failure("network", CUT)
+        if not came_whole(working, found):
+            working.unlink()
             return Failure("network", CUT)
         piece = replace(piece, total=working.stat().st_size)
         piece.save()
@@ -174,6 +190,10 @@ class OneFormat:
         if piece.stop is None and piece.total is not None:
             self.bytes_whole = piece.total
         return piece
+
+
+def _nothing(_: dict[str, Any]) -> None:
+    """Nobody wants to know the progress."""
 
 
 def _plain(text: str) -> str:

@@ -74,6 +74,7 @@ COUNTRY = "not available in this country"
 NO_FORMAT = "no video format"
 THIS_MACHINE = "the file could not be written on this machine"
 CUT = "media: the file came empty or cut"
+NOT_WHOLE = "media: the list of the fragments is not whole"
 ANOTHER_VIDEO = "YouTube answers for another video; this address is blocked"
 
 NOT_YET = frozenset({PREMIERE, LIVE, NO_RECORDING, PROCESSING, LATER})

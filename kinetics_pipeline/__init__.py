@@ -1,4 +1,4 @@
-"""From a Kinetics annotation file to training batches. A clip passes one package a step, as seven types in this order:
+"""From a Kinetics annotation file to training batches. A clip passes one package a step, as these six types:
 
 1. `annotations` reads files into `annotations.rows.Row`, checks them, and gives a table with one row for each clip.
 2. `plan` puts clips into shards before anything is downloaded: a row of the table is now a `records.Clip`.
@@ -8,5 +8,6 @@
 6. `dataset` sees all plans and markers as one `Dataset`; `storage` reads and writes its files, locally or in a bucket.
 7. `loading` finds a clip's rows (`loading.shard_reader.Place`); a `ClipDataset` gives samples, which torch batches.
 
-`models` are the networks, `workflows` the commands. Begin reading with `clip`; `.github/ARCHITECTURE.md` is the map.
+`workflows.building.driver` moves clips through steps 3 to 5; `models` are the networks, `workflows` all commands. Begin
+reading with `clip`; `.github/ARCHITECTURE.md` is the map.
 """

@@ -8,11 +8,10 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.flow.parameters import TVL1
+from kinetics_pipeline.flow.parameters import TVL1, FlowBackend
 
 Interpolation = Literal["bilinear", "bicubic", "area", "lanczos"]
 FlowMethod = Literal["tvl1", "none"]
-FlowBackend = Literal["cpu", "cuda", "torch", "opencv"]
 Layout = Literal["parquet", "array"]
 
 FLOW_BOUND = 20

@@ -26,6 +26,7 @@ class C3D(nn.Module):
     """
 
     inputs = ("video",)
+    least_frames = FRAMES
 
     def __init__(
         self,
@@ -58,15 +59,22 @@ class C3D(nn.Module):
         self.logits = new_linear(HIDDEN, num_classes)
 
     def forward(self, video: Tensor) -> Tensor:
+        logits: Tensor = self.logits(self._pieces(video))
+        return split_axis(logits, 0, (len(video), -1)).mean(dim=1)
+
+    def features(self, video: Tensor) -> Tensor:
+        """What the last layer sees, the second fully connected layer's outputs: [N, 4096], the mean over pieces."""
+        return split_axis(self._pieces(video), 0, (len(video), -1)).mean(dim=1)
+
+    def _pieces(self, video: Tensor) -> Tensor:
+        """[N, C, T, side, side] -> [N * pieces, 4096]."""
         check_clip("c3d", video, self.in_channels, FRAMES)
         if video.shape[3:] != (self.crop_size, self.crop_size):
             size = "x".join(map(str, video.shape[3:]))
             raise InputError(f"c3d takes {self.crop_size}x{self.crop_size} frames, not {size}; crop to that")
         pieces = video.shape[2] // FRAMES
-        clips = len(video)
         video = split_axis(video[:, :, : pieces * FRAMES], 2, (pieces, FRAMES)).transpose(1, 2).flatten(0, 1)
-        logits: Tensor = self.logits(self._hidden(video))
-        return split_axis(logits, 0, (clips, pieces)).mean(dim=1)
+        return self._hidden(video)
 
     def _hidden(self, x: Tensor) -> Tensor:
         """[N, C, 16, side, side] -> [N, 4096]."""

@@ -23,6 +23,7 @@ class ConvNetLSTM(nn.Module):
     """
 
     inputs = ("video",)
+    least_frames = 1
     loss_at_every_step = True
 
     def __init__(
@@ -44,8 +45,17 @@ class ConvNetLSTM(nn.Module):
 
     def forward(self, video: Tensor, every_step: bool = False) -> Tensor:
         """[N, classes], or for every step [N, classes, ceil(T / frame_stride)]."""
-        check_clip("convnet_lstm", video, self.trunk.in_channels)
-        frames, clips = frames_of(video[:, :, :: self.frame_stride])
-        states = self.lstm(split_axis(self.trunk(frames), 0, (clips, -1)))
+        states = self._states(video)
         logits: Tensor = self.logits(self.dropout(states if every_step else states[:, -1]))
         return logits.transpose(1, 2) if every_step else logits
+
+    def features(self, video: Tensor) -> Tensor:
+        """What the last layer sees, the state after the last step: [N, 512]."""
+        return self._states(video)[:, -1]
+
+    def _states(self, video: Tensor) -> Tensor:
+        """[N, ceil(T / frame_stride), 512]."""
+        check_clip("convnet_lstm", video, self.trunk.in_channels)
+        frames, clips = frames_of(video[:, :, :: self.frame_stride])
+        states: Tensor = self.lstm(split_axis(self.trunk(frames), 0, (clips, -1)))
+        return states

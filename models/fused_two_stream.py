@@ -28,6 +28,7 @@ class FusedTwoStream(nn.Module):
     """
 
     inputs = ("rgb", "flow")
+    least_frames = FLOW_FRAMES
 
     def __init__(
         self,
@@ -50,6 +51,15 @@ class FusedTwoStream(nn.Module):
         nn.init.zeros_(self.logits.bias)
 
     def forward(self, rgb: Tensor, flow: Tensor | None = None) -> Tensor:
+        logits: Tensor = self.logits(self.dropout(self._groups(rgb, flow)))
+        return split_axis(logits, 0, (len(rgb), -1)).mean(dim=1)
+
+    def features(self, rgb: Tensor, flow: Tensor | None = None) -> Tensor:
+        """What the last layer sees: [N, 512], the mean over groups."""
+        return split_axis(self._groups(rgb, flow), 0, (len(rgb), -1)).mean(dim=1)
+
+    def _groups(self, rgb: Tensor, flow: Tensor | None) -> Tensor:
+        """[N * groups, 512]."""
         rgb, flow = check_streams("fused_two_stream", rgb, flow, self.in_channels)
         frames, clips = rgb.shape[2], len(rgb)
         groups = max(1, frames // GROUP_FRAMES)
@@ -61,6 +71,4 @@ class FusedTwoStream(nn.Module):
         both = torch.cat([self.rgb.trunk(pictures.flatten(0, 1)), self.flow.trunk(stacks.flatten(0, 1))], dim=1)
         # Frames become time again: [N * groups, 2048, 5, h, w].
         volume = split_axis(both, 0, (clips * groups, SNIPPETS)).transpose(1, 2)
-        pooled = max_pool_same(self.fusion(volume), (3, 3, 3), (2, 2, 2)).mean(dim=(2, 3, 4))
-        logits: Tensor = self.logits(self.dropout(pooled))
-        return split_axis(logits, 0, (clips, groups)).mean(dim=1)
+        return max_pool_same(self.fusion(volume), (3, 3, 3), (2, 2, 2)).mean(dim=(2, 3, 4))

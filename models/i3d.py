@@ -32,6 +32,7 @@ class I3D(Inception):
     """A clip [N, C, T >= 9, H, W] in [-1, 1] -> logits [N, classes], averaged over time (and space, above 224)."""
 
     inputs = ("video",)
+    least_frames = LEAST_FRAMES
 
     def __init__(
         self,
@@ -60,6 +61,11 @@ class I3D(Inception):
         """What the last layer sees: [N, 1024, T'], averaged over space."""
         check_clip("i3d", video, self.in_channels, LEAST_FRAMES)
         return pool_last(self.trunk(video)).mean(dim=(3, 4))
+
+    def feature_map(self, video: Tensor) -> Tensor:
+        """`features` before the average over space: [N, 1024, T', H / 32, W / 32], the mean of two steps each."""
+        check_clip("i3d", video, self.in_channels, LEAST_FRAMES)
+        return F.avg_pool3d(self.trunk(video), (2, 1, 1), stride=1)
 
     def endpoints(self, x: Tensor, until: str = "Predictions") -> dict[str, Tensor]:
         """All layers' outputs by name up to `until`; after Mixed_5c come Logits [N, classes, T', H', W'] and

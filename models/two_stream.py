@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from kinetics_pipeline.models.inception2d import InceptionFeatures, new_linear
@@ -28,6 +29,7 @@ class TwoStream(nn.Module):
     """
 
     inputs = ("rgb", "flow")
+    least_frames = FLOW_FRAMES
 
     def __init__(
         self,
@@ -47,9 +49,17 @@ class TwoStream(nn.Module):
         self.flow_logits = new_linear(FEATURES, num_classes)
 
     def forward(self, rgb: Tensor, flow: Tensor | None = None) -> Tensor:
+        seen, moved = self._snippets(rgb, flow)
+        appearance: Tensor = self.rgb_logits(self.dropout(seen))
+        motion: Tensor = self.flow_logits(self.dropout(moved))
+        return split_axis((appearance + motion) / 2, 0, (len(rgb), -1)).mean(dim=1)
+
+    def features(self, rgb: Tensor, flow: Tensor | None = None) -> Tensor:
+        """What the two last layers see, RGB's before flow's: [N, 2048], the mean over snippets."""
+        return split_axis(torch.cat(self._snippets(rgb, flow), dim=1), 0, (len(rgb), -1)).mean(dim=1)
+
+    def _snippets(self, rgb: Tensor, flow: Tensor | None) -> tuple[Tensor, Tensor]:
+        """[N * snippets, 1024] of each stream."""
         rgb, flow = check_streams("two_stream", rgb, flow, self.in_channels)
         pictures, stacks = gather_snippets(rgb, flow, snippet_starts(rgb.shape[2], MOST_SNIPPETS))
-        clips = len(rgb)
-        appearance: Tensor = self.rgb_logits(self.dropout(self.rgb(pictures.flatten(0, 1))))
-        motion: Tensor = self.flow_logits(self.dropout(self.flow(stacks.flatten(0, 1))))
-        return split_axis((appearance + motion) / 2, 0, (clips, -1)).mean(dim=1)
+        return self.rgb(pictures.flatten(0, 1)), self.flow(stacks.flatten(0, 1))

@@ -28,6 +28,9 @@ ALLOWED = {
 """Package -> the packages that it may import."""
 FILE_LINES = 400
 FUNCTION_LINES = 60
+DEFINITIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+FRAGMENT = re.compile("(Of|By|And|But|So|As|After|With|Without|Until|In|On|At(?! most)) ")
+"""How a docstring begins that is understood only together with something else."""
 
 
 def _entries(package: str) -> list[Path]:
@@ -127,7 +130,7 @@ def test_importing_the_core_imports_nothing_else():
 def test_the_help_imports_none_of_the_large_libraries():
     code = (
         "import sys; from kinetics_pipeline.workflows.cli.app import run; run(['build', '--help']); "
-        "print(sorted({'pandas', 'pyarrow', 'torch', 'ray', 'requests', 'cv2', 'numba'} & set(sys.modules)))"
+        "print(sorted({'numpy', 'pandas', 'pyarrow', 'torch', 'ray', 'requests', 'cv2', 'numba'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.splitlines()[-1] == "[]"
@@ -144,9 +147,39 @@ def test_no_folder_of_code_is_named_as_tools_name_what_they_generate():
 
 
 @pytest.mark.parametrize("package", ALLOWED)
-def test_every_package_says_what_it_is(package: str):
-    silent = [path for path in _files(package) if path.name == "__init__.py" and not ast.get_docstring(_parsed(path))]
-    assert silent == []
+def test_every_package_says_what_it_is_and_where_to_begin_reading(package: str):
+    plates = {path: ast.get_docstring(_parsed(path)) or "" for path in _files(package) if path.name == "__init__.py"}
+    large = [path for path in plates if len(list(path.parent.glob("*.py"))) > 4]
+    assert [path for path in large if not re.search("Begin|Start", plates[path])] == []
+    assert [path for path, text in plates.items() if not text] == []
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_packages_and_the_map_speak_of_what_there_is(package: str):
+    files = [path for each in ALLOWED for path in _files(each)]
+    known = {*ALLOWED, *(part for path in files for part in (path.stem, *path.relative_to(ROOT).parent.parts))}
+    known |= {node.name for path in files for node in ast.walk(_parsed(path)) if isinstance(node, DEFINITIONS)}
+    pages = {path: ast.get_docstring(_parsed(path)) or "" for path in _files(package) if path.name == "__init__.py"}
+    pages[ROOT / ".github" / "ARCHITECTURE.md"] = (ROOT / ".github" / "ARCHITECTURE.md").read_text()
+    for path, text in pages.items():
+        for name in re.findall(r"`([A-Za-z_][\w.]*)`", text):
+            inside = path.name == "__init__.py" and name.endswith(".py")
+            assert not inside or (path.parent / name).is_file(), f"{path} speaks of {name}, which is not in its folder"
+            assert inside or set(name.removesuffix(".py").split(".")) <= known, f"{path} speaks of {name}"
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_no_docstring_begins_as_a_fragment(package: str):
+    fragments = []
+    for path in _files(package):
+        for node in ast.walk(_parsed(path)):
+            if (
+                isinstance(node, ast.Expr)
+                and isinstance(node.value, ast.Constant)
+                and isinstance(node.value.value, str)
+            ):
+                fragments += [f"{path}:{node.lineno}: {node.value.value}"] * bool(FRAGMENT.match(node.value.value))
+    assert fragments == []
 
 
 def test_the_map_names_every_room_and_no_other():

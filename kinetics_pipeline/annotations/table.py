@@ -2,7 +2,7 @@
 
 The table is a DataFrame with the columns `clip_id`, `video_id`, `time_start`, `time_end` (float64, seconds to the
 millisecond; NaN for a whole video), `label` (None for a clip without one), `split`, and `path` when rows name files.
-`lists` and `actions` are there for datasets with several splits or several labels a clip: see `annotation_rows.Row`.
+`lists` and `actions` are there for datasets with several splits or several labels a clip: see `rows.Row`.
 Rows stand in the order of the files. A `clip_id` appears once.
 
 Times that a row leaves out ask for the whole video. Where a row names no split, the file's name does (`train`, `val`,

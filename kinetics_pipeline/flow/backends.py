@@ -11,16 +11,15 @@ import os
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Literal, get_args
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, get_args
 
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.flow.frames import grey_frames
-from kinetics_pipeline.flow.parameters import TVL1
+from kinetics_pipeline.flow.parameters import TVL1, FlowBackend
 
-FlowBackend = Literal["cpu", "cuda", "torch", "opencv"]
+if TYPE_CHECKING:  # a recipe and the flags are read without numpy
+    import numpy as np
+    from numpy.typing import NDArray
+
 BACKENDS: tuple[FlowBackend, ...] = get_args(FlowBackend)
 
 
@@ -31,6 +30,8 @@ def tvl1(frames: NDArray[np.uint8], backend: str = "auto", **parameters: Any) ->
     Returns float32 [T-1, 2, H, W] in px, (u, v): the point at (x, y) of frame t is at (x + u, y + v) of frame t + 1.
     Raises UserError for frames, parameters or a backend that are not allowed.
     """
+    from kinetics_pipeline.flow.frames import grey_frames
+
     chosen = resolve_backend(backend)
     settings = TVL1.named(**parameters)
     grey = grey_frames(frames)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 from kinetics_pipeline.errors import UserError
 
+FlowBackend = Literal["cpu", "cuda", "torch", "opencv"]
+"""The code that computes flow; see `backends`."""
 ALIASES = {"lambda": "lambda_", "innnerIterations": "innerIterations"}
 """OpenCV's spelling -> ours: `lambda` is a keyword of Python's, and the three n are a slip in `create`'s signature."""
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from kinetics_pipeline.loading.windows import window_frames
+
 WHOLE_CLIP = 250
 """Frames of ten seconds at 25 fps, which I3D is tested on (Carreira & Zisserman 2017, section 3.4)."""
 
@@ -33,23 +35,13 @@ def frame_numbers(available: int, frames: int | None, stride: int, start: int) -
     """The frames of a snippet that starts at frame `start`.
 
     `frames` is how many, every `stride`-th; None for the whole clip, of which the middle `WHOLE_CLIP` count when it has
-    more. A clip that ends before is `looped`.
+    more. A clip that ends before is looped.
     """
     if frames is None:
         numbers = np.arange(0, available, stride)
         first = max(len(numbers) - WHOLE_CLIP, 0) // 2
         return numbers[first : first + WHOLE_CLIP]
-    return looped(start, available, stride, frames)
-
-
-def looped(start: int, available: int, stride: int, count: int) -> NDArray[np.int64]:
-    """`count` frame numbers: every `stride`-th of a clip's `available` frames from `start` on.
-
-    Where the clip ends before that, the same numbers come again, as often as it takes: a short video is looped
-    (Carreira & Zisserman 2017, section 3.4), and every round shows the same frames.
-    """
-    inside = np.arange(start, available, stride)
-    return inside[np.arange(count) % len(inside)]
+    return window_frames(start, frames, available, stride)
 
 
 def random_snippet(

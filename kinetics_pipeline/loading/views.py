@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.loading.arguments import whole_number
 from kinetics_pipeline.loading.options import ClipOptions, Stream
-from kinetics_pipeline.loading.snippets import Snippet, looped
+from kinetics_pipeline.loading.snippets import Snippet
 from kinetics_pipeline.loading.whole_clips import LEAST_FRAMES, WholeClips
+from kinetics_pipeline.loading.windows import Windows, crop_corner, crop_places, window_frames
 
 ViewName = Literal["whole", "sliding", "10x3"]
 Crops = Literal[1, 3, 10]
@@ -91,7 +92,7 @@ class Views(WholeClips):
         view = replace(whole, top=top, left=left, flip=bool(flip))
         if self.views == "whole":
             return row, view
-        return row, replace(view, frames=looped(start, min(place.frames, self.most), self.stride, self.window))
+        return row, replace(view, frames=window_frames(start, self.window, min(place.frames, self.most), self.stride))
 
 
 def _require(name: str, value: object, allowed: tuple[object, ...]) -> None:
@@ -105,9 +106,8 @@ def views_of(
     """(first frame, number of the crop, whether mirrored) of each view of a clip, in order. `window` is the number of
     frames from its first to its last."""
     for start in window_starts(views, frames, window):
-        for place in range(crops // 2 if crops == 10 else crops):
-            for flip in (False, True) if mirrored or crops == 10 else (False,):
-                yield start, place, flip
+        for place, flip in crop_places(crops, mirrored=mirrored):
+            yield start, place, flip
 
 
 def window_starts(views: ViewName, frames: int, window: int) -> list[int]:
@@ -118,20 +118,6 @@ def window_starts(views: ViewName, frames: int, window: int) -> list[int]:
         return [round(k * max(last, 0) / (WINDOWS - 1)) for k in range(WINDOWS)]
     if views == "whole" or last <= 0:
         return [0]
-    starts = list(range(0, last + 1, max(1, window // 2)))
+    half = Windows(window, max(1, window // 2))
+    starts = [half.first(row) for row in range(half.rows(frames))]
     return starts if starts[-1] == last else [*starts, last]  # the clip's end is seen too
-
-
-def crop_corner(height: int, width: int, crop: int, place: int, crops: Crops = 3) -> tuple[int, int]:
-    """Top and left of crop number `place`.
-
-    Of 3 crops it is the first, middle or last along the longer side, in the middle of the other; of 10 a corner (upper
-    left, upper right, lower left, lower right) or the centre; of 1 the centre.
-    """
-    high, wide = height - crop, width - crop
-    if crops == 1 or (crops == 10 and place == 4):
-        return high // 2, wide // 2
-    if crops == 10:
-        return high * (place // 2), wide * (place % 2)
-    along = (0, max(high, wide) // 2, max(high, wide))[place]
-    return (high // 2, along) if width >= height else (along, wide // 2)

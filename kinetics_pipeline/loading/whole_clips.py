@@ -8,12 +8,14 @@ from dataclasses import replace
 from typing import Unpack
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 from kinetics_pipeline.loading.clip_dataset import ClipDataset
 from kinetics_pipeline.loading.options import ClipOptions, Stream
-from kinetics_pipeline.loading.snippets import WHOLE_CLIP, Snippet, central_snippet, looped
+from kinetics_pipeline.loading.snippets import WHOLE_CLIP, Snippet, central_snippet
+from kinetics_pipeline.loading.windows import window_frames
 
 LEAST_FRAMES = 16
 """More than any of the networks asks for."""
@@ -52,7 +54,23 @@ class WholeClips(ClipDataset):
         place = self.place_of(row)
         there = min(place.frames, self.most)
         whole = central_snippet(there, place.height, place.width, there, 1, self.crop)
-        return row, replace(whole, frames=looped(0, there, self.stride, max(-(-there // self.stride), LEAST_FRAMES)))
+        return row, replace(whole, frames=whole_video(there, self.stride))
+
+    def in_pieces(self, index: int, length: int) -> Iterator[dict[str, torch.Tensor]]:
+        """All frames of a clip from its first to its last, `length` at a time: uint8 [C, T, H, W] by stream, with
+        frames as the dataset has them (`stride` and `most` do not matter)."""
+        place = self.place_of(index)
+        for first in range(0, place.frames, length):
+            numbers = np.arange(first, min(first + length, place.frames))
+            snippet = Snippet(numbers, 0, 0, place.height, place.width, False)
+            stored = {stream: self._clip_frames.block(stream, snippet, 1).values[0] for stream in self._streams}
+            self._read(index, index, snippet, stored)
+            yield {str(stream): values for stream, values in stored.items()}
+
+
+def whole_video(available: int, stride: int) -> NDArray[np.int64]:
+    """Every `stride`-th of `available` frames, looped where they are fewer than a network can see."""
+    return window_frames(0, max(-(-available // stride), LEAST_FRAMES), available, stride)
 
 
 class SameLength(Sampler[list[int]]):

@@ -1,4 +1,10 @@
-"""Where a video's bytes come from: YouTube, a URL template, an object store, a folder, archives."""
+"""Where a video's bytes come from: YouTube, servers, object stores, public copies, folders and archives.
+
+In: what a `--source` names (`parse_source`), then a `Clip`. Out: a `Media`, which is a file on this machine that holds
+the clip, or a `Failure`. Begin reading with `base`: a `LocalSource` has the files (`local`), a `NetworkSource` is asked
+for them (`youtube`, `http`, `objects`). `archives` fetches public copies, which are local from then on. `pace` decides
+when to ask again; `child_process` runs a download so that it can be killed; `options` has what a user may choose.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +13,7 @@ from pathlib import Path
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.sources.base import LocalSource, NetworkSource
-from kinetics_pipeline.sources.objects.videos import is_object_place, open_object_videos
 from kinetics_pipeline.sources.options import SourceOptions
-from kinetics_pipeline.storage.cache import cache_folder
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +29,8 @@ def parse_source(text: str, options: SourceOptions, cache: Path | None = None) -
         from kinetics_pipeline.sources.youtube.source import YouTube
 
         return YouTube(options)
+    from kinetics_pipeline.sources.objects.videos import is_object_place, open_object_videos
+
     if is_object_place(text):
         return open_object_videos(text, options)
     if "://" in text:
@@ -33,6 +39,7 @@ def parse_source(text: str, options: SourceOptions, cache: Path | None = None) -
         return UrlTemplate(text, options)
     from kinetics_pipeline.sources.local.parts import SUFFIXES
     from kinetics_pipeline.sources.local.tars import TarSource, tar_files
+    from kinetics_pipeline.storage.cache import cache_folder
 
     tars = tar_files(text) if text else []
     path = Path(text).expanduser()

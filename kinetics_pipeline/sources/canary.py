@@ -1,4 +1,4 @@
-"""A source whose download is a probe: the canary goes the same way as every other video (`pace.canary`)."""
+"""A source whose download is a probe: the canary goes the same way as every other video (`pace.breaker`)."""
 
 from __future__ import annotations
 

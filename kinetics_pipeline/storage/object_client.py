@@ -39,7 +39,7 @@ RETRY: Any = {
 _WAITS = (0.1, 0.4, 1.6, 6.4)
 """Seconds before a call is made again whose answer broke off in its body: obstore itself repeats what fails earlier."""
 _BROKEN_OFF = re.compile(r"(decoding response|request or response) body")
-"""As reqwest, obstore's HTTP client, says it; what a server refuses shows its body too."""
+"""The words of reqwest, obstore's HTTP client, for an answer that broke off; a refusal also shows a body."""
 _REPEATABLE = frozenset({"get", "get_range", "head", "list", "list_with_delimiter", "delete"})
 """Calls that mean the same a second time."""
 _SHORT, _LONG = timedelta(seconds=60), timedelta(minutes=30)

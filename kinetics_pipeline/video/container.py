@@ -22,6 +22,9 @@ _STREAM = re.compile(r"^ +Stream #0:(\d+)\S*: (Video|Audio|Subtitle): (.*)$")
 """Indented further where it belongs to a group, as tracks do that refer to each other (a time code to its pictures)."""
 _SIZE = re.compile(r", (\d+)x(\d+)\b")
 _PIXELS = re.compile(r", (?:yuvj?4\d\dp|nv12|p010)\w*(?:\(|, ).*?, (\d+)x(\d+)(?:,| \[SAR 1:1 |$)")
+_RATE = re.compile(r", (\d+(?:\.\d+)?)(k?) (?:fps|tbr)\b")
+_NTSC = {24 / 1.001: "23.98", 30 / 1.001: "29.97", 48 / 1.001: "47.95", 60 / 1.001: "59.94", 120 / 1.001: "119.88"}
+"""Rates that the header rounds to two decimals."""
 _STREAM_START = re.compile(r", start (-?\d+\.\d+)")
 
 
@@ -52,6 +55,8 @@ class VideoStream:
     size: tuple[int, int] | None
     """Width and height, where the pictures are YUV of square pixels; None where not, or where nothing is said. They may
     be meant to be turned."""
+    rate: float | None = None
+    """Pictures a second, the mean where they vary; None where the header does not say."""
 
 
 @dataclass(frozen=True)
@@ -166,9 +171,19 @@ def _video_streams(log: list[Message]) -> list[VideoStream]:
                 default="(default)" in text,
                 pixels=int(size[1]) * int(size[2]) if size else 0,
                 size=(int(pixels[1]), int(pixels[2])) if pixels else None,
+                rate=_rate(text),
             )
         )
     return found
+
+
+def _rate(text: str) -> float | None:
+    """Pictures a second in a line that describes a stream: `29.97 fps`, `1k fps`."""
+    found = _RATE.search(text)
+    if found is None:
+        return None
+    exact = next((rate for rate, shown in _NTSC.items() if shown == found[1] and not found[2]), None)
+    return (exact or float(found[1]) * (1000 if found[2] else 1)) or None
 
 
 def choose_stream(streams: Sequence[VideoStream], pictures: Mapping[int, tuple[int, float]]) -> VideoStream:
@@ -201,6 +216,12 @@ def _why_not_opened(log: list[Message]) -> str:
     last = [m.text for m in log if m.level in ("error", "fatal") and "Error opening input file" not in m.text]
     reason = last[-1].rpartition(": ")[2] if last else "no reason given"
     return f"ffmpeg cannot open the file ({reason})"
+
+
+def picture_times(path: Path, timeout: float) -> list[tuple[float, float]]:
+    """Begin and end of each picture of the first video stream, seconds, in the order of time; empty where there is
+    none. Reads the whole file but decodes nothing. Raises TimeoutError."""
+    return sorted((pts, pts + length) for _, pts, length in _packets(path, ["V:0?"], timeout))
 
 
 def packets_end(path: Path, timeout: float) -> float:

@@ -197,7 +197,7 @@ def environment() -> dict[str, str]:
 
 
 def _watch(process: subprocess.Popen[bytes], timeout: float, done: threading.Event, excess: list[str]) -> None:
-    """Until `done`, kills a process that takes too long or too much memory, and says which in `excess`."""
+    """Kills a process that takes too long or too much memory before `done`, and says in `excess` which it was."""
     ends = time.monotonic() + timeout
     while not done.wait(max(0.0, min(_WATCH_EVERY, ends - time.monotonic()))):
         if time.monotonic() >= ends:

@@ -33,11 +33,14 @@ from numpy.typing import NDArray
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.recipe import Interpolation
-from kinetics_pipeline.video.container import BrokenVideo
+from kinetics_pipeline.video.container import BrokenVideo, inspect
 from kinetics_pipeline.video.decoding import Complaint, Decoding, Request, TooShort
 
 __all__ = ["BrokenVideo", "TooShort", "read_clip", "read_frames"]
 
+MOST_FPS = 240.0
+NATIVE = 25.0
+"""Frames a second of a video whose header does not say."""
 MAX_BYTES = 4 << 30
 """Frames of one clip in memory: 10 minutes at 340x256, 25 fps."""
 KEPT_BYTES = 256 << 20
@@ -108,6 +111,7 @@ def read_frames(
     frames are sound once the iterator has ended without an exception.
     """
     decoding = Decoding.of(_request(path, start, end, fps, short_side, lookahead, **options))
+    yielded = 0
     given: list[int] = []  # checksums: a second attempt must give the frames that the first one gave
     while True:
         try:
@@ -116,11 +120,46 @@ def read_frames(
                     if decoding.seeks:  # the only case of a second attempt that may give the same frames
                         given.append(zlib.crc32(frame.data))
                     yield frame
+                    yielded += 1
                 elif zlib.crc32(frame.data) != given[number]:
                     raise BrokenVideo(f"frame {number} is another when the file is decoded from its beginning")
             return
         except Complaint as complaint:
             decoding = decoding.otherwise(complaint)
+            if yielded > len(given):  # another attempt would give all frames again
+                raise BrokenVideo(f"{complaint}; read_clip may read it in another way") from complaint
+
+
+class Again(Exception):
+    """The frames so far are void, and the next pass over the video decodes it in another way."""
+
+
+class WholeVideo:
+    """A whole video for one pass after the other over its frames, in memory that does not grow.
+
+    `fps` is frames a second of the grid, None for the video's own (`native`). `interpolation` and `timeout` (seconds,
+    for all passes) are `read_clip`'s. Raises what `read_clip` raises.
+    """
+
+    def __init__(
+        self, path: str | PathLike[str], fps: float | None, short_side: int, interpolation: str, timeout: float
+    ) -> None:
+        container = inspect(Path(path), min(timeout, 300.0))
+        self.fps = fps or min(container.video.rate or NATIVE, MOST_FPS)
+        """Frames a second."""
+        options: ReadOptions = {"interpolation": interpolation, "timeout": timeout}
+        request = _request(path, None, None, self.fps, short_side, 0, **options)
+        self._decoding = Decoding.of(request, container)
+        self.expected = 0 if container.end is None else max(0, round((container.end - container.start) * request.rate))
+        """How many frames there may be, as the header says; 0 where it says nothing."""
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        """The frames, uint8 RGB [H, W, 3] each. Raises Again where they are void and another pass may do better."""
+        try:
+            yield from self._decoding.frames(lambda _, shape: np.empty(shape, np.uint8))
+        except Complaint as complaint:
+            self._decoding = self._decoding.otherwise(complaint)
+            raise Again(str(complaint)) from complaint
 
 
 def _request(
@@ -136,8 +175,8 @@ def _request(
         raise TypeError(f"{min(unknown)} is not an argument; allowed: {', '.join(ReadOptions.__annotations__)}")
     if start is not None and end is not None and not 0 <= start < end < math.inf:
         raise UserError(f"a clip from {start} to {end} s; allowed: 0 <= start < end")
-    if not 0 < fps <= 240:
-        raise UserError(f"fps is {fps}; allowed: more than 0 and at most 240")
+    if not 0 < fps <= MOST_FPS:
+        raise UserError(f"fps is {fps}; allowed: more than 0 and at most {MOST_FPS:g}")
     interpolation = options.get("interpolation", "bilinear")
     if interpolation not in get_args(Interpolation):
         raise UserError(f"interpolation is {interpolation!r}; allowed: {', '.join(get_args(Interpolation))}")

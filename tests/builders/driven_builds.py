@@ -17,13 +17,18 @@ from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Record
 from kinetics_pipeline.sources.base import NetworkSource
 from kinetics_pipeline.workflows.building.disk import CacheUsage, Disk
-from kinetics_pipeline.workflows.building.driver import ClipFinished, ClipTakenBack, Driver
+from kinetics_pipeline.workflows.building.driver import Driver
+from kinetics_pipeline.workflows.building.events import ClipFinished, ClipTakenBack
 from kinetics_pipeline.workflows.building.executor import Moment, Ref
 from kinetics_pipeline.workflows.building.fetch import Downloaded, Fetched, Fetching, FetchJob
 from kinetics_pipeline.workflows.building.lanes import Lanes, Pace
 from kinetics_pipeline.workflows.building.plan_run import PlanRun
 from kinetics_pipeline.workflows.building.process import ClipJob, Processed, Processing
 from kinetics_pipeline.workflows.building.state import Attempts
+from kinetics_pipeline.workflows.building.watch.event_log import EventLog
+from kinetics_pipeline.workflows.building.watch.live import Live
+from kinetics_pipeline.workflows.building.watch.look import look_at
+from kinetics_pipeline.workflows.building.watch.watcher import Watcher
 from kinetics_pipeline.workflows.building.write import Committed, WriteJob, Writing
 
 NODE = "here"
@@ -91,6 +96,14 @@ class AtOnce:
 
 
 @dataclass
+class Watched:
+    """The live states of a build, one for each look, and its log where one is kept."""
+
+    states: list[Live] = field(default_factory=list)
+    log: EventLog | None = None
+
+
+@dataclass
 class DrivenBuild:
     """A dataset in `folder` whose clips come from one source."""
 
@@ -108,7 +121,9 @@ class DrivenBuild:
         self.executor = AtOnce(self.folder / "cache")
         self.dataset = Dataset.create(self.folder / "dataset", self.recipe, ["running"], {})
 
-    def run(self, annotations: Any, *, max_wait: float = 60.0, rate: float = 3600.0) -> int:
+    def run(
+        self, annotations: Any, *, max_wait: float = 60.0, rate: float = 3600.0, watched: Watched | None = None
+    ) -> int:
         """Builds what has no outcome yet, and returns the exit code: 0, or 3 when only pauses were left to wait for."""
         known = {record.clip_id: record.outcome for record in self.records.values()}
         plan = self.unfinished or make_plan(
@@ -133,10 +148,14 @@ class DrivenBuild:
             disk=disk,
             attempts=Attempts(self.dataset.store, lambda: self.executor.time),
         )
+        watcher = Watcher(self.dataset.store, executor, log=watched.log if watched is not None else None)
+        watcher.begin(run, sum(len(shard.clips) for shard in plan.shards() if shard.name in missing))
         self.charged = Counter()
         code = 0
         try:
             for events in driver.run():
+                if watched is not None and (live := watcher.take(events, driver)) is not None:
+                    watched.states.append(live)
                 for event in events:
                     if isinstance(event, ClipFinished):
                         self.charged[event.record.outcome] += 1
@@ -144,6 +163,8 @@ class DrivenBuild:
                         self.charged[event.record.outcome] -= 1
         except WorkRemains:
             code = 3
+        if watched is not None:
+            watched.states.append(watcher.observer.state(look_at(driver, self.executor.now())))
         self.unfinished = plan if code else None
         self.records = {r.video_id: r for records in self.executor.written_shards.values() for r in records}
         self.charged = +self.charged

@@ -85,6 +85,12 @@ class Video:
     """Offered as HLS fragments, and only so."""
     fragments: list[Path] = field(default_factory=list)
     """The files of its HLS fragments, in order."""
+    manifest: Faults = field(default_factory=Faults)
+    """What goes wrong with the HLS manifest, which names the list of the fragments."""
+    playlist: Faults = field(default_factory=Faults)
+    """What goes wrong with the list of the fragments."""
+    listed: list[str] | None = None
+    """The lines of that list; None: those that name every fragment."""
     fragment_faults: dict[int, Faults] = field(default_factory=dict)
     """Faults by the number of their fragment, from 0."""
     advertisement: float = 0.0

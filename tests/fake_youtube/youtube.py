@@ -17,6 +17,7 @@ from tests.fake_youtube.server import Handler, Server
 from tests.fake_youtube.videos import WATCH_PAGE, Faults, Rendition, Video
 
 PLAYER_SCRIPT = "/s/player/0123abcd/player_ias.vflset/en_US/base.js"
+PLAYLIST = "/api/manifest/hls_playlist/itag/93/index.m3u8"
 
 
 class _YouTubeHandler(Handler):
@@ -69,8 +70,13 @@ class _YouTubeHandler(Handler):
         video = self.owner.videos.get(video_id or "")
         if video is None:
             return self.answer(entry, 404)
-        if parts.path == "/hls.m3u8":
-            return self.answer(entry, 200, self.owner.playlist(video_id or "", video), "application/vnd.apple.mpegurl")
+        if parts.path in ("/hls.m3u8", PLAYLIST):
+            faults = video.playlist if parts.path == PLAYLIST else video.manifest
+            if self.owner.hits(faults, (parts.path, video_id)) and self.fails(entry, faults):
+                return None
+            make = self.owner.playlist if parts.path == PLAYLIST else self.owner.manifest
+            text = "\n".join(make(video_id or "", video))
+            return self.answer(entry, 200, text.encode(), "application/vnd.apple.mpegurl")
         if parts.path == "/fragment":
             number = int(query["number"])
             faults = video.fragment_faults.get(number, Faults())
@@ -127,15 +133,23 @@ class FakeYouTube(Server):
             query["from"] = time.time() + video.advertisement
         return f"https://rr1---sn-fake.googlevideo.com/videoplayback?{urllib.parse.urlencode(query)}"
 
-    def playlist(self, video_id: str, video: Video) -> bytes:
-        """The HLS playlist of a video: its fragments, or else its one file as a fragment."""
+    def manifest(self, video_id: str, video: Video) -> list[str]:
+        """The HLS manifest of a video, which names the one playlist there is."""
+        width, height = (video.renditions[0].width, video.renditions[0].height) if video.renditions else (160, 128)
+        about = f'BANDWIDTH=500000,CODECS="avc1.4d401e",RESOLUTION={width}x{height},FRAME-RATE=25'
+        return ["#EXTM3U", f"#EXT-X-STREAM-INF:{about}", f"https://manifest.googlevideo.com{PLAYLIST}?vid={video_id}"]
+
+    def playlist(self, video_id: str, video: Video) -> list[str]:
+        """The lines of the HLS playlist of a video: its fragments, or else its one file as a fragment."""
+        if video.listed is not None:
+            return video.listed
         lines = ["#EXTM3U", "#EXT-X-VERSION:7", "#EXT-X-TARGETDURATION:60", "#EXT-X-PLAYLIST-TYPE:VOD"]
         if not video.fragments:
-            lines += ["#EXTINF:10.0,", self.media_url(video_id, video.renditions[0], video)]
+            lines += [f"#EXTINF:{video.duration:.1f},", self.media_url(video_id, video.renditions[0], video)]
         for number in range(len(video.fragments)):
             address = f"https://rr1---sn-fake.googlevideo.com/fragment?vid={video_id}&number={number}"
             lines += [f"#EXTINF:{video.duration / len(video.fragments):.3f},", address]
-        return "\n".join([*lines, "#EXT-X-ENDLIST", ""]).encode()
+        return [*lines, "#EXT-X-ENDLIST", ""]
 
     def watch_page(self, video_id: str) -> str:
         """The page that yt-dlp's default clients ask for first. As the real one it names no media."""

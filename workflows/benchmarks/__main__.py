@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("flow", "build", "acquire", "loader", "scale", "requests", "train")
+BENCHMARKS = ("flow", "build", "acquire", "loader", "scale", "requests", "train", "features")
 
 
 def main() -> int:

@@ -20,7 +20,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +33,7 @@ from kinetics_pipeline.workflows.runtime.cluster import IDLE_WORKERS_MS
 SCRIPTS = Path(sys.executable).parent
 CLONE_NEWNS = 0x00020000
 STARTS = 3
-"""Times that a cluster is begun again whose nodes did not start in time, as on a machine with other work."""
+"""Times that a cluster, or a node, is begun that did not start in time, as on a machine with other work."""
 
 
 class NotStarted(AssertionError):
@@ -198,6 +198,17 @@ def _see_at(mine: Path, path: Path) -> None:
     subprocess.run(["mount", "--bind", str(mine), str(path)], check=True)
 
 
+def _started(add: Callable[[], Any]) -> Any:
+    """A node, started again where it is late: Ray gives it 30 s and then raises a plain Exception."""
+    for left in reversed(range(STARTS)):
+        try:
+            return add()
+        except Exception as error:
+            if not left or "timed out during startup" not in str(error):
+                raise
+    raise AssertionError("unreachable")
+
+
 def _main(count: int, folder: Path | None = None, cache: Path | None = None) -> None:
     from ray.cluster_utils import Cluster
 
@@ -209,7 +220,7 @@ def _main(count: int, folder: Path | None = None, cache: Path | None = None) -> 
     def add() -> None:
         if folder is not None and cache is not None:
             _see_at(folder / str(len(raylets)), cache)
-        node = cluster.add_node(num_cpus=1, include_log_monitor=False)
+        node = _started(lambda: cluster.add_node(num_cpus=1, include_log_monitor=False))
         raylets.append(node.all_processes["raylet"][0].process.pid)
 
     for _ in range(count):

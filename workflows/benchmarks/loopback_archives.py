@@ -60,7 +60,9 @@ class LoopbackArchives(ThreadingHTTPServer):
 
     def archives(self) -> dict[str, bytes]:
         return {
-            path: data for path, data in self.files.items() if isinstance(data, bytes) and not path.endswith(".txt")
+            path: data
+            for path, data in self.files.items()
+            if isinstance(data, bytes) and not path.endswith((".txt", ".csv"))
         }
 
 

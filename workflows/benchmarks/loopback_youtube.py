@@ -1,4 +1,4 @@
-"""A YouTube on loopback that has every video asked for: the same film under each id. For benchmarks; nothing fails.
+"""A YouTube on loopback: the same film under each id, but for those that were removed. For benchmarks.
 
 An HTTP proxy that is YouTube behind its CONNECT tunnels, so that yt-dlp's real extractor talks to it; the film is also
 at /ID.mp4 for any other client.
@@ -33,6 +33,8 @@ class LoopbackYouTube(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.content = film.read_bytes()
         self.width, self.height, self.seconds = width, height, seconds
+        self.missing: set[str] = set()
+        """Ids of videos that were removed."""
         self.tls = _tls()
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self._lock = threading.Lock()
@@ -77,6 +79,9 @@ class LoopbackYouTube(http.server.ThreadingHTTPServer):
             "height": self.height,
             "fps": 25,
         }
+        if video_id in self.missing:
+            reason = "This video has been removed by the uploader"
+            return {"playabilityStatus": {"status": "ERROR", "reason": reason}}
         return {
             "playabilityStatus": {"status": "OK"},
             "videoDetails": {"videoId": video_id, "title": "loopback", "lengthSeconds": str(round(self.seconds))},

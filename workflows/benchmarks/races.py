@@ -38,7 +38,7 @@ CLIPS = 12
 LONGEST = 900.0
 """Seconds that a step of a race of builds may take: a starved machine starts Ray slowly."""
 RACES = {"begun together": 1, "found dead together": 1, "renewed by the dead": 0}
-"""And how many win each."""
+"""Race -> how many win it."""
 
 
 def _acquired(store: Store, name: str) -> Lease | None:

@@ -1,7 +1,13 @@
 """`build` and `plan`: a dataset from annotation files and sources, over a Ray cluster.
 
-`request` reads the command line's files and sources, `job` holds the lease and runs one plan after the other, `driver`
-runs one plan through three stages: `fetch`, `process`, `write`. Each stage is one file: what runs on a node, then what
-the driver does with it. Begin reading with `driver`; `ray_executor` is all that it needs of Ray. `archives` is
-the order of a build from public copies.
+In: annotation files, sources and flags. Out: committed shards, with one record for each clip. `request` reads what is
+asked. `job` is the command: it holds the lease and runs plans in the order that `dataset_build` gives. `driver` runs
+one plan (`plan_run`) through three stages: `fetch`, `process`, `write`. Each stage is one file: what runs on a node,
+then what the driver does with it. Begin reading with `driver`.
+
+What the driver works with: `open_shards` (the shards at work), `lanes` (when a network source may be asked), `disk` and
+`cache_folders` (room in the cache), `executor` (whatever does the work; `ray_executor` does it on the `nodes` of a
+cluster), `state` and `lease` (what a dataset keeps of a build). `copies` and `archives` are public copies as sources.
+What users are told: `preview` and `copy_preview` (`plan`), `time_needed`, `advice`, `reconciliation`; while a build
+runs, what the driver's `events` come to (`watch`).
 """

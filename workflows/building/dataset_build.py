@@ -20,13 +20,14 @@ from kinetics_pipeline.sources.base import LocalSource, NetworkSource
 from kinetics_pipeline.sources.pace.retries import Event
 from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.workflows.building.disk import Disk, DiskExecutor
-from kinetics_pipeline.workflows.building.driver import BuildEvent, Driver
+from kinetics_pipeline.workflows.building.driver import Driver
+from kinetics_pipeline.workflows.building.events import BuildEvent
 from kinetics_pipeline.workflows.building.fetch import FetchExecutor, Fetching
 from kinetics_pipeline.workflows.building.lanes import Lanes, Pace
 from kinetics_pipeline.workflows.building.lease import Lease, is_current
 from kinetics_pipeline.workflows.building.plan_run import FinishedClip, PlanRun
 from kinetics_pipeline.workflows.building.process import ClipExecutor, Processing
-from kinetics_pipeline.workflows.building.state import PROGRESS, Attempts
+from kinetics_pipeline.workflows.building.state import Attempts
 from kinetics_pipeline.workflows.building.write import WriteExecutor, Writing
 
 
@@ -66,7 +67,7 @@ class Tried:
     """What the clips of one plan are tried with."""
 
     sources: Mapping[str, LocalSource | NetworkSource]
-    """By what tells them from the others, best first."""
+    """Key (`Asked.keys`) -> source, in the order in which they are tried."""
     earlier: Callable[[str], Sequence[Event]] = lambda clip_id: ()
     """What is known of a clip (by clip_id) from before: see `Attempts`."""
     archives: int = 0
@@ -84,6 +85,10 @@ class Waiting(Protocol):
 
     @property
     def done(self) -> int: ...
+
+    @property
+    def unanswered(self) -> str:
+        """What was said where nobody answers; empty where somebody does."""
 
     def run(self) -> Generator[list[BuildEvent], None, None]:
         """Waits for all of them; yields about twice a second, and can be stopped there. Raises WorkRemains."""
@@ -121,7 +126,6 @@ class DatasetBuild:
         yield from self._plans()
         self.executor.clear(everything=True)
         store.sweep()  # a writer that was lost on the way
-        store.delete(PROGRESS)
 
     def can_go_on(self) -> bool:
         """Whether the driver that is at work still has what it needs; if not, the next step is to be asked for."""

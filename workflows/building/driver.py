@@ -12,7 +12,6 @@ import heapq
 import itertools
 import time
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import cast
 
 from kinetics_pipeline.errors import WorkRemains
@@ -20,6 +19,15 @@ from kinetics_pipeline.records import Record, Spent
 from kinetics_pipeline.sources.base import LocalSource, NetworkSource, is_network
 from kinetics_pipeline.sources.pace.retries import Done, Event, Try, decide
 from kinetics_pipeline.workflows.building.disk import Disk
+from kinetics_pipeline.workflows.building.events import (
+    BuildEvent,
+    ClipFinished,
+    ClipProcessed,
+    ClipTakenBack,
+    ClipTriedAgain,
+    ShardCommitted,
+    VideoFetched,
+)
 from kinetics_pipeline.workflows.building.executor import Executor, Lost, Moment
 from kinetics_pipeline.workflows.building.fetch import FetchAnswer, Fetching
 from kinetics_pipeline.workflows.building.open_shards import LOCAL, NETWORK, ClipInProgress, OpenShard, OpenShards
@@ -37,30 +45,6 @@ GONE_AT_MOST, GONE_WAIT = 30, 2.0
 """Times that a clip's archive may be gone with its node before that counts likewise, and seconds between two tries."""
 
 
-@dataclass(frozen=True)
-class ClipFinished:
-    """A clip has its outcome."""
-
-    record: Record
-
-
-@dataclass(frozen=True)
-class ClipTakenBack:
-    """A clip that had finished so has not after all, and begins again."""
-
-    record: Record
-
-
-@dataclass(frozen=True)
-class ShardCommitted:
-    """A shard is in the dataset."""
-
-    name: str
-
-
-BuildEvent = ClipFinished | ClipTakenBack | ShardCommitted
-
-
 class Driver:
     """One run over the missing shards of one plan."""
 
@@ -76,13 +60,13 @@ class Driver:
         disk: Disk,
         attempts: Attempts,
     ) -> None:
-        """`sources`: by what tells them from the others, best first."""
+        """`sources`: by their keys, in the order in which they are tried."""
         self.plan_run, self.sources, self.executor = run, sources, executor
         self.fetch, self.process, self.write = fetch, process, write
         self.disk, self.attempts = disk, attempts
-        self._shards = OpenShards(run, disk)
-        self._clips = self._shards.clips
-        self._later: list[tuple[float, int, str, str]] = []
+        self.shards = OpenShards(run, disk)
+        self._clips = self.shards.clips
+        self.later: list[tuple[float, int, str, str]] = []
         """Tries to be made later: when (monotonic), a number that keeps their order, clip, key of the source."""
         self._numbers = itertools.count()
         self._idle_since: float | None = None
@@ -120,7 +104,7 @@ class Driver:
         for walk in (LOCAL, NETWORK):
             # Shards of the network are opened whatever waits for the cores: the lanes say how fast they are fetched.
             while walk == NETWORK or self.process.backlog < 4 * self.process.places:
-                shard = self._shards.open_next(walk, self._being_made())
+                shard = self.shards.open_next(walk, self._being_made())
                 if shard is None:
                     break
                 for clip in shard.clips:
@@ -149,10 +133,12 @@ class Driver:
                 spent = Spent(one.requests, one.seconds)
                 self._finish(one, FinishedClip(Record.of(one.clip, decision.outcome, decision.detail, spent), None))
                 return
+            if delay:
+                self._events.append(ClipTriedAgain(one.clip.clip_id, decision.after_seconds))
             if delay and decision.after_seconds > 0:
                 due = now.monotonic + decision.after_seconds
                 one.on_network = is_network(self.sources[decision.source])
-                heapq.heappush(self._later, (due, next(self._numbers), one.clip.clip_id, decision.source))
+                heapq.heappush(self.later, (due, next(self._numbers), one.clip.clip_id, decision.source))
                 return
             if self._try(one, decision):
                 return
@@ -183,8 +169,8 @@ class Driver:
     # What may begin
 
     def _start(self, now: Moment) -> None:
-        while self._later and self._later[0][0] <= now.monotonic:
-            _, _, clip_id, source = heapq.heappop(self._later)
+        while self.later and self.later[0][0] <= now.monotonic:
+            _, _, clip_id, source = heapq.heappop(self.later)
             self._try(self._clips[clip_id], Try(source, 0.0))
         self._write_what_is_full()
         if self._first is not None and self._first.is_full:  # it may wait for others to say whether a failure counts
@@ -196,8 +182,8 @@ class Driver:
 
     def _write_what_is_full(self) -> None:
         """A shard with a failure that may yet turn out to be a burst's waits until that is known."""
-        full = [shard for shard in self._shards if shard.is_full and not self.write.is_running(shard.name)]
-        suspected = self.fetch.lanes.suspected(more_to_come=bool(self._later)) if full else frozenset()
+        full = [shard for shard in self.shards if shard.is_full and not self.write.is_running(shard.name)]
+        suspected = self.fetch.lanes.suspected(more_to_come=bool(self.later)) if full else frozenset()
         for shard in full:
             failed = {one.record.video_id for one in shard.finished.values() if one.node is None}
             if not failed & suspected:
@@ -219,12 +205,12 @@ class Driver:
         return allowance
 
     def _still_to_come(self) -> int:
-        return self._shards.still_to_come(self._being_made(), self._first)
+        return self.shards.still_to_come(self._being_made(), self._first)
 
     def _make_room(self) -> None:
         """Removes the downloads of finished clips before their shard is committed. At worst, should the node with the
         finished clip go, one is fetched again."""
-        done = self._shards.finished_videos() - self._without_downloads
+        done = self.shards.finished_videos() - self._without_downloads
         self._without_downloads |= done
         self.fetch.forget(done)
 
@@ -237,9 +223,9 @@ class Driver:
         self._gave_up = True
         self._first = self._unfinished_shard()
         shards = list(self.plan_run.plan.shards())
-        needed = {job.clip.video_id for job in self.process.waiting} | self.disk.without_hope()
+        needed = {job.clip.video_id for job in self.process.waiting} | self.disk.impossible_downloads()
         self.fetch.forget({clip.video_id for shard in shards for clip in shard.clips} - needed)
-        counted_on = {(one, known.node) for shard in self._shards for one, known in shard.finished.items()}
+        counted_on = {(one, known.node) for shard in self.shards for one, known in shard.finished.items()}
         missing = set(self.plan_run.missing)
         for clip in (clip for shard in shards if shard.name in missing for clip in shard.clips):
             if clip.clip_id not in self._clips and (known := self.plan_run.finished.get(clip.clip_id)) is not None:
@@ -253,7 +239,7 @@ class Driver:
 
     def _unfinished_shard(self) -> OpenShard | None:
         """The oldest."""
-        return next((shard for shard in self._shards if not shard.is_full), None)
+        return next((shard for shard in self.shards if not shard.is_full), None)
 
     # What comes back
 
@@ -275,9 +261,9 @@ class Driver:
     def _rest(self) -> None:
         """Nothing runs: a later try is awaited, or a paused egress."""
         now = self.executor.now()
-        if not self._later and self.disk.is_stuck(now) and not self._give_up():
-            self.disk.require_hope(now)
-        later = [(source, self._clips[clip_id].clip.video_id) for _, _, clip_id, source in self._later]
+        if not self.later and self.disk.is_stuck(now) and not self._give_up():
+            self.disk.require_possible(now)
+        later = [(source, self._clips[clip_id].clip.video_id) for _, _, clip_id, source in self.later]
         resumes = None
         if all(is_network(self.sources[source]) for source, _ in later):
             resumes = self.fetch.lanes.resumes_at(now, later)
@@ -290,6 +276,7 @@ class Driver:
 
     def _fetched(self, answer: FetchAnswer, now: Moment) -> None:
         job, result = answer.job, answer.result
+        self._events.append(VideoFetched(answer))
         if not (answer.is_refused or isinstance(result, Lost)):
             self._idle_since = None
         for one in (self._clips[clip.clip_id] for clip in job.clips):
@@ -326,6 +313,7 @@ class Driver:
 
     def _processed(self, job: ClipJob, result: Processed | Lost, now: Moment) -> None:
         one = self._clips[job.clip.clip_id]
+        self._events.append(ClipProcessed(job, result))
         if isinstance(result, Lost):
             self._lost(one, job.source_key, result, now)
             return
@@ -344,7 +332,7 @@ class Driver:
         one.lost += 1
         if lost.archive_gone and one.lost < GONE_AT_MOST:  # until it is known that the node is gone
             due = now.monotonic + GONE_WAIT
-            heapq.heappush(self._later, (due, next(self._numbers), one.clip.clip_id, source))
+            heapq.heappush(self.later, (due, next(self._numbers), one.clip.clip_id, source))
             return
         if one.lost >= LOST_AT_MOST:
             one.lost = 0
@@ -355,7 +343,7 @@ class Driver:
         one.shard.finished[one.clip.clip_id] = finished
         self._events.append(ClipFinished(finished.record))
 
-    def _written(self, shard: OpenShard, written: Written | Lost, now: Moment) -> None:
+    def _written(self, shard: OpenShard, written: Written | Lost, seconds: float, now: Moment) -> None:
         if isinstance(written, RowsMissing):
             for clip_id in written.clip_ids:
                 self._events.append(ClipTakenBack(shard.finished.pop(clip_id).record))
@@ -363,9 +351,9 @@ class Driver:
         elif isinstance(written, Committed):
             self.attempts.forget(clip.clip_id for clip in shard.clips)
             self._forget_files(shard)
-            self._shards.close(shard)
+            self.shards.close(shard)
             self._first = None if self._first is shard else self._first
-            self._events.append(ShardCommitted(shard.name))
+            self._events.append(ShardCommitted(shard.name, len(shard.clips), written.bytes, seconds))
 
     def _forget_files(self, shard: OpenShard) -> None:
         """Downloads and finished clips go once their shard is committed."""

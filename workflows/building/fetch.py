@@ -60,7 +60,7 @@ class Fetcher:
         self.folders, self.node = folders, node
         # The last one first: it is running, and keeps connections and the guest session of its last video.
         self.children: dict[bool, queue.LifoQueue[KillableChild]] = {False: queue.LifoQueue(), True: queue.LifoQueue()}
-        """By whether they have the keys of object stores."""
+        """Whether they have the credentials of object stores -> the child processes that are free."""
         for _ in range(slots):
             for credentials, children in self.children.items():
                 children.put(KillableChild(credentials=credentials))
@@ -106,6 +106,8 @@ class FetchAnswer:
     result: Fetched | Lost
     doubted: frozenset[str] = frozenset()
     """Videos whose latest failures, with this one, were a burst or an outage, and so none of theirs."""
+    lane: str = ""
+    """Name of the lane that it went through."""
 
     @property
     def is_refused(self) -> bool:
@@ -121,6 +123,8 @@ class Fetching:
         self.executor, self.lanes, self.disk = executor, lanes, disk
         self.slots = lanes.pace.slots
         self.running: dict[Ref, tuple[FetchJob, Lane]] = {}
+        self.started: dict[Ref, float] = {}
+        """When they were started (monotonic)."""
 
     def dispatch(self, most: int, allowance: Callable[[str], int | None], now: Moment) -> None:
         """Starts what the lanes grant now, at most `most` videos, so that downloads do not pile up. `allowance`: the
@@ -152,6 +156,7 @@ class Fetching:
         ref = self.executor.start_fetch(job, lane.node or self._node(job.video_id))
         self.disk.promise(ref, job.allowance)
         self.running[ref] = (job, lane)
+        self.started[ref] = self.executor.now().monotonic
         lane.in_flight += 1
 
     def _node(self, video_id: str) -> str:
@@ -162,6 +167,7 @@ class Fetching:
     def result(self, ref: Ref, now: Moment) -> FetchAnswer:
         """What became of a download that has ended."""
         job, lane = self.running.pop(ref)
+        self.started.pop(ref, None)
         lane.in_flight -= 1
         self.disk.settle(ref)
         result = self.executor.fetched(ref)
@@ -175,13 +181,13 @@ class Fetching:
         if isinstance(result, Lost) or result.download.no_room:
             if canary is not None:
                 self.lanes.canary_lost(lane)
-            return FetchAnswer(job, result)
+            return FetchAnswer(job, result, lane=lane.name)
         if canary is not None:
             heard = self.lanes.canary_answered(lane, canary, result.download, now)
         else:
             heard = self.lanes.answered(lane, job.clips[0], result.download, now)
         result = replace(result, download=replace(result.download, failure=heard.failure))
-        return FetchAnswer(job, result, heard.doubted)
+        return FetchAnswer(job, result, heard.doubted, lane.name)
 
     def forget(self, videos: Iterable[str]) -> None:
         """Removes the downloads of videos, of whichever source they are."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections import Counter, defaultdict
@@ -19,6 +20,7 @@ from kinetics_pipeline.dataset.dataset import DATASET, Dataset
 from kinetics_pipeline.errors import JobFailed, WorkRemains
 from kinetics_pipeline.flow import require_backend
 from kinetics_pipeline.plan import Plan
+from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import ENLARGED, Record
 from kinetics_pipeline.redaction import WITHHELD
 from kinetics_pipeline.shards.writer import Superseded
@@ -32,15 +34,19 @@ from kinetics_pipeline.workflows.building.archives.freezing import AskedArchives
 from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
 from kinetics_pipeline.workflows.building.copies import may_hold
 from kinetics_pipeline.workflows.building.dataset_build import DatasetBuild, Limits, Waiting, WantedClips
-from kinetics_pipeline.workflows.building.driver import BuildEvent, ClipFinished, ClipTakenBack, Driver, ShardCommitted
+from kinetics_pipeline.workflows.building.driver import Driver
+from kinetics_pipeline.workflows.building.events import BuildEvent, ClipFinished, ClipTakenBack, ShardCommitted
 from kinetics_pipeline.workflows.building.lanes import Pace
 from kinetics_pipeline.workflows.building.lease import Lease, LeaseHeld
 from kinetics_pipeline.workflows.building.process import uses_gpu
 from kinetics_pipeline.workflows.building.ray_executor import RayExecutor
 from kinetics_pipeline.workflows.building.reconciliation import enlarged_from, note_sources, refresh_reconciliation
 from kinetics_pipeline.workflows.building.request import Asked, asked_recipe, read_asked, say_what_is_odd
-from kinetics_pipeline.workflows.building.state import PROGRESS, RUN, look_at_lanes, traffic
+from kinetics_pipeline.workflows.building.state import RUN, look_at_lanes, traffic
 from kinetics_pipeline.workflows.building.time_needed import Expectation, expected
+from kinetics_pipeline.workflows.building.watch.event_log import EventLog, log_folder
+from kinetics_pipeline.workflows.building.watch.live import Live
+from kinetics_pipeline.workflows.building.watch.watcher import Watcher
 from kinetics_pipeline.workflows.flags.build_flags import BuildConfig
 from kinetics_pipeline.workflows.flags.record import as_record, command_line
 from kinetics_pipeline.workflows.runtime.cluster import connected, require_lasting
@@ -49,8 +55,8 @@ from kinetics_pipeline.workflows.runtime.signals import stop_requested
 
 INDEX_EVERY = 500
 """Shards committed between two writings of the index of markers."""
-SAY_EVERY = 5.0
-"""Seconds between two notes of the progress for `status` in another terminal."""
+SAY_AGAIN = 600.0
+"""Seconds after which it is told again that nothing goes on for the same reason."""
 
 
 def build(files: Sequence[str], config: BuildConfig) -> None:
@@ -99,8 +105,9 @@ class _Build:
         self.outcomes: Counter[str] = Counter()
         self.shards = 0
         """Committed by the plan that is running."""
-        self._noted, self._noted_done = 0.0, -1
         self._found: set[str] = set()
+        self._stalled: dict[str, float] = {}
+        """Reasons for which nothing went on, without their numbers, with when they were told (monotonic)."""
 
     def run(self, existing: Dataset | None) -> None:
         config, lease = self.config, self.lease
@@ -117,20 +124,21 @@ class _Build:
         lease.store.sweep()
         record = {"command": command_line("build", self.files, config, kept=True), "config": as_record(config)}
         lease.store.write(RUN, json.dumps(record, indent=1).encode())
-        # A dataset that was removed and begun again with other classes must not find the old one's clips.
-        dataset = f"{lease.store.uri}\n{recipe}\n{self.dataset.classes}"
         self._lanes_before = look_at_lanes(lease.store)
-        folders = CacheFolders.of(cache_folder(config.cache), dataset)
+        folders = CacheFolders.of_dataset(cache_folder(config.cache), self.dataset)
         limits = self._limits()
         self.executor = RayExecutor(folders, on_gpu=uses_gpu(recipe), slots=limits.pace.slots)
         began = time.monotonic()
         build = self._build(lease, limits)
         try:
-            for step in build.drivers(folders.scratch):
-                if isinstance(step, Driver):
-                    self._run(step, build.can_go_on)
-                else:
-                    self._wait_for(step)
+            log = EventLog(log_folder(folders.root.parent, folders.root.name))
+            with Watcher(lease.store, self.executor, gpus=partial(_gpus, recipe), log=log) as self.watcher:
+                for step in build.drivers(folders.scratch):
+                    if isinstance(step, Driver):
+                        self._run(step, build.can_go_on)
+                    else:
+                        self._wait_for(step)
+                self.watcher.forget()
         except (LeaseHeld, Superseded):
             lease.renew()  # finds out who has taken over
             lease.require_held()
@@ -165,8 +173,11 @@ class _Build:
         with closing(step.run()) as rounds, ExitStack() as stack:
             meter: Meter | None = None
             for _ in rounds:
-                meter = meter or stack.enter_context(Meter(step.total, step.things, done=step.done))
+                if meter is None:
+                    meter = stack.enter_context(Meter(step.total, step.things, done=step.done))
+                    self.watcher.begin_to_wait(step.things, step.total)
                 meter.at(step.done)
+                self._say_what_stalls(self.watcher.waited(step.done, step.unanswered), meter)
                 self._require_going()
 
     def _require_going(self) -> None:
@@ -194,6 +205,7 @@ class _Build:
         clips = sum(len(shard.clips) for shard in run.plan.shards() if shard.name in missing)
         self.shards = 0
         with Meter(clips, "clips") as meter:
+            self.watcher.begin(run, clips)
             meter.say(f"plan {run.plan_name}: {clips} clips in {len(missing)} shards")
             if found := sum(one.node is not None for one in run.finished.values()):
                 meter.say(f"{found} clips were finished by an earlier run")
@@ -237,10 +249,16 @@ class _Build:
         if self.outcomes["ok"] < sum(self.outcomes.values()):
             note.append(f"{sum(self.outcomes.values()) - self.outcomes['ok']} failed")
         meter.at(done, ", ".join(note))
-        if done != self._noted_done and time.monotonic() - self._noted > SAY_EVERY:
-            self._noted, self._noted_done = time.monotonic(), done
-            state = {"done": done, "total": meter.total, "per_second": meter.rate, "time": time.time()}
-            self.lease.store.write(PROGRESS, json.dumps(state).encode())
+        self._say_what_stalls(self.watcher.take(events, driver), meter)
+
+    def _say_what_stalls(self, live: Live | None, meter: Meter) -> None:
+        """Why nothing goes on, where it was looked at; the same reason again after a while only."""
+        if live is None or not live.no_progress:
+            return
+        reason, now = re.sub(r"[\d,.]+", "", live.no_progress), time.monotonic()
+        if now - self._stalled.get(reason, float("-inf")) > SAY_AGAIN:
+            self._stalled[reason] = now
+            meter.say(f"no progress: {live.no_progress}")
 
     def _say_findings(self, record: Record, meter: Meter) -> None:
         """What a failure says of the user's network, and a small picture of its source, once for all clips; `advice`
@@ -277,3 +295,8 @@ class _Build:
 def asked_labels(asked: Asked, existing: Dataset | None) -> list[str]:
     """The class list to begin a dataset with; an existing one keeps its own."""
     return existing.classes if existing is not None else asked.annotations.labels
+
+
+def _gpus(recipe: Recipe) -> int:
+    """GPUs that clips are processed on; 0 where cores do it."""
+    return int(ray.cluster_resources().get("GPU", 0)) if uses_gpu(recipe) else 0

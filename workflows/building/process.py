@@ -51,7 +51,7 @@ class ClipJob:
     label: int
     """Class number."""
     spent: Spent
-    """So far; goes into the clip's record."""
+    """What the clip took so far; it goes into the record."""
     recipe: Recipe
     time_limit: float
     """Seconds."""

@@ -78,7 +78,7 @@ class SplitCounts:
     """`decode`, `too_short`."""
     needs_access: int = 0
     may_come: int = 0
-    """To be tried again, or not tried yet."""
+    """Clips to be tried again, or not tried yet."""
     withdrawn: int = 0
     sources: dict[str, SourceCounts] = field(default_factory=dict)
 

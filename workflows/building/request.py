@@ -20,9 +20,9 @@ from kinetics_pipeline.annotations.published import against_known_counts
 from kinetics_pipeline.annotations.split_by import parse_shares
 from kinetics_pipeline.annotations.table import Annotations, load_annotations, read_labels
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.flow import resolve_backend
+from kinetics_pipeline.flow import FlowBackend, resolve_backend
 from kinetics_pipeline.plan import PlanSettings
-from kinetics_pipeline.recipe import FlowBackend, Recipe
+from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Clip
 from kinetics_pipeline.sources import parse_source
 from kinetics_pipeline.sources.archives.copies import is_copy
@@ -109,7 +109,7 @@ def _key(text: str) -> str:
 
 
 def _wanted(text: str, config: Selection, annotations: Annotations) -> copies.Wanted:
-    """What of a copy the flags ask for."""
+    """The part of a public copy that the flags ask for."""
     splits = tuple(map(normalised_split, comma_separated(config.split)))
     return copies.Wanted(
         text,

@@ -17,8 +17,6 @@ from kinetics_pipeline.workflows.runtime.progress import size
 
 RUN = "state/run.json"
 """The last command that worked on the dataset (`command`), and what was asked of it (`config`)."""
-PROGRESS = "state/progress.json"
-"""How far the build that is at work is."""
 LANES = "state/egress.json"
 """The ways out: what each was answered and when it may ask again (`Egress`), and its `Traffic` over all runs."""
 
@@ -37,15 +35,6 @@ class Run(msgspec.Struct):
 
     command: str
     config: dict[str, Any]
-
-
-class Progress(msgspec.Struct):
-    """What `PROGRESS` holds."""
-
-    done: _Count
-    total: _Count
-    per_second: Annotated[float, msgspec.Meta(ge=0)]
-    time: _Time
 
 
 class _Lane(msgspec.Struct):
@@ -147,7 +136,7 @@ class Attempts:
         return any(event.outcome == "burst" for event in self.of(clip_id))
 
     def forget(self, clip_ids: Iterable[str]) -> None:
-        """After their shard was committed, or when they are planned again."""
+        """Removes what was tried for clips: their shard is committed, or they are planned again."""
         for clip_id in clip_ids:
             self._changed |= self._events.pop(clip_id, None) is not None
 

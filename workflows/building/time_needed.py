@@ -69,7 +69,7 @@ class FrameTimes:
 
 
 def frame_times(recipe: Recipe, dataset: Dataset | None) -> FrameTimes:
-    """As the clips before took, where a dataset has some; else by one timed pair of frames."""
+    """Seconds a frame as the earlier clips of a dataset took, where it has some; else from one timed pair of frames."""
     done = []
     if dataset is not None:
         done = [taken for taken in dataset.newest(_frames_and_seconds).values() if taken is not None]

@@ -47,6 +47,9 @@ class WriteJob:
 class Committed:
     """The shard is in the dataset."""
 
+    bytes: int = 0
+    """Bytes of its data file."""
+
 
 @dataclass(frozen=True)
 class RowsMissing:
@@ -98,7 +101,7 @@ def commit_shard(
 ) -> Committed | TakenOver:
     """Writes a shard from the records and rows of its clips, in the plan's order."""
     try:
-        write_shard(
+        marker = write_shard(
             store,
             name=job.shard,
             plan=job.plan,
@@ -110,7 +113,7 @@ def commit_shard(
         )
     except Superseded:
         return TakenOver()
-    return Committed()
+    return Committed(marker["bytes"])
 
 
 class _Damaged(Exception):
@@ -159,7 +162,8 @@ class Writing:
 
     def __init__(self, executor: WriteExecutor, run: PlanRun, disk: Disk) -> None:
         self.executor, self.run, self.disk = executor, run, disk
-        self.running: dict[Ref, OpenShard] = {}
+        self.running: dict[Ref, tuple[OpenShard, float]] = {}
+        """Shards with when their writer was started (monotonic)."""
         self._lost: Counter[str] = Counter()
 
     def start_if_there_is_room(self, shard: OpenShard) -> None:
@@ -168,7 +172,7 @@ class Writing:
             self._start(shard)
 
     def is_running(self, shard_name: str) -> bool:
-        return any(shard.name == shard_name for shard in self.running.values())
+        return any(shard.name == shard_name for shard, _ in self.running.values())
 
     def _start(self, shard: OpenShard) -> None:
         run = self.run
@@ -177,16 +181,16 @@ class Writing:
         near = max(nodes, key=nodes.__getitem__, default=None)
         job = WriteJob(run.uri, run.plan_name, shard.name, clips, run.recipe, tuple(run.classes), run.generation)
         ref = self.executor.start_write(job, near)
-        self.running[ref] = shard
+        self.running[ref] = (shard, self.executor.now().monotonic)
         self.disk.promise(ref, self._bytes(shard))
 
     def _bytes(self, shard: OpenShard) -> int:
         return self.disk.rows(clip for clip in shard.clips if shard.finished[clip.clip_id].node is not None)
 
-    def result(self, ref: Ref) -> tuple[OpenShard, Written | Lost]:
-        """What became of a shard; one whose writer vanished is being written again. Raises JobFailed when that keeps
-        happening, and when another build has taken over."""
-        shard = self.running.pop(ref)
+    def result(self, ref: Ref) -> tuple[OpenShard, Written | Lost, float]:
+        """What became of a shard, and the seconds that took; one whose writer vanished is being written again. Raises
+        JobFailed when that keeps happening, and when another build has taken over."""
+        shard, started = self.running.pop(ref)
         self.disk.settle(ref)
         written = self.executor.written(ref)
         if isinstance(written, Lost):
@@ -196,7 +200,7 @@ class Writing:
             self._start(shard)
         elif isinstance(written, TakenOver):
             raise LeaseHeld(f"another command has taken over {self.run.uri}; this one has stopped")
-        return shard, written
+        return shard, written, self.executor.now().monotonic - started
 
     def forget_rows(self, shard: OpenShard) -> None:
         """Removes the rows of a committed shard's clips from the spools."""

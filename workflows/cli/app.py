@@ -20,6 +20,7 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.workflows.cli import dataset_commands, model_commands
 from kinetics_pipeline.workflows.extras import how_to_get
 from kinetics_pipeline.workflows.flags.build_flags import BuildConfig, DemoConfig, PlanConfig
+from kinetics_pipeline.workflows.flags.features_flags import FeaturesConfig
 from kinetics_pipeline.workflows.flags.places import Place, PlaceOrName, places_absolute
 from kinetics_pipeline.workflows.flags.training_flags import EvaluateConfig, PaperConfig, PredictConfig, TrainConfig
 from kinetics_pipeline.workflows.runtime.cluster import prepare
@@ -110,16 +111,40 @@ def build(*annotations: PlaceOrName, config: BuildConfig) -> None:
 
 
 @app.command
-def status(output: Place, /, *, json: Annotated[bool, Parameter(negative=())] = False) -> None:
-    """Say what a dataset holds, what failed and why, what is pending, and what to run next.
+def status(
+    output: Place,
+    /,
+    *,
+    watch: Annotated[bool, Parameter(negative=())] = False,
+    clip: str | None = None,
+    cache: Path | None = None,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Say what a dataset holds, how the build at work goes, what failed and why, and what to run next.
 
     Parameters
     ----------
     output
         The dataset.
+    watch
+        Go on showing the build at work until it ends.
+    clip
+        Tell the whole way of this clip: plans, tries, record, and the log of the builds on this machine.
+    cache
+        The build's --cache, where its log lies. Default: ~/.cache/kinetics-pipeline.
     json
-        Print one JSON document instead of a table.
+        Print one JSON document instead of a table; with --watch one a line.
     """
+    if clip is not None:
+        from kinetics_pipeline.workflows.datasets.clip_way import clip_way
+
+        clip_way(output, clip, cache, json)
+        return
+    if watch:
+        from kinetics_pipeline.workflows.datasets.watching import watch as following
+
+        following(output, json)
+        return
     from kinetics_pipeline.workflows.datasets.status import status as job
 
     job(output, json)
@@ -173,6 +198,20 @@ def predict(video: PlaceOrName, /, *, config: PredictConfig | None = None) -> No
     from kinetics_pipeline.workflows.scoring.predict import predict as job
 
     job(video, config or PredictConfig())
+
+
+@app.command
+def features(*videos: Place, config: FeaturesConfig) -> None:
+    """Write what the last layer of trained networks sees of videos of any length, as the field's files.
+
+    Parameters
+    ----------
+    videos
+        Video files, folders of them, lists (.txt, a path a line), or datasets.
+    """
+    from kinetics_pipeline.workflows.scoring.extraction.job import features as job
+
+    job(videos, config)
 
 
 tools = App(name="tools", help="Work on datasets and checkpoints that exist.", help_format="plaintext")
@@ -274,7 +313,9 @@ def run(arguments: Sequence[str]) -> int:
     try:
         for argument in arguments:
             if not _is_utf8(argument):
-                raise UserError(f"{argument!a} is not UTF-8, as all names have to be; is LC_ALL or LANG another?")
+                raise UserError(
+                    f"{argument!a} is not UTF-8, as all names have to be; set LC_ALL or LANG to a UTF-8 locale"
+                )
         prepare()
         result = app.meta(list(arguments), exit_on_error=False, print_error=False)
     except CycloptsError as error:

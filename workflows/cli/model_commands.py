@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from cyclopts import App
-
-from kinetics_pipeline.workflows.flags.places import Place
 
 
 def convert_checkpoint(
@@ -29,41 +26,6 @@ def convert_checkpoint(
     from kinetics_pipeline.workflows.scoring.convert_checkpoint import convert_checkpoint as job
 
     job(source, target, labels, bn_eps)
-
-
-def features(
-    output: Place,
-    /,
-    *,
-    to: Path,
-    rgb: Path | None = None,
-    flow: Path | None = None,
-    per: Literal["clip", "step"] = "clip",
-    split: str | None = None,
-    loaders: int = 1,
-) -> None:
-    """Write the inputs of the last layer of a trained I3D for each clip, as Parquet.
-
-    Parameters
-    ----------
-    output
-        The dataset.
-    to
-        The Parquet file to write.
-    rgb
-        A run folder or checkpoint of the RGB stream.
-    flow
-        A run folder or checkpoint of the flow stream.
-    per
-        A row a clip (the mean over time), or a row a step (eight frames).
-    split
-        Only this split.
-    loaders
-        Loading processes.
-    """
-    from kinetics_pipeline.workflows.scoring.features import features as job
-
-    job(output, to, rgb, flow, per, split, loaders)
 
 
 def filters(picture: Path, /, *, rgb: Path | None = None, flow: Path | None = None, flat: Path | None = None) -> None:
@@ -88,5 +50,4 @@ def filters(picture: Path, /, *, rgb: Path | None = None, flow: Path | None = No
 def register(tools: App) -> None:
     """Adds the commands to `tools`."""
     tools.command(convert_checkpoint, name="convert-checkpoint")
-    tools.command(features)
     tools.command(filters)

@@ -14,18 +14,15 @@ from rich.table import Table
 from kinetics_pipeline.dataset.dataset import Counts, Dataset
 from kinetics_pipeline.records import FINAL, NEEDS_ACCESS, RETRYABLE
 from kinetics_pipeline.redaction import visible
+from kinetics_pipeline.storage.store import Store
 from kinetics_pipeline.workflows.building.advice import advice, command_of
 from kinetics_pipeline.workflows.building.lease import condition
 from kinetics_pipeline.workflows.building.recorded_command import checked_command
-from kinetics_pipeline.workflows.building.state import PROGRESS, Progress, last_run, look_at_lanes, read_state, traffic
+from kinetics_pipeline.workflows.building.state import last_run, look_at_lanes, traffic
+from kinetics_pipeline.workflows.building.watch.live import PAUSES, DamagedLive, Live, read_live
+from kinetics_pipeline.workflows.datasets.live_screen import lines
 from kinetics_pipeline.workflows.runtime.progress import duration, size
 
-PAUSES = {
-    "throttled": "it was asked to slow down",
-    "bot_check": "it was taken for a bot",
-    "outage": "it could not be reached",
-    "burst": "many videos in a row failed alike, as a broken extractor or a blocked address would make them",
-}
 HOPELESS, WITH_ACCESS, LATER = "final", "with access", "another day: --retry"
 
 
@@ -36,24 +33,19 @@ def status(uri: str, as_json: bool) -> None:
     if as_json:
         print(json.dumps(document, indent=2))
     else:
-        _show(dataset, document)
+        show(dataset, document)
 
 
 def look(dataset: Dataset) -> dict[str, Any]:
     """`{"clips", "ok", "pending", "failed": {outcome: n}, "shards", "bytes", "egress": [...], "next": command}`, and
-    `building`: who is at work, with how many clips of the present plan are done; `advice`: what the failures say
-    together, a line each."""
+    `building`: who is at work, with how many clips of the present plan are done; `live`: how that goes (`Live`), or
+    how the last one ended; `advice`: what the failures say together, a line each."""
     with dataset.one_listing():
         counts = dataset.counts()
         unfinished = dataset.unfinished() is not None
     store = dataset.store
-    progress = read_state(dataset.store, PROGRESS, Progress)
-    building = None
-    if (lease := condition(store)) is not None and lease.state != "ended":
-        holding = lease.holding
-        building = {"host": holding.host, "pid": holding.pid, "since": holding.since, "state": lease.state}
-        building |= {"silent_seconds": round(lease.silent_seconds)} if lease.state == "silent" else {}
-        building |= {} if progress is None else msgspec.structs.asdict(progress)
+    live, damage = live_state(store)
+    building = who_builds(store, live)
     return {
         "clips": counts.clips,
         "ok": counts.ok,
@@ -64,8 +56,31 @@ def look(dataset: Dataset) -> dict[str, Any]:
         "egress": [{"name": name, **state} for name, state in sorted(look_at_lanes(store).items())],
         "next": _next(dataset, counts, unfinished=unfinished, building=building is not None),
         "building": building,
-        "advice": advice(counts.reasons, command_of(dataset)),
+        "live": None if live is None else msgspec.to_builtins(live),
+        "advice": [*damage, *advice(counts.reasons, command_of(dataset))],
     }
+
+
+def live_state(store: Store) -> tuple[Live | None, list[str]]:
+    """What the build at work, or the last one that was interrupted, says of itself; else None, with a line where that
+    is damaged."""
+    try:
+        return read_live(store), []
+    except DamagedLive as damage:
+        return None, [str(damage)]
+
+
+def who_builds(store: Store, live: Live | None) -> dict[str, Any] | None:
+    """Who holds the lease, with how far `live` says it is; None when nobody does."""
+    lease = condition(store)
+    if lease is None or lease.state == "ended":
+        return None
+    holding = lease.holding
+    building = {"host": holding.host, "pid": holding.pid, "since": holding.since, "state": lease.state}
+    building |= {"silent_seconds": round(lease.silent_seconds)} if lease.state == "silent" else {}
+    if live is not None and not live.ended:
+        building |= {"done": live.done, "total": live.total, "per_second": live.per_second, "time": live.time}
+    return building
 
 
 def _next(dataset: Dataset, counts: Counts, *, unfinished: bool, building: bool) -> str:
@@ -88,7 +103,8 @@ def _recorded(dataset: Dataset) -> str | None:
     return None if run is None else checked_command(run.command, dataset.store.uri)
 
 
-def _show(dataset: Dataset, document: dict[str, Any]) -> None:
+def show(dataset: Dataset, document: dict[str, Any]) -> None:
+    """Prints what `look` gave."""
     console = Console(highlight=False)
     recipe = dataset.recipe
     flow = "no flow" if recipe.flow == "none" else f"{recipe.flow} by {recipe.flow_backend}"
@@ -110,7 +126,8 @@ def _show(dataset: Dataset, document: dict[str, Any]) -> None:
         console.print(fetched)
     for line in document["advice"]:
         console.print(visible(line), markup=False, soft_wrap=True)
-    for egress in document["egress"]:
+    told = document["building"] is not None and document["live"] is not None  # the lanes are among it
+    for egress in [] if told else document["egress"]:
         if (egress.get("paused_until") or 0) > time.time():
             until = time.strftime("%Y-%m-%d %H:%M", time.localtime(egress["paused_until"]))
             left = duration(egress["paused_until"] - time.time())
@@ -120,14 +137,22 @@ def _show(dataset: Dataset, document: dict[str, Any]) -> None:
                 markup=False,
                 soft_wrap=True,
             )
-    building = document["building"]
-    if building is not None:
-        line = f"being built by process {building['pid']} on {building['host']}"
-        if building["state"] == "silent":
-            line = f"process {building['pid']} on {building['host']} is silent for {building['silent_seconds']} s"
-        if "done" in building:
-            line += f": {building['done']} of {building['total']} clips"
-            if building["per_second"] > 0:
-                line += f", {duration((building['total'] - building['done']) / building['per_second'])} left"
-        console.print(visible(line), markup=False)
+    _show_build(console, document["building"], document["live"])
     console.print(visible(f"next: {document['next']}"), soft_wrap=True, markup=False)
+
+
+def _show_build(console: Console, building: dict[str, Any] | None, document: dict[str, Any] | None) -> None:
+    """Who is at work and how that goes, or how the last build ended."""
+    live = None if document is None else msgspec.convert(document, Live)
+    if building is None:
+        if live is not None and live.ended:
+            ago = duration(max(0.0, time.time() - live.time))
+            console.print(visible(f"the last build ended {ago} ago: {live.ended}"), markup=False, soft_wrap=True)
+        return
+    line = f"being built by process {building['pid']} on {building['host']}"
+    if building["state"] == "silent":
+        line = f"process {building['pid']} on {building['host']} is silent for {building['silent_seconds']} s"
+    console.print(visible(line), markup=False, soft_wrap=True)
+    if live is not None and not live.ended:
+        for line in lines(live, time.time()):
+            console.print(line, markup=False, soft_wrap=True)

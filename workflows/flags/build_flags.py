@@ -131,7 +131,7 @@ class BuildConfig(Selection):
     cookies: Path | None = None
     """A Netscape cookie file for YouTube."""
     allow_access: Annotated[tuple[str, ...], Repeated] = ()
-    """With cookies: also fetch `private`, `members_only` or `age_restricted` videos."""
+    """Also fetch `private`, `members_only` or `age_restricted` videos; needs --cookies."""
     ytdlp_option: Annotated[tuple[str, ...], Repeated] = ()
     """KEY=JSON, passed to yt-dlp unchanged."""
     clip_time_limit: Duration = 1800.0

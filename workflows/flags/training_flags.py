@@ -33,7 +33,7 @@ class TrainConfig(Config):
     init: Path | None = None
     """Weights to start from: a checkpoint of ours, a public PyTorch port's, or DeepMind's TensorFlow files."""
     new_head: bool = False
-    """With --init: start the last layer from random weights, also where its number of classes fits."""
+    """Start the last layer from random weights, also where its number of classes fits; needs --init."""
     bn_eps: float | None = None
     """What batch norm adds to the variance. Default: as --init says if it is a checkpoint of ours, else 0.001."""
     steps: int | None = None
@@ -47,7 +47,7 @@ class TrainConfig(Config):
     loaders: int = 1
     """Loading processes of each worker."""
     learning_rate: float | None = None
-    """At the recipe's batch of 64 x 6 clips, scaled to the batch that is used. Default: the recipe's."""
+    """The rate for the recipe's batch of 64 x 6 clips; scaled to the batch that is used. Default: the recipe's."""
     scale_learning_rate: bool = True
     """Scale the learning rate with the batch (Goyal et al., 2017)."""
     frames: int = 64

@@ -6,6 +6,7 @@ import os
 import secrets
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +24,9 @@ STARTS = 3
 IDLE_WORKERS_MS = 60_000
 """How long an embedded Ray keeps workers that have nothing to do. With its own second each shard is written by a new
 process, whose imports take longer than the writing."""
+
+PATIENCE = 10.0
+"""Seconds after which a start that is not done is told."""
 
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
 
@@ -78,11 +82,14 @@ def connected(cpus: int | None = None) -> Iterator[None]:
         _require_answer(os.environ["RAY_ADDRESS"])
     import ray
 
+    cores = cpus or os.cpu_count() or 1
+    where = f"Ray to start on {cores} cores" if embedded else f"the Ray cluster at {os.environ['RAY_ADDRESS']}"
     try:
-        if embedded:
-            _start(cpus or os.cpu_count() or 1)
-        else:
-            ray.init(**_QUIET)
+        with _told_when_slow(f"waiting for {where}"):
+            if embedded:
+                _start(cores)
+            else:
+                ray.init(**_QUIET)
     except Exception as error:
         # Of the plain class where its own processes took too long to start, as on a machine with other work.
         known = isinstance(error, ConnectionError | RuntimeError | ray.exceptions.AuthenticationError)
@@ -106,6 +113,18 @@ def connected(cpus: int | None = None) -> Iterator[None]:
         ray.shutdown()
 
 
+@contextmanager
+def _told_when_slow(line: str) -> Iterator[None]:
+    """Says the line on stderr where the body takes longer than `PATIENCE`."""
+    timer = threading.Timer(PATIENCE, lambda: print(line, file=sys.stderr, flush=True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def _start(cpus: int) -> None:
     """Embeds a Ray with so many cores. One that is late is ended and started again. Raises as `ray.init` does."""
     import psutil
@@ -125,6 +144,7 @@ def _start(cpus: int) -> None:
         except Exception as error:
             if not left or "timed out during startup" not in str(error):
                 raise
+            print("Ray's processes were not ready within 30 s; starting them again", file=sys.stderr, flush=True)
             ray.shutdown()
             late = [child for child in psutil.Process().children(recursive=True) if child not in before]
             for child in late:
@@ -134,8 +154,8 @@ def _start(cpus: int) -> None:
 
 
 def _end_autoscaler() -> None:
-    """Ends the autoscaler of an embedded cluster, which needs none. Ray ends it only after the server that it then asks
-    in vain, and waits a second for it."""
+    """Ends the autoscaler of an embedded cluster, which needs none. Ray would end it last, and wait a second while it
+    asks a server that is already gone."""
     import psutil
 
     for child in psutil.Process().children():

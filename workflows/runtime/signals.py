@@ -34,11 +34,18 @@ def let_signals_interrupt() -> None:
 
 @contextmanager
 def stop_requested() -> Iterator[Callable[[], bool]]:
-    """Gives a function that says whether a stop was asked. Only in the main thread."""
+    """Gives a function that says whether a stop was asked. Only in the main thread. Forked children leave Ctrl-C to
+    their parent, and end by SIGTERM as they would have."""
+    owner = os.getpid()
     asked = False
 
     def ask(number: int, frame: FrameType | None) -> None:
         nonlocal asked
+        if os.getpid() != owner:
+            if number == signal.SIGTERM:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+            return
         if asked:
             raise Interruption
         asked = True

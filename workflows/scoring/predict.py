@@ -19,8 +19,8 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.flow import tvl1
 from kinetics_pipeline.loading import normalise
 from kinetics_pipeline.loading.index import load_index
-from kinetics_pipeline.loading.snippets import looped
-from kinetics_pipeline.loading.whole_clips import LEAST_FRAMES, WholeClips
+from kinetics_pipeline.loading.whole_clips import WholeClips, whole_video
+from kinetics_pipeline.loading.windows import crop_corner
 from kinetics_pipeline.models.scoring.evaluation import Predictions
 from kinetics_pipeline.models.scoring.evaluation import evaluate as evaluate_network
 from kinetics_pipeline.models.scoring.metrics import fuse, softmax
@@ -228,6 +228,6 @@ def _input(stored: NDArray[np.uint8], crop: int, stride: int) -> torch.Tensor:
     _, frames, height, width = stored.shape
     if min(height, width) < crop:
         raise UserError(f"the network sees {crop}x{crop} pixels, the frames have {height}x{width}")
-    top, left = (height - crop) // 2, (width - crop) // 2
-    numbers = looped(0, frames, stride, max(-(-frames // stride), LEAST_FRAMES))
+    top, left = crop_corner(height, width, crop, 0, crops=1)
+    numbers = whole_video(frames, stride)
     return torch.from_numpy(np.ascontiguousarray(stored[:, numbers, top : top + crop, left : left + crop]))[None]

@@ -1,4 +1,4 @@
-"""`train`: hold the run against what is there, train it through Ray Train, show how it goes."""
+"""`train`: hold the run against what is there, train it here or through Ray Train, show how it goes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from kinetics_pipeline.annotations.class_names import chosen_classes
@@ -21,9 +21,11 @@ from kinetics_pipeline.workflows.flags.training_flags import TrainConfig
 from kinetics_pipeline.workflows.runtime.cluster import addressed, connected, require_lasting
 from kinetics_pipeline.workflows.runtime.progress import Meter, duration
 from kinetics_pipeline.workflows.runtime.signals import stop_requested
+from kinetics_pipeline.workflows.training.here import train_here, trains_here
 from kinetics_pipeline.workflows.training.metrics import SCORES, MetricsFollower, main_score
 from kinetics_pipeline.workflows.training.run_folder import Ending, RunFolder, write_json
 from kinetics_pipeline.workflows.training.settings import Settings
+from kinetics_pipeline.workflows.training.share import Share, share, this_machine
 
 POLL = 0.5
 PATIENCE = 30.0
@@ -44,7 +46,7 @@ def train(output: str, config: TrainConfig) -> None:
             print(f"{run.path} is finished: {_results_line(run)}")
             return
         _check(settings, begins=done == 0)
-        with connected(), stop_requested() as should_stop:
+        with nullcontext() if trains_here(config) else connected(), stop_requested() as should_stop:
             ending = _train(settings, steps, done, should_stop)
         if ending.reason == "stopped":
             raise KeyboardInterrupt
@@ -136,17 +138,12 @@ def _steps_done(run: RunFolder) -> int:
         return int(read_checkpoint(run.last).metadata["step"])
 
 
-def _train(settings: Settings, steps: int, done: int, should_stop: Any) -> Ending:
-    from kinetics_pipeline.workflows.training.ray_workers import Training, alive_nodes, share, wait
-
+def _train(settings: Settings, steps: int, done: int, should_stop: Callable[[], bool]) -> Ending:
     config, run = settings.config, settings.run
-    given = share(config.workers, config.loaders, config.device, alive_nodes())
     run.forget_ending()
     run.control(settings.token)
-    follower = MetricsFollower(run.metrics)
     with Meter(steps, "steps", done=done) as meter:
-        show = _Show(meter, follower, settings, f"{config.workers} workers of {given.resources}")
-        training = Training(settings, given)
+        show = _Show(meter, MetricsFollower(run.metrics), settings)
 
         def look() -> None:
             show.new_lines()
@@ -155,15 +152,33 @@ def _train(settings: Settings, steps: int, done: int, should_stop: Any) -> Endin
                 run.control(settings.token, stop=True)
                 meter.say("stopping after this step")
 
+        if trains_here(config):
+            given = share(config.workers, config.loaders, config.device, [this_machine()])
+            show.waits_for = f"the first step, on {_shown(given)} of this machine"
+            return train_here(settings, given, POLL, look)
+        from kinetics_pipeline.workflows.training.ray_workers import Training, alive_nodes, wait
+
+        given = share(config.workers, config.loaders, config.device, alive_nodes())
+        where = f"the cluster at {os.environ['RAY_ADDRESS']}" if addressed() else "Ray"
+        workers = "1 worker" if config.workers == 1 else f"{config.workers} workers"
+        show.waits_for = f"{where} to start {workers} on {_shown(given)}{' each' if config.workers > 1 else ''}"
+        training = Training(settings, given)
         wait(training, POLL, look)
         return training.ending()
+
+
+def _shown(given: Share) -> str:
+    cores = f"{given.cpus:g} core{'' if given.cpus == 1 else 's'}"
+    return f"{cores} and a GPU" if given.gpus else cores
 
 
 class _Show:
     """What the terminal sees of the lines that the workers write."""
 
-    def __init__(self, meter: Meter, follower: MetricsFollower, settings: Settings, asked: str) -> None:
-        self.meter, self.follower, self.settings, self.asked = meter, follower, settings, asked
+    def __init__(self, meter: Meter, follower: MetricsFollower, settings: Settings) -> None:
+        self.meter, self.follower, self.settings = meter, follower, settings
+        self.waits_for = "Ray"
+        """What has to happen before the first line."""
         self.stopping = False
         self._heard: float | None = None
         self._began = time.monotonic()
@@ -183,8 +198,7 @@ class _Show:
             self._step(done[-1])
         if self._heard is None and not lines and time.monotonic() - self._began > PATIENCE:
             self._began = time.monotonic()
-            where = f"the cluster at {os.environ['RAY_ADDRESS']}" if addressed() else "Ray"
-            self.meter.say(f"waiting for {where} to start {self.asked}")
+            self.meter.say(f"waiting for {self.waits_for}")
 
     def _step(self, line: dict[str, Any]) -> None:
         if self._heard is None:  # what came before the first step is not the pace

@@ -15,7 +15,7 @@ from kinetics_pipeline.workflows.training.run_folder import RunFolder
 CHANNELS: dict[Stream, tuple[int, ...]] = {"rgb": (3,), "flow": (2,), "both": (3, 2)}
 BOTH = frozenset({"two_stream", "fused_two_stream"})
 WINDOW = 10
-"""In a short run, the running statistics of batch norm should come from the last tenth of the steps."""
+"""The running statistics of batch norm should come from the last tenth of the steps of a short run."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """TV-L1 on a GPU: all pairs of a clip, or of several, at once, by the Triton kernels of `kernels`.
 
-In: uint8 [T, H, W]. Out: float32 [T-1, 2, H, W]. `solver` solves a batch of pairs; this module cuts clips into batches
-that fit the GPU's free memory.
+In: uint8 [T, H, W]. Out: float32 [T-1, 2, H, W]. Begin reading with `solver`, which solves a batch of pairs; this
+module cuts clips into batches that fit the GPU's free memory.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ def _endpoint() -> str:
 
 
 def _token() -> str:
-    """As huggingface_hub finds it: HF_TOKEN, else the file that `hf auth login` writes."""
+    """The user's token, as huggingface_hub finds it: HF_TOKEN, else the file that `hf auth login` writes."""
     if token := os.environ.get("HF_TOKEN", "").strip():
         return token
     home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "huggingface")

@@ -66,6 +66,8 @@ def failure(error: Exception, whose: str) -> Failure:
     server = "the media server" if whose == "youtube" else "the server"
     if isinstance(error, Refused):
         return from_status(error.status, error.wait, whose)
+    if isinstance(error, HTTPError):
+        return from_status(error.status, retry_after(error.response.get_header("Retry-After")), whose)
     if isinstance(error, NotMedia):
         # Not `not_found`: a page for maintenance or a portal's login looks the same, and that is not final.
         return Failure("network", f"{server} sent a web page instead of a video")

@@ -4,6 +4,7 @@ where an earlier call ended.
 
 from __future__ import annotations
 
+import errno
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -13,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from kinetics_pipeline.records import Clip
 from kinetics_pipeline.sources.base import Failure, Media
+from kinetics_pipeline.sources.http.byte_allowance import NoRoom, take
 from kinetics_pipeline.sources.http.mp4_index import HEAD
 from kinetics_pipeline.sources.http.partial_file import Piece, pieces
 from kinetics_pipeline.sources.http.sections import IndexedFile
 from kinetics_pipeline.sources.http.status import from_status
+from kinetics_pipeline.sources.youtube.fragments import HLS, came_whole, first, listed
 from kinetics_pipeline.sources.youtube.refusals import from_extraction
-from kinetics_pipeline.sources.youtube.texts import CUT, LATER
+from kinetics_pipeline.sources.youtube.texts import CUT, LATER, THIS_MACHINE
 
 if TYPE_CHECKING:
     from kinetics_pipeline.sources.http.transfer import Remote
@@ -30,7 +33,7 @@ WINDOW = 10 << 20
 LONGEST_WAIT = 300.0
 """Seconds for which a format is waited for that is not available yet: an advertisement comes first."""
 
-FRAGMENTS = ("m3u8", "m3u8_native", "http_dash_segments")
+FRAGMENTS = (*HLS, "http_dash_segments")
 """Protocols (of yt-dlp's) of files in many pieces that yt-dlp fetches itself."""
 
 
@@ -83,11 +86,20 @@ class OneFormat:
         return self._attempt(fetch)
 
     def probe(self) -> Failure | None:
-        """Fetches the first bytes alone; says why they do not come. Fragments are not tried."""
+        """Fetches the first bytes alone; says why they do not come."""
 
-        def fetch() -> None:
+        def fetch() -> Failure | None:
             if self.found.get("protocol") not in FRAGMENTS:
                 self.file.begin(HEAD)
+                return None
+            from kinetics_pipeline.sources.http.transfer import FragmentCheck
+            from kinetics_pipeline.sources.http.ytdlp import BLOCK
+
+            with self.opener.downloading(_nothing, FragmentCheck()):
+                found = listed(self.opener, self.found)
+                if isinstance(found, Failure):
+                    return found
+                return None if self.opener.urlopen(first(found)).read(BLOCK) else Failure("network", CUT)
 
         return self._attempt(fetch)
 
@@ -125,12 +137,15 @@ class OneFormat:
         if failed is not None:
             return Failure("network", f"media: {failed.trouble}", unreachable=True)
         found = from_extraction(error, self.opener.warnings)
+        if found.detail == THIS_MACHINE:
+            if re.search(rf"errno (?:{errno.ENOSPC}|{errno.EDQUOT})\b", str(error).lower()):
+                raise NoRoom from error
+            return found
         return found if found.outcome in ("network", "throttled") else Failure("network", CUT)
 
     def _fetch_by_ytdlp(self) -> Failure | None:
         """What is not one file over HTTP (HLS fragments): yt-dlp's own download, into the `.part` of the whole. It goes
         on after the last whole fragment, and may write as little as any other download (`byte_allowance`)."""
-        from kinetics_pipeline.sources.http.byte_allowance import take
         from kinetics_pipeline.sources.http.transfer import FragmentCheck, check_size
         from kinetics_pipeline.sources.http.ytdlp import BLOCK
 
@@ -150,8 +165,14 @@ class OneFormat:
 
         take(BLOCK)  # a block is written before it is reported
         with self.opener.downloading(on_progress, FragmentCheck()):
-            done, _ = self.opener.dl(str(working), self.found)
+            found = listed(self.opener, self.found)
+            if isinstance(found, Failure):
+                return found
+            done, _ = self.opener.dl(str(working), found)
         if not done or not working.exists():
+            return Failure("network", CUT)
+        if not came_whole(working, found):
+            working.unlink()
             return Failure("network", CUT)
         piece = replace(piece, total=working.stat().st_size)
         piece.save()
@@ -169,6 +190,10 @@ class OneFormat:
         if piece.stop is None and piece.total is not None:
             self.bytes_whole = piece.total
         return piece
+
+
+def _nothing(_: dict[str, Any]) -> None:
+    """Nobody wants to know the progress."""
 
 
 def _plain(text: str) -> str:

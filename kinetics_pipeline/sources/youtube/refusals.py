@@ -16,6 +16,7 @@ from typing import cast
 from kinetics_pipeline.records import Outcome, most_hopeful
 from kinetics_pipeline.sources.base import Failure, is_signal
 from kinetics_pipeline.sources.youtube.answers import WATCH_PAGE, PlayerAnswer
+from kinetics_pipeline.sources.youtube.quoted_names import without_names
 from kinetics_pipeline.sources.youtube.texts import (
     ANOTHER_VIDEO,
     LIVE,
@@ -35,6 +36,8 @@ BY_STATUS: dict[str, tuple[Outcome, str]] = {
 }
 """Playability statuses, by how they begin, that say what they mean (`AGE_CHECK_REQUIRED`, `AGE_VERIFICATION_REQUIRED`);
 `ERROR`, `UNPLAYABLE` and `LOGIN_REQUIRED` leave it to the words."""
+MAY_BE_GONE = frozenset({"ERROR", "UNPLAYABLE"})
+"""Playability statuses under which words may say that a video is gone."""
 BY_SIGN: dict[str, tuple[Outcome, str]] = {
     "paid": ("members_only", "requires payment"),
     "age": ("age_restricted", "age-restricted"),
@@ -42,22 +45,6 @@ BY_SIGN: dict[str, tuple[Outcome, str]] = {
 DEFINITE = frozenset({"gone", "private", "age_restricted", "members_only", "geo_blocked"})
 """Outcomes that are read only from a status, a sign, or a text on a list: one client that says so is enough."""
 
-_NAMED = tuple(
-    re.compile(pattern)
-    for pattern in (
-        r"()(?:\"[^\"]*\"|«[^»]*»|(?<!\w)'[^']*'(?!\w))",
-        r"(contains content from ).*?"
-        r"(?=,? (?:who|one or more of whom|some of whom) (?:has|have) |[.,] it is not available|$)",
-        r"((?:claims?|infringement|claimed) by )(?!a third party).*",
-        r"((?:complaints?|requests?) (?:by|from) )(?!(?:a|the) government|a third party).*",
-        r"(claimants?: ).*",
-        r"(on level: ).*?(?= \(or any|$)",
-        r"(members of )(?!(?:this|the) channel).*",
-        r"((?:blocked|restricted) by )(?!your ).*?(?= in your country| on copyright grounds|$)",
-        r"(removed by )(?!(?:the|its) ).*",
-    )
-)
-"""What stands where YouTube puts a name (claimant, level, channel) or quotes a title: anybody's text."""
 _OF_YTDLP = re.compile(
     r"[.;:,]? *(?:please report this issue on|use --cookies-from-browser|confirm you are on the latest|"
     r"for more information, refer to|see +https?://github\.com/yt-dlp|youtube is requiring a captcha|"
@@ -108,6 +95,7 @@ def from_answers(answers: Sequence[PlayerAnswer], asked: str, from_texts: Failur
     chosen = (
         _limited(answers, calls, asked)
         or next((one for one in definite if one.outcome == best), None)
+        or _slowed_down(answers)
         or next((one for one in read if is_signal(one.outcome)), None)
         or next((one for one in read if one.detail in NOT_YET), None)
         or next((_failed(one) for one in [*calls, *answers] if not one.status and one.http != 200), None)
@@ -126,11 +114,18 @@ def from_answers(answers: Sequence[PlayerAnswer], asked: str, from_texts: Failur
     return next(iter([*known, *vague, *read]), from_texts)
 
 
+def _slowed_down(answers: Sequence[PlayerAnswer]) -> Failure | None:
+    """What an HTTP status among the answers says of the address: too many requests."""
+    for one in answers:
+        if one.http == 429 or (one.http == 503 and one.wait is not None):
+            return Failure("throttled", f"{_place(one)} answered {one.http}: asked to slow down", wait=one.wait)
+    return None
+
+
 def _limited(answers: Sequence[PlayerAnswer], calls: Sequence[PlayerAnswer], asked: str) -> Failure | None:
     """What is said of the address without words: too many requests, a captcha, answers for other videos."""
-    for one in calls or answers:
-        if one.http == 429 or (one.http == 503 and one.wait is not None):
-            return Failure("throttled", f"YouTube's player API answered {one.http}: asked to slow down", wait=one.wait)
+    if slowed_down := _slowed_down(calls):
+        return slowed_down
     if any("captcha" in one.signs for one in answers):
         return Failure("throttled", "YouTube asks for a captcha")
     if any(one.video_id and asked and one.video_id != asked for one in calls):
@@ -151,13 +146,16 @@ def from_answer(answer: PlayerAnswer) -> Failure:
         return Failure(*BY_SIGN[sign])
     if answer.status == "OK":
         return Failure("no_format", NO_FORMAT)
-    return from_words(answer.words, answer.names, answer.status)
+    found = from_words(answer.words, answer.names, answer.status)
+    if found.outcome == "gone" and answer.status not in MAY_BE_GONE:
+        return Failure("no_format", UNAVAILABLE)  # the status speaks against the words
+    return found
 
 
 def from_words(words: Sequence[str], names: Iterable[str] = (), status: str = "") -> Failure:
     """What YouTube's words mean. `names`: title, channel and owner of the video, which are no reason."""
     names = [name for name in map(_flat, names) if len(name) > 3]
-    parts = [_without_names(plain(text), names) for text in words]
+    parts = [without_names(plain(text), names) for text in words]
     rule = _first((*YOUTUBE_CLEAR, *YOUTUBE_UNCLEAR), ". ".join(part.rstrip(". ") for part in parts if part))
     if rule is not None:
         return Failure(rule.outcome, rule.detail)
@@ -175,7 +173,7 @@ def from_texts(texts: Sequence[str], warnings: Sequence[str] = ()) -> Failure:
             own.append(message)
         else:
             own += _OF_YTDLP.findall(message)
-            theirs.append(_without_names(_OF_YTDLP.sub("", message), ()))
+            theirs.append(without_names(_OF_YTDLP.sub("", message), ()))
     hides = any(_HIDES.search(text) for text in own)
     rule = (
         _first(YTDLP, *own, only="throttled")
@@ -191,7 +189,7 @@ def from_texts(texts: Sequence[str], warnings: Sequence[str] = ()) -> Failure:
 
 def _failed(answer: PlayerAnswer) -> Failure:
     """What a call means that brought no player's answer."""
-    place = "YouTube's watch page" if answer.client == WATCH_PAGE else "YouTube's player API"
+    place = _place(answer)
     if answer.http is None:
         return Failure("network", f"{place}: {answer.trouble}")
     if answer.http == 200:
@@ -199,6 +197,10 @@ def _failed(answer: PlayerAnswer) -> Failure:
     if answer.http >= 500:
         return Failure("network", f"{place} answered {answer.http}, a server error")
     return Failure("network", f"{place} answered {answer.http}")
+
+
+def _place(answer: PlayerAnswer) -> str:
+    return "YouTube's watch page" if answer.client == WATCH_PAGE else "YouTube's player API"
 
 
 def plain(text: str) -> str:
@@ -216,18 +218,10 @@ def _flat(text: str) -> str:
     return " ".join(re.sub("[“”„]", '"', text).casefold().split())
 
 
-def _without_names(text: str, names: Sequence[str]) -> str:
-    for name in sorted(names, key=len, reverse=True):
-        text = text.replace(name, "...")
-    for pattern in _NAMED:
-        text = pattern.sub(r"\1...", text)
-    return text
-
-
 def _first(rules: Sequence[Rule], *texts: str, only: str | None = None) -> Rule | None:
     """The first rule that any of the texts matches; `only`: of those with this outcome."""
     text = "\n".join(texts)
-    return next((one for one in rules if only in (None, one.outcome) and one.pattern.search(text)), None)
+    return next((one for one in rules if only in (None, one.outcome) and one.matches(text)), None)
 
 
 def redacted(text: str, limit: int = 160) -> str:
@@ -267,4 +261,9 @@ def _texts_of(error: BaseException | None) -> list[str]:
 
 def without_prefix(text: str) -> str:
     """The message without `ERROR: [youtube] ID: `: an id is arbitrary text, and may well read `HTTP429`."""
-    return re.sub(r"^(?:ERROR: |WARNING: )?(?:\[[\w:+]+\] )?(?:[A-Za-z0-9_-]{11}: )?", "", text)
+    return re.sub(
+        r"^(?:\x1b\[[0-9;]*m)*(?:ERROR: |WARNING: )?(?:\x1b\[[0-9;]*m ?)*(?:ERROR: )?(?:\[[\w:+]+\] )?"
+        r"(?:[A-Za-z0-9_-]{11}: )?(?:YouTube said: )?(?:ERROR - )?",
+        "",
+        text,
+    )

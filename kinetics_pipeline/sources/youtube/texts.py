@@ -1,10 +1,10 @@
 """What a rule about a text is, and the details that records carry. The rules are ordered tables of data: YouTube's
-words in `youtube_texts`, yt-dlp's own in `ytdlp_texts`.
+words in `youtube_texts` and `gone_texts`, yt-dlp's own in `ytdlp_texts`.
 
 The first rule that matches counts. A pattern is a regular expression over a text made plain by `refusals.plain`
-(lower case, straight quotes, names taken out), and it matches whole words only. `gone` is a positive list: a text
-that is on no list is never final. A new report becomes a row; `kinetics-pipeline tools refusals FILE` says how a
-text is read today.
+(lower case, straight quotes, names taken out), and it matches whole words only. `gone` is a positive list of whole
+sentences (`gone_texts`): a text that is on no list, or has a sentence of the list only as a part of another, is never
+final. A new report becomes a row; `kinetics-pipeline tools refusals FILE` says how a text is read today.
 """
 
 from __future__ import annotations
@@ -26,12 +26,38 @@ class Rule:
     report: str
     """Where the text was seen: a public issue (`repository number`), or the source that contains it."""
     pattern: re.Pattern[str]
+    is_sentence: bool = False
+    """Whether the pattern has to be a whole sentence of the text, which must not be `HEDGED`."""
+
+    def matches(self, text: str) -> bool:
+        """Whether a text, made plain, is one of this rule's."""
+        if not self.is_sentence:
+            return self.pattern.search(text) is not None
+        return HEDGED.search(text) is None and any(map(self.pattern.fullmatch, SENTENCE_END.split(text)))
+
+
+SENTENCE_END = re.compile(r"[.!?;]+(?:\s+|$)|\n")
+HEDGED = re.compile(
+    r"(?<!\w)(?:try again|retry|reload|refresh|temporar(?:y|ily)|right now|at the moment|at this time|currently|"
+    r"for now|under review|pending|while|until)(?!\w)"
+)
+"""Words after which nothing is final, whatever else a text says."""
 
 
 def rule(outcome: Outcome | EgressSignal, detail: str, report: str, *texts: str) -> Rule:
     """A rule for any of `texts`, regular expressions that match whole words."""
     return Rule(outcome, detail, report, re.compile(rf"(?<!\w)(?:{'|'.join(texts)})(?!\w)"))
 
+
+def sentence_rule(outcome: Outcome | EgressSignal, detail: str, report: str, *texts: str) -> Rule:
+    """A rule for any of `texts`, regular expressions that match a whole sentence. A sentence that speaks to the viewer
+    (`your account`, `your network`) is not about the video and matches none; one may begin with the title, quoted."""
+    pattern = rf"(?!.*(?<!\w)(?:you|your|you're|you've)(?!\w))(?:… )?(?:{'|'.join(texts)})"
+    return Rule(outcome, detail, report, re.compile(pattern), is_sentence=True)
+
+
+A_DATE = r"(?:\d+|\w+day|(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)\w*)"
+"""How a date begins."""
 
 LIMITED = "YouTube limits this address"
 SOFT_BLOCK = "YouTube says that this content is not available, as it does to an address or account that it limits"
@@ -46,7 +72,9 @@ DRM = "protected by DRM"
 NETWORK_RULES = "an administrator, a DNS filter or Restricted Mode of this network hides the video"
 COUNTRY = "not available in this country"
 NO_FORMAT = "no video format"
+THIS_MACHINE = "the file could not be written on this machine"
 CUT = "media: the file came empty or cut"
+NOT_WHOLE = "media: the list of the fragments is not whole"
 ANOTHER_VIDEO = "YouTube answers for another video; this address is blocked"
 
 NOT_YET = frozenset({PREMIERE, LIVE, NO_RECORDING, PROCESSING, LATER})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from kinetics_pipeline.sources.youtube.gone_texts import GONE
 from kinetics_pipeline.sources.youtube.texts import (
+    A_DATE,
     COUNTRY,
     DRM,
     LIMITED,
@@ -19,10 +21,12 @@ from kinetics_pipeline.sources.youtube.texts import (
 )
 
 NOT = r"(?:not|isn't|isnt|cannot be|can't be|un)"
-ITEM = r"(?:video|content|clip|short|movie|film|live ?stream)"
-HERE = r"(?:in|from|to|on|for) (?:your|this) (?:current )?(?:country|region|location|territory)"
-NOT_FROM_A_LIST = r"(?! from (?:(?:this|your|the) (?:playlist|queue|library|history)|youtube (?:kids|music)))"
-RIGHT = r"(?:copyright|trademark|privacy|defamation|counterfeit|circumvention)"
+HERE = r"(?:in|from|to|on|for|at) (?:your|this) (?:current )?(?:country|region|location|territory|area)"
+A_PLACE = (
+    r"(?!your|this|youtube|other|some|certain|all|high|low|hd|vr|full)"
+    r"(?!(?:\w+ ){1,3}(?:mode|view|quality|format|app|player|browser)s?\b)"
+    r"(?!the (?!eu\b|european|united|uk\b|us\b|usa\b|netherlands|philippines|czech|republic))"
+)
 A_CLIENT = (
     r"(?:this|other|your|certain|some|all) (?:version of )?(?:\w+ ){0,2}"
     r"(?:apps?|devices?|web ?sites?|applications?|platforms?|browsers?|players?|clients?|tvs?)"
@@ -43,7 +47,10 @@ YOUTUBE_CLEAR: tuple[Rule, ...] = (
         r"usually within an hour",
         r"rate[- ]limit(?:ed|ing)?",
         r"slow down",
-        r"suspicious activity",
+        r"(?:suspicious|unusual) activity",
+        r"exceeded (?:your|the|its) quota",
+        r"quota (?:has been |was |is )?exceeded",
+        r"resource has been exhausted",
         r"(?:you've|you have|your \w+ has) (?:reached|hit|exceeded) (?:\S+ ){0,6}limits?",
         r"limit (?:has been |was )?(?:reached|exceeded)",
         r"too many (?:\w+ ){0,2}(?:requests|videos|attempts|plays)",
@@ -78,15 +85,15 @@ YOUTUBE_CLEAR: tuple[Rule, ...] = (
         "no_format",
         NETWORK_RULES,
         "yt-dlp 15168, AdGuardHome 2908, youtube-dl 20846",
-        r"(?:google )?workspace administrator",
-        r"(?:network|school|system|it|organi[sz]ation) administrator",
+        r"(?:workspace|network|school|system|it|organi[sz]ation) admin(?:istrator)?s?",
         r"(?:restricted|blocked|filtered) by (?:your )?(?:dns|isp|internet provider|firewall|administrator)",
         r"google apps account",
-        r"(?:your|an|the|domain) administrator",
+        r"(?:your|an|the|domain) admin(?:istrator)?s?",
         r"restricted mode",
         r"(?:by|from) (?:your|the) (?:\w+ )?(?:organi[sz]ation|school|employer|company|network)",
         r"(?:network|dns|content) restrictions",
         r"parental controls?",
+        r"your parents?",
         r"safe ?search",
         r"supervised (?:account|experience)",
         r"family link",
@@ -99,7 +106,8 @@ YOUTUBE_CLEAR: tuple[Rule, ...] = (
         r"(?:confirm|verify) your age",
         r"age[- ](?:restricted|verification|gated)",
         r"sure you're an adult",
-        r"(?:be|are) (?:18|over 18|at least 18|of age)(?: or (?:older|over))?",
+        r"(?:be|are|you're) (?:18|over 18|at least 18|of age)(?: or (?:older|over))?",
+        r"isn't suitable for (?:some|all|certain) (?:users|viewers|audiences)",
         r"inappropriate (?:or offensive )?(?:for|to) (?:some|certain) (?:users|viewers|audiences)",
         r"(?:potentially )?offensive (?:or inappropriate )?to some audiences",
         r"suicide or self-harm",
@@ -112,6 +120,7 @@ YOUTUBE_CLEAR: tuple[Rule, ...] = (
         r"(?:video|this) is (?:now |currently )?private",
         r"granted access to this video",
         r"(?:made|set|marked) (?:this video |this |it )?(?:to |as )?private",
+        r"(?:you )?need permission",
         r"(?:don't|do not) have (?:permission|access)(?: to \w+)?",
     ),
     rule(
@@ -125,6 +134,8 @@ YOUTUBE_CLEAR: tuple[Rule, ...] = (
         r"channel members",
         r"subscribe to (?:\S+ ){1,4}to watch",
         r"members of (?:this|the) channel",
+        r"(?:available|only|exclusive|open) (?:(?:to|for) )?(?:the )?members of",
+        r"join (?:\S+ ){1,3}to get access",
         r"premium (?:members|subscribers|users)",
         r"(?:only )?available (?:to|for|with|on) (?:youtube |music )*premium",
         r"available only (?:to|for) (?:\w+ ){0,3}(?:members|subscribers)",
@@ -132,6 +143,8 @@ YOUTUBE_CLEAR: tuple[Rule, ...] = (
         r"(?:for|to) (?:members|subscribers) only",
         r"subscribers[- ]only",
         r"become a (?:channel )?member",
+        r"(?:available|watch) (?:\w+ ){0,2}with youtube tv",
+        r"premium (?:is )?required",
         r"get youtube premium",
     ),
     rule(
@@ -151,9 +164,11 @@ YOUTUBE_CLEAR: tuple[Rule, ...] = (
         r"(?:purchase|rent|buy|pay for) (?:this|the) (?:video|movie|film|content)",
         r"after (?:purchase|payment)",
         r"pay-per-view",
+        r"rental (?:has )?expired",
+        r"not included in your (?:\w+ )?(?:subscription|plan|membership)",
         r"available after you (?:buy|rent|pay)",
         r"free trial",
-        r"requires (?:\w+ ){0,2}membership",
+        r"requires (?:\w+ ){0,3}membership",
         r"(?:purchase|payment|subscription|rental|membership|ticket) (?:is )?(?:required|needed)",
         r"buy a ticket",
         r"available (?:\w+ ){0,3}(?:subscription|purchase|rental)",
@@ -170,17 +185,20 @@ YOUTUBE_CLEAR: tuple[Rule, ...] = (
         r"local laws?",
         r"request (?:by|from) (?:a|the) government",
         r"government (?:\w+ )?(?:request|order)",
-        r"not available in (?!your|this|the)[a-z][a-z ]*",
+        rf"{NOT} ?available in {A_PLACE}[a-z]\w+(?: [a-z]\w+){{0,3}}(?=[.,]|$)",
     ),
     rule(
         "geo_blocked",
         COUNTRY,
         "youtube-dl 942, 19015; computational-thinking 28",
-        rf"{NOT} ?(?:\w+ ){{0,3}}(?:available|accessible|playable|offered|viewable)(?: \w+){{0,4}} {HERE}",
+        rf"(?:{NOT}|no longer) ?(?:\w+ ){{0,3}}(?:available|accessible|playable|offered)(?: \w+){{0,4}} {HERE}",
+        rf"(?:removed|taken down|hidden|restricted|withheld) {HERE}",
+        rf"not made (?:this )?\w+ available in {A_PLACE}",
+        r"available outside (?!your|this)\w+",
+        r"only available in (?:certain|some|selected) (?:countries|regions)",
         r"not made (?:this )?\w+ available in your (?:country|region|location)",
         r"block(?:ed|s)(?: it| this \w+)? (?:\w+ ){0,8}in your (?:country|region|location)",
-        r"not (?:be )?(?:watched|viewed|played|shown) in your (?:country|region|location)",
-        r"no longer available in your (?:country|region|location)",
+        r"not (?:allow (?:\w+ ){0,3})?(?:be )?(?:watched|viewed|played|shown) in your (?:country|region|location)",
         r"(?:isn't|not) available any ?more in your (?:country|region|location)",
         r"geo-?(?:restricted|blocked)",
     ),
@@ -196,7 +214,7 @@ YOUTUBE_CLEAR: tuple[Rule, ...] = (
         "no_format",
         PREMIERE,
         "ytdl-sub 1323",
-        r"premieres? (?:in|on|at|starts?|begins?|is|will)",
+        rf"premieres? (?:in|on|at|starts?|begins?|is|will|today|tomorrow|tonight|{A_DATE})",
         r"premiere (?:is )?scheduled",
         r"premiere (?:\w+ ){0,2}(?:begin|start)",
         r"premiering",
@@ -205,13 +223,12 @@ YOUTUBE_CLEAR: tuple[Rule, ...] = (
         "no_format",
         LIVE,
         "ytdl-sub 1323, youtube-dl 15208",
-        r"live (?:event|stream) (?:will|has not|hasn't|is about to)",
-        r"(?:is )?(?:currently )?offline",
+        r"(?:event|stream) (?:will|has not|hasn't|is about to)",
+        r"(?:stream|channel|event|video) is (?:currently )?offline",
         r"start(?:ing|s)? soon",
         r"scheduled for \w.*",
         r"waiting for (?:\S+ ){1,6}to start",
         r"(?:scheduled|starts|begins) (?:for|in|on|at) \d.*",
-        r"this live event has ended",
         r"is (?:currently )?live(?: now)?",
     ),
     rule(
@@ -220,6 +237,8 @@ YOUTUBE_CLEAR: tuple[Rule, ...] = (
         "yt-dlp 1968",
         r"(?:live ?stream )?recording is (?:not|un)\w* ?available",
         r"recording is not available",
+        r"live (?:event|stream|broadcast|show) (?:has )?ended",
+        r"stream has ended",
     ),
     rule(
         "no_format",
@@ -240,56 +259,7 @@ YOUTUBE_CLEAR: tuple[Rule, ...] = (
         r"protected by drm",
     ),
     # 6. Gone for good.
-    rule(
-        "gone",
-        "the account was terminated",
-        "yt-dlp's tests, TheFatRat 633",
-        r"account (?:associated with this \w+ )?(?:has been|was|is) (?:terminated|closed|deleted)",
-        r"account was terminated",
-        r"(?:because|since) (?:\w+ ){0,4}account (?:\w+ ){0,6}terminated",
-    ),
-    rule(
-        "gone",
-        "the account was closed",
-        "yt-dlp's tests",
-        r"(?:uploader|user|owner) (?:has )?(?:closed|deleted) (?:their|his|her|the) (?:youtube )?(?:account|channel)",
-    ),
-    rule(
-        "gone",
-        "removed by YouTube's rules",
-        "youtube-dl-gui 554, netflix-migrate 59, hammer 22",
-        r"violat(?:es|ed|ing|ions? of) (?:\S+ ){0,7}?(?:polic(?:y|ies)|guidelines|terms|rules)",
-        r"(?:violat\w+|under|per) (?:youtube's )?(?:community guidelines|terms of service)",
-    ),
-    rule(
-        "gone",
-        "removed on a claim",
-        "tubesync 478, youtube-dl 27955",
-        rf"{RIGHT}(?: infringement)? (?:claims?|complaints?|notifications?|notices?|infringements?|violations?)",
-        rf"(?:claims?|notifications?|notices?|complaints?) of (?:\w+ )?{RIGHT}",
-        r"copyright infringement",
-        r"third[- ]party (?:claims?|notifications?)",
-    ),
-    rule(
-        "gone",
-        "removed by the uploader",
-        "video-downloader 362",
-        rf"{ITEM} (?:has been|was|is) (?:removed|deleted|taken down){NOT_FROM_A_LIST}",
-        r"(?:removed|deleted) by (?:the|its) (?:uploader|user|owner|author|creator)",
-    ),
-    rule(
-        "gone",
-        "does not exist",
-        "yt-dlp's tests",
-        r"(?:video|clip) (?:does not|doesn't|no longer) exists?",
-    ),
-    rule(
-        "gone",
-        "not available any more",
-        "yt-dlp 10085",
-        r"(?:video|clip) (?:isn't|is not) available any ?more(?! (?:on|in|to|for|with|from))",
-        r"(?:video|clip) is no longer available(?! (?:on|in|to|for|with|from))",
-    ),
+    *GONE,
 )
 """YouTube's words (yt-dlp asks for English) that name a reason."""
 
@@ -309,10 +279,12 @@ YOUTUBE_UNCLEAR: tuple[Rule, ...] = (
         r"playback on (?:\w+ ){0,3}(?:device|site|website|app)s?",
         r"(?:app|application|browser|device|player|client) (?:is )?(?:out of date|outdated|not supported|unsupported)",
         r"update (?:your|the) (?:app|browser|youtube)",
+        r"(?:app|application|browser|device|tv|player) (?:can't|cannot|does not|doesn't|is unable to) (?:\w+ )?"
+        r"(?:play|support|recogni[sz]e|show)",
         r"page needs to be reloaded",
         r"reload the page",
         r"please sign in",
-        r"sign in to (?:continue|youtube)",
+        r"sign in to (?:continue|youtube|watch|view)",
     ),
     # 8. A soft block, then one video that cannot be played now.
     rule(

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from kinetics_pipeline.sources.youtube.texts import ANOTHER_VIDEO, CUT, DRM, LIMITED, LIVE, NO_FORMAT, Rule, rule
+from kinetics_pipeline.sources.youtube.texts import (
+    ANOTHER_VIDEO,
+    CUT,
+    DRM,
+    LIMITED,
+    LIVE,
+    NO_FORMAT,
+    THIS_MACHINE,
+    Rule,
+    rule,
+)
 
 YTDLP: tuple[Rule, ...] = (
     rule(
@@ -55,6 +65,15 @@ YTDLP: tuple[Rule, ...] = (
         r"http error 5\d\d",
     ),
     rule(
+        "internal",
+        THIS_MACHINE,
+        "yt-dlp's source",
+        r"unable to (?:write data|open for writing|rename file|create directory|\w+ file)",
+        r"no space left on device",
+        r"permission denied",
+        r"read-only file system",
+    ),
+    rule(
         "network",
         "YouTube did not answer in time",
         "yt-dlp's source",
@@ -77,7 +96,6 @@ YTDLP: tuple[Rule, ...] = (
         r"nodename nor servname",
         r"urlopen error",
         r"errno -?\d+",
-        r"network is unreachable",
         r"no route to host",
         r"proxy ?error",
         r"tunnel connection failed",
@@ -86,6 +104,8 @@ YTDLP: tuple[Rule, ...] = (
         r"incomplete ?read",
         r"bytes read",
         r"broken pipe",
+        r"socks\d?(?: authentication failed|error)",
+        r"(?:host|network) (?:is )?unreachable",
         r"transport ?error",
         r"got error",
         r"eof occurred",
@@ -151,7 +171,7 @@ YTDLP: tuple[Rule, ...] = (
         r"sabr(?:-only)? streaming",
         r"missing a url",
         r"formats? have been skipped",
-        r"challenge solving failed",
+        r"(?:challenge solving|(?:signature|nsig) (?:solving|extraction)) failed",
         r"unable to extract (?:yt initial data|player\w*|nsig\w*|signature\w*)",
         r"\"?rental\"? videos not supported",
     ),

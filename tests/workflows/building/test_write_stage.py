@@ -41,4 +41,5 @@ def test_a_writer_whose_folder_another_build_removes_is_lost_and_commits_nothing
     assert isinstance(write(folders, job), Lost)
     assert dataset.marker_names() == []
     monkeypatch.setattr(writing, "is_current", lambda *_: True)
-    assert write(folders, job) == Committed()
+    written = write(folders, job)
+    assert written == Committed((tmp_path / "data" / "shards" / "train-00000.parquet").stat().st_size)

@@ -70,3 +70,15 @@ def test_after_three_late_starts_one_line_says_so(ray_that_is) -> None:
     ):
         pass
     assert len(late_ray.started) == cluster.STARTS
+
+
+def test_a_command_says_what_it_waits_for_and_that_ray_is_started_again(
+    ray_that_is, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ray_that_is(late=1)
+    monkeypatch.setattr(cluster, "PATIENCE", 0.0)
+    with cluster.connected(cpus=1):
+        pass
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "waiting for Ray to start on 1 cores"
+    assert said[1] == "Ray's processes were not ready within 30 s; starting them again"

@@ -1,15 +1,12 @@
-"""Foreign weights through the command line: converted, scored on DeepMind's sample, drawn, turned into features."""
+"""Foreign weights through the command line: converted, scored on DeepMind's sample, drawn."""
 
 from pathlib import Path
 
 import cv2
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
 
-from kinetics_pipeline.loading import normalise
-from kinetics_pipeline.loading.whole_clips import WholeClips
 from kinetics_pipeline.models import build_model, load_checkpoint, read_checkpoint
 from kinetics_pipeline.models.inception2d import InceptionFeatures
 from kinetics_pipeline.workflows.cli.app import run
@@ -127,32 +124,6 @@ def test_a_sample_that_is_none_is_refused_in_a_line(port, tmp_path, write, named
     said = capsys.readouterr().err
     assert named in said
     assert len(said.splitlines()) == 1
-
-
-def test_features_are_what_the_last_layer_sees_per_clip_and_per_step(dataset, tmp_path):
-    network = save_network(dataset, "flow", tmp_path / "flow.pt")
-    steps, clips = tmp_path / "steps.parquet", tmp_path / "clips.parquet"
-    common = ["tools", "features", dataset.store.uri, "--flow", str(network), "--loaders", "0"]
-    assert run([*common, "--to", str(steps), "--per", "step"]) == 0
-    assert run([*common, "--to", str(clips), "--split", "val"]) == 0
-    by_step, by_clip = pq.read_table(steps).to_pylist(), pq.read_table(clips).to_pylist()
-    assert [row["split"] for row in by_clip] == ["val", "val"]
-    assert len(by_step) == 4 * 2  # 24 frames: 3 - 1 steps
-    model = read_checkpoint(network).build().eval()
-    data = WholeClips(dataset.store.uri, "val", "flow", 32, 250)
-    for number, row in enumerate(by_clip):
-        with torch.no_grad():
-            expected = model.features(normalise(data[number]["video"])[None])[0].numpy()
-        assert data[number]["clip_id"] == row["clip_id"]
-        mine = sorted((r["step"], r["features"]) for r in by_step if r["clip_id"] == row["clip_id"])
-        np.testing.assert_allclose(np.array([f for _, f in mine]).T, expected, rtol=1e-3, atol=1e-5)
-        np.testing.assert_allclose(row["features"], expected.mean(axis=1), rtol=1e-3, atol=1e-5)
-        # The head over the features is the network itself.
-        weight, bias = model.logits.conv3d.weight[:, :, 0, 0, 0], model.logits.conv3d.bias
-        with torch.no_grad():
-            logits = weight @ torch.tensor(row["features"]) + bias
-            whole = model(normalise(data[number]["video"])[None])[0]
-        torch.testing.assert_close(logits, whole, rtol=1e-3, atol=1e-4)
 
 
 def test_filters_of_a_2d_network_stand_in_every_slice_of_the_inflated_one(tmp_path):

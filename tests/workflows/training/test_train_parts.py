@@ -12,9 +12,9 @@ from kinetics_pipeline.loading import ClipDataset, ClipSampler
 from kinetics_pipeline.workflows.flags.training_flags import TrainConfig
 from kinetics_pipeline.workflows.training.data import EndlessBatches, Position
 from kinetics_pipeline.workflows.training.metrics import MetricsFollower, SpeedMeter, _cut
-from kinetics_pipeline.workflows.training.ray_workers import Share, share
 from kinetics_pipeline.workflows.training.run_folder import RunFolder
 from kinetics_pipeline.workflows.training.settings import Settings
+from kinetics_pipeline.workflows.training.share import Share, share
 from tests.builders.motion import build_motion
 
 

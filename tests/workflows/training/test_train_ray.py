@@ -1,4 +1,4 @@
-"""`train` as a command, through Ray Train: Ctrl-C, a killed worker, more steps, two workers."""
+"""`train` as a command, in this process and through Ray Train: Ctrl-C, a killed worker, more workers."""
 
 import json
 import os
@@ -58,11 +58,13 @@ def wait_for(condition, process):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_run_survives_ctrl_c_and_a_killed_worker_and_does_each_step_once(dataset, tmp_path):
+def test_a_run_survives_ctrl_c_in_one_process_and_killed_workers_of_two_and_does_each_step_once(dataset, tmp_path):
     run = tmp_path / "run"
     flags = ("--steps", "24", "--checkpoint-every", "4", "--evaluate-every", "24")
-    first = begin(dataset, run, *flags)
+    first = begin(dataset, run, *flags, "--accumulate", "2")
     wait_for(lambda: len(steps_of(run)) >= 2, first)
+    started = [" ".join(p.cmdline()) for p in psutil.Process(first.pid).children(recursive=True)]
+    assert not any("ray" in words.split("/")[-1] for words in started)
     os.killpg(first.pid, signal.SIGINT)
     _, said = first.communicate(timeout=LIMIT)
     assert first.returncode == 130, said
@@ -71,7 +73,7 @@ def test_a_run_survives_ctrl_c_and_a_killed_worker_and_does_each_step_once(datas
     stopped_at = read_checkpoint(run / "checkpoints/last.pt").metadata["step"]
     assert stopped_at == steps_of(run)[-1] < 24
 
-    second = begin(dataset, run, *flags)
+    second = begin(dataset, run, *flags, "--workers", "2")
     wait_for(lambda: len(steps_of(run)) >= stopped_at + 5, second)
     workers = [p for p in psutil.Process(second.pid).children(recursive=True) if "RayTrainWorker" in p.name()]
     workers = workers or [

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
@@ -146,8 +147,7 @@ def undisturbed(one: Round, source: SourceKind) -> Made:
     """What a build that nothing disturbs makes; built once a campaign."""
     known = one.ground.references
     if source not in known:
-        folder = one.ground.folder / f"undisturbed-{source}"
-        folder.mkdir()
+        folder = Path(tempfile.mkdtemp(prefix=f"undisturbed-{source}", dir=one.ground.folder))
         build = Build.of(one, source, place=str(folder / "dataset"), cache=folder / "cache")
         build.notes = folder
         build.finish(one, allowed=(0,))
@@ -166,7 +166,7 @@ def settle(one: Round, build: Build, source: SourceKind) -> None:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """As SIGSTOP does; returns when it has stopped."""
+    """Stops a process by SIGSTOP; returns when it has stopped."""
     process.send_signal(signal.SIGSTOP)
     with suppress(psutil.NoSuchProcess):
         stopped = psutil.Process(process.pid)

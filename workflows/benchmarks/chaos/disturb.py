@@ -18,7 +18,7 @@ from kinetics_pipeline.workflows.benchmarks.chaos.quick_build import DEAD_AFTER
 from kinetics_pipeline.workflows.benchmarks.chaos.rounds import Play, Round
 
 FAULTY_SHARE = 0.03
-"""Of the requests to the object store, in rounds about something else."""
+"""Share of the requests to the object store that fail in rounds about another fault."""
 KILLED = -signal.SIGKILL
 
 
@@ -32,7 +32,7 @@ def _build(one: Round, source: SourceKind | None = None) -> tuple[Build, SourceK
 
 
 def driver_killed(one: Round) -> None:
-    """At one of its writes, or at some moment."""
+    """The driver is killed at one of its writes, or at some moment."""
     build, source = _build(one)
     if one.random.random() < 0.5:
         number = one.random.randint(1, 30)
@@ -123,7 +123,7 @@ def node_lost(one: Round) -> None:
 
 
 def driver_frozen(one: Round) -> None:
-    """For longer than its lease lasts: another build takes over, and the first goes on while that is at work."""
+    """The driver stops for longer than its lease lasts: another build takes over, and then the first one goes on."""
     build, source = _build(one)
     first = build.start()
     if not some_moment(one, build, first):
@@ -145,7 +145,7 @@ def driver_frozen(one: Round) -> None:
 
 
 def two_builds(one: Round) -> None:
-    """At once, with one cache or with one each."""
+    """Two builds of one dataset start at once, with one cache or with one each."""
     build, source = _build(one)
     first = build.start()
     time.sleep(one.random.random() * 2)

@@ -34,7 +34,7 @@ def program(module: str, variables: Mapping[str, str]) -> Iterator[Ask]:
 
 
 def serve(answer: Callable[[Any], Any]) -> None:
-    """In the program: answers requests until there are no more. What else is printed goes to the error output."""
+    """Answers requests, in the program, until there are no more. What else is printed goes to the error output."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:

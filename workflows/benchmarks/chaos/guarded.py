@@ -51,7 +51,7 @@ class Said:
 
     code: int
     text: str
-    """On both outputs."""
+    """What it printed on both outputs."""
     harm: tuple[str, ...]
     """What it did that it must not."""
 
@@ -114,7 +114,7 @@ class _Watch:
 
 
 def _run(words: Sequence[str], inside: Sequence[str], tell: int) -> None:
-    """In the child."""
+    """Runs the command in the child process, and reports its end."""
     import resource
 
     signal.alarm(LONGEST)

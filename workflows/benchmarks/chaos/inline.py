@@ -129,7 +129,7 @@ class InlineBuild:
     clips_per_shard: int = 2
 
     def run(self) -> None:
-        """As `job.build` does it. Raises UserError."""
+        """Builds as `job.build` does. Raises UserError."""
         recipe = Recipe(short_side=32, flow="none")
         annotations = load_annotations([self.annotations])
         source = FolderSource(Path(self.videos))

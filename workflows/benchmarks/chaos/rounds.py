@@ -37,7 +37,7 @@ class Round:
 
     @property
     def source(self) -> SourceKind:
-        """Without a cluster, a folder."""
+        """The kind of source of this round; without a cluster, a folder."""
         if self.ground.cluster is None:
             return "folder"
         return ("folder", "server", "youtube")[self.turn % 3]

@@ -31,7 +31,7 @@ from kinetics_pipeline.workflows.benchmarks.chaos.writers import writers
 DATASETS = 4
 """Hostile datasets a round."""
 CHANGES = 3
-"""In each, at most."""
+"""Changes that a hostile dataset has at most."""
 ODD = "\x1b]0;owned\x07\x1b[2J\u202egnp.\u2066x\u2069\r\n\x9b1m"
 
 

@@ -74,7 +74,7 @@ class WriteCount:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """Of `sys.addaudithook`: told of each of Python's own changes before it is made."""
+        """Counts the changes of files that `sys.addaudithook` tells of, before each is made."""
         if event in _CHANGES or (event == "open" and arguments[2] & _WRITING and arguments[0] != os.devnull):
             self._one_more()
 
@@ -93,7 +93,7 @@ class WriteCount:
 
 
 def _build(build: InlineBuild, die_at: int, planted: str, tell: int) -> None:
-    """In the child; tells how many writes there were and what went wrong."""
+    """Builds in the child process, and tells how many writes there were and what went wrong."""
     count = WriteCount(die_at)
     if planted:
         PLANTED[planted]()

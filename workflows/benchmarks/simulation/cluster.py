@@ -29,7 +29,7 @@ from kinetics_pipeline.workflows.building.write import (
 )
 
 FRAMES, CLIP_BYTES = 250, 9_000_000
-"""Of a finished clip: ten seconds, and a little less than is expected of them."""
+"""A finished clip has so many: ten seconds, and a little less than is expected of them."""
 LARGEST_DOWNLOAD = 8_000_000
 WRITER_RETRIES = 3
 """Times that Ray begins a task again whose worker died."""
@@ -64,7 +64,7 @@ class Node:
     is_alive: bool = True
     spool: dict[str, tuple[Record, bytes]] = field(default_factory=dict)
     downloads: dict[Downloaded, int] = field(default_factory=dict)
-    """With their bytes; also those that are not complete."""
+    """Download -> its bytes; also those that are not complete."""
     scratch: dict[Process, int] = field(default_factory=dict)
     """Bytes of the shards that are being written, or were when their writer died."""
     busy: int = 0

@@ -108,8 +108,10 @@ def check_end(
     withdrawn: Collection[str],
     charged: Collection[str],
 ) -> None:
-    """After the last build ended with 0. `asked`: by clip_id. `withdrawn`: clips whose withdrawal was confirmed.
-    `charged`: videos that may be charged with an outage.
+    """Checks what is there after the last build ended with 0.
+
+    `asked`: by clip_id. `withdrawn`: clips whose withdrawal was confirmed. `charged`: videos that may be charged with
+    an outage.
 
     Raises Violation.
     """

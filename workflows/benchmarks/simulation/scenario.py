@@ -42,9 +42,9 @@ BETWEEN = 4000.0
 """Seconds between two builds of the quiet end, so that no address has to rest any more."""
 MOST_BUILDS = 15
 TIGHT_SHARE = 0.3
-"""Of the runs, those whose cache is limited to little more than what one shard takes."""
+"""Share of the runs whose cache is limited to little more than what one shard takes."""
 LOCAL_SHARE = 0.25
-"""Of the runs, those whose dataset lies in a folder that all machines share; the rest are in a bucket."""
+"""Share of the runs whose dataset lies in a folder that all machines share; the rest are in a bucket."""
 RATE = 1200.0
 """Videos an hour of the paced server."""
 EXPECTED_FAILURES = (WorkRemains, StoreFailed)
@@ -344,8 +344,8 @@ class Run:
                 raise
 
     def _check_charges(self, driver: Driver, records: Sequence[Record]) -> None:
-        """Of a shard that is now written: a failure that was an outage's may be charged to a video only while no other
-        one is wanted. Alone, nobody can tell the two apart."""
+        """Checks a shard that is now written: a video may be charged with an outage only while no other one is wanted.
+        Alone, nobody can tell the two apart."""
         wanted = {one.clip.video_id for one in driver._clips.values() if one.on_network and not one.is_finished}
         for record in records:
             video = record.video_id

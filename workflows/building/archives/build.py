@@ -42,7 +42,7 @@ from kinetics_pipeline.workflows.building.dataset_build import (
     WantedClips,
 )
 from kinetics_pipeline.workflows.building.disk import needs
-from kinetics_pipeline.workflows.building.driver import BuildEvent
+from kinetics_pipeline.workflows.building.events import BuildEvent
 from kinetics_pipeline.workflows.building.lease import Lease
 
 NAMED_AT_MOST = 3
@@ -69,6 +69,10 @@ class Arrival:
     @property
     def done(self) -> int:
         return sum(key in self.holder.here or key in self.holder.refused for key in self.keys)
+
+    @property
+    def unanswered(self) -> str:
+        return self.holder.unanswered
 
     def run(self) -> Generator[list[BuildEvent], None, None]:
         return self.holder.wait_for(self.keys, self.max_wait)

@@ -15,7 +15,7 @@ from kinetics_pipeline.workflows.building.archives.node import (
     NoRoom,
     NotGiven,
 )
-from kinetics_pipeline.workflows.building.driver import BuildEvent
+from kinetics_pipeline.workflows.building.events import BuildEvent
 from kinetics_pipeline.workflows.building.executor import Lost, Ref
 
 TICK = 0.5
@@ -40,6 +40,8 @@ class ArchiveHolder:
         """The archives that lie on a node, by key."""
         self.refused: dict[str, str] = {}
         """Those that were given up by this run, with the reason."""
+        self.unanswered = ""
+        """What was said for the last archive, where nobody answered; empty where somebody did."""
         self._running: dict[Ref, str] = {}
         self._later: dict[str, float] = {}
         """When an archive is asked for again (monotonic)."""
@@ -80,6 +82,7 @@ class ArchiveHolder:
     def _take(self, ref: Ref, max_wait: float) -> None:
         key = self._running.pop(ref)
         answer = self.executor.held(ref)
+        self.unanswered = answer.reason if isinstance(answer, NoAnswer) else ""
         now = self.executor.now().monotonic
         if isinstance(answer, Lost):
             self._later[key] = now

@@ -35,7 +35,7 @@ class ArchiveJob:
 
     key: str
     addresses: tuple[Address, ...]
-    """Of its parts."""
+    """One for each of its parts, in order."""
     sizes: tuple[int | None, ...]
     """The bytes of each part; None where they are not known."""
     typed: tuple[str, ...]

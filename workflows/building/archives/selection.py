@@ -98,7 +98,7 @@ class Selection:
         return self.limit is not None and len(self.chosen) >= self.limit
 
     def take_first(self, clip_ids: Collection[str]) -> list[str]:
-        """Of the clips that sources before the archives hold, those that count."""
+        """Which of `clip_ids`, the clips that sources before the archives hold, count."""
         for clip_id in self.clips:
             if self.is_full:
                 break

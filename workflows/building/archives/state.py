@@ -17,7 +17,8 @@ CONTENTS = "state/archives"
 
 
 class ArchiveState:
-    """Only for the holder of the lease. Raises JobFailed, one line, for what is damaged."""
+    """What a dataset keeps of its archives. Only the holder of the lease may use it. Raises JobFailed, one line, for
+    what is damaged."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -170,6 +171,19 @@ def test_several_clients_that_differ_are_read_together(
     assert failure.outcome == outcome, failure
 
 
+@pytest.mark.parametrize(
+    ("shown", "outcome"),
+    [("unavailable", "throttled"), ("bot", "throttled"), ("removed", "gone"), ("age", "age_restricted")],
+)
+def test_a_limited_watch_page_speaks_of_the_address_where_the_api_gives_no_reason(
+    fake: FakeYouTube, by_default: tuple[YouTube, Opener], shown: str, outcome: str
+) -> None:
+    limited = Faults("429", headers={"Retry-After": "55"})
+    failure = asked(fake, by_default, Video(playability=shown, watch=limited))
+    assert failure.outcome == outcome, failure
+    assert failure.wait == (55.0 if outcome == "throttled" else None)
+
+
 def test_a_trailer_is_not_the_film(fake: FakeYouTube, by_default: tuple[YouTube, Opener], rendition: Rendition) -> None:
     fake.videos["trailertrai"] = Video([rendition])
     screen = {"playerLegacyDesktopYpcTrailerRenderer": {"trailerVideoId": "trailertrai"}}
@@ -196,6 +210,21 @@ def test_details_name_no_text_of_anybodys(fake: FakeYouTube, by_default: tuple[Y
     said = "The moon of jane@example.org is in the wrong house, see https://example.org/?sig=1"
     failure = asked(fake, by_default, Video(playability={"status": "ERROR", "reason": said}))
     assert failure.detail == "YouTube said (ERROR): The moon of ... is in the wrong house, see ..."
+
+
+SAYINGS_OF_GONE = [said for said in ROWS if said.outcome == "gone"]
+
+
+@pytest.mark.parametrize("said", SAYINGS_OF_GONE, ids=lambda said: (said.subreason or said.reason)[:60])
+def test_only_a_whole_sentence_is_final(said: Said) -> None:
+    """With words before or after it the same text says something else, perhaps the opposite."""
+    sentence = re.split(r"[.] |[.]$", said.subreason or said.reason)[0]
+    texts = [f"We do not know whether {sentence}"]
+    if not re.search(r"claim|complaint|notice|notification", sentence):  # else what follows may be a part of a name
+        texts += [f"{sentence} on your account", f"{sentence} until you sign in", f"{sentence}. Please try again later"]
+    for text in texts:
+        failure = from_answers([answer_of(said._replace(reason="Video unavailable", subreason=text))], ID, UNKNOWN)
+        assert failure.outcome != "gone", text
 
 
 def test_every_rule_carries_its_report_and_every_row_too() -> None:

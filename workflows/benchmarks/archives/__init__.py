@@ -1,0 +1,1 @@
+"""Public copies on loopback as the source of real builds: see `__main__`."""

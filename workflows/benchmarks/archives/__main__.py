@@ -1,0 +1,215 @@
+"""Archives from afar: does fetching hide behind the work, how much disk does it take, and what does a kill cost?
+
+    python -m workflows.benchmarks.archives [links | disk | kills | nodes | published] [--archives N] [--kills K]
+
+The real `build` over a public copy on loopback, whose link has a given speed:
+
+    links   the link gives 0.5, 1 and 2 times the bytes a second that processing takes: total time against the larger
+            of link time and processing time; at most 1.15 is wanted
+    disk    200 small archives: the most that the cache held, against downloading and unpacking all of them for a
+            folder source; under a tenth is wanted
+    kills   a build killed K times at random: no byte before the offset is asked for again, no finished archive at
+            all, the cache stays under --max-disk, and the data files are those of an undisturbed build
+    nodes   a cluster of three nodes that share no disk: each archive is asked for once and lies on one node, and each
+            node has some
+    published  Kinetics-400 by name, from a copy with the published layouts and every damage that is known, with YouTube
+            for what it lacks: each clip's outcome and source, undisturbed and killed K times as above
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from kinetics_pipeline.workflows.benchmarks.archives.ground import (
+    LOOK_EVERY,
+    PADDING,
+    VIDEOS,
+    BenchCopy,
+    build,
+    command,
+    data_files,
+    data_names,
+    fill,
+    watched,
+)
+from kinetics_pipeline.workflows.benchmarks.archives.published import outcomes, published_copy
+from kinetics_pipeline.workflows.benchmarks.local_cluster import several_nodes
+from kinetics_pipeline.workflows.benchmarks.loopback_archives import served
+from kinetics_pipeline.workflows.runtime.progress import size
+
+LINKS = (0.5, 1.0, 2.0)
+WANTED_RATIO, WANTED_DISK = 1.15, 0.1
+NODES = 3
+
+
+def links(folder: Path, archives: int, console: Console) -> bool:
+    with served() as server:
+        copy = fill(server, folder, archives)
+        total = sum(map(len, server.archives().values()))
+        flags = ("--archives-per-plan", "2")
+        build(copy, folder / "first", *flags)  # what is read for the first time is read slowly
+        alone = build(copy, folder / "alone", *flags).wall
+        table = Table("link", "link s", "processing s", "total s", "ratio", box=None)
+        good = True
+        for share in LINKS:
+            server.rate = share * total / alone
+            took = build(copy, folder / f"link{share}", *flags).wall
+            link = total / server.rate
+            ratio = took / max(link, alone)
+            good &= ratio <= WANTED_RATIO
+            table.add_row(f"{share:g} x", f"{link:.1f}", f"{alone:.1f}", f"{took:.1f}", f"{ratio:.2f}")
+    console.print(table)
+    return good
+
+
+def disk(folder: Path, archives: int, console: Console) -> bool:
+    with served() as server:
+        copy = fill(server, folder, archives)
+        took = build(copy, folder / "build")
+        packed_bytes = sum(map(len, server.archives().values()))
+    unpacked = archives * VIDEOS * (PADDING + (folder / "video.mp4").stat().st_size)
+    share = took.peak / (packed_bytes + unpacked)
+    console.print(
+        f"{archives} archives of {size(packed_bytes)}: the cache held at most {size(took.peak)}; all of them and what "
+        f"is in them take {size(packed_bytes + unpacked)}: {share:.1%}"
+    )
+    return share < WANTED_DISK
+
+
+def kills(folder: Path, archives: int, count: int, seed: int, console: Console) -> bool:
+    with served() as server:
+        copy = fill(server, folder, archives)
+        flags = ("--archives-per-plan", "2", "--max-disk", "40MB")
+        build(copy, folder / "undisturbed", *flags[:2])
+        return killed(copy, folder, flags, count, seed, console)
+
+
+def published(folder: Path, count: int, seed: int, console: Console) -> bool:
+    with served() as server, published_copy(server, folder) as (copy, expected):
+        flags = ("--archives-per-plan", "3", "--max-disk", "40MB")
+        build(copy, folder / "undisturbed", *flags)
+        found = outcomes(folder / "undisturbed")
+        wrong = {clip: found.get(clip) for clip, right in expected.items() if found.get(clip) != right}
+        console.print(f"{len(expected) - len(wrong)} of {len(expected)} clips have their right outcome {wrong or ''}")
+        good = killed(copy, folder, flags, count, seed, console)
+        same = outcomes(folder / "killed") == found
+        console.print(f"killed: outcomes and sources {'equal' if same else 'OTHERS'}")
+        return good and same and not wrong
+
+
+def killed(copy: BenchCopy, folder: Path, flags: tuple[str, ...], count: int, seed: int, console: Console) -> bool:
+    """A build that is killed so many times, held against the one in `folder/undisturbed`."""
+    chance = random.Random(seed)  # noqa: S311
+    server = copy.server
+    server.forget()
+    server.rate = sum(map(len, server.archives().values())) / 20
+    (folder / "killed").mkdir()
+    done = 0
+    with watched(folder / "killed/cache") as seen:
+        while True:
+            run = subprocess.Popen(
+                command(copy, folder / "killed", *flags),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+            if done == count or not goes_on(run, copy, folder / "killed", chance.uniform(0.0, 4.0)):
+                code = run.wait()
+                break
+            os.killpg(run.pid, signal.SIGKILL)
+            run.wait()
+            done += 1
+    again = asked_again(copy)
+    same = data_files(folder / "killed") == data_files(folder / "undisturbed")
+    console.print(
+        f"{done} kills, exit code {code}; {len(again)} bytes or archives asked for again {again[:3]}; the cache held "
+        f"at most {size(seen[0])} of 40 MB; data files {'equal' if same else 'OTHERS'}"
+    )
+    return code == 0 and not again and seen[0] <= 40e6 and same
+
+
+def nodes(folder: Path, archives: int, console: Console) -> bool:
+    seen: list[set[str]] = [set() for _ in range(NODES)]
+    disks, cache = folder / "disks", folder / "build" / "cache"
+    cache.mkdir(parents=True)
+    with served() as server:
+        copy = fill(server, folder, archives)
+        with several_nodes(NODES, private=(disks, cache)) as cluster:
+            run = subprocess.Popen(
+                command(copy, folder / "build", "--archives-per-plan", "3"),
+                env={**os.environ, **cluster.environment},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            while run.poll() is None:
+                for number, keys in enumerate(seen):
+                    keys |= {path.name for path in (disks / str(number)).glob("*/archives/*")}
+                time.sleep(LOOK_EVERY)
+        asked = [path for path, _ in server.gets if path in server.archives()]
+    console.print(
+        f"exit code {run.returncode}; {len(asked)} requests for {archives} archives; on the nodes lay "
+        f"{', '.join(str(len(keys)) for keys in seen)} of them"
+    )
+    once = sorted(asked) == sorted(server.archives())
+    return run.returncode == 0 and once and all(seen) and sum(map(len, seen)) == archives
+
+
+def goes_on(run: subprocess.Popen[bytes], copy: BenchCopy, folder: Path, seconds: float) -> bool:
+    """Whether a build is still at work so many seconds after it was seen to ask for an archive or commit a shard."""
+
+    def progress() -> tuple[int, int]:
+        archives = copy.server.archives()
+        return sum(path in archives for path, _ in list(copy.server.gets)), len(data_names(folder))
+
+    before = progress()
+    while run.poll() is None and progress() == before:
+        time.sleep(LOOK_EVERY)
+    time.sleep(seconds)
+    return run.poll() is None
+
+
+def asked_again(copy: BenchCopy) -> list[str]:
+    """Archives of which an offset was asked for that had been passed: each request begins where nothing came yet."""
+    wrong = []
+    for path in sorted(set(copy.server.archives()) - copy.damaged):
+        offsets = copy.server.asked(path)
+        if offsets != sorted(offsets) or len([begin for begin in offsets if begin == 0]) > 1:
+            wrong.append(f"{path} from {offsets}")
+    return wrong
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="?", choices=("links", "disk", "kills", "nodes", "published"), default="links")
+    parser.add_argument("--archives", type=int, help="default: 24, for disk 200, for kills 12, for nodes 9")
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    words = parser.parse_args()
+    console = Console(highlight=False)
+    with tempfile.TemporaryDirectory() as place:
+        if words.what == "links":
+            good = links(Path(place), words.archives or 24, console)
+        elif words.what == "disk":
+            good = disk(Path(place), words.archives or 200, console)
+        elif words.what == "nodes":
+            good = nodes(Path(place), words.archives or 9, console)
+        elif words.what == "published":
+            good = published(Path(place), words.kills, words.seed, console)
+        else:
+            good = kills(Path(place), words.archives or 12, words.kills, words.seed, console)
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+"""What looks at a driver come to: what sets the pace, why nothing goes on, and how long the rest will take.
+
+Pure functions of what was seen.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
+
+from kinetics_pipeline.workflows.building.executor import Moment
+from kinetics_pipeline.workflows.building.watch.live import PAUSES
+from kinetics_pipeline.workflows.building.watch.look import LONG, LaneLook, Look
+from kinetics_pipeline.workflows.runtime.progress import duration
+
+BUSY = 0.85
+"""Share of the places in use from which the places are what limits."""
+QUIET = 20.0
+"""Seconds without progress after which the reason is told; looks are 5 s apart, so that it is told within 30 s."""
+FIRST_CLIP = 300.0
+"""Seconds that a clip may take before it is known what one takes."""
+TIMES_USUAL = 3.0
+"""Times the usual duration from which work is a straggler, when it takes a minute as well."""
+LEAST_MADE = 5
+"""Clips before a rate is taken for one."""
+EIGHT_IN_TEN = 1.28
+"""Standard deviations on both sides of a mean that hold eight of ten values of a normal distribution."""
+SPANS = 8
+"""Parts of the window whose rates are compared."""
+
+
+def busy_share(looks: Sequence[Look]) -> float:
+    """Share of the cores, or of the GPUs, that had a clip: 0 to 1."""
+    shares = [min(1.0, look.processing / (look.gpus or max(1, look.places))) for look in looks]
+    return fmean(shares) if shares else 0.0
+
+
+def limiting(looks: Sequence[Look], seconds: Mapping[str, float]) -> tuple[str, str]:
+    """What sets the pace, and why; both empty when there is nothing to do. `looks`: of the last minute, oldest first.
+    `seconds`: what the clips took by step."""
+    last = looks[-1]
+    if last.cache is not None and last.cache.short:
+        return "cache", last.cache.short
+    if busy_share(looks) >= BUSY and (last.waiting or last.processing > last.places):
+        return _processing(last, seconds)
+    if last.wanted or last.fetching:
+        return "fetch", _fetching(last)
+    if last.processing:
+        return _slowest(seconds), f"{_number(last.processing, 'clip')} at work, none waits"
+    if last.later:
+        wait = duration(last.later_at - last.now.monotonic)
+        return "fetch", f"{_number(last.later, 'clip')} to be tried again, the first in {wait}"
+    if last.writing or last.full:
+        return "write", f"{_number(last.writing, 'shard')} being written"
+    return "", ""
+
+
+def _processing(last: Look, seconds: Mapping[str, float]) -> tuple[str, str]:
+    step = _slowest(seconds)
+    made = {name: value for name, value in seconds.items() if name != "fetch"}
+    if last.gpus:
+        busy = f"{min(last.gpus, last.processing)} of {last.gpus} GPUs busy"
+    else:
+        busy = f"{min(last.places, last.processing)} of {_number(last.places, 'core')} busy"
+    waiting = last.waiting + max(0, last.processing - last.places)
+    share = f"; {step} takes {made[step] / total:.0%} of the time" if (total := sum(made.values())) else ""
+    return step, f"{busy}, {_number(waiting, 'clip')} waiting{share}"
+
+
+def _slowest(seconds: Mapping[str, float]) -> str:
+    """The step of processing that takes most."""
+    made = {name: value for name, value in seconds.items() if name != "fetch" and value > 0}
+    return max(made, key=made.__getitem__) if made else "process"
+
+
+def _fetching(last: Look) -> str:
+    wanted = [lane for lane in last.lanes if lane.waiting or lane.in_flight]
+    waiting = f"{_number(last.wanted, 'video')} waiting"
+    if (pause := paused(wanted, last.now)) is not None:
+        return f"{pause}; {waiting}"
+    paced = [lane for lane in wanted if lane.interval and lane.waiting]
+    if paced and all(lane.next_allowed_at > last.now.unix or lane.in_flight for lane in paced):
+        lane = paced[0]
+        rate = f"{lane.source} is asked for {3600 / lane.interval:.0f} videos an hour at most (--rate)"
+        slow = [one for one in paced if one.in_flight >= one.at_once and one.next_allowed_at <= last.now.unix]
+        if not slow:
+            return f"{rate}; {waiting}"
+    return f"{_number(last.fetching, 'download')} at a time; {waiting}"
+
+
+def paused(lanes: Sequence[LaneLook], now: Moment) -> str | None:
+    """The line on lanes that all rest; None when one does not, or there is none."""
+    if not lanes or any(lane.paused_until <= now.unix for lane in lanes):
+        return None
+    first = min(lanes, key=lambda lane: lane.paused_until)
+    until = time.strftime("%H:%M", time.localtime(first.paused_until))
+    others = f" and {len(lanes) - 1} more" if len(lanes) > 1 else ""
+    return f"{first.name}{others} paused until {until}: {PAUSES.get(first.reason, first.reason)}"
+
+
+def why_nothing_goes_on(last: Look, quiet: float, unanswered: str, usual: float | None = None) -> str:
+    """Why there was no progress for `quiet` seconds; empty while that is not long. `unanswered`: what the last
+    connection that failed was told. `usual`: seconds that a clip takes to process, where that is known."""
+    wanted = [lane for lane in last.lanes if lane.waiting or lane.in_flight or (last.later and lane.is_unreached)]
+    unreached = [lane for lane in wanted if lane.is_unreached]
+    if unreached and len(unreached) == len(wanted) and not last.processing and quiet > QUIET / 2:
+        return cannot_be_reached(unreached[0].source, unanswered)
+    if quiet < QUIET:
+        return ""
+    if last.cache is not None and last.cache.short:
+        return last.cache.short
+    if last.processing:
+        if last.longest < (FIRST_CLIP if usual is None else max(LONG, TIMES_USUAL * usual)):
+            return ""  # that is what a clip takes
+        return f"{_number(last.processing, 'clip')} at work, the longest for {duration(last.longest)}"
+    if (pause := paused(wanted, last.now)) is not None:
+        return pause
+    return _why_none_comes(last, wanted)
+
+
+def _why_none_comes(last: Look, wanted: Sequence[LaneLook]) -> str:
+    """Why nothing comes from the sources, or goes to the dataset."""
+    if last.fetching:
+        asked = f"{_number(last.fetching, 'download')} under way, the longest for {duration(last.longest)}"
+        youtube = any(lane.source == "youtube" for lane in wanted)
+        return asked + ("; `doctor --canary` says whether YouTube answers" if youtube else "")
+    if last.writing:
+        return f"{_number(last.writing, 'shard')} being written, the longest for {duration(last.longest)}"
+    if any(lane.interval and lane.next_allowed_at > last.now.unix for lane in wanted):
+        return ""  # it waits for its turn, as --rate says
+    return limiting([last], {})[1] if last.later or last.wanted else ""
+
+
+def cannot_be_reached(source: str, unanswered: str) -> str:
+    """The line for a source from which no connection gets an answer."""
+    name, more = ("YouTube", "; `doctor --canary` says more") if source == "youtube" else (source, "")
+    return f"{name} cannot be reached from here: {unanswered or 'nobody answered'}{more}"
+
+
+def per_hour(counts: Sequence[tuple[float, int]]) -> float:
+    """The rate between the first and the last of (monotonic seconds, count)."""
+    if len(counts) < 2 or counts[-1][0] <= counts[0][0]:
+        return 0.0
+    return max(0.0, 3600 * (counts[-1][1] - counts[0][1]) / (counts[-1][0] - counts[0][0]))
+
+
+def time_left(made: Sequence[tuple[float, int]], left: int) -> tuple[float, float, float] | None:
+    """Seconds that `left` clips will take, and the bounds between which that is in eight cases of ten; None while too
+    few were made to say.
+
+    `made`: (monotonic seconds, clips made by then), oldest first. The rate is uncertain by the number of clips that
+    were made (a Poisson count) and by how much the rates of parts of that time differ; the larger of the two counts.
+    """
+    if len(made) < 2:
+        return None
+    (began, first), (ended, last) = made[0], made[-1]
+    number, seconds = last - first, ended - began
+    if number < LEAST_MADE or seconds <= 0:
+        return None
+    rates = _rates_of_spans(made)
+    varied = stdev(rates) / (fmean(rates) * math.sqrt(len(rates))) if len(rates) > 1 and fmean(rates) > 0 else 0.0
+    share = min(0.9, EIGHT_IN_TEN * max(1 / math.sqrt(number), varied))
+    expected = left * seconds / number
+    return expected, expected / (1 + share), expected / (1 - share)
+
+
+def _rates_of_spans(made: Sequence[tuple[float, int]]) -> list[float]:
+    """Clips a second in parts of the time that are about equally long."""
+    span = (made[-1][0] - made[0][0]) / SPANS
+    rates, (since, before) = [], made[0]
+    for when, number in made[1:]:
+        if when - since >= span:
+            rates.append((number - before) / (when - since))
+            since, before = when, number
+    return rates
+
+
+def _number(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count:,} {thing}s"

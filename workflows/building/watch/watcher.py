@@ -1,0 +1,153 @@
+"""What a build does to be watched: looks at its driver every few seconds and puts the live state where it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from kinetics_pipeline.errors import UserError, WorkRemains
+from kinetics_pipeline.shards.writer import Superseded
+from kinetics_pipeline.storage.store import Store
+from kinetics_pipeline.workflows.building.driver import Driver
+from kinetics_pipeline.workflows.building.events import BuildEvent
+from kinetics_pipeline.workflows.building.executor import Executor
+from kinetics_pipeline.workflows.building.lease import LeaseHeld
+from kinetics_pipeline.workflows.building.plan_run import PlanRun
+from kinetics_pipeline.workflows.building.watch.event_log import EventLog, Line, iso
+from kinetics_pipeline.workflows.building.watch.live import LIVE, PAUSES, LaneState, Live, encoded
+from kinetics_pipeline.workflows.building.watch.log_lines import lines_of, pauses
+from kinetics_pipeline.workflows.building.watch.look import Look, look_at
+from kinetics_pipeline.workflows.building.watch.observer import LONGEST_DETAIL, Observer
+
+LOOK_EVERY = 5.0
+"""Seconds between two looks at the driver."""
+WRITE_EVERY = 15.0
+"""Seconds between two writes of the live state: one request of an object store each."""
+LAST_WRITE = 10.0
+"""Seconds that the last write may take before the build ends without it."""
+
+
+class Watcher:
+    """Keeps `state/live.json` while its `with` block lasts, and says in it how the block was left."""
+
+    def __init__(
+        self, store: Store, executor: Executor, *, gpus: Callable[[], int] = lambda: 0, log: EventLog | None = None
+    ) -> None:
+        """`gpus`: how many GPUs clips are processed on; 0 where cores do it."""
+        self._store, self._executor, self._gpus = store, executor, gpus
+        self.log = log
+        self.observer = Observer(executor.now())
+        self.live: Live | None = None
+        """The state at the last look."""
+        self._looked = self._written = float("-inf")
+        self._thread = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
+        self._lanes: Sequence[LaneState] = ()
+        self._names: Mapping[str, str] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """A build that has come to its end has removed the file; where another has taken over, it is that one's."""
+        self._note("ended", "finished" if error is None else how_it_ended(error))
+        if error is not None and self.live is not None and not isinstance(error, LeaseHeld | Superseded):
+            self.live = msgspec.structs.replace(self.live, ended=how_it_ended(error), time=self._executor.now().unix)
+            self._write(self.live, wait=True)
+        self._thread.shutdown(wait=False)
+
+    def begin(self, run: PlanRun, clips: int) -> None:
+        """The next plan, of which so many clips are to be made."""
+        self.observer.begin(run.plan_name, "clips", clips, run.finished, self._executor.now())
+        self._note("begun", f"plan {run.plan_name}: {clips} clips in {len(run.missing)} shards")
+        self._looked = float("-inf")
+
+    def begin_to_wait(self, things: str, total: int) -> None:
+        """Something that the next plan waits for."""
+        self.observer.begin("", things, total, (), self._executor.now())
+
+    def take(self, events: Sequence[BuildEvent], driver: Driver) -> Live | None:
+        """Counts what happened; the live state where it was time for a look."""
+        now = self._executor.now()
+        self.observer.take(events, now)
+        live = None
+        if now.monotonic - self._looked >= LOOK_EVERY:
+            look = look_at(driver, now, self._gpus())
+            self._names = look.nodes
+            live = self._seen(self.observer.state(look))
+        if self.log is not None and events:
+            self.log.write(list(lines_of(events, self._names, now)))
+        return live
+
+    def waited(self, done: int, unanswered: str) -> Live | None:
+        """How many of what is waited for are there. `unanswered`: what was last said where nobody gives any."""
+        now = self._executor.now()
+        self.observer.waited(done, now)
+        if now.monotonic - self._looked < LOOK_EVERY:
+            return None
+        if unanswered:
+            self.observer.failed_outside("unreachable", self.observer.things, unanswered, now)
+        why = f"{self.observer.things} cannot be reached from here: {unanswered}" if unanswered else ""
+        return self._seen(self.observer.state(Look(now), no_progress=why))
+
+    def _note(self, event: str, detail: str, *, lane: str = "", until: str = "") -> None:
+        """A line of the log that is about no clip."""
+        if self.log is not None:
+            time = iso(self._executor.now().unix)
+            self.log.write([Line(time, event, detail=detail[:LONGEST_DETAIL], lane=lane, until=until)])
+
+    def _seen(self, live: Live) -> Live:
+        if live.no_progress and (self.live is None or not self.live.no_progress):
+            self._note("stalled", live.no_progress)
+        for lane in pauses(self._lanes, live):
+            self._note("paused", PAUSES.get(lane.reason, lane.reason), lane=lane.name, until=iso(lane.paused_until))
+        self._lanes = live.lanes
+        self.live, self._looked = live, self._executor.now().monotonic
+        if self._looked - self._written >= WRITE_EVERY:
+            self._written = self._looked
+            self._write(live)
+        return live
+
+    def _write(self, live: Live, *, wait: bool = False) -> None:
+        """Writes in a thread: a slow store holds up nothing. Left out while the write before it goes on."""
+        if self._writing is not None and not self._writing.done() and not wait:
+            return
+        self._writing = self._thread.submit(self._put, encoded(live))
+        if wait:
+            self._wait()
+
+    def _put(self, data: bytes) -> None:
+        try:
+            self._store.write(LIVE, data)
+        except (UserError, OSError):
+            return  # nobody is shown this state: the next one follows
+
+    def _wait(self) -> None:
+        try:
+            if self._writing is not None:
+                self._writing.result(LAST_WRITE)
+        except TimeoutError:
+            return
+
+    def forget(self) -> None:
+        """Removes the file: the build has come to its end."""
+        self._wait()
+        self.live = None
+        self._store.delete(LIVE)
+
+
+def how_it_ended(error: BaseException) -> str:
+    """A few words for whoever looks later."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, WorkRemains):
+        return f"work remains: {error}"[:LONGEST_DETAIL]
+    if isinstance(error, UserError):
+        return f"failed: {error}"[:LONGEST_DETAIL]
+    return f"failed: {type(error).__name__}"

@@ -204,6 +204,10 @@ class Dataset:
         """The names of the shards of every plan, both in order."""
         return {number: table["shard"].unique().to_pylist() for number, table in self._plans.columns(["shard"])}
 
+    def plan_columns(self, names: Sequence[str]) -> Iterator[tuple[int, pa.Table]]:
+        """These columns of every plan, in order, with its number. Raises JobFailed for a plan file that is damaged."""
+        return self._plans.columns(names)
+
     def plans(self) -> dict[int, Plan]:
         """The plans by number, in order."""
         return {number: self.plan(number) for number in self.plan_numbers()}

@@ -121,7 +121,7 @@ class Build:
         return found
 
     def leftovers(self) -> list[Path]:
-        """Files that a finished build should not have left: anything in the cache, anything unnamed in the dataset."""
+        """Files that a finished build should not have left: all in the cache but the log, strange ones in OUT."""
         known = ("README.md", "dataset.json", "reconciliation.json", "plans/", "shards/", "state/")
         mine = [path for path in self.output.rglob("*") if path.is_file()]
         strange = [
@@ -129,7 +129,8 @@ class Build:
             for path in mine
             if path.name.startswith(".") or not str(path.relative_to(self.output)).startswith(known)
         ]
-        return strange + [path for path in self.cache.rglob("*") if path.is_file()]
+        cached = [path for path in self.cache.rglob("*") if path.is_file()]
+        return strange + [path for path in cached if path.relative_to(self.cache).parts[0] != "log"]
 
     def require_finished(self, undisturbed: Build | None = None) -> None:
         """Every clip exactly once, nothing left over, and the bytes of the undisturbed build."""

@@ -25,6 +25,7 @@ from kinetics_pipeline.workflows.building.lanes import Lanes, Pace
 from kinetics_pipeline.workflows.building.plan_run import PlanRun
 from kinetics_pipeline.workflows.building.process import ClipJob, Processed, Processing
 from kinetics_pipeline.workflows.building.state import Attempts
+from kinetics_pipeline.workflows.building.watch.event_log import EventLog
 from kinetics_pipeline.workflows.building.watch.live import Live
 from kinetics_pipeline.workflows.building.watch.look import look_at
 from kinetics_pipeline.workflows.building.watch.watcher import Watcher
@@ -96,9 +97,10 @@ class AtOnce:
 
 @dataclass
 class Watched:
-    """The live states of a build, one for each look."""
+    """The live states of a build, one for each look, and its log where one is kept."""
 
     states: list[Live] = field(default_factory=list)
+    log: EventLog | None = None
 
 
 @dataclass
@@ -146,7 +148,7 @@ class DrivenBuild:
             disk=disk,
             attempts=Attempts(self.dataset.store, lambda: self.executor.time),
         )
-        watcher = Watcher(self.dataset.store, executor)
+        watcher = Watcher(self.dataset.store, executor, log=watched.log if watched is not None else None)
         watcher.begin(run, sum(len(shard.clips) for shard in plan.shards() if shard.name in missing))
         self.charged = Counter()
         code = 0

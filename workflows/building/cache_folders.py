@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import UserError, WorkRemains
 from kinetics_pipeline.records import Record
 from kinetics_pipeline.shards.spool import Spool
@@ -31,6 +32,11 @@ class CacheFolders:
     def of(cls, cache: Path, dataset: str) -> CacheFolders:
         """`dataset` is whatever tells datasets that share a cache apart: URI and recipe."""
         return cls(cache.absolute() / hashlib.sha256(dataset.encode()).hexdigest()[:16])
+
+    @classmethod
+    def of_dataset(cls, cache: Path, dataset: Dataset) -> CacheFolders:
+        """A dataset that was removed and begun again with other classes must not find the old one's clips."""
+        return cls.of(cache, f"{dataset.store.uri}\n{dataset.recipe}\n{dataset.classes}")
 
     @property
     def raw(self) -> Path:

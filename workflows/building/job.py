@@ -44,6 +44,7 @@ from kinetics_pipeline.workflows.building.reconciliation import enlarged_from, n
 from kinetics_pipeline.workflows.building.request import Asked, asked_recipe, read_asked, say_what_is_odd
 from kinetics_pipeline.workflows.building.state import RUN, look_at_lanes, traffic
 from kinetics_pipeline.workflows.building.time_needed import Expectation, expected
+from kinetics_pipeline.workflows.building.watch.event_log import EventLog, log_folder
 from kinetics_pipeline.workflows.building.watch.live import Live
 from kinetics_pipeline.workflows.building.watch.watcher import Watcher
 from kinetics_pipeline.workflows.flags.build_flags import BuildConfig
@@ -123,16 +124,15 @@ class _Build:
         lease.store.sweep()
         record = {"command": command_line("build", self.files, config, kept=True), "config": as_record(config)}
         lease.store.write(RUN, json.dumps(record, indent=1).encode())
-        # A dataset that was removed and begun again with other classes must not find the old one's clips.
-        dataset = f"{lease.store.uri}\n{recipe}\n{self.dataset.classes}"
         self._lanes_before = look_at_lanes(lease.store)
-        folders = CacheFolders.of(cache_folder(config.cache), dataset)
+        folders = CacheFolders.of_dataset(cache_folder(config.cache), self.dataset)
         limits = self._limits()
         self.executor = RayExecutor(folders, on_gpu=uses_gpu(recipe), slots=limits.pace.slots)
         began = time.monotonic()
         build = self._build(lease, limits)
         try:
-            with Watcher(lease.store, self.executor, gpus=partial(_gpus, recipe)) as self.watcher:
+            log = EventLog(log_folder(folders.root.parent, folders.root.name))
+            with Watcher(lease.store, self.executor, gpus=partial(_gpus, recipe), log=log) as self.watcher:
                 for step in build.drivers(folders.scratch):
                     if isinstance(step, Driver):
                         self._run(step, build.can_go_on)

@@ -116,6 +116,8 @@ def status(
     /,
     *,
     watch: Annotated[bool, Parameter(negative=())] = False,
+    clip: str | None = None,
+    cache: Path | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Say what a dataset holds, how the build at work goes, what failed and why, and what to run next.
@@ -126,9 +128,18 @@ def status(
         The dataset.
     watch
         Go on showing the build at work until it ends.
+    clip
+        Tell the whole way of this clip: plans, tries, record, and the log of the builds on this machine.
+    cache
+        The build's --cache, where its log lies. Default: ~/.cache/kinetics-pipeline.
     json
         Print one JSON document instead of a table; with --watch one a line.
     """
+    if clip is not None:
+        from kinetics_pipeline.workflows.datasets.clip_way import clip_way
+
+        clip_way(output, clip, cache, json)
+        return
     if watch:
         from kinetics_pipeline.workflows.datasets.watching import watch as following
 
@@ -302,7 +313,9 @@ def run(arguments: Sequence[str]) -> int:
     try:
         for argument in arguments:
             if not _is_utf8(argument):
-                raise UserError(f"{argument!a} is not UTF-8, as all names have to be; is LC_ALL or LANG another?")
+                raise UserError(
+                    f"{argument!a} is not UTF-8, as all names have to be; set LC_ALL or LANG to a UTF-8 locale"
+                )
         prepare()
         result = app.meta(list(arguments), exit_on_error=False, print_error=False)
     except CycloptsError as error:

@@ -75,7 +75,8 @@ def made(place: str, cache: Path) -> Made:
     files = Counter(_LEASE.sub("state/lease", name) for name, _ in open_store(place).list())
     if "://" not in place:  # listings pass over what a writer has not finished
         files += Counter(str(p.relative_to(place)) for p in Path(place).rglob("*") if p.name.startswith("."))
-    left = tuple(str(path.relative_to(cache)) for path in cache.rglob("*") if path.is_file())
+    files_left = (path.relative_to(cache) for path in cache.rglob("*") if path.is_file())
+    left = tuple(str(path) for path in files_left if path.parts[0] != "log")
     faults = tuple(f"{fault.file}: {fault.problem}" for fault in verify(dataset).faults)
     return Made(outcomes, digests, files, left, faults)
 

@@ -1,2 +1,6 @@
-"""What a build says of itself while it runs: the live state that `status` shows, metrics, the log of events, and the
-user's own command when something happens. Nothing here decides anything, and nothing here can end a build."""
+"""What a build says of itself while it runs. Nothing here decides anything, and nothing here can end a build.
+
+`look` reads what the driver has in hand; `observer` counts what it tells, and with `judgement` makes of both the state
+in `live`, which `status` shows. `event_log` and `log_lines` keep every event. Begin reading with `watcher`, which the
+command calls.
+"""

@@ -174,5 +174,5 @@ def read_live(store: Store) -> Live | None:
 
 
 def encoded(live: Live) -> bytes:
-    """As it is stored."""
+    """The bytes that are stored."""
     return msgspec.json.encode(live)

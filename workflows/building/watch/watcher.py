@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
@@ -17,7 +17,9 @@ from kinetics_pipeline.workflows.building.events import BuildEvent
 from kinetics_pipeline.workflows.building.executor import Executor
 from kinetics_pipeline.workflows.building.lease import LeaseHeld
 from kinetics_pipeline.workflows.building.plan_run import PlanRun
-from kinetics_pipeline.workflows.building.watch.live import LIVE, Live, encoded
+from kinetics_pipeline.workflows.building.watch.event_log import EventLog, Line, iso
+from kinetics_pipeline.workflows.building.watch.live import LIVE, PAUSES, LaneState, Live, encoded
+from kinetics_pipeline.workflows.building.watch.log_lines import lines_of, pauses
 from kinetics_pipeline.workflows.building.watch.look import Look, look_at
 from kinetics_pipeline.workflows.building.watch.observer import LONGEST_DETAIL, Observer
 
@@ -32,15 +34,20 @@ LAST_WRITE = 10.0
 class Watcher:
     """Keeps `state/live.json` while its `with` block lasts, and says in it how the block was left."""
 
-    def __init__(self, store: Store, executor: Executor, *, gpus: Callable[[], int] = lambda: 0) -> None:
+    def __init__(
+        self, store: Store, executor: Executor, *, gpus: Callable[[], int] = lambda: 0, log: EventLog | None = None
+    ) -> None:
         """`gpus`: how many GPUs clips are processed on; 0 where cores do it."""
         self._store, self._executor, self._gpus = store, executor, gpus
+        self.log = log
         self.observer = Observer(executor.now())
         self.live: Live | None = None
-        """As of the last look."""
+        """The state at the last look."""
         self._looked = self._written = float("-inf")
         self._thread = ThreadPoolExecutor(1)
         self._writing: Future[None] | None = None
+        self._lanes: Sequence[LaneState] = ()
+        self._names: Mapping[str, str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -49,6 +56,7 @@ class Watcher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """A build that has come to its end has removed the file; where another has taken over, it is that one's."""
+        self._note("ended", "finished" if error is None else how_it_ended(error))
         if error is not None and self.live is not None and not isinstance(error, LeaseHeld | Superseded):
             self.live = msgspec.structs.replace(self.live, ended=how_it_ended(error), time=self._executor.now().unix)
             self._write(self.live, wait=True)
@@ -57,6 +65,7 @@ class Watcher:
     def begin(self, run: PlanRun, clips: int) -> None:
         """The next plan, of which so many clips are to be made."""
         self.observer.begin(run.plan_name, "clips", clips, run.finished, self._executor.now())
+        self._note("begun", f"plan {run.plan_name}: {clips} clips in {len(run.missing)} shards")
         self._looked = float("-inf")
 
     def begin_to_wait(self, things: str, total: int) -> None:
@@ -67,9 +76,14 @@ class Watcher:
         """Counts what happened; the live state where it was time for a look."""
         now = self._executor.now()
         self.observer.take(events, now)
-        if now.monotonic - self._looked < LOOK_EVERY:
-            return None
-        return self._seen(self.observer.state(look_at(driver, now, self._gpus())))
+        live = None
+        if now.monotonic - self._looked >= LOOK_EVERY:
+            look = look_at(driver, now, self._gpus())
+            self._names = look.nodes
+            live = self._seen(self.observer.state(look))
+        if self.log is not None and events:
+            self.log.write(list(lines_of(events, self._names, now)))
+        return live
 
     def waited(self, done: int, unanswered: str) -> Live | None:
         """How many of what is waited for are there. `unanswered`: what was last said where nobody gives any."""
@@ -82,7 +96,18 @@ class Watcher:
         why = f"{self.observer.things} cannot be reached from here: {unanswered}" if unanswered else ""
         return self._seen(self.observer.state(Look(now), no_progress=why))
 
+    def _note(self, event: str, detail: str, *, lane: str = "", until: str = "") -> None:
+        """A line of the log that is about no clip."""
+        if self.log is not None:
+            time = iso(self._executor.now().unix)
+            self.log.write([Line(time, event, detail=detail[:LONGEST_DETAIL], lane=lane, until=until)])
+
     def _seen(self, live: Live) -> Live:
+        if live.no_progress and (self.live is None or not self.live.no_progress):
+            self._note("stalled", live.no_progress)
+        for lane in pauses(self._lanes, live):
+            self._note("paused", PAUSES.get(lane.reason, lane.reason), lane=lane.name, until=iso(lane.paused_until))
+        self._lanes = live.lanes
         self.live, self._looked = live, self._executor.now().monotonic
         if self._looked - self._written >= WRITE_EVERY:
             self._written = self._looked
@@ -90,7 +115,7 @@ class Watcher:
         return live
 
     def _write(self, live: Live, *, wait: bool = False) -> None:
-        """In a thread: a slow store holds up nothing. Left out while the write before it goes on."""
+        """Writes in a thread: a slow store holds up nothing. Left out while the write before it goes on."""
         if self._writing is not None and not self._writing.done() and not wait:
             return
         self._writing = self._thread.submit(self._put, encoded(live))
@@ -118,7 +143,7 @@ class Watcher:
 
 
 def how_it_ended(error: BaseException) -> str:
-    """In a few words, for whoever looks later."""
+    """A few words for whoever looks later."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     if isinstance(error, WorkRemains):

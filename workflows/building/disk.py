@@ -20,7 +20,6 @@ from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Clip, Record
 from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
 from kinetics_pipeline.workflows.building.executor import Executor, Lost, Moment, Ref
-from kinetics_pipeline.workflows.building.watch.live import CacheState
 from kinetics_pipeline.workflows.runtime.progress import size
 
 LEFT_FREE = 1 << 30
@@ -283,14 +282,13 @@ class Disk:
             return f"the cache holds {size(held)} of --max-disk {size(limit)}; {size(need)} would let it go on"
         return f"the disk of the cache has {size(max(0, free))} to give, and {size(wanted)} are wanted"
 
-    def state(self) -> CacheState | None:
-        """The state of the fullest node; None before the first look."""
+    def fullest(self) -> tuple[int, int, int | None] | None:
+        """Bytes used, free and allowed (None: no limit) on the fullest node; None before the first look."""
         if not self._by_node:
             return None
         used = max(seen.used for seen, _ in self._by_node.values()) + self.notes
         free = max(0, min(seen.free for seen, _ in self._by_node.values()))
-        limit = None if self.limit is None else self.limit + self.notes
-        return CacheState(used, free, limit, self.why_short() if self.short_since is not None else "")
+        return used, free, None if self.limit is None else self.limit + self.notes
 
     @property
     def limits(self) -> bool:

@@ -76,6 +76,10 @@ def _place(module: str) -> tuple[str, str] | None:
     return (parts[0], parts[1]) if known else None
 
 
+def _is_file(package: str, module: str) -> bool:
+    return (ROOT / package / f"{module.replace('.', '/')}.py").is_file()
+
+
 @pytest.mark.parametrize("package", ALLOWED)
 def test_a_package_has_few_entries_at_its_top(package: str):
     names = [entry.name for entry in _entries(package)]
@@ -114,6 +118,25 @@ def test_rooms_import_each_other_in_one_direction(package: str):
         TopologicalSorter(arrows).prepare()
     except CycleError as error:
         pytest.fail(f"rooms import each other in a circle: {' <- '.join(error.args[1])}")
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_the_folders_and_files_within_a_room_import_each_other_in_one_direction(package: str):
+    arrows: dict[str, set[str]] = {}
+    for path in _files(package)[1:]:
+        here = ".".join(path.relative_to(ROOT).with_suffix("").parts[1:3])
+        for module in _imported(path):
+            place = _place(module)
+            if place is None or place[0] != package:
+                continue
+            there = ".".join(module.removeprefix("kinetics_pipeline.").removeprefix(f"{package}.").split(".")[:2])
+            if (ROOT / package / there.replace(".", "/")).is_dir() or _is_file(package, there):
+                arrows.setdefault(here, set()).update({there} - {here})
+    inside = {here: {there for there in found if "." in there and "." in here} for here, found in arrows.items()}
+    try:
+        TopologicalSorter(inside).prepare()
+    except CycleError as error:
+        pytest.fail(f"they import each other in a circle: {' <- '.join(error.args[1])}")
 
 
 def test_the_core_imports_no_ray():

@@ -34,10 +34,10 @@ class Received:
     @property
     def rate(self) -> float | None:
         """Bytes a second; None where too little has come to tell."""
-        return self.bytes / self.seconds if self.bytes >= TELLING and self.seconds else None
+        return self.bytes / self.seconds if self.bytes >= MEASURABLE and self.seconds else None
 
 
-TELLING = 4 << 20
+MEASURABLE = 4 << 20
 """Bytes that must have come before their speed says how fast the network is: fewer are mostly waiting."""
 received = Received()
 

@@ -25,6 +25,7 @@ from kinetics_pipeline.shards.data_file import data_name
 from kinetics_pipeline.shards.markers import Marker, marker_name, parse_marker, shard_of
 from kinetics_pipeline.shards.schema import SUFFIX
 from kinetics_pipeline.storage.cache import cache_folder, make_private
+from kinetics_pipeline.storage.file_locks import is_at
 from kinetics_pipeline.storage.store import Store, one_line_errors
 
 _STREAMS = 4
@@ -142,7 +143,7 @@ class Copies:
                 return path, held
             with self._folder_lock():
                 descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-                mine = _locked(descriptor) and _is_at(part, descriptor)
+                mine = _locked(descriptor) and is_at(part, descriptor)
                 if mine and not path.exists() and not self._take_room(descriptor, marker.bytes):
                     part.unlink()
                     os.close(descriptor)
@@ -232,7 +233,7 @@ def _hold(path: Path) -> int | None:
     except FileNotFoundError:
         return None
     fcntl.flock(descriptor, fcntl.LOCK_SH)
-    if not _is_at(path, descriptor):
+    if not is_at(path, descriptor):
         os.close(descriptor)
         return None
     os.utime(path)  # the least recently needed is removed first
@@ -260,10 +261,3 @@ def _locked(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _is_at(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False

@@ -22,8 +22,8 @@ from kinetics_pipeline.video.ffmpeg import Message, Run, command, running, untru
 from kinetics_pipeline.video.grid_report import GridReport, first_decodable, lost_frames
 from kinetics_pipeline.video.joined_files import holds_more
 from kinetics_pipeline.video.packets import Packets, copy_arguments
+from kinetics_pipeline.video.rotation import rotation_changes
 from kinetics_pipeline.video.shapes import SAME_SHAPE, shapes_of_frames, size_of_shape
-from kinetics_pipeline.video.turns import is_turned_midway
 
 MAX_ASPECT = 16
 """Long side over short side. A header that claims more is damage, or an attempt to fill the memory."""
@@ -258,7 +258,7 @@ class Decoding:
 
     def judge_shape(self, run: Run, report: GridReport, packets: Packets) -> None:
         """Looks at the shape of every picture once something says that it may change."""
-        if is_turned_midway(self.request.path, self.container):
+        if rotation_changes(self.request.path, self.container):
             raise BrokenVideo("the shape of the picture changes: the camera is turned")
         changes = any("Changing video frame properties" in m.text for m in run.log)
         if not report.numbers or not (changes or len(packets.parameters) > 1):

@@ -58,11 +58,11 @@ def payloads(path: Path) -> list[bytes]:
 
 
 def _packets(path: Path) -> Iterator[_Packet]:
-    """The packets that tell something."""
+    """The packets that begin a picture, a piece of sound or a table, or mark a discontinuity, or hold the programs."""
     for data in _raw_packets(path):
-        unit_start, adapted = bool(data[1] & 0x40), bool(data[3] & 0x20) and data[4] > 0
+        unit_start, has_adaptation_field = bool(data[1] & 0x40), bool(data[3] & 0x20) and data[4] > 0
         pid = (data[1] & 0x1F) << 8 | data[2]
-        discontinuity = adapted and bool(data[5] & 0x80)
+        discontinuity = has_adaptation_field and bool(data[5] & 0x80)
         if unit_start or discontinuity or pid == _PAT:
             yield _Packet(pid, data[3] & 0x0F, discontinuity, unit_start, _stamp(data) if unit_start else None)
 

@@ -49,6 +49,7 @@ class Faults:
         self.kind, self.left, self.only, self.failed = kind, times, only, 0
 
     def take(self, method: str, path: str) -> Fault | None:
+        """The fault that this request gets; None for an honest answer."""
         if self.kind is None or self.left <= 0 or not self.only(method, path):
             return None
         self.left -= 1

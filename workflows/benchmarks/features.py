@@ -35,7 +35,7 @@ import torch
 from numpy.typing import NDArray
 
 from kinetics_pipeline.flow import TVL1, tvl1
-from kinetics_pipeline.loading.windows import Windows
+from kinetics_pipeline.loading.windows import Windows, crop_corner
 from kinetics_pipeline.models import Checkpoint, build_model, save_checkpoint
 from kinetics_pipeline.models.precision import FP32
 from kinetics_pipeline.recipe import Recipe
@@ -48,15 +48,14 @@ from kinetics_pipeline.workflows.scoring.extraction.network import (
     Network,
     Weights,
     choose,
-    crop_of,
     device_here,
     open_weights,
 )
 from kinetics_pipeline.workflows.scoring.extraction.presets import Layout
 from kinetics_pipeline.workflows.scoring.extraction.videos import Footage, Item
 
-CASES = (("64/64", 64, 64, True), ("16/4", 16, 4, True), ("64/64, RGB", 64, 64, False))
-"""What it is called, window, step, whether flow is taken too."""
+CASES = (("64/64", 64, 64, 1, True), ("16/4", 16, 4, 13, True), ("64/64, RGB", 64, 64, 1, False))
+"""What it is called, window, step, rows for each that is asked, whether flow is taken too."""
 MINUTES = (2, 10)
 Bytes = NDArray[np.uint8]
 
@@ -79,9 +78,9 @@ def main(
 ) -> None:
     """Measures features on this machine.
 
-    video: whose first frames are taken; a rendered one by default. rows: windows of each case. rounds: of both sides,
-    turn about; the median is printed. short_side, crop: pixels of frames, and of what networks see. memory: follow the
-    memory of a 2 and a 10 minute video instead.
+    video: whose first frames are taken; a rendered one by default. rows: windows of 64 frames, or as many frames in
+    smaller windows. rounds: of both sides, turn about; the median is printed. short_side, crop: pixels of frames, and
+    of what networks see. memory: follow the memory of a 2 and a 10 minute video instead.
     """
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -90,16 +89,16 @@ def main(
             return
         weights = {stream: random_weights(place, stream, short_side, crop) for stream in ("rgb", "flow")}
         tvl1(scenes.clip(2, 32, 32), "cpu")  # compiles
-        longest = max(window + step * (rows - 1) for _, window, step, _ in CASES) + 1
+        longest = max(window + step * (rows * each - 1) for _, window, step, each, _ in CASES) + 1
         source = _first_frames(video, longest, place) if video else _rendered(place, longest, short_side)
         print(
-            f"{rows} rows a case, short side {short_side}, crop {crop}, {os.cpu_count()} CPUs, "
+            f"{64 * rows} frames a case, short side {short_side}, crop {crop}, {os.cpu_count()} CPUs, "
             f"load {os.getloadavg()[0]:.1f}"
         )
         print(f"{'case':<12} {'usual':>16} {'ours':>16} {'times':>12} {'of the parts':>13}  again")
-        for name, window, step, flow in CASES:
+        for name, window, step, each, flow in CASES:
             streams = [weights["rgb"], *([weights["flow"]] if flow else [])]
-            print(_case(name, Windows(window, step), streams, source, rows, rounds), flush=True)
+            print(_case(name, Windows(window, step), streams, source, rows * each, rounds), flush=True)
 
 
 def _case(name: str, windows: Windows, weights: Sequence[Weights], video: Path, rows: int, rounds: int) -> str:
@@ -108,7 +107,7 @@ def _case(name: str, windows: Windows, weights: Sequence[Weights], video: Path, 
     cut = video.with_name(f"cut{frames}.mkv")
     if not cut.exists():
         _ffmpeg("-i", video, "-frames:v", str(frames), "-c:v", "copy", cut)
-    precisions = choose(weights, "auto", 16, device_here())
+    precisions = choose(weights, "auto", 64, device_here())
     ours = Extractor(
         [Network(one, how, device_here()) for one, how in zip(weights, precisions, strict=True)],
         Layout(fps="native", window=windows.window, step=windows.step),
@@ -210,9 +209,9 @@ def _windows_one_by_one(networks: Sequence[Network], streams: dict[str, Bytes], 
         numbers = windows.frames(row, frames)
         for network in networks:
             stored = streams[network.stream][:, numbers]
-            corner = ((stored.shape[2] - network.crop) // 2, (stored.shape[3] - network.crop) // 2)
-            crop = crop_of(stored, corner, network.crop, mirrored=False)
-            network.rows([[crop]], np.zeros((1, len(numbers)), bool))
+            top, left = crop_corner(stored.shape[2], stored.shape[3], network.crop, 0, crops=1)
+            crop = stored[:, :, top : top + network.crop, left : left + network.crop]
+            network.rows([[np.ascontiguousarray(crop)]], np.zeros((1, len(numbers)), bool))
 
 
 def random_weights(folder: Path, stream: str, short_side: int, crop: int) -> Weights:
@@ -232,7 +231,7 @@ def random_weights(folder: Path, stream: str, short_side: int, crop: int) -> Wei
 
 def _rendered(folder: Path, frames: int, short_side: int) -> Path:
     """A video of a textured scene in motion, 30 frames a second."""
-    grey = scenes.clip(min(frames, 32), short_side, round(short_side * 4 / 3))
+    grey = scenes.clip(min(frames, 32), short_side, 2 * round(short_side * 2 / 3))
     turns = [*range(len(grey)), *range(len(grey) - 2, 0, -1)]  # there and back: motion in every pair
     pixels = b"".join(grey[turns[number % len(turns)]].tobytes() for number in range(frames))
     size = f"{grey.shape[2]}x{grey.shape[1]}"

@@ -20,7 +20,6 @@ from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Clip, Record
 from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
 from kinetics_pipeline.workflows.building.executor import Executor, Lost, Moment, Ref
-from kinetics_pipeline.workflows.building.watch.live import CacheState
 from kinetics_pipeline.workflows.runtime.progress import size
 
 LEFT_FREE = 1 << 30
@@ -232,7 +231,7 @@ class Disk:
         """A download came to the end of its allowance, and will need more."""
         self._more[video_id] = 2 * allowance
 
-    def without_hope(self) -> set[str]:
+    def impossible_downloads(self) -> set[str]:
         """Videos whose downloads need more than the cache can ever give. What came of them is of use to a run with
         more room."""
         most = self.beside(self._largest_shard)
@@ -250,8 +249,8 @@ class Disk:
         return self.executor.now().monotonic
 
     def is_stuck(self, now: Moment) -> bool:
-        """Asked while nothing is in flight: whether something waits for room, and none has come for a while. Then the
-        while begins anew."""
+        """Asked while nothing is in flight: whether something has waited `SHORT_AT_LEAST` seconds for room. After a yes
+        the seconds are counted from zero again."""
         if self.short_since is not None and self.room() >= self._room_wanted:
             self.short_since = None  # nobody has asked since: what waited for room waits for its source as well
         if self.short_since is None or self._unseen:
@@ -264,7 +263,7 @@ class Disk:
         self._resting_since = None
         return True
 
-    def require_hope(self, now: Moment) -> None:
+    def require_possible(self, now: Moment) -> None:
         """Called when it is stuck. Raises JobFailed if the user's limit leaves no room, and WorkRemains if the disk
         has had no room for longer than `--max-wait`."""
         if self.limits:
@@ -283,14 +282,13 @@ class Disk:
             return f"the cache holds {size(held)} of --max-disk {size(limit)}; {size(need)} would let it go on"
         return f"the disk of the cache has {size(max(0, free))} to give, and {size(wanted)} are wanted"
 
-    def state(self) -> CacheState | None:
-        """The state of the fullest node; None before the first look."""
+    def fullest(self) -> tuple[int, int, int | None] | None:
+        """Bytes used, free and allowed (None: no limit) on the fullest node; None before the first look."""
         if not self._by_node:
             return None
         used = max(seen.used for seen, _ in self._by_node.values()) + self.notes
         free = max(0, min(seen.free for seen, _ in self._by_node.values()))
-        limit = None if self.limit is None else self.limit + self.notes
-        return CacheState(used, free, limit, self.why_short() if self.short_since is not None else "")
+        return used, free, None if self.limit is None else self.limit + self.notes
 
     @property
     def limits(self) -> bool:

@@ -223,7 +223,7 @@ class Driver:
         self._gave_up = True
         self._first = self._unfinished_shard()
         shards = list(self.plan_run.plan.shards())
-        needed = {job.clip.video_id for job in self.process.waiting} | self.disk.without_hope()
+        needed = {job.clip.video_id for job in self.process.waiting} | self.disk.impossible_downloads()
         self.fetch.forget({clip.video_id for shard in shards for clip in shard.clips} - needed)
         counted_on = {(one, known.node) for shard in self.shards for one, known in shard.finished.items()}
         missing = set(self.plan_run.missing)
@@ -262,7 +262,7 @@ class Driver:
         """Nothing runs: a later try is awaited, or a paused egress."""
         now = self.executor.now()
         if not self.later and self.disk.is_stuck(now) and not self._give_up():
-            self.disk.require_hope(now)
+            self.disk.require_possible(now)
         later = [(source, self._clips[clip_id].clip.video_id) for _, _, clip_id, source in self.later]
         resumes = None
         if all(is_network(self.sources[source]) for source, _ in later):

@@ -109,7 +109,7 @@ def _key(text: str) -> str:
 
 
 def _wanted(text: str, config: Selection, annotations: Annotations) -> copies.Wanted:
-    """What of a copy the flags ask for."""
+    """The part of a public copy that the flags ask for."""
     splits = tuple(map(normalised_split, comma_separated(config.split)))
     return copies.Wanted(
         text,

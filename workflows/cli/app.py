@@ -313,7 +313,9 @@ def run(arguments: Sequence[str]) -> int:
     try:
         for argument in arguments:
             if not _is_utf8(argument):
-                raise UserError(f"{argument!a} is not UTF-8, as all names have to be; is LC_ALL or LANG another?")
+                raise UserError(
+                    f"{argument!a} is not UTF-8, as all names have to be; set LC_ALL or LANG to a UTF-8 locale"
+                )
         prepare()
         result = app.meta(list(arguments), exit_on_error=False, print_error=False)
     except CycloptsError as error:

@@ -54,13 +54,13 @@ class FeaturesConfig(Config):
     logits: bool = False
     """Write the logits of the classes instead of features."""
     dtype: Literal["float32", "float16"] = "float32"
-    """Of the numbers in the files."""
+    """The type of the numbers in the files."""
     format: Literal["npy", "parquet"] = "npy"
     """An array for each video and stream, or one Parquet file for all."""
     split: str | None = None
-    """Of a dataset: only this split."""
+    """Only this split of a dataset."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of the networks: the faster one by one checked pass, or 32-bit floats, or bfloat16."""
+    """How networks compute: the faster way by one checked pass, or 32-bit floats, or bfloat16."""
     flow_backend: Literal["auto", "cpu", "cuda", "torch", "opencv"] = "auto"
     """What computes flow. Default: a GPU where there is one."""
     bn_eps: float | None = None

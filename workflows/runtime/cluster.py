@@ -149,8 +149,8 @@ def _start(cpus: int) -> None:
 
 
 def _end_autoscaler() -> None:
-    """Ends the autoscaler of an embedded cluster, which needs none. Ray ends it only after the server that it then asks
-    in vain, and waits a second for it."""
+    """Ends the autoscaler of an embedded cluster, which needs none. Ray would end it last, and wait a second while it
+    asks a server that is already gone."""
     import psutil
 
     for child in psutil.Process().children():

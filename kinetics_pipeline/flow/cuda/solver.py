@@ -15,7 +15,7 @@ import triton
 from torch import Tensor
 
 from kinetics_pipeline.flow.cuda import kernels
-from kinetics_pipeline.flow.cuda.question import Question
+from kinetics_pipeline.flow.cuda.deferred_check import DeferredCheck
 from kinetics_pipeline.flow.images import centred_gradient, pyramid, upsample
 from kinetics_pipeline.flow.parameters import TVL1
 
@@ -35,7 +35,7 @@ class Tiling:
 
 TILING = Tiling()
 POLL = 10
-"""Iterations between two questions; even, so that a recorded run of them begins and ends with the same copies."""
+"""Iterations between two checks; even, so that a recorded run of them begins and ends with the same copies."""
 
 
 def bytes_per_pair(height: int, width: int) -> int:
@@ -99,7 +99,7 @@ class Level:
 
     def solve_warp(self) -> None:
         """Outer rounds (each a median filter and `innerIterations`) until every pair has stopped."""
-        question: Question | None = None
+        check: DeferredCheck | None = None
         for _ in range(self.parameters.outerIterations):
             if self.parameters.medianFiltering > 1:
                 self.median()
@@ -107,9 +107,9 @@ class Level:
             while left > 0:
                 self.iterate(min(POLL, left))
                 left -= POLL
-                if question is not None and not question.answer():
+                if check is not None and not check.result():
                     return
-                question = Question(self.change[self.now])
+                check = DeferredCheck(self.change[self.now])
 
     def median(self) -> None:
         grid, tail = (self.tiles, 2 * self.pairs), self._tail()

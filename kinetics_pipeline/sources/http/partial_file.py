@@ -17,6 +17,7 @@ from pathlib import Path
 
 from kinetics_pipeline.records import Clip
 from kinetics_pipeline.sources.base import Media
+from kinetics_pipeline.storage.file_locks import is_at
 
 MARGIN = 1.0
 """Seconds that a section reaches beyond its clip: the lookahead frame, and time stamps that do not begin at 0."""
@@ -169,17 +170,10 @@ def locked(folder: Path, video_id: str, patience: float = 60.0) -> Iterator[None
                     raise TimeoutError(f"another process holds {path.name}") from None
                 time.sleep(0.1)
                 continue
-            if not _is_at(path, file.fileno()):
+            if not is_at(path, file.fileno()):
                 continue  # the holder before us took the file away when it was done
             try:
                 yield
             finally:
                 path.unlink(missing_ok=True)
             return
-
-
-def _is_at(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False

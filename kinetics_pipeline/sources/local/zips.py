@@ -73,7 +73,7 @@ def unpack(stream: IO[bytes], offset: int, size: int) -> Iterator[bytes]:
         follows += stream.read(8)
         crc = struct.unpack("<I", follows[4:8] if follows[:4] == _DESCRIPTOR else follows[:4])[0]
     if computed != crc:
-        raise zlib.error("its CRC is another one")
+        raise zlib.error("its CRC does not match")
 
 
 def _by_headers(stream: IO[bytes]) -> Iterator[tuple[str, int, int]]:

@@ -104,6 +104,7 @@ class SharedFolder:
         os.close(descriptor)
 
     def _changed(self, path: Path, *, careful: bool) -> None:
+        """Tells the watcher that a file changed; `careful`: by the process that holds its lock."""
         name = str(path.relative_to(self.root))
         if path.name.endswith(".tmp"):
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from kinetics_pipeline.workflows.building.disk import Disk
 from kinetics_pipeline.workflows.building.driver import Driver
 from kinetics_pipeline.workflows.building.executor import Moment
 from kinetics_pipeline.workflows.building.lanes import Lane
@@ -99,10 +100,17 @@ def look_at(driver: Driver, now: Moment, gpus: int = 0) -> Look:
         in_cache=sum(len(shard.finished) for shard in open_shards),
         lanes=tuple(_lane(lane) for _, lane in fetch.lanes),
         nodes=driver.executor.nodes(),
-        cache=disk.state(),
+        cache=_cache(disk),
         long=tuple(work for work in ages if work.seconds > LONG),
         longest=ages[0].seconds if ages else 0.0,
     )
+
+
+def _cache(disk: Disk) -> CacheState | None:
+    fullest = disk.fullest()
+    if fullest is None:
+        return None
+    return CacheState(*fullest, disk.why_short() if disk.short_since is not None else "")
 
 
 def _ages(driver: Driver, now: float) -> Iterator[Work]:

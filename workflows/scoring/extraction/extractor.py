@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from kinetics_pipeline.loading.windows import Steps, Windows, crop_corner, crop_places, window_frames
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.workflows.scoring.extraction.motion import Clocks, Frame, moving
-from kinetics_pipeline.workflows.scoring.extraction.network import INPUTS, Network, crop_of, is_there
+from kinetics_pipeline.workflows.scoring.extraction.network import INPUTS, Network, is_there, mirrored
 from kinetics_pipeline.workflows.scoring.extraction.presets import Layout
 from kinetics_pipeline.workflows.scoring.extraction.videos import Footage
 
@@ -81,12 +81,16 @@ class _Kept:
         are not there have any values."""
         some = next(iter(self._frames.values()))
         frames = [self._frames[number] if number >= 0 else some for number in numbers.tolist()]
-        streams = [np.stack([frame.stored(name) for frame in frames], axis=1) for name in INPUTS[network.stream]]
-        height, width = streams[0].shape[2:]
+        height, width = some.rgb.shape[:2]
         found = []
         for place, flip in crop_places(crops):
-            corner = crop_corner(height, width, network.crop, place, crops)
-            found.append([crop_of(stored, corner, network.crop, mirrored=flip) for stored in streams])
+            top, left = crop_corner(height, width, network.crop, place, crops)
+            rows, columns = slice(top, top + network.crop), slice(left, left + network.crop)
+            streams = [
+                np.stack([frame.stored(name)[:, rows, columns] for frame in frames], axis=1)
+                for name in INPUTS[network.stream]
+            ]
+            found.append([mirrored(stored) for stored in streams] if flip else streams)
         return found
 
 
@@ -107,7 +111,6 @@ class Extractor:
         self._stop = stop or threading.Event()
         on_cpu = self.networks[0].device.type == "cpu"
         self._turn: Any = threading.Lock() if on_cpu else nullcontext()
-        self._at_once = 1 if not on_cpu else 0
         self.frames_done = 0
         """Frames of the present video that were seen so far."""
 
@@ -145,6 +148,8 @@ class Extractor:
         kept, waiting, row = _Kept(), list[NDArray[np.int64]](), 0
         device = self.networks[0].device.type
         at_once = max(1, (WINDOW_FRAMES if device == "cpu" else 16 * WINDOW_FRAMES) // windows.window)
+        if windows.step > windows.window:  # else the frames between them would be kept
+            at_once = 1
 
         def flush() -> None:
             if waiting:

@@ -39,10 +39,10 @@ from kinetics_pipeline.workflows.scoring.extraction.videos import Item, find_vid
 from kinetics_pipeline.workflows.scoring.extraction.worker import Task, Worker
 
 FEW_CORES = 6
-"""With no GPU and so few cores one process uses them all, and starting Ray would only take time and memory."""
+"""One process uses so few cores all by itself, where there is no GPU; starting Ray would only take time and memory."""
 PARQUET = "features.parquet"
-STEP_FRAMES = 64
-"""Frames that precision is tried on where the network sees the whole video."""
+TRIAL_FRAMES = 64
+"""Frames that precision is tried on at least: on less, what is slower later may win."""
 
 
 def features(named: Sequence[str], config: FeaturesConfig) -> Counter[str]:
@@ -158,7 +158,7 @@ def _task(
         weights,
         config.precision,
         config.flow_backend,
-        layout.window if layout.per == "window" else STEP_FRAMES,
+        max(TRIAL_FRAMES, layout.window if layout.per == "window" else 0),
     )
     resolved = _as_before(before, asked) if before is not None else None
     if resolved is None and on_ray:

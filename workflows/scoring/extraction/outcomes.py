@@ -36,7 +36,7 @@ class VideoOutcome:
     fps: float = 0.0
     files: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
-    """Of each stage, without the time that it waited for others."""
+    """Seconds that each stage worked, without the time that it waited for others."""
     finished: str = ""
 
     @classmethod

@@ -18,7 +18,7 @@ class Asked:
     flow_backend: str
     """`auto`, or a name."""
     frames: int
-    """Of the window that precision is tried on."""
+    """Frames of the window that precision is tried on."""
 
     @property
     def needs_flow(self) -> bool:

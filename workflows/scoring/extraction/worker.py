@@ -41,7 +41,7 @@ class Task:
     flow_backend: str | None
     """None where no network sees flow."""
     precisions: tuple[Precision, ...]
-    """Of each network."""
+    """One for each network."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Progress:
 
     stem: str
     share: float
-    """Of its frames, 0 to 1."""
+    """The share of its frames that were seen, 0 to 1."""
     seconds: dict[str, float]
 
 

@@ -1,8 +1,8 @@
-"""Whether a camera is turned in mid-stream: H.264 and HEVC say with a picture how it is to be turned.
+"""Whether the rotation of a stream changes: in H.264 and HEVC a picture can say how it is to be rotated.
 
 The message is the supplemental one called display orientation (ITU-T H.264, D.1.27; H.265, D.2.17). It holds until the
-next picture that begins a sequence. ffmpeg turns all pictures as the first one says, so where two say different things
-some would lie on their side. In mp4 and Matroska the container says it, once for the whole stream.
+next picture that begins a sequence. ffmpeg rotates all pictures as the first one says, so where two differ some would
+lie on their side. In mp4 and Matroska the container says it, once for the whole stream.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from kinetics_pipeline.video.container import Container
 from kinetics_pipeline.video.transport_stream import payloads
 
 MOST_BYTES = 512 << 20
-"""A larger file that speaks of turning is not looked at: a transport stream is taken apart in memory."""
+"""A larger file with such a message is not looked at: a transport stream is taken apart in memory."""
 _ORIENTATION = 47
 _UNITS = {
     "h264": re.compile(rb"\0\0\x01(?:\x06((?:(?!\0\0[\0\x01]).)+)|[\x25\x45\x65]([\x80-\xff]))", re.DOTALL),
     "hevc": re.compile(rb"\0\0\x01(?:\x4e\x01((?:(?!\0\0[\0\x01]).)+)|[\x20-\x2b]\x01([\x80-\xff]))", re.DOTALL),
 }
 """Units of supplemental messages, and the first slice of a picture that begins a sequence."""
-_MAY_SPEAK_OF_IT = {
+_MAY_HOLD_MESSAGE = {
     "h264": re.compile(rb"\0\0\x01\x06(?:(?!\0\0\x01).){0,1000}?\x2f[\x03-\x05]", re.DOTALL),
     "hevc": re.compile(rb"\0\0\x01\x4e\x01(?:(?!\0\0\x01).){0,1000}?\x2f[\x03-\x05]", re.DOTALL),
 }
 """Such a unit with the message's number and size in it; a quick look that finds a few too many."""
 
 
-def is_turned_midway(path: Path, container: Container) -> bool:
-    """Whether two pictures of the stream are to be turned differently."""
+def rotation_changes(path: Path, container: Container) -> bool:
+    """Whether two pictures of the stream are to be rotated differently."""
     codec = container.video.codec
     if codec not in _UNITS or container.format not in ("mpegts", codec):
         return False
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        if len(data) > MOST_BYTES or not _MAY_SPEAK_OF_IT[codec].search(data):
+        if len(data) > MOST_BYTES or not _MAY_HOLD_MESSAGE[codec].search(data):
             return False
         streams = payloads(path) if container.format == "mpegts" else [bytes(data)]
     return any(len(_orientations(stream, codec)) > 1 for stream in streams)
@@ -47,19 +47,19 @@ def _orientations(stream: bytes, codec: str) -> set[int]:
     without a message."""
     found: set[int] = set()
     said: int | None = None
-    spoken = False
+    has_message = False
     for unit, _ in _UNITS[codec].findall(stream):
         if unit:
             for content in _messages(unit):
                 bits = int.from_bytes(content[:3], "big")
                 cancelled = bits >> 23
-                said = 0 if cancelled else bits >> 5 & 0x3FFFF  # both flips, and 16 bits of a full turn
+                said = 0 if cancelled else bits >> 5 & 0x3FFFF  # both flips, and 16 bits of a full rotation
                 found.add(said)
-                spoken = True
+                has_message = True
         else:
             found.add(said or 0)
             said = None
-    return found if spoken else set()
+    return found if has_message else set()
 
 
 def _messages(unit: bytes) -> Iterator[bytes]:

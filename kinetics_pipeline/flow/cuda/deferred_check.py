@@ -1,4 +1,4 @@
-"""Asking a GPU something without making it wait."""
+"""A check of values on a GPU that lets the GPU go on: the result is fetched later."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-class Question:
+class DeferredCheck:
     """Whether any of `values` is not zero at this point of the device's queue."""
 
     def __init__(self, values: Tensor) -> None:
@@ -17,7 +17,8 @@ class Question:
             self._event = torch.cuda.Event()
             self._event.record()
 
-    def answer(self) -> bool:
+    def result(self) -> bool:
+        """Waits for the device to come to that point."""
         if self._event is not None:
             self._event.synchronize()
         return bool(self._found)

@@ -149,7 +149,7 @@ def test_the_process_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         textwrap.dedent(
             f"""
             import pathlib, threading
-            from tests.kinetics_pipeline.sources.test_child import GRANDCHILD, Program
+            from tests.kinetics_pipeline.sources.test_child_process import GRANDCHILD, Program
             from kinetics_pipeline.sources.child_process import KillableChild
             with open({str(tmp_path / "runs")!r}, "a") as file:
                 file.write("run ")

@@ -22,6 +22,9 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## the whole story on small rendered videos, without internet
 	$(BIN)/python -m workflows demo
 
+# Hundreds of processes import the project: what Python compiles of it is kept, whatever the environment says.
+demo test test-fast: export PYTHONDONTWRITEBYTECODE =
+
 # Most of the time goes into waiting for clusters and encoders, so that three processes, each with tests of
 # other files, keep two cores busy.
 test: $(READY) ## all tests

@@ -15,18 +15,19 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from kinetics_pipeline.annotations.checks import normalised_split
-from kinetics_pipeline.annotations.table import clips_of
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.records import OUTCOMES, Clip
+
+# Imported where a table is made or read: pandas takes most of a second of a worker's start, and workers need none.
+if TYPE_CHECKING:
+    import pandas as pd
 
 SEED = b"kinetics-pipeline"
 """Seed of the order of videos. Never changed: a dataset grows in this order over many runs."""
@@ -138,6 +139,8 @@ class Plan:
     def _made(self, extents: Sequence[tuple[str, bool, int, int]]) -> Iterator[PlannedShard]:
         if not extents:
             return
+        from kinetics_pipeline.annotations.table import clips_of
+
         table = pa.concat_tables([self.table.slice(begin, count) for _, _, begin, count in extents])
         clips = clips_of(Plan(table).frame())
         for name, is_local, _, count in extents:
@@ -163,6 +166,8 @@ class Plan:
     def frame(self) -> pd.DataFrame:
         """The clips as `read_annotations` gives them: None for no label or path, NaN for no times. With the plan's
         columns."""
+        import pandas as pd
+
         columns = {name: self.table[name] for name in self.table.column_names}
         return pd.DataFrame(
             {
@@ -214,6 +219,7 @@ def make_plan(
     `archive_group`: the group of archives that hold those held locally.
     Raises UserError for a class or split that no row has.
     """
+
     ordered = in_order(asked, settings)
     if settings.limit is not None:
         ordered = ordered.iloc[: settings.limit]
@@ -235,6 +241,8 @@ class _Clips:
     table: pd.DataFrame
 
     def __iter__(self) -> Iterator[Clip]:
+        from kinetics_pipeline.annotations.table import clips_of
+
         return clips_of(self.table)
 
 
@@ -247,6 +255,8 @@ def in_order(asked: pd.DataFrame, settings: PlanSettings) -> pd.DataFrame:
 
 
 def _selected(asked: pd.DataFrame, settings: PlanSettings) -> pd.DataFrame:
+    from kinetics_pipeline.annotations.checks import normalised_split
+
     if settings.splits is not None:
         splits = {normalised_split(split) for split in settings.splits}
         _require("split", splits, set(asked["split"]))
@@ -276,6 +286,8 @@ def require_among(what: str, named: Iterable[str], allowed: Collection[str], whe
 
 def _ordered(clips: pd.DataFrame) -> pd.DataFrame:
     """Sorts by the video's hash, then by time, a whole video before its parts. 128 bits: no two videos share a hash."""
+    import pandas as pd
+
     if clips["clip_id"].duplicated().any():
         raise ValueError("a clip is asked for twice")
     codes, videos = pd.factorize(clips["video_id"])

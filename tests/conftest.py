@@ -28,6 +28,8 @@ LONGEST_FIRST = (
     *("test_campaign.py", "test_campaign_refusal.py", "test_five_models.py", "test_paper.py", "test_build_disk.py"),
     *("test_keep_and_export.py", "test_acquire_benchmark.py", "test_charades.py", "test_secrets.py"),
     *("test_checkpoint_tools.py", "test_transfer.py", "test_per_node.py", "test_build_tars.py"),
+    *("test_blocked_address.py", "test_chaos.py", "test_media_zoo.py", "test_readme_loops.py", "test_trainers.py"),
+    *("test_writer.py", "test_flow_cache.py", "test_flow_triton.py", "test_simulation.py", "test_requests.py"),
 )
 """Files that take longest, so that no process is left with one of them when the others have nothing more to do. The
 first three compute no flow: its kernels are then compiled once, while a single process needs them."""

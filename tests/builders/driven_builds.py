@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from kinetics_pipeline.workflows.building.plan_run import PlanRun
 from kinetics_pipeline.workflows.building.process import ClipJob, Processed, Processing
 from kinetics_pipeline.workflows.building.state import Attempts
 from kinetics_pipeline.workflows.building.watch.event_log import EventLog
+from kinetics_pipeline.workflows.building.watch.exporters import Exporter
 from kinetics_pipeline.workflows.building.watch.live import Live
 from kinetics_pipeline.workflows.building.watch.look import look_at
 from kinetics_pipeline.workflows.building.watch.watcher import Watcher
@@ -101,6 +102,8 @@ class Watched:
 
     states: list[Live] = field(default_factory=list)
     log: EventLog | None = None
+    exporters: Sequence[Exporter] = ()
+    on_look: Callable[[], None] = lambda: None
 
 
 @dataclass
@@ -148,7 +151,8 @@ class DrivenBuild:
             disk=disk,
             attempts=Attempts(self.dataset.store, lambda: self.executor.time),
         )
-        watcher = Watcher(self.dataset.store, executor, log=watched.log if watched is not None else None)
+        seen = watched or Watched()
+        watcher = Watcher(self.dataset.store, executor, log=seen.log, exporters=seen.exporters)
         watcher.begin(run, sum(len(shard.clips) for shard in plan.shards() if shard.name in missing))
         self.charged = Counter()
         code = 0
@@ -156,6 +160,7 @@ class DrivenBuild:
             for events in driver.run():
                 if watched is not None and (live := watcher.take(events, driver)) is not None:
                     watched.states.append(live)
+                    watched.on_look()
                 for event in events:
                     if isinstance(event, ClipFinished):
                         self.charged[event.record.outcome] += 1

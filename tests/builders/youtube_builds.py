@@ -40,10 +40,15 @@ def ids(count: int, prefix: str = "okokoko") -> list[str]:
     return [f"{prefix}{number:04d}" for number in range(count)]
 
 
-def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
-    said, _ = process.communicate(timeout=800)
+def ended(begun: Build | subprocess.Popen[str]) -> tuple[int, str]:
+    """The exit code, and what was said, of a build that is run or of a process that was begun."""
+    if isinstance(begun, Build):
+        code, said = begun.end()
+    else:
+        said, _ = begun.communicate(timeout=800)
+        code = begun.returncode
     assert "Traceback" not in said, said
-    return process.returncode, said
+    return code, said
 
 
 def outcomes(build: Build) -> dict[str, str]:

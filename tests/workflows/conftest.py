@@ -12,6 +12,7 @@ import pytest
 
 from tests.builders.building import Build, Pile, make_pile
 from tests.builders.clusters import Cluster, several_nodes
+from tests.builders.staying_driver import StayingDriver, staying_driver
 from tests.fake_youtube import FileServer
 
 
@@ -44,21 +45,28 @@ def server(pile: Pile) -> Iterator[FileServer]:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(pile: Pile, shared: Path) -> Build:
+def undisturbed(pile: Pile, shared: Path, request: pytest.FixtureRequest) -> Build:
     with _alone(shared, "undisturbed") as folder, FileServer(pile.folder) as server:
         build = Build(pile, folder, [server.template])
         if not build.output.exists():
-            build.run()
+            build.run(request.getfixturevalue("driver"))
     return build
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def node() -> Iterator[Cluster]:
     with several_nodes(0) as cluster:
         yield cluster
 
 
+@pytest.fixture(scope="session")
+def driver(node: Cluster) -> Iterator[StayingDriver]:
+    with staying_driver(node.environment) as driver:
+        yield driver
+
+
 @pytest.fixture
-def on_one_cluster(node: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The builds of a file share a cluster, whose start takes longer than what most of them do."""
+def on_one_cluster(node: Cluster, driver: StayingDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Builds that end no process of the cluster share one, whose start takes longer than what most of them do."""
     monkeypatch.setattr(Build, "cluster", node.environment)
+    monkeypatch.setattr(Build, "driver", driver)

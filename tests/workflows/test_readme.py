@@ -16,8 +16,9 @@ import pytest
 
 from kinetics_pipeline.workflows.cli.app import app, run
 from tests.builders.building import Pile
-from tests.builders.clusters import head
+from tests.builders.clusters import Cluster
 from tests.builders.readme import ROOT, blocks, commands, ours
+from tests.builders.staying_driver import StayingDriver
 from tests.fake_youtube import FileServer
 
 README = (ROOT / "README.md").read_text()
@@ -29,8 +30,8 @@ TINY = {
     "features": "--precision fp32",
 }
 """What makes each command small; nothing else is changed but where videos come from."""
-IN_A_PROCESS = ("build", "train", "features")
-"""These connect to Ray. What others need is imported once, by the test."""
+IN_A_PROCESS = ("train", "features")
+"""These connect to Ray. Builds run in the driver that stays, and what others need is imported once, by the test."""
 ON_A_CLUSTER = re.compile(r"s3://|RAY_ADDRESS=|ray job submit")
 """Run by the tests of clusters, in the same words but for the addresses."""
 
@@ -74,7 +75,12 @@ def test_its_links_and_pictures_are_there():
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_its_story_runs_from_the_plan_to_the_python_example(
-    pile: Pile, server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pile: Pile,
+    server: FileServer,
+    node: Cluster,
+    driver: StayingDriver,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.chdir(tmp_path)
     rows = pile.annotations.read_text().splitlines()
@@ -86,9 +92,8 @@ def test_its_story_runs_from_the_plan_to_the_python_example(
     shutil.copy(sorted(pile.folder.glob("*.mp4"))[0], tmp_path / "video.mp4")
     (tmp_path / "withdrawn.txt").write_text(pile.clip_ids[2] + "\n")
     story = [words for c in commands() if (words := ours(c)) and not ON_A_CLUSTER.search(c)]
-    with head(cpus=2) as cluster:  # one for all, where each command would embed its own
-        for words in dict.fromkeys(story):
-            _run(words, server.template, cluster.environment)
+    for words in dict.fromkeys(story):
+        _run(words, server.template, node, driver)
     assert (tmp_path / "prediction.png").is_file()
     example, *_ = blocks("python")
     checks = """
@@ -101,14 +106,19 @@ assert logits.shape == (1, len(clips.classes))
     exec(compile(example + checks, "README.md", "exec"), {})
 
 
-def _run(words: str, mirror: str, cluster: dict[str, str]) -> None:
-    """A command of README, with a server on loopback for YouTube and for the mirror it names."""
+def _run(words: str, mirror: str, node: Cluster, driver: StayingDriver) -> None:
+    """A command of README, with a server on loopback for YouTube and for the mirror it names. Builds and trainings take
+    one cluster, where each would embed its own."""
     name = words.split()[0]
     words = words.replace("'https://mirror.example/{video_id}.mp4'", shlex.quote(mirror))
     words = words.replace("--source youtube", "")
     if name in ("plan", "build") and "--source" not in words:
         words += f" --source {shlex.quote(mirror)}"
     line = [*shlex.split(words), *shlex.split(TINY.get(name, ""))]
+    if name == "build":
+        code, said = driver.run(line)
+        assert code == 0, said
+        return
     if name not in IN_A_PROCESS:
         allowed = {0, 1} if name == "doctor" else {0}  # this machine may lack something, which doctor then says
         assert run(line) in allowed
@@ -119,6 +129,6 @@ def _run(words: str, mirror: str, cluster: dict[str, str]) -> None:
         text=True,
         timeout=800,
         check=False,
-        env=os.environ | cluster,
+        env=os.environ | node.environment,
     )
     assert done.returncode == 0, done.stdout + done.stderr

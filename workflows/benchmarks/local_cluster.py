@@ -28,6 +28,8 @@ from typing import Any
 
 import psutil
 
+from kinetics_pipeline.workflows.runtime.cluster import IDLE_WORKERS_MS
+
 SCRIPTS = Path(sys.executable).parent
 CLONE_NEWNS = 0x00020000
 STARTS = 3
@@ -123,6 +125,7 @@ def private_environment() -> Iterator[dict[str, str]]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_idle_worker_killing_time_threshold_ms": str(IDLE_WORKERS_MS),
         "RAY_ADDRESS": "",
         "OMP_NUM_THREADS": "1",
         "PATH": f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}",
@@ -209,13 +212,15 @@ def _started(add: Callable[[], Any]) -> Any:
 def _main(count: int, folder: Path | None = None, cache: Path | None = None) -> None:
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0 if count else 2, "include_dashboard": False})
+    # Nobody reads what Ray's monitor of logs and its autoscaler would say.
+    head = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0 if count else 2, **head})
     raylets: list[int] = []
 
     def add() -> None:
         if folder is not None and cache is not None:
             _see_at(folder / str(len(raylets)), cache)
-        node = _started(lambda: cluster.add_node(num_cpus=1))
+        node = _started(lambda: cluster.add_node(num_cpus=1, include_log_monitor=False))
         raylets.append(node.all_processes["raylet"][0].process.pid)
 
     for _ in range(count):

@@ -45,11 +45,14 @@ from kinetics_pipeline.workflows.building.request import Asked, asked_recipe, re
 from kinetics_pipeline.workflows.building.state import RUN, look_at_lanes, traffic
 from kinetics_pipeline.workflows.building.time_needed import Expectation, expected
 from kinetics_pipeline.workflows.building.watch.event_log import EventLog, log_folder
+from kinetics_pipeline.workflows.building.watch.exporters import Exporter, MetricsPort, RayMetrics
 from kinetics_pipeline.workflows.building.watch.live import Live
+from kinetics_pipeline.workflows.building.watch.notify import Notifier
 from kinetics_pipeline.workflows.building.watch.watcher import Watcher
 from kinetics_pipeline.workflows.flags.build_flags import BuildConfig
 from kinetics_pipeline.workflows.flags.record import as_record, command_line
-from kinetics_pipeline.workflows.runtime.cluster import connected, require_lasting
+from kinetics_pipeline.workflows.flags.values import host_and_port, words_of
+from kinetics_pipeline.workflows.runtime.cluster import addressed, connected, require_lasting
 from kinetics_pipeline.workflows.runtime.progress import Meter, duration, size
 from kinetics_pipeline.workflows.runtime.signals import stop_requested
 
@@ -131,8 +134,7 @@ class _Build:
         began = time.monotonic()
         build = self._build(lease, limits)
         try:
-            log = EventLog(log_folder(folders.root.parent, folders.root.name))
-            with Watcher(lease.store, self.executor, gpus=partial(_gpus, recipe), log=log) as self.watcher:
+            with self._watcher(recipe, folders) as self.watcher:
                 for step in build.drivers(folders.scratch):
                     if isinstance(step, Driver):
                         self._run(step, build.can_go_on)
@@ -150,6 +152,25 @@ class _Build:
             self.dataset.refresh_index()
             self._report(time.monotonic() - began)
 
+    def _watcher(self, recipe: Recipe, folders: CacheFolders) -> Watcher:
+        """Raises UserError where the port of the metrics cannot be opened."""
+        config = self.config
+        exporters: list[Exporter] = [RayMetrics()] if addressed() else []
+        if config.metrics_port is not None:
+            session = str(ray.get_runtime_context().get_session_name())
+            exporters.append(MetricsPort(*host_and_port(config.metrics_port), session))
+        return Watcher(
+            self.lease.store,
+            self.executor,
+            gpus=partial(_gpus, recipe),
+            log=EventLog(log_folder(folders.root.parent, folders.root.name)),
+            exporters=exporters,
+            notifier=None if config.notify is None else Notifier(words_of(config.notify), self._say),
+        )
+
+    def _say(self, line: str) -> None:
+        self.console.print(line, markup=False, soft_wrap=True)
+
     def _build(self, lease: Lease, limits: Limits) -> DatasetBuild:
         asked = self.asked
         sources = dict(zip(asked.keys, asked.sources, strict=True))
@@ -163,7 +184,7 @@ class _Build:
             self.config.allow_private_addresses,
             self.config.archives_per_plan,
             partial(may_hold, labels=asked.annotations.labels),
-            lambda line: self.console.print(line, markup=False, soft_wrap=True),
+            self._say,
             self.config.keep_archives,
         )
         return CopiesBuild(self.dataset, lease, self.executor, sources, wanted, limits, archives)

@@ -17,7 +17,15 @@ from kinetics_pipeline.recipe import FlowMethod, Interpolation, Layout
 from kinetics_pipeline.sources.pace.egress import Sharing
 from kinetics_pipeline.workflows.flags.places import Config, FileOrText, Place, PlaceOrName
 from kinetics_pipeline.workflows.flags.record import shown_option, shown_proxy
-from kinetics_pipeline.workflows.flags.values import Duration, Repeated, Size, most_processes, require
+from kinetics_pipeline.workflows.flags.values import (
+    Duration,
+    Repeated,
+    Size,
+    host_and_port,
+    most_processes,
+    require,
+    words_of,
+)
 
 ARCHIVES_PER_PLAN = 8
 
@@ -138,6 +146,10 @@ class BuildConfig(Selection):
     """The longest one stage may work on one clip."""
     cpus: int | None = None
     """Cores of an embedded Ray. Default: all."""
+    metrics_port: str | None = None
+    """PORT or HOST:PORT where Prometheus reads metrics of the build; a port alone is open to this machine only."""
+    notify: str | None = None
+    """A command to run at the end, at a failure and when an address is paused; it gets JSON, and KINETICS_EVENT."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -145,6 +157,10 @@ class BuildConfig(Selection):
         require("--archives-per-plan", self.archives_per_plan, self.archives_per_plan >= 1, "1 or more")
         require("--cpus", self.cpus, self.cpus is None or 1 <= self.cpus <= most, f"1 to {most} on this machine")
         ytdlp_options(self.ytdlp_option)
+        if self.metrics_port is not None:
+            host_and_port(self.metrics_port)
+        if self.notify is not None:
+            words_of(self.notify)
 
 
 PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")

@@ -20,8 +20,9 @@ def as_record(config: Any) -> dict[str, Any]:
         record["proxy"] = ["(given)"] * len(config.proxy)
     if "ytdlp_option" in record:
         record["ytdlp_option"] = [pair.partition("=")[0] for pair in config.ytdlp_option]
-    if record.get("cookies"):
-        record["cookies"] = "(given)"
+    for name in ("cookies", "notify"):  # the command may have an address with a token in it
+        if record.get(name):
+            record[name] = "(given)"
     return record
 
 
@@ -54,6 +55,8 @@ def command_line(command: str, arguments: Sequence[str], config: Any, *, kept: b
 def _shown(name: str, value: str, *, kept: bool) -> str:
     if name == "ytdlp_option":
         return shown_option(value)
+    if name == "notify":
+        return WITHHELD
     if name == "proxy":
         return "HOST:PORT" if kept else shown_proxy(value)
     return "FILE" if kept and name == "cookies" else without_secrets(value)

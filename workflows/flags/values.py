@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -64,3 +65,24 @@ def require_epsilon(epsilon: float | None) -> None:
 def comma_separated(values: Sequence[str]) -> tuple[str, ...]:
     """Values of a flag that may be repeated or comma-separated."""
     return tuple(part.strip() for value in values for part in value.split(",") if part.strip())
+
+
+def host_and_port(text: str) -> tuple[str, int]:
+    """`9400` -> this machine alone; `0.0.0.0:9400`, `[::]:9400` -> whoever may reach that address. Raises UserError."""
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    number = int(port) if port.isascii() and port.isdigit() and len(port) < 6 else 0
+    if not 1 <= number <= 65535 or (colon and not host):
+        raise UserError(f"--metrics-port is {text!r}; allowed: a port from 1 to 65535, or HOST:PORT")
+    return host or "127.0.0.1", number
+
+
+def words_of(command: str) -> list[str]:
+    """The words of a command. Raises UserError where there are none."""
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise UserError(f"--notify cannot be read as a command: {error}") from None
+    if not words:
+        raise UserError("--notify is empty; allowed: a command, as 'notify-send kinetics'")
+    return words

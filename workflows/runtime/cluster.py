@@ -21,6 +21,10 @@ OBJECT_STORE_BYTES = 512 << 20
 STARTS = 3
 """How often an embedded Ray is started: it gives its processes 30 s, too few on a machine that is busy."""
 
+IDLE_WORKERS_MS = 60_000
+"""How long an embedded Ray keeps workers that have nothing to do. With its own second each shard is written by a new
+process, whose imports take longer than the writing."""
+
 PATIENCE = 10.0
 """Seconds after which a start that is not done is told."""
 
@@ -45,6 +49,7 @@ def prepare() -> None:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", str(IDLE_WORKERS_MS))
     if not addressed() and "RAY_AUTH_MODE" not in os.environ:
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

@@ -141,7 +141,7 @@ class OneFormat:
             if re.search(rf"errno (?:{errno.ENOSPC}|{errno.EDQUOT})\b", str(error).lower()):
                 raise NoRoom from error
             return found
-        return found if found.outcome in ("network", "throttled") else Failure("network", CUT)
+        return found if found.outcome == "throttled" else Failure("network", CUT)
 
     def _fetch_by_ytdlp(self) -> Failure | None:
         """What is not one file over HTTP (HLS fragments): yt-dlp's own download, into the `.part` of the whole. It goes

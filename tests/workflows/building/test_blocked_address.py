@@ -206,7 +206,7 @@ def test_the_command_asks_the_canary_says_what_it_found_and_goes_on(
     asked_for(tmp_path, [*ids(4), *hidden])
     youtube.reset()
     youtube.refusing = "soft_block"
-    code, said = ended(build.start())
+    code, said = ended(build)
     assert code == 3, said
     assert players(youtube).total() == 2
     assert outcomes(build) == dict.fromkeys(ids(2), "ok")

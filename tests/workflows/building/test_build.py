@@ -15,6 +15,7 @@ import pytest
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.shards.spool import Spool
 from tests.builders.building import CLIPS, FLAGS, Build, Pile, asked_videos, wait_for
+from tests.builders.staying_driver import StayingDriver
 from tests.fake_youtube import FileServer
 
 pytestmark = pytest.mark.slow
@@ -36,7 +37,7 @@ def test_the_record_of_a_clip_says_frames_source_requests_and_seconds_by_stage(u
 
 
 def test_a_killed_driver_goes_on_where_it_was_with_other_workers_to_the_same_bytes(
-    pile: Pile, server: FileServer, undisturbed: Build, tmp_path: Path
+    pile: Pile, server: FileServer, undisturbed: Build, driver: StayingDriver, tmp_path: Path
 ):
     build = Build(pile, tmp_path, [server.template], (*FLAGS, "--cpus", "3"))
     process = build.start()
@@ -50,7 +51,7 @@ def test_a_killed_driver_goes_on_where_it_was_with_other_workers_to_the_same_byt
     seconds = {clip: found[0].seconds for clip, found in finished.items() if found}
     committed = set(build.entries())
     asked_before = len(server.log)
-    Build(pile, tmp_path, [server.template], (*FLAGS, "--cpus", "1")).run()
+    Build(pile, tmp_path, [server.template]).run(driver)
     build.require_finished(undisturbed)
     again = set(asked_videos(server)[asked_before:])
     assert again.isdisjoint(clip[:11] for clip in set(seconds) | committed - {"absent_0000_000000_000001"})
@@ -69,6 +70,7 @@ def test_a_killed_worker_costs_nothing_but_time(pile: Pile, server: FileServer, 
     build.require_finished(undisturbed)
 
 
+@pytest.mark.usefixtures("on_one_cluster")
 def test_a_second_build_of_the_same_dataset_is_refused_in_a_line_and_afterwards_plans_nothing_and_asks_nobody(
     pile: Pile, server: FileServer, tmp_path: Path
 ):
@@ -88,6 +90,7 @@ def test_a_second_build_of_the_same_dataset_is_refused_in_a_line_and_afterwards_
     assert len(list((build.output / "plans").iterdir())) == plans
 
 
+@pytest.mark.usefixtures("on_one_cluster")
 def test_a_build_that_is_interrupted_either_way_says_how_to_go_on(pile: Pile, server: FileServer, tmp_path: Path):
     build = Build(pile, tmp_path, [server.template])
     for request_to_stop in (signal.SIGINT, signal.SIGTERM):
@@ -114,15 +117,15 @@ def test_a_request_to_end_that_comes_while_ray_starts_is_an_interruption_too(pil
     assert "Traceback" not in said
 
 
+@pytest.mark.usefixtures("on_one_cluster")
 def test_a_mirror_that_is_down_charges_no_clip_and_the_same_command_goes_on_once_it_is_back(
     pile: Pile, undisturbed: Build, tmp_path: Path
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as there:
         port = there.getsockname()[1]
     nobody = f"http://127.0.0.1:{port}/{{video_id}}.mp4"
-    process = (build := Build(pile, tmp_path, [nobody], (*FLAGS, "--max-wait", "1s"))).start()
-    said, _ = process.communicate(timeout=800)
-    assert process.returncode == 3, said
+    code, said = (build := Build(pile, tmp_path, [nobody], (*FLAGS, "--max-wait", "1s"))).end()
+    assert code == 3, said
     assert "paused" in said
     assert build.entries() == {}
     with FileServer(pile.folder) as server:
@@ -130,15 +133,15 @@ def test_a_mirror_that_is_down_charges_no_clip_and_the_same_command_goes_on_once
     build.require_finished(undisturbed)
 
 
+@pytest.mark.usefixtures("on_one_cluster")
 def test_flags_other_than_the_recipe_may_change_and_a_folder_gives_the_same_frames_as_a_server(
     pile: Pile, undisturbed: Build, tmp_path: Path
 ):
     first = Build(pile, tmp_path, [str(pile.folder)])
     Build(pile, tmp_path, first.source, [*first.flags, "--limit", "5"]).run()
     assert len(first.entries()) == 5
-    refused = Build(pile, tmp_path, first.source, [*first.flags, "--fps", "12"]).start()
-    said, _ = refused.communicate(timeout=300)
-    assert refused.returncode == 2
+    code, said = Build(pile, tmp_path, first.source, [*first.flags, "--fps", "12"]).end()
+    assert code == 2
     assert len(said.splitlines()) == 1
     assert "fps is 12" in said
     first.run()
@@ -175,12 +178,12 @@ def _worker_at_work(driver: int) -> int:
     return workers[0].pid
 
 
+@pytest.mark.usefixtures("on_one_cluster")
 def test_a_cache_that_cannot_be_written_is_one_line_and_charges_no_clip(pile: Pile, tmp_path: Path):
     build = Build(pile, tmp_path, [str(pile.folder)])
     build.cache.write_text("a file where the cache should be")
-    process = build.start()
-    said, _ = process.communicate(timeout=300)
-    assert process.returncode == 2, said
+    code, said = build.end()
+    assert code == 2, said
     assert len(said.splitlines()) == 1
     assert f"--cache is {build.cache}, which cannot be written: Not a directory; allowed: a folder" in said
     assert build.markers() == []

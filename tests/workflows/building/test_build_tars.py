@@ -32,6 +32,7 @@ def packed(pile: Pile, folder: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("on_one_cluster")
 def test_tars_give_what_the_unpacked_folder_gives(pile: Pile, undisturbed: Build, tmp_path: Path) -> None:
     folder = packed(pile, tmp_path / "tars")
     build = Build(pile, tmp_path, [str(folder / "*")], FLAGS)

@@ -94,7 +94,7 @@ def test_a_bot_check_pauses_charges_nothing_and_is_not_forgotten(
     youtube.videos = {name: video(film) for name in names}
     youtube.refusing = "bot"
     build = Build(asked_for(tmp_path, names), tmp_path, ["youtube"], (*through(youtube), "--max-wait", "2s"))
-    code, said = ended(build.start())
+    code, said = ended(build)
     assert code == 3
     (line,) = [line for line in said.splitlines() if "paused" in line and "to go on" in line]
     assert "kinetics-pipeline build" in line
@@ -108,7 +108,7 @@ def test_a_bot_check_pauses_charges_nothing_and_is_not_forgotten(
     assert "is paused until" in text
 
     youtube.refusing = None
-    code, _ = ended(build.start())
+    code, _ = ended(build)
     assert code == 3
     assert players(youtube).total() == 1  # the cool-down holds for the next driver too
 
@@ -146,7 +146,7 @@ def test_local_clips_do_not_wait_for_youtube(youtube: FakeYouTube, film: Path, t
     pile = asked_for(tmp_path, [*local, *remote])
     flags = through(youtube, flags=(*SMALL, "--clips-per-shard", "1", "--rate", "100000"))
     build = Build(pile, tmp_path, [str(folder), "youtube"], (*flags, "--max-wait", "1s"))
-    code, _ = ended(build.start())
+    code, _ = ended(build)
     assert code == 3
     assert outcomes(build) == dict.fromkeys(local[1::2], "ok")
     assert players(youtube).total() == 1
@@ -160,7 +160,7 @@ def test_a_burst_of_videos_without_formats_pauses_and_records_none(
     youtube.videos = {name: Video([], duration=DURATION) for name in names}
     flags = (*through(youtube), "--max-wait", "1s")
     build = Build(asked_for(tmp_path, names), tmp_path, ["youtube"], flags)
-    code, said = ended(build.start())
+    code, said = ended(build)
     assert code == 3, said
     assert build.entries() == {}
     assert players(youtube).total() == VIDEOS
@@ -211,7 +211,7 @@ def test_two_proxies_are_sticky_share_one_budget_and_one_is_left_alone_when_it_i
         two.refusing = "bot"
         flags = through(one, two, flags=(*SMALL, "--clips-per-shard", "4", "--rate", "7200"))
         build = Build(asked_for(tmp_path, names), tmp_path, ["youtube"], (*flags, "--max-wait", "1s"))
-        code, _ = ended(build.start())
+        code, _ = ended(build)
         assert code == 3
         assert players(two).total() == 1
         mine = set(players(one))

@@ -95,6 +95,7 @@ def test_a_list_an_address_and_a_name_without_a_copy(copy: LoopbackArchives, tmp
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("on_one_cluster")
 def test_a_build_by_name_takes_the_copy_and_then_the_next_source(
     pile: Pile, copy: LoopbackArchives, tmp_path: Path
 ) -> None:

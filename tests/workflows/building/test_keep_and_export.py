@@ -145,6 +145,7 @@ def test_a_split_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("on_one_cluster")
 def test_a_build_keeps_the_segments_of_the_clips_that_are_ok_and_export_takes_them(
     pile: Pile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,6 +165,7 @@ def test_a_build_keeps_the_segments_of_the_clips_that_are_ok_and_export_takes_th
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("on_one_cluster")
 def test_a_build_from_youtube_keeps_the_sound_and_a_clip_whose_sound_is_broken_without(tmp_path: Path) -> None:
     pictures = render_indexed(tmp_path / "pictures.mp4", 160, 120, 20)
     good, broken = render_tone(tmp_path / "good.m4a", 20, 0.0), tmp_path / "broken.m4a"

@@ -13,7 +13,7 @@ from tests.builders.building import Build, Pile, texts_in
 from tests.fake_youtube import FakeYouTube, Faults, FileServer, Rendition, Video
 from tests.fake_youtube.media import render_indexed
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("on_one_cluster")]
 
 SECRET = "Sesame0pen"
 NAMES = ("okokokok001", "okokokok002", "badbadbad01")

@@ -41,11 +41,12 @@ def make_ucf(folder):
 
 
 @pytest.fixture(scope="module")
-def ucf(tmp_path_factory):
+def ucf(tmp_path_factory, driver):
     folder = make_ucf(tmp_path_factory.mktemp("ucf"))
     words = ["build", str(folder / "ucfTrainTestlist"), "--source", str(folder / "UCF-101")]
     words += ["--output", str(folder / "dataset"), "--cache", str(folder / "cache")]
-    assert run([*words, "--short-side", "32", "--flow-backend", "cpu"]) == 0
+    code, said = driver.run([*words, "--short-side", "32", "--flow-backend", "cpu"])
+    assert code == 0, said
     return Dataset.open(folder / "dataset")
 
 

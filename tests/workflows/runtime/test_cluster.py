@@ -22,6 +22,7 @@ from kinetics_pipeline.workflows.building.lease import holder
 from kinetics_pipeline.workflows.runtime.cluster import connected
 from tests.builders.building import Build, Pile, asked_videos, wait_for
 from tests.builders.clusters import SCRIPTS, Cluster, head, namespaces_allowed, several_nodes
+from tests.builders.staying_driver import StayingDriver
 from tests.fake_youtube import Faults, FileServer
 
 pytestmark = pytest.mark.slow
@@ -33,11 +34,11 @@ SLOW = Faults(kind="slow", rate=20_000)
 
 
 @pytest.fixture(scope="module")
-def plain(pile: Pile, tmp_path_factory: pytest.TempPathFactory) -> Build:
+def plain(pile: Pile, driver: StayingDriver, tmp_path_factory: pytest.TempPathFactory) -> Build:
     """An undisturbed build without flow."""
     with FileServer(pile.folder) as server:
         build = Build(pile, tmp_path_factory.mktemp("plain"), [server.template], PLAIN)
-        build.run()
+        build.run(driver)
     return build
 
 

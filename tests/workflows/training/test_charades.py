@@ -20,7 +20,7 @@ ROWS = {
 
 
 @pytest.fixture(scope="module")
-def charades(tmp_path_factory):
+def charades(tmp_path_factory, driver):
     folder = tmp_path_factory.mktemp("charades")
     (folder / "Charades_v1").mkdir()
     files = []
@@ -36,7 +36,9 @@ def charades(tmp_path_factory):
         file.write_text(text)
         files.append(str(file))
     words = ["build", *files, "--source", str(folder / "Charades_v1"), "--output", str(folder / "dataset")]
-    assert run([*words, "--cache", str(folder / "cache"), "--short-side", "32", "--flow-backend", "cpu"]) == 0
+    words += ["--cache", str(folder / "cache"), "--short-side", "32", "--flow-backend", "cpu"]
+    code, said = driver.run(words)
+    assert code == 0, said
     return Dataset.open(folder / "dataset")
 
 

@@ -8,15 +8,15 @@ from kinetics_pipeline.workflows.cli.app import run
 from tests.builders.motion import build_motion
 from tests.builders.training import numbers, session, settings_of
 
-LEARNING = {"steps": 60, "learning_rate": 0.02, "scale_learning_rate": False, "dropout": 0.0, "flip": False}
+LEARNING = {"steps": 15, "learning_rate": 0.02, "scale_learning_rate": False, "dropout": 0.0, "flip": False}
 BATCH = {"batch_size": 4, "frames": 16, "crop": 32}
 MODELS = {
-    "i3d": {"stream": "flow", "steps": 25},
-    "c3d": {"stream": "flow", "learning_rate": 0.005, "steps": 20},
-    "convnet_lstm": {"stream": "rgb", "learning_rate": 0.1},
+    "i3d": {"stream": "flow"},
+    "c3d": {"stream": "flow", "learning_rate": 0.005, "steps": 8},
+    "convnet_lstm": {"stream": "rgb", "learning_rate": 0.1, "steps": 30},
     "two_stream": {},
-    "fused_two_stream": {"steps": 15, "frames": 10},
-    "inception2d": {"stream": "rgb", "steps": 40},
+    "fused_two_stream": {"steps": 12, "frames": 10},
+    "inception2d": {"stream": "rgb"},
 }
 
 

@@ -10,6 +10,7 @@ from typing import Self
 import msgspec
 
 from kinetics_pipeline.errors import UserError, WorkRemains
+from kinetics_pipeline.redaction import without_secrets
 from kinetics_pipeline.shards.writer import Superseded
 from kinetics_pipeline.storage.store import Store
 from kinetics_pipeline.workflows.building.driver import Driver
@@ -18,15 +19,19 @@ from kinetics_pipeline.workflows.building.executor import Executor
 from kinetics_pipeline.workflows.building.lease import LeaseHeld
 from kinetics_pipeline.workflows.building.plan_run import PlanRun
 from kinetics_pipeline.workflows.building.watch.event_log import EventLog, Line, iso
+from kinetics_pipeline.workflows.building.watch.exporters import Exporter
 from kinetics_pipeline.workflows.building.watch.live import LIVE, PAUSES, LaneState, Live, encoded
 from kinetics_pipeline.workflows.building.watch.log_lines import lines_of, pauses
 from kinetics_pipeline.workflows.building.watch.look import Look, look_at
+from kinetics_pipeline.workflows.building.watch.notify import Notifier
 from kinetics_pipeline.workflows.building.watch.observer import LONGEST_DETAIL, Observer
 
 LOOK_EVERY = 5.0
 """Seconds between two looks at the driver."""
 WRITE_EVERY = 15.0
 """Seconds between two writes of the live state: one request of an object store each."""
+LAST_NOTICE = 10.0
+"""Seconds that the user's command has at the end before the build ends without it."""
 LAST_WRITE = 10.0
 """Seconds that the last write may take before the build ends without it."""
 
@@ -35,11 +40,19 @@ class Watcher:
     """Keeps `state/live.json` while its `with` block lasts, and says in it how the block was left."""
 
     def __init__(
-        self, store: Store, executor: Executor, *, gpus: Callable[[], int] = lambda: 0, log: EventLog | None = None
+        self,
+        store: Store,
+        executor: Executor,
+        *,
+        gpus: Callable[[], int] = lambda: 0,
+        log: EventLog | None = None,
+        exporters: Sequence[Exporter] = (),
+        notifier: Notifier | None = None,
     ) -> None:
-        """`gpus`: how many GPUs clips are processed on; 0 where cores do it."""
+        """`gpus`: how many GPUs clips are processed on; 0 where cores do it. `exporters`: where metrics go; they are
+        closed at the end."""
         self._store, self._executor, self._gpus = store, executor, gpus
-        self.log = log
+        self.log, self._exporters, self._notifier = log, exporters, notifier
         self.observer = Observer(executor.now())
         self.live: Live | None = None
         """The state at the last look."""
@@ -56,11 +69,17 @@ class Watcher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """A build that has come to its end has removed the file; where another has taken over, it is that one's."""
-        self._note("ended", "finished" if error is None else how_it_ended(error))
+        how = "finished" if error is None else how_it_ended(error)
+        self._note("ended", how)
+        self._tell(_event(error), detail=how)
         if error is not None and self.live is not None and not isinstance(error, LeaseHeld | Superseded):
             self.live = msgspec.structs.replace(self.live, ended=how_it_ended(error), time=self._executor.now().unix)
             self._write(self.live, wait=True)
         self._thread.shutdown(wait=False)
+        for exporter in self._exporters:
+            exporter.close()
+        if self._notifier is not None:
+            self._notifier.wait(LAST_NOTICE)
 
     def begin(self, run: PlanRun, clips: int) -> None:
         """The next plan, of which so many clips are to be made."""
@@ -102,11 +121,23 @@ class Watcher:
             time = iso(self._executor.now().unix)
             self.log.write([Line(time, event, detail=detail[:LONGEST_DETAIL], lane=lane, until=until)])
 
+    def _tell(self, event: str, **facts: str) -> None:
+        """Runs the user's command."""
+        if self._notifier is not None:
+            live = self.live
+            done, total = (live.done, live.total) if live is not None else (0, 0)
+            place = without_secrets(self._store.uri)
+            self._notifier.tell(event, {"dataset": place, "done": done, "total": total, **facts})
+
     def _seen(self, live: Live) -> Live:
         if live.no_progress and (self.live is None or not self.live.no_progress):
             self._note("stalled", live.no_progress)
         for lane in pauses(self._lanes, live):
-            self._note("paused", PAUSES.get(lane.reason, lane.reason), lane=lane.name, until=iso(lane.paused_until))
+            why, until = PAUSES.get(lane.reason, lane.reason), iso(lane.paused_until)
+            self._note("paused", why, lane=lane.name, until=until)
+            self._tell("paused", detail=why, lane=lane.name, until=until)
+        for exporter in self._exporters:
+            exporter.show(live)
         self._lanes = live.lanes
         self.live, self._looked = live, self._executor.now().monotonic
         if self._looked - self._written >= WRITE_EVERY:
@@ -140,6 +171,13 @@ class Watcher:
         self._wait()
         self.live = None
         self._store.delete(LIVE)
+
+
+def _event(error: BaseException | None) -> str:
+    """What `--notify` calls it."""
+    if error is None:
+        return "ended"
+    return "stopped" if isinstance(error, KeyboardInterrupt | WorkRemains) else "failed"
 
 
 def how_it_ended(error: BaseException) -> str:

@@ -1,0 +1,209 @@
+"""Metrics of a build: their table, the port that Prometheus reads, the board and the alerts."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import promql_parser
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from kinetics_pipeline.annotations.table import load_annotations
+from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.sources.base import Failure
+from kinetics_pipeline.workflows.building.watch.exporters import SESSION, MetricsPort
+from kinetics_pipeline.workflows.building.watch.live import LaneState, Live, Stage
+from kinetics_pipeline.workflows.building.watch.metrics import TABLE
+from kinetics_pipeline.workflows.flags.values import host_and_port
+from tests.builders.driven_builds import DrivenBuild, Watched
+from tests.builders.youtube_builds import asked_for
+from tests.workflows.building.watch.test_live_state import Server
+
+DOCKER = Path(__file__).parents[4] / "docker"
+UNITS = ("_seconds", "_bytes", "_ratio")
+COMPARISON = re.compile(r"\s*[><]\s*[\d.]+$")
+LIVE = Live(1e9, 1e9 - 60, "clips", 5, 9, outcomes={"ok": 4, "gone": 1}, stages=[Stage("fetch", "videos", 3.0, 1, 2)])
+
+
+def board() -> Any:
+    return json.loads((DOCKER / "grafana.json").read_text())
+
+
+def queries() -> list[str]:
+    """Every query of the board, and of the alerts what is compared with their bound."""
+    shown = [target["expr"] for panel in board()["panels"] for target in panel["targets"]]
+    rules = yaml.safe_load((DOCKER / "alerts.yaml").read_text())["groups"][0]["rules"]
+    assert all(COMPARISON.search(rule["expr"]) for rule in rules)
+    return [*(expr.replace("$session", ".*") for expr in shown), *(COMPARISON.sub("", rule["expr"]) for rule in rules)]
+
+
+def scraped(port: int) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+        text = answer.read().decode()
+    found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found.setdefault(sample.name, {})[tuple(sorted(sample.labels.items()))] = sample.value
+    return found
+
+
+@contextmanager
+def served() -> Iterator[MetricsPort]:
+    port = MetricsPort("127.0.0.1", 0, "session_1")
+    try:
+        yield port
+    finally:
+        port.close()
+
+
+def test_the_names_follow_prometheus_and_no_label_is_an_id() -> None:
+    for metric in TABLE:
+        assert re.fullmatch(r"kinetics_[a-z_]+", metric.name)
+        assert metric.name.endswith("_total") == (metric.kind == "counter")
+        assert not re.search(r"_(ms|kb|mb|minutes|hours|percent)\b", metric.name)
+        assert set(metric.labels) <= {"outcome", "stage", "lane"}
+        assert metric.help.endswith(".")
+
+
+def test_what_is_scraped_is_the_live_state_and_counters_never_fall() -> None:
+    with served() as port:
+        assert scraped(port.port) == {}
+        port.show(LIVE)
+        first = scraped(port.port)
+        assert first["kinetics_clips_total"] == {
+            ((SESSION, "session_1"), ("outcome", "ok")): 4.0,
+            ((SESSION, "session_1"), ("outcome", "gone")): 1.0,
+        }
+        assert first["kinetics_queued"] == {((SESSION, "session_1"), ("stage", "fetch")): 2.0}
+        assert "kinetics_left_seconds" not in first
+        taken_back = Live(1e9, 1e9, "clips", 3, 9, outcomes={"ok": 3}, lanes=[LaneState('a"b\n', 0, 0, 7, 0, 1e9 + 5)])
+        port.show(taken_back)
+        second = scraped(port.port)
+        assert second["kinetics_clips_total"][((SESSION, "session_1"), ("outcome", "ok"))] == 4.0
+        assert second["kinetics_egress_paused_seconds"] == {((SESSION, "session_1"), ("lane", 'a"b\n')): 5.0}
+
+
+def test_a_port_alone_is_open_to_this_machine_only() -> None:
+    assert host_and_port("9400") == ("127.0.0.1", 9400)
+    assert host_and_port("0.0.0.0:9400") == ("0.0.0.0", 9400)
+    assert host_and_port("[::1]:9400") == ("::1", 9400)
+    for wrong in ("", "0", "65536", "-1", "9400x", ":9400", "１２３４", "a:b", "99999999999"):
+        with pytest.raises(UserError, match="--metrics-port"):
+            host_and_port(wrong)
+
+
+def test_a_port_that_is_taken_is_one_line() -> None:
+    with served() as port, pytest.raises(UserError, match=f"--metrics-port is 127.0.0.1:{port.port}, which cannot"):
+        MetricsPort("127.0.0.1", port.port, "")
+
+
+def _selectors(node: Any) -> Iterator[Any]:
+    """All selectors of a parsed query."""
+    if isinstance(node, promql_parser.VectorSelector):
+        yield node
+    for name in ("lhs", "rhs", "expr", "vector_selector"):
+        if (inner := getattr(node, name, None)) is not None:
+            yield from _selectors(inner)
+    for inner in getattr(node, "args", None) or ():
+        yield from _selectors(inner)
+
+
+def test_every_query_asks_for_metrics_that_there_are_with_and_without_rays_prefix() -> None:
+    named = {metric.name: {*metric.labels, SESSION} for metric in TABLE}
+    asked = set()
+    for query in queries():
+        selectors = list(_selectors(promql_parser.parse(query)))
+        assert selectors, query
+        for selector in selectors:
+            matchers = {one.name: one.value for one in selector.matchers.matchers}
+            pattern = re.compile(matchers.pop("__name__"))
+            (name,) = [name for name in named if pattern.fullmatch(name)]
+            assert pattern.fullmatch(f"ray_{name}")
+            assert matchers.keys() <= named[name]
+            asked.add(name)
+        for labels in re.findall(r"by \(([^)]*)\)", query):
+            assert set(labels.split(", ")) <= {"outcome", "stage", "lane", SESSION}
+    assert {metric.name for metric in TABLE} - asked <= {"kinetics_places", "kinetics_gpus"}
+
+
+def test_the_title_of_each_panel_is_its_question() -> None:
+    panels = board()["panels"]
+    assert all(panel["title"].endswith("?") for panel in panels)
+    assert [one["name"] for one in board()["templating"]["list"]] == ["datasource", "session"]
+    assert len({(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels}) == len(panels)
+
+
+@pytest.mark.skipif(shutil.which("prometheus") is None, reason="no prometheus is installed (Debian: prometheus)")
+def test_prometheus_answers_every_query_of_the_board_and_the_alerts_during_a_build(tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text((DOCKER / "alerts.yaml").read_text())
+    with served() as exporter, _prometheus(tmp_path, exporter.port) as asked_at:
+        answers: dict[str, Any] = {}
+
+        def look() -> None:
+            time.sleep(0.5)  # two scrapes
+            answers.update({query: found for query in queries() if (found := _answer(asked_at, query))})
+
+        build = DrivenBuild(tmp_path, Server(Failure("gone", "it was removed")))  # type: ignore[arg-type]
+        videos = [f"okokoko{number:04d}" for number in range(40)]
+        table = load_annotations([str(asked_for(tmp_path, videos).annotations)]).table
+        assert build.run(table, watched=Watched(exporters=[exporter], on_look=look), rate=1800.0) == 0
+        assert [query for query in queries() if query not in answers] == []
+        rules = _get(f"{asked_at}/api/v1/rules")["data"]["groups"][0]["rules"]
+        assert {rule["health"] for rule in rules} <= {"ok", "unknown"}
+        assert len(rules) == 5
+
+
+@contextmanager
+def _prometheus(folder: Path, port: int) -> Iterator[str]:
+    """A Prometheus that reads the port five times a second; its address."""
+    scrape = {"job_name": "build", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
+    config = {"global": {"scrape_interval": "200ms"}, "rule_files": ["rules.yaml"], "scrape_configs": [scrape]}
+    (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
+    own = _free_port()
+    command = [
+        *("prometheus", f"--config.file={folder / 'prometheus.yaml'}", f"--storage.tsdb.path={folder / 'tsdb'}"),
+        f"--web.listen-address=127.0.0.1:{own}",
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        address, deadline = f"http://127.0.0.1:{own}", time.monotonic() + 60
+        while True:
+            try:
+                urllib.request.urlopen(f"{address}/-/ready", timeout=5).close()
+                break
+            except OSError:
+                assert time.monotonic() < deadline
+                assert process.poll() is None
+                time.sleep(0.1)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def _get(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return json.load(answer)
+
+
+def _answer(address: str, query: str) -> list[Any]:
+    found = _get(f"{address}/api/v1/query?{urllib.parse.urlencode({'query': query})}")["data"]["result"]
+    return [one for one in found if one["value"][1] != "NaN"]

@@ -1,0 +1,52 @@
+"""`--notify`: the user's command gets the facts, and harms nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.workflows.building.watch.notify import Notifier
+from kinetics_pipeline.workflows.flags.build_flags import BuildConfig
+from kinetics_pipeline.workflows.flags.record import as_record, command_line
+from kinetics_pipeline.workflows.flags.values import words_of
+
+
+def test_the_facts_stand_in_the_environment_and_on_standard_input(tmp_path: Path) -> None:
+    code = "import os, sys; open(sys.argv[1], 'w').write(os.environ['KINETICS_EVENT'] + sys.stdin.read())"
+    said: list[str] = []
+    notifier = Notifier([sys.executable, "-c", code, str(tmp_path / "told")], said.append)
+    notifier.tell("paused", {"lane": "a; touch x\0$(y)", "done": 3})
+    notifier.wait(60)
+    told = (tmp_path / "told").read_text()
+    assert told.startswith("paused")
+    assert json.loads(told.removeprefix("paused")) == {"event": "paused", "lane": "a; touch x\0$(y)", "done": 3}
+    assert said == []
+
+
+def test_a_command_that_hangs_fails_or_is_missing_is_told_in_a_line_and_harms_nothing() -> None:
+    said: list[str] = []
+    began = time.monotonic()
+    for words in (["sleep", "600"], ["false"], ["/nowhere/command"]):
+        notifier = Notifier(words, said.append, time_limit=0.3)
+        notifier.tell("ended", {})
+        notifier.wait(60)
+    assert time.monotonic() - began < 60
+    assert [line.partition(" (")[0] for line in said] == [
+        "--notify: sleep took more than 0 s and was ended",
+        "--notify: false ended with 1",
+        "--notify: /nowhere/command could not be started: No such file or directory",
+    ]
+
+
+def test_no_shell_reads_the_command_and_no_record_keeps_it() -> None:
+    assert words_of("curl -d 'a b' https://host/TOKEN; rm x") == ["curl", "-d", "a b", "https://host/TOKEN;", "rm", "x"]
+    for wrong in ("", "  ", "'open"):
+        with pytest.raises(UserError, match="--notify"):
+            words_of(wrong)
+    config = BuildConfig(output="data", notify="curl https://host/TOKEN")
+    assert "TOKEN" not in json.dumps(as_record(config)) + command_line("build", ["a.csv"], config)

@@ -19,11 +19,11 @@ from tests.builders.youtube_builds import SMALL, asked_for, ended, ids, players,
 from tests.fake_youtube import FakeYouTube, Rendition, Request, Video
 from tests.fake_youtube.media import render_indexed
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("on_one_cluster")]
+pytestmark = pytest.mark.slow
 
 FULL = os.environ.get("KINETICS_CAMPAIGN") == "full"
-ROWS, LOCAL = 5000, 256 if FULL else 128
-BEFORE = 500 if FULL else 30
+ROWS, LOCAL = 5000, 256
+BEFORE = 500 if FULL else 60
 """Videos that YouTube answers for before it refuses."""
 AFTERWARDS = 500 if FULL else 30
 """Videos of which the run must have been told once YouTube relents."""

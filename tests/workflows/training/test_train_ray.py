@@ -60,7 +60,7 @@ def wait_for(condition, process):
 @pytest.mark.timeout(1800)
 def test_a_run_survives_ctrl_c_in_one_process_and_killed_workers_of_two_and_does_each_step_once(dataset, tmp_path):
     run = tmp_path / "run"
-    flags = ("--steps", "24", "--checkpoint-every", "4", "--evaluate-every", "24")
+    flags = ("--steps", "40", "--checkpoint-every", "4", "--evaluate-every", "40")
     first = begin(dataset, run, *flags, "--accumulate", "2")
     wait_for(lambda: len(steps_of(run)) >= 2, first)
     started = [" ".join(p.cmdline()) for p in psutil.Process(first.pid).children(recursive=True)]
@@ -71,7 +71,7 @@ def test_a_run_survives_ctrl_c_in_one_process_and_killed_workers_of_two_and_does
     assert said.splitlines()[-1] == "kinetics-pipeline: interrupted; the same command goes on"
     assert "Traceback" not in said
     stopped_at = read_checkpoint(run / "checkpoints/last.pt").metadata["step"]
-    assert stopped_at == steps_of(run)[-1] < 24
+    assert stopped_at == steps_of(run)[-1] < 40
 
     second = begin(dataset, run, *flags, "--workers", "2")
     wait_for(lambda: len(steps_of(run)) >= stopped_at + 5, second)
@@ -86,11 +86,11 @@ def test_a_run_survives_ctrl_c_in_one_process_and_killed_workers_of_two_and_does
     assert second.returncode == 0, said
     assert "Traceback" not in said
     assert f"goes on from step {stopped_at}" in said
-    assert steps_of(run) == list(range(1, 25))
+    assert steps_of(run) == list(range(1, 41))
     results = json.loads((run / "results.json").read_text())
-    assert results["steps"] == 24
-    assert results["best"]["step"] == 24
-    assert "24 steps" in out
+    assert results["steps"] == 40
+    assert results["best"]["step"] == 40
+    assert "40 steps" in out
 
 
 @pytest.mark.slow

@@ -112,6 +112,7 @@ class Dataset:
         """The one it was begun with: older shards may lie beside newer ones. Each says its own in its footer."""
         self._plans = PlanFiles(store)
         self._listed: list[StoredFile] | None = None
+        self._listed_last: list[StoredFile] | None = None
 
     @classmethod
     def open(cls, uri: str | os.PathLike[str]) -> Dataset:
@@ -256,7 +257,7 @@ class Dataset:
     def one_listing(self) -> Iterator[None]:
         """Within the block the shards are listed once, however much is asked: for the holder of the lease, while it
         commits nothing."""
-        self._listed = self.store.files("shards")
+        self._listed = self._listed_last = self.store.files("shards")
         try:
             yield
         finally:
@@ -276,6 +277,11 @@ class Dataset:
         one."""
         for file, data in read_markers(self.store, self.marker_files() if files is None else files):
             yield parse_marker(f"{self.store.uri}/{file.name}", data)
+
+    def some_markers(self, most: int) -> Iterator[Marker]:
+        """Up to so many committed shards from all over the dataset, of the newest listing there is: for estimates."""
+        files = self.marker_files() if self._listed_last is None else _only_markers(self._listed_last)
+        return self.markers(files[:: max(1, -(-len(files) // most))])
 
     def refresh_index(self) -> None:
         """See `marker_index`. Only for the holder of the lease."""

@@ -134,19 +134,23 @@ class DatasetBuild:
 
     def _plans(self) -> Iterator[Step]:
         """The plans that are not finished, then what is asked and not planned."""
-        dataset = self.dataset
-        while (unfinished := dataset.unfinished()) is not None:
-            yield self._driver(*unfinished, dataset.outcomes())
-        table = self.wanted.table
-        with dataset.one_listing():
-            outcomes = dataset.settled(dict(zip(table["clip_id"], table["video_id"], strict=True)))
-            plan = make_plan(
-                table,
-                outcomes=outcomes,
-                settings=self.wanted.settings,
-                held_locally=self.wanted.held_locally,
-                next_shard=dataset.next_shard_numbers(),
-            )
+        dataset, table = self.dataset, self.wanted.table
+        while True:
+            with dataset.one_listing():
+                if (unfinished := dataset.unfinished()) is not None:
+                    outcomes = dataset.outcomes()
+                else:
+                    outcomes = dataset.settled(dict(zip(table["clip_id"], table["video_id"], strict=True)))
+                    plan = make_plan(
+                        table,
+                        outcomes=outcomes,
+                        settings=self.wanted.settings,
+                        held_locally=self.wanted.held_locally,
+                        next_shard=dataset.next_shard_numbers(),
+                    )
+            if unfinished is None:
+                break
+            yield self._driver(*unfinished, outcomes)
         if len(plan):
             self._disk(plan.shards())  # raises before the plan is frozen
             yield self._driver(dataset.add_plan(plan), plan, plan.shard_names(), outcomes)

@@ -15,7 +15,6 @@ import ray
 from rich.console import Console
 from rich.table import Table
 
-from kinetics_pipeline.dataset.card import refresh_card
 from kinetics_pipeline.dataset.dataset import DATASET, Dataset
 from kinetics_pipeline.errors import JobFailed, WorkRemains
 from kinetics_pipeline.flow import require_backend
@@ -40,7 +39,7 @@ from kinetics_pipeline.workflows.building.lanes import Pace
 from kinetics_pipeline.workflows.building.lease import Lease, LeaseHeld
 from kinetics_pipeline.workflows.building.process import uses_gpu
 from kinetics_pipeline.workflows.building.ray_executor import RayExecutor
-from kinetics_pipeline.workflows.building.reconciliation import enlarged_from, note_sources, refresh_reconciliation
+from kinetics_pipeline.workflows.building.reconciliation import enlarged_from, note_sources, refresh_summaries
 from kinetics_pipeline.workflows.building.request import Asked, asked_recipe, read_asked, say_what_is_odd
 from kinetics_pipeline.workflows.building.state import RUN, look_at_lanes, traffic
 from kinetics_pipeline.workflows.building.time_needed import Expectation, expected
@@ -83,8 +82,7 @@ def build(files: Sequence[str], config: BuildConfig) -> None:
         try:
             _Build(asked, config, lease, console, files, should_stop).run(existing)
         finally:
-            refresh_card(config.output)
-            refresh_reconciliation(config.output)
+            refresh_summaries(config.output)
 
 
 class _Build:

@@ -19,6 +19,7 @@ import msgspec
 
 from kinetics_pipeline.annotations.published import PUBLISHED
 from kinetics_pipeline.annotations.table import clips_of
+from kinetics_pipeline.dataset.card import write_card
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.records import ENLARGED, NEEDS_ACCESS, RETRYABLE, Clip
@@ -171,12 +172,19 @@ def reconcile(dataset: Dataset) -> Reconciliation:
     return Reconciliation(dict(sorted(splits.items())), held, versions, terms)
 
 
-def refresh_reconciliation(uri: str) -> None:
-    """Writes `FILE` beside a dataset that may or may not be there. Nothing is raised: a build that ends for another
-    reason says that one."""
+def refresh_summaries(uri: str) -> None:
+    """Writes the card and `FILE` beside a dataset that may or may not be there. Nothing is raised: a build that ends
+    for another reason says that one."""
     with suppress(UserError, OSError):
         dataset = Dataset.open(uri)
-        dataset.store.write(FILE, (json.dumps(reconcile(dataset).to_json(), indent=1) + "\n").encode())
+        with dataset.one_listing():
+            for write in (write_card, write_reconciliation):
+                with suppress(UserError, OSError):
+                    write(dataset)
+
+
+def write_reconciliation(dataset: Dataset) -> None:
+    dataset.store.write(FILE, (json.dumps(reconcile(dataset).to_json(), indent=1) + "\n").encode())
 
 
 def _add(counts: SplitCounts, outcome: str, source: str, details: list[str], names: set[str]) -> None:

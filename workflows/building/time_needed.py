@@ -15,7 +15,6 @@ from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.flow import tvl1
 from kinetics_pipeline.plan import NETWORK, Plan
 from kinetics_pipeline.recipe import Recipe
-from kinetics_pipeline.shards.markers import Marker
 from kinetics_pipeline.workflows.runtime.progress import duration
 
 OTHER_THAN_FLOW = 1.0e-8
@@ -24,6 +23,8 @@ SOON = 60.0
 """Seconds. Below, it is the start of processes that takes the time."""
 USUAL_CLIP = 10.0
 """Seconds of a clip whose times are not given: Kinetics' length."""
+SAMPLE = 32
+"""Shards whose clips say how long a frame takes."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,11 @@ def frame_times(recipe: Recipe, dataset: Dataset | None) -> FrameTimes:
     """Seconds a frame as the earlier clips of a dataset took, where it has some; else from one timed pair of frames."""
     done = []
     if dataset is not None:
-        done = [taken for taken in dataset.newest(_frames_and_seconds).values() if taken is not None]
+        entries = (entry for marker in dataset.some_markers(SAMPLE) for entry in marker.clips)
+        done = [taken for taken in map(_frames_and_seconds, entries) if taken is not None]
     if len(done) >= 8:
         frames, flow, other = (sum(column) for column in zip(*done, strict=True))
-        return FrameTimes(flow / frames, other / frames, f"as the {len(done)} clips before")
+        return FrameTimes(flow / frames, other / frames, f"as {len(done)} clips before")
     height, width = recipe.short_side, recipe.short_side * 4 // 3
     other = OTHER_THAN_FLOW * height * width
     if recipe.flow == "none":
@@ -85,7 +87,7 @@ def frame_times(recipe: Recipe, dataset: Dataset | None) -> FrameTimes:
     return FrameTimes(_time_a_pair(recipe, height, width), other, "by one timed pair")
 
 
-def _frames_and_seconds(marker: Marker, entry: Mapping[str, Any]) -> tuple[int, float, float] | None:
+def _frames_and_seconds(entry: Mapping[str, Any]) -> tuple[int, float, float] | None:
     """Frames of a clip, and the seconds of its flow and of the rest but fetching."""
     if entry["outcome"] != "ok":
         return None

@@ -25,7 +25,7 @@ from kinetics_pipeline.workflows.building.reconciliation import (
     SourceCounts,
     note_sources,
     reconcile,
-    refresh_reconciliation,
+    refresh_summaries,
     told,
 )
 from kinetics_pipeline.workflows.building.state import RUN
@@ -89,7 +89,7 @@ def test_the_file_beside_the_dataset_holds_the_same_and_report_shows_it(
     dataset: Dataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dataset.store.write(SOURCES, json.dumps({"cvdf": {"videos": 5, "extra": 2}}).encode())
-    refresh_reconciliation(dataset.store.uri)
+    refresh_summaries(dataset.store.uri)
     kept = json.loads((Path(dataset.store.uri) / FILE).read_text())
     assert kept == json.loads(json.dumps(reconcile(dataset).to_json()))
     assert kept["splits"]["train"]["sources"]["cvdf"]["replaced"] == 1
@@ -105,7 +105,7 @@ def test_state_from_a_stranger_is_a_line_and_no_traceback(dataset: Dataset, caps
     dataset.store.write(SOURCES, b'{"cvdf": {"videos": -1, "extra": "x"}}')
     assert run(["report", dataset.store.uri]) == 1
     assert "state/sources.json is damaged" in capsys.readouterr().err
-    refresh_reconciliation(dataset.store.uri)  # a build that ends is not disturbed
+    refresh_summaries(dataset.store.uri)  # a build that ends is not disturbed
 
 
 def test_videos_that_nobody_asked_for_are_counted(dataset: Dataset, tmp_path: Path) -> None:

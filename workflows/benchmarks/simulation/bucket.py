@@ -50,6 +50,8 @@ class Bucket:
     rates: Rates
     planted: Fault = ""
     objects: dict[str, Stored] = field(default_factory=dict)
+    late: set[str] = field(default_factory=set)
+    """What was put by requests whose answer nobody heard: it may come after what they put was removed."""
     changes: int = 0
     watch: Callable[[str, bytes | None, bytes | None, bool], None] = lambda name, before, after, careful: None
     """Told the name, what was there and what is there now, None for nothing; and whether only that was to be replaced
@@ -152,6 +154,8 @@ class Client:
 
     def _too_late(self, function: str, arguments: Any, options: Mapping[str, Any]) -> None:
         """Carries a request out whose answer nobody hears."""
+        if function == "put":
+            self.bucket.late.add(arguments[0])
         try:
             self.carry_out(function, arguments, options, waits=False)
         except (AlreadyExistsError, PreconditionError, FileNotFoundError):

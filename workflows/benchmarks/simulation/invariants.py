@@ -117,8 +117,9 @@ def check_end(
     """
     if stray := [name for name in bucket.objects if not _LASTING.fullmatch(name)]:
         raise Violation(f"{stray[0]} was left behind")
-    if len(numbers := bucket.under("state/lease")) > 1:
-        raise Violation(f"{numbers[0]} was left behind, though {numbers[-1]} has followed")
+    *older, highest = bucket.under("state/lease")
+    if stray := [name for name in older if name not in bucket.late]:  # late ones go with the next command's numbers
+        raise Violation(f"{stray[0]} was left behind, though {highest} has followed")
     entries = _entries(bucket)
     known = dataset.withdrawn()
     if missing := sorted(asked.keys() - entries.keys() - known.keys()):

@@ -90,6 +90,7 @@ def connected(cpus: int | None = None) -> Iterator[None]:
                 _start(cores)
             else:
                 ray.init(**_QUIET)
+                _warn_of_an_open_cluster(os.environ["RAY_ADDRESS"])
     except Exception as error:
         # Of the plain class where its own processes took too long to start, as on a machine with other work.
         known = isinstance(error, ConnectionError | RuntimeError | ray.exceptions.AuthenticationError)
@@ -111,6 +112,17 @@ def connected(cpus: int | None = None) -> Iterator[None]:
         if embedded:
             _end_autoscaler()
         ray.shutdown()
+
+
+def _warn_of_an_open_cluster(address: str) -> None:
+    """Says so where a cluster let this process in without a token. Ray sets the mode itself where it finds a token."""
+    if os.environ.get("RAY_AUTH_MODE") != "token":
+        print(
+            f"note: the Ray cluster at {address} asks for no token: whoever reaches it can run commands there. Start "
+            "its nodes with RAY_AUTH_MODE=token and a RAY_AUTH_TOKEN",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 @contextmanager

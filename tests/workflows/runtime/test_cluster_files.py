@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import jsonschema
@@ -53,6 +54,43 @@ def test_all_nodes_of_the_compose_file_share_image_and_token():
     services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
     assert len({node["image"] for node in services.values()}) == 1
     assert len({node["environment"]["RAY_AUTH_TOKEN"] for node in services.values()}) == 1
+
+
+def test_the_cluster_of_cloud_machines_asks_for_a_token():
+    cluster = yaml.safe_load((DOCKER / "cluster.yaml").read_text())
+    options = cluster["docker"]["run_options"]
+    assert "--env=RAY_AUTH_MODE=token" in options
+    (path,) = [one.partition("RAY_AUTH_TOKEN_PATH=")[2] for one in options if "RAY_AUTH_TOKEN_PATH" in one]
+    assert cluster["file_mounts"] == {path: "~/.ray/auth_token"}
+
+
+@pytest.mark.parametrize(
+    ("build", "stop", "code"),
+    [("exit 0", False, 0), ("exit 2", False, 2), ("trap 'exit 130' TERM; while :; do sleep 0.05; done", True, 3)],
+    ids=["done", "failed", "stopped before the limit"],
+)
+def test_the_slurm_job_ends_as_its_build_and_with_3_where_it_is_told_to_stop(
+    build: str, stop: bool, code: int, tmp_path: Path
+):
+    programs = {
+        "scontrol": "echo node1",
+        "ray": '[ "$1" = status ] || exec sleep 60',
+        "srun": 'while [[ $1 == --* ]]; do shift; done; exec "$@"',
+        "kinetics-pipeline": f"touch {tmp_path}/begun; {build}",
+    }
+    for name, text in programs.items():
+        (tmp_path / name).write_text(f"#!/usr/bin/env bash\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    variables = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_NODELIST": "x", "SLURM_CPUS_PER_TASK": "1"}
+    job = subprocess.Popen([DOCKER / "slurm.sh", "a.csv"], env={**os.environ, **variables}, stderr=subprocess.PIPE)
+    while stop and not (tmp_path / "begun").exists():
+        time.sleep(0.05)
+    if stop:
+        time.sleep(0.2)  # the build sets its trap
+        job.terminate()
+    _, said = job.communicate(timeout=60)
+    assert job.returncode == code, said
+    assert (b"to resume: sbatch" in said) == stop
 
 
 @pytest.mark.parametrize("script", [DOCKER / "slurm.sh", DOCKER.parent / ".ci/run"], ids=lambda path: path.name)

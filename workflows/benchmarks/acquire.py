@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import os
 import subprocess
 import sys
@@ -31,7 +30,7 @@ from rich.table import Table
 
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.video.ffmpeg import executable
-from kinetics_pipeline.workflows.benchmarks.loopback_youtube import CLIENT, LoopbackYouTube
+from kinetics_pipeline.workflows.benchmarks.loopback_youtube import CLIENT, FLAGS, LoopbackYouTube
 
 WIDTH, HEIGHT, CLIP = 640, 360, 10
 """Size of the film (YouTube's 360p, the smallest with a short side of at least 256), and seconds of a clip."""
@@ -80,18 +79,8 @@ def render(folder: Path, clips: int, seconds: int) -> Set:
 def by_build(youtube: LoopbackYouTube, clips: Set, folder: Path, *source: str) -> None:
     """The whole command. Raises SystemExit when not every clip came."""
     places = ["--output", str(folder / "dataset"), "--cache", str(folder / "cache"), "--flow", "none"]
-    options = {"nocheckcertificate": True, "sleep_interval_requests": 0, "extractor_args": {"youtube": CLIENT}}
-    handed = [word for name, value in options.items() for word in ("--ytdlp-option", f"{name}={json.dumps(value)}")]
-    command = [
-        sys.executable,
-        "-m",
-        "kinetics_pipeline.workflows",
-        "build",
-        str(clips.annotations),
-        "--rate",
-        "100000000",
-    ]
-    _run([*command, *places, *source, *handed])
+    command = [sys.executable, "-m", "kinetics_pipeline.workflows", "build", str(clips.annotations)]
+    _run([*command, *places, *source, *FLAGS])
     if Dataset.open(str(folder / "dataset")).counts().ok != len(clips.begins):
         raise SystemExit(f"not every clip came: {' '.join(command)}")
 

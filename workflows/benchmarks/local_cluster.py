@@ -28,7 +28,7 @@ from typing import Any
 
 import psutil
 
-from kinetics_pipeline.workflows.runtime.cluster import IDLE_WORKERS_MS
+from kinetics_pipeline.workflows.runtime.cluster import IDLE_WORKERS_MS, is_late
 
 SCRIPTS = Path(sys.executable).parent
 CLONE_NEWNS = 0x00020000
@@ -199,14 +199,14 @@ def _see_at(mine: Path, path: Path) -> None:
 
 
 def _started(add: Callable[[], Any]) -> Any:
-    """A node, started again where it is late: Ray gives it 30 s and then raises a plain Exception."""
-    for left in reversed(range(STARTS)):
+    """A node, started again where it is late."""
+    for _ in range(STARTS - 1):
         try:
             return add()
         except Exception as error:
-            if not left or "timed out during startup" not in str(error):
+            if not is_late(error):
                 raise
-    raise AssertionError("unreachable")
+    return add()
 
 
 def _main(count: int, folder: Path | None = None, cache: Path | None = None) -> None:

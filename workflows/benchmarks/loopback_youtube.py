@@ -21,6 +21,12 @@ from typing import Any
 
 CLIENT = {"player_client": ["visionos"], "player_skip": ["webpage", "configs", "js", "initial_data"]}
 """yt-dlp's `extractor_args` for a client that needs neither web page nor player script."""
+_OPTIONS = {"nocheckcertificate": True, "sleep_interval_requests": 0, "extractor_args": {"youtube": CLIENT}}
+FLAGS = (
+    *("--rate", "100000000"),
+    *(word for name, value in _OPTIONS.items() for word in ("--ytdlp-option", f"{name}={json.dumps(value)}")),
+)
+"""Flags with which `build` takes this YouTube for the real one, besides `--proxy`."""
 
 
 class LoopbackYouTube(http.server.ThreadingHTTPServer):

@@ -6,7 +6,6 @@ import json
 import re
 import sys
 import time
-from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
@@ -34,7 +33,7 @@ from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
 from kinetics_pipeline.workflows.building.copies import may_hold
 from kinetics_pipeline.workflows.building.dataset_build import DatasetBuild, Limits, Waiting, WantedClips
 from kinetics_pipeline.workflows.building.driver import Driver
-from kinetics_pipeline.workflows.building.events import BuildEvent, ClipFinished, ClipTakenBack, ShardCommitted
+from kinetics_pipeline.workflows.building.events import BuildEvent, ClipFinished, ShardCommitted
 from kinetics_pipeline.workflows.building.lanes import Pace
 from kinetics_pipeline.workflows.building.lease import Lease, LeaseHeld
 from kinetics_pipeline.workflows.building.process import uses_gpu
@@ -102,8 +101,6 @@ class _Build:
         command = command_line("build", files, config)
         withheld = f" (put back what is {WITHHELD})" if WITHHELD in command else ""
         self.to_go_on = f"to go on{withheld}: {command}"
-        self.seconds: dict[str, float] = defaultdict(float)
-        self.outcomes: Counter[str] = Counter()
         self.shards = 0
         """Committed by the plan that is running."""
         self._found: set[str] = set()
@@ -245,18 +242,11 @@ class _Build:
         return expected(self.dataset, plan, missing, rate=rate if paced else None)
 
     def _tell(self, events: Sequence[BuildEvent], driver: Driver, meter: Meter) -> None:
-        """Counts what happened, and says how far the build is."""
-        done = meter.done
+        """Has what happened counted, and says how far the build is."""
+        live, seen = self.watcher.take(events, driver), self.watcher.observer
         for event in events:
             if isinstance(event, ClipFinished):
-                done += 1
-                self.outcomes[event.record.outcome] += 1
                 self._say_findings(event.record, meter)
-                for stage, seconds in event.record.seconds.items():
-                    self.seconds[stage] += seconds
-            elif isinstance(event, ClipTakenBack):
-                done -= 1
-                self.outcomes[event.record.outcome] -= 1
             elif isinstance(event, ShardCommitted):
                 self.shards += 1
                 if self.shards % INDEX_EVERY == 0:
@@ -265,10 +255,10 @@ class _Build:
         resumes = driver.fetch.lanes.resumes_at(self.executor.now())
         if resumes is not None:
             note.append(f"an egress is paused until {time.strftime('%H:%M', time.localtime(resumes))}")
-        if self.outcomes["ok"] < sum(self.outcomes.values()):
-            note.append(f"{sum(self.outcomes.values()) - self.outcomes['ok']} failed")
-        meter.at(done, ", ".join(note))
-        self._say_what_stalls(self.watcher.take(events, driver), meter)
+        if failed := seen.outcomes.total() - seen.outcomes["ok"]:
+            note.append(f"{failed} failed")
+        meter.at(seen.done, ", ".join(note))
+        self._say_what_stalls(live, meter)
 
     def _say_what_stalls(self, live: Live | None, meter: Meter) -> None:
         """Why nothing goes on, where it was looked at; the same reason again after a while only."""
@@ -294,13 +284,14 @@ class _Build:
         """What this run did and what the dataset now holds, on stdout."""
         console = Console(highlight=False)
         counts = self.dataset.counts()
+        seen = self.watcher.observer
         table = Table("outcome", "this run", "dataset", box=None, pad_edge=False)
         for outcome, total in {"ok": counts.ok, **counts.failed}.items():
-            table.add_row(outcome, str(self.outcomes[outcome]), str(total))
+            table.add_row(outcome, str(seen.outcomes[outcome]), str(total))
         console.print(table)
-        if made := sum(self.outcomes.values()):
+        if made := seen.outcomes.total():
             console.print(f"{made} clips in {duration(seconds)} ({made / seconds:.2f}/s)")
-            spent = sorted(self.seconds.items(), key=lambda item: -item[1])
+            spent = sorted(seen.seconds.items(), key=lambda item: -item[1])
             console.print("seconds by stage: " + ", ".join(f"{stage} {value:.1f}" for stage, value in spent))
         else:
             console.print("nothing to do: every clip asked has an outcome")

@@ -159,6 +159,10 @@ def train(output: Place, /, *, config: TrainConfig) -> None:
     output
         The dataset.
     """
+    from kinetics_pipeline.workflows.training.share import PASSIVE_WAITING
+
+    for name, value in PASSIVE_WAITING.items():  # before torch is imported, which reads it then
+        os.environ.setdefault(name, value)
     from kinetics_pipeline.workflows.training.job import train as job
 
     job(output, config)

@@ -137,6 +137,11 @@ def _told_when_slow(line: str) -> Iterator[None]:
         timer.cancel()
 
 
+def is_late(error: Exception) -> bool:
+    """Whether a node of Ray did not start within its 30 s, which Ray says by a plain Exception."""
+    return "timed out during startup" in str(error)
+
+
 def _start(cpus: int) -> None:
     """Embeds a Ray with so many cores. One that is late is ended and started again. Raises as `ray.init` does."""
     import psutil
@@ -154,7 +159,7 @@ def _start(cpus: int) -> None:
             )
             return
         except Exception as error:
-            if not left or "timed out during startup" not in str(error):
+            if not left or not is_late(error):
                 raise
             print("Ray's processes were not ready within 30 s; starting them again", file=sys.stderr, flush=True)
             ray.shutdown()

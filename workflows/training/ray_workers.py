@@ -13,13 +13,10 @@ import ray
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.workflows.training.run_folder import Ending
 from kinetics_pipeline.workflows.training.settings import Settings
-from kinetics_pipeline.workflows.training.share import Share
+from kinetics_pipeline.workflows.training.share import PASSIVE_WAITING, Share
 
 MAX_FAILURES = 2
 """Restarts from the last checkpoint before a run is given up, when workers or their machines die."""
-PASSIVE_WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
-"""Threads that wait for each other by spinning take the cores from the loaders and from whoever else is on the machine:
-with ten other processes on two cores a step of 12 s became one of 2 s."""
 
 
 def alive_nodes() -> list[dict[str, float]]:

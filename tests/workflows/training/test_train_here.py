@@ -2,6 +2,9 @@
 
 import json
 import multiprocessing
+import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -72,3 +75,14 @@ def test_a_forked_child_of_a_command_that_may_be_stopped_still_ends_by_sigterm()
         child.join(30)
         assert child.exitcode == -15
         assert not should_stop()
+
+
+def test_its_threads_wait_without_spinning(tmp_path):
+    command = [sys.executable, "-m", "workflows", "train", str(tmp_path), *("--model", "i3d", "--stream", "rgb")]
+    variables = {**os.environ, "OMP_DISPLAY_ENV": "TRUE", "RAY_ADDRESS": ""}
+    variables.pop("OMP_WAIT_POLICY", None)
+    ended = subprocess.run(
+        [*command, "--run", str(tmp_path / "run")], env=variables, capture_output=True, text=True, check=False
+    )
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in ended.stderr
+    assert ended.returncode == 2

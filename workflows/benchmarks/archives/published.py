@@ -14,7 +14,7 @@ from kinetics_pipeline.video.ffmpeg import executable
 from kinetics_pipeline.workflows.benchmarks.archives.ground import BenchCopy, free_box
 from kinetics_pipeline.workflows.benchmarks.chaos.ground import HEIGHT, SECONDS, WIDTH, render_film
 from kinetics_pipeline.workflows.benchmarks.loopback_archives import LoopbackArchives, packed, zipped
-from kinetics_pipeline.workflows.benchmarks.loopback_youtube import CLIENT, LoopbackYouTube
+from kinetics_pipeline.workflows.benchmarks.loopback_youtube import FLAGS, LoopbackYouTube
 
 BASE = "https://s3.amazonaws.com/kinetics/400"
 SORTED = ("abseiling", "air drumming", "petting animal (not cat)")
@@ -48,12 +48,9 @@ def published_copy(server: LoopbackArchives, folder: Path) -> Iterator[tuple[Ben
     render_film(film := folder / "film.mp4")
     with LoopbackYouTube(film, WIDTH, HEIGHT, SECONDS) as youtube:
         youtube.missing = {names[25]}
-        options = {"nocheckcertificate": True, "sleep_interval_requests": 0, "extractor_args": {"youtube": CLIENT}}
-        handed = [word for name, value in options.items() for word in ("--ytdlp-option", f"{name}={json.dumps(value)}")]
         words = ("kinetics-400", "--mirror", f"{server.base}/k", "--source", "cvdf", "--source", "youtube")
         asked = ("--split", "train", "--classes", f"run,{SORTED[0]},{SORTED[1]}")
-        network = ("--proxy", youtube.url, "--rate", "100000000", *handed)
-        yield BenchCopy(server, (*words, *asked, *network), damaged), _expected(names)
+        yield BenchCopy(server, (*words, *asked, "--proxy", youtube.url, *FLAGS), damaged), _expected(names)
 
 
 def _archives(names: list[str], videos: dict[str, bytes]) -> tuple[dict[str, bytes | int], frozenset[str]]:

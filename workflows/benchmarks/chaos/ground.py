@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from kinetics_pipeline.video.ffmpeg import executable
 from kinetics_pipeline.workflows.benchmarks.chaos.judge import Made
 from kinetics_pipeline.workflows.benchmarks.faulty_proxy import Faults, RandomFaults, faulty_proxy
 from kinetics_pipeline.workflows.benchmarks.local_cluster import Cluster, several_nodes
-from kinetics_pipeline.workflows.benchmarks.loopback_youtube import CLIENT, LoopbackYouTube
+from kinetics_pipeline.workflows.benchmarks.loopback_youtube import FLAGS, LoopbackYouTube
 from kinetics_pipeline.workflows.benchmarks.requests import BUCKET, counted_s3
 
 StoreKind = Literal["disk", "S3"]
@@ -62,9 +61,7 @@ class Ground:
             return ["--source", str(self.videos)]
         if source == "server":
             return ["--source", self.mirror]
-        options = {"nocheckcertificate": True, "sleep_interval_requests": 0, "extractor_args": {"youtube": CLIENT}}
-        handed = [word for name, value in options.items() for word in ("--ytdlp-option", f"{name}={json.dumps(value)}")]
-        return ["--source", "youtube", "--proxy", self.youtube.url, "--rate", "100000000", *handed]
+        return ["--source", "youtube", "--proxy", self.youtube.url, *FLAGS]
 
 
 def render_film(film: Path) -> None:

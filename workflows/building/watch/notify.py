@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
@@ -40,9 +41,10 @@ class Notifier:
         self._threads.append(thread)
 
     def wait(self, seconds: float) -> None:
-        """Lets commands that are under way come to their end, for so long."""
+        """Lets commands that are under way come to their end, for so long in all."""
+        until = time.monotonic() + seconds
         for thread in self._threads:
-            thread.join(seconds)
+            thread.join(max(0.0, until - time.monotonic()))
 
     def _run(self, event: str, facts: Mapping[str, object]) -> None:
         environment = {f"KINETICS_{name.upper()}": visible(str(value)) for name, value in facts.items()}

@@ -69,8 +69,9 @@ def _planned(dataset: Dataset, clip_id: str) -> Iterator[dict[str, Any]]:
         committed = set(dataset.marker_names())
         for number, table in dataset.plan_columns(COLUMNS):
             for row in table.filter(pc.equal(table["clip_id"], clip_id)).to_pylist():
-                record = _record(dataset, row["shard"], clip_id) if row["shard"] in committed else None
-                yield {"plan": plan_name(number), **row, "committed": row["shard"] in committed, "record": record}
+                is_committed = marker_name(row["shard"]) in committed
+                record = _record(dataset, row["shard"], clip_id) if is_committed else None
+                yield {"plan": plan_name(number), **row, "committed": is_committed, "record": record}
 
 
 def _record(dataset: Dataset, shard: str, clip_id: str) -> Mapping[str, Any] | None:

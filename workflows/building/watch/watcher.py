@@ -124,10 +124,8 @@ class Watcher:
     def _tell(self, event: str, **facts: str) -> None:
         """Runs the user's command."""
         if self._notifier is not None:
-            live = self.live
-            done, total = (live.done, live.total) if live is not None else (0, 0)
-            place = without_secrets(self._store.uri)
-            self._notifier.tell(event, {"dataset": place, "done": done, "total": total, **facts})
+            counts = {"done": self.observer.done, "total": self.observer.total}
+            self._notifier.tell(event, {"dataset": without_secrets(self._store.uri), **counts, **facts})
 
     def _seen(self, live: Live) -> Live:
         if live.no_progress and (self.live is None or not self.live.no_progress):

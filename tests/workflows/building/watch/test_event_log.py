@@ -15,6 +15,7 @@ from kinetics_pipeline.plan import PlanSettings, make_plan
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.sources.base import Failure
 from kinetics_pipeline.sources.pace.retries import Event
+from kinetics_pipeline.workflows.benchmarks import scale
 from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
 from kinetics_pipeline.workflows.building.state import Attempts
 from kinetics_pipeline.workflows.building.watch.event_log import (
@@ -108,6 +109,18 @@ def test_the_way_of_a_clip_is_told_from_plan_attempts_and_log(
     assert cli(["status", data, "--clip", clip, "--cache", str(tmp_path / "other"), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["log"], document["attempts"][0]["outcome"]) == ([], "network")
+
+
+def test_the_way_of_a_committed_clip_ends_with_its_record(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scale, "CLIPS_PER_SHARD", 3)
+    scale.make(tmp_path / "data", 2)
+    (clip_id, outcome), *_ = Dataset.open(tmp_path / "data").outcomes().items()
+    assert cli(["status", str(tmp_path / "data"), "--clip", clip_id]) == 0
+    said = capsys.readouterr().out
+    assert f"outcome {outcome}" in said
+    assert "not committed yet" not in said
 
 
 def test_a_clip_that_nobody_planned_is_named_with_those_of_its_video(

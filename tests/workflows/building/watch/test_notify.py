@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.workflows.building.watch.notify import Notifier
+from kinetics_pipeline.workflows.building.watch.watcher import Watcher
 from kinetics_pipeline.workflows.flags.build_flags import BuildConfig
 from kinetics_pipeline.workflows.flags.record import as_record, command_line
 from kinetics_pipeline.workflows.flags.values import words_of
+from tests.builders.driven_builds import AtOnce
 
 
 def test_the_facts_stand_in_the_environment_and_on_standard_input(tmp_path: Path) -> None:
@@ -26,6 +30,21 @@ def test_the_facts_stand_in_the_environment_and_on_standard_input(tmp_path: Path
     assert told.startswith("paused")
     assert json.loads(told.removeprefix("paused")) == {"event": "paused", "lane": "a; touch x\0$(y)", "done": 3}
     assert said == []
+
+
+def test_at_the_end_of_a_build_it_is_told_how_many_clips_are_done(tmp_path: Path) -> None:
+    told: list[tuple[str, object, object]] = []
+
+    class Recorded(Notifier):
+        def tell(self, event: str, facts: Mapping[str, object]) -> None:
+            told.append((event, facts["done"], facts["total"]))
+
+    executor = AtOnce(tmp_path)
+    with Watcher(open_store(str(tmp_path)), executor, notifier=Recorded([], told.append)) as watcher:  # type: ignore[arg-type]
+        watcher.observer.begin("00000", "clips", 4, (), executor.now())
+        watcher.observer.waited(4, executor.now())
+        watcher.forget()
+    assert told == [("ended", 4, 4)]
 
 
 def test_a_command_that_hangs_fails_or_is_missing_is_told_in_a_line_and_harms_nothing() -> None:

@@ -219,7 +219,6 @@ def make_plan(
     `archive_group`: the group of archives that hold those held locally.
     Raises UserError for a class or split that no row has.
     """
-
     ordered = in_order(asked, settings)
     if settings.limit is not None:
         ordered = ordered.iloc[: settings.limit]

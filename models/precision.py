@@ -30,6 +30,11 @@ GIVE_UP_FACTOR = 3.0
 """No second step is timed in bf16 when its first one, set-up included, takes this many times fp32's."""
 
 
+def device_here() -> torch.device:
+    """The GPU of this process, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 @dataclass(frozen=True)
 class Precision:
     """bf16: convolutions in bfloat16 under autocast. channels_last: memory in the order N, (T,) H, W, C."""

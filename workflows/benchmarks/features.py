@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from kinetics_pipeline.flow import TVL1, tvl1
 from kinetics_pipeline.loading.windows import Windows, crop_corner
 from kinetics_pipeline.models import Checkpoint, build_model, save_checkpoint
-from kinetics_pipeline.models.precision import FP32
+from kinetics_pipeline.models.precision import FP32, device_here
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.shards import codec
 from kinetics_pipeline.video import read_frames
@@ -48,7 +48,6 @@ from kinetics_pipeline.workflows.scoring.extraction.network import (
     Network,
     Weights,
     choose,
-    device_here,
     open_weights,
 )
 from kinetics_pipeline.workflows.scoring.extraction.presets import Layout

@@ -352,7 +352,7 @@ class Driver:
             self._forget_files(shard)
             self.shards.close(shard)
             self._first = None if self._first is shard else self._first
-            self._events.append(ShardCommitted(shard.name, len(shard.clips), written.bytes, seconds))
+            self._events.append(ShardCommitted(shard.name, written.bytes, seconds))
 
     def _forget_files(self, shard: OpenShard) -> None:
         """Downloads and finished clips go once their shard is committed."""

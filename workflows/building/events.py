@@ -52,7 +52,6 @@ class ShardCommitted:
     """A shard is in the dataset."""
 
     name: str
-    clips: int
     bytes: int
     """Bytes of its data file."""
     seconds: float

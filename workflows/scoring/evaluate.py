@@ -21,7 +21,7 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.loading.selection import joined
 from kinetics_pipeline.loading.views import Views
 from kinetics_pipeline.loading.whole_clips import SameLength
-from kinetics_pipeline.models.precision import Precision, choose_precision
+from kinetics_pipeline.models.precision import Precision, choose_precision, device_here
 from kinetics_pipeline.models.scoring.evaluation import Predictions
 from kinetics_pipeline.models.scoring.evaluation import evaluate as evaluate_network
 from kinetics_pipeline.models.scoring.metrics import confusion, fuse, mean_error, per_class, top_k
@@ -48,7 +48,7 @@ def evaluate(output: str, config: EvaluateConfig) -> dict[str, Any]:
     for line in warnings:
         print(line, file=sys.stderr)
     asked = None if config.clips is None else _clip_ids(config.clips)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device_here()
     classes = streams[0].classes
     groups = {} if config.groups is None else read_groups(config.groups, classes)
     shown = {one.stream: _views(one, dataset, config, asked) for one in streams}

@@ -21,6 +21,7 @@ from kinetics_pipeline.loading import normalise
 from kinetics_pipeline.loading.index import load_index
 from kinetics_pipeline.loading.whole_clips import WholeClips, whole_video
 from kinetics_pipeline.loading.windows import crop_corner
+from kinetics_pipeline.models.precision import device_here
 from kinetics_pipeline.models.scoring.evaluation import Predictions
 from kinetics_pipeline.models.scoring.evaluation import evaluate as evaluate_network
 from kinetics_pipeline.models.scoring.metrics import fuse, softmax
@@ -209,7 +210,7 @@ def _not_there(clip_id: str, dataset: Dataset) -> UserError:
 
 def _probabilities(stored: StoredFrames, streams: Sequence[Trained], config: PredictConfig) -> NDArray[np.float32]:
     """[classes], of one stream or of both fused."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device_here()
     found = []
     for one in streams:
         with as_user_errors():

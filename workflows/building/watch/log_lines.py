@@ -54,31 +54,16 @@ def _record(time: str, event: str, record: Record) -> Line:
 
 def _processed(time: str, event: ClipProcessed, names: Mapping[str, str]) -> Line:
     clip, result = event.job.clip, event.result
+    line = Line(time, "processed", clip=clip.clip_id, video=clip.video_id, stage="process")
     if isinstance(result, Lost):
-        return Line(
-            time,
-            "processed",
-            clip=clip.clip_id,
-            video=clip.video_id,
-            stage="process",
-            outcome="lost",
-            detail=result.reason,
-        )
-    steps = {step: seconds for step, seconds in result.record.seconds.items() if step != "fetch"}
-    return Line(
-        time,
-        "processed",
-        clip=clip.clip_id,
-        video=clip.video_id,
-        stage="process",
-        node=names.get(result.node, ""),
-        source=result.record.source,
-        outcome=result.record.outcome,
-        seconds=round(sum(steps.values()), 3),
-        bytes=result.bytes,
-        detail=result.record.detail if result.record.outcome != "ok" else "",
-        steps=steps,
-    )
+        line.outcome, line.detail = "lost", result.reason
+        return line
+    record = result.record
+    line.steps = {step: seconds for step, seconds in record.seconds.items() if step != "fetch"}
+    line.node, line.seconds = names.get(result.node, ""), round(sum(line.steps.values()), 3)
+    line.source, line.outcome, line.bytes = record.source, record.outcome, result.bytes
+    line.detail = record.detail if record.outcome != "ok" else ""
+    return line
 
 
 def _fetched(time: str, event: VideoFetched, names: Mapping[str, str]) -> Line:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from kinetics_pipeline.loading.windows import Steps, Windows, crop_corner, crop_places, window_frames
 from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.video.frames import Again
 from kinetics_pipeline.workflows.scoring.extraction.motion import Clocks, Frame, moving
 from kinetics_pipeline.workflows.scoring.extraction.network import INPUTS, Network, is_there, mirrored
 from kinetics_pipeline.workflows.scoring.extraction.presets import Layout
@@ -234,8 +235,6 @@ def extract_whole(
     `new_writer` gives the context of a writer, whose files are there once it is left. Raises NoRows, Stopped and what
     decoding raises.
     """
-    from kinetics_pipeline.video.frames import Again
-
     remainder: int | None = None
     while True:
         try:

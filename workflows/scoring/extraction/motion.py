@@ -66,11 +66,6 @@ class Clocks:
         finally:
             self.seconds[stage] += time.perf_counter() - began
 
-    @property
-    def limiting(self) -> str:
-        """The stage that worked longest."""
-        return max(self.seconds, key=lambda stage: self.seconds[stage])
-
 
 def ahead(source: Callable[[], Iterator[T]], room: int = AHEAD) -> Iterator[T]:
     """What the iterator gives that `source` returns, computed in a thread of its own, at most `room` items ahead.

@@ -241,11 +241,6 @@ def is_there(numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
     return there
 
 
-def device_here() -> torch.device:
-    """The GPU of this process, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def described(weights: Weights, precision: Precision) -> dict[str, Any]:
     """What is kept of a network beside its features."""
     how = {"bf16": precision.bf16, "channels_last": precision.channels_last}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kinetics_pipeline.flow import require_backend, resolve_backend
-from kinetics_pipeline.models.precision import Choice, Precision
-from kinetics_pipeline.workflows.scoring.extraction.network import INPUTS, Weights, choose, device_here
+from kinetics_pipeline.models.precision import Choice, Precision, device_here
+from kinetics_pipeline.workflows.scoring.extraction.network import INPUTS, Weights, choose
 
 
 @dataclass(frozen=True)

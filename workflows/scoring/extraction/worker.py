@@ -12,14 +12,14 @@ from typing import Any, Literal
 import torch
 
 from kinetics_pipeline.errors import UserError, WorkRemains
-from kinetics_pipeline.models.precision import Precision
+from kinetics_pipeline.models.precision import Precision, device_here
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Outcome
 from kinetics_pipeline.video.container import BrokenVideo
 from kinetics_pipeline.workflows.scoring.extraction.arrays import Arrays, ParquetPart
 from kinetics_pipeline.workflows.scoring.extraction.extractor import Extractor, NoRows, extract_whole
 from kinetics_pipeline.workflows.scoring.extraction.motion import Clocks
-from kinetics_pipeline.workflows.scoring.extraction.network import Network, Weights, What, device_here
+from kinetics_pipeline.workflows.scoring.extraction.network import Network, Weights, What
 from kinetics_pipeline.workflows.scoring.extraction.outcomes import VideoOutcome
 from kinetics_pipeline.workflows.scoring.extraction.presets import Layout
 from kinetics_pipeline.workflows.scoring.extraction.videos import Footage, Item

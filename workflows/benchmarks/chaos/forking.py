@@ -17,8 +17,9 @@ Ask = Callable[[Any], Any]
 
 @contextmanager
 def program(module: str, variables: Mapping[str, str]) -> Iterator[Ask]:
-    """Runs a module that answers requests (`serve`). `variables`: its environment."""
-    command = [sys.executable, "-m", module]
+    """Runs a module that answers requests (`serve`). `variables`: its environment. It keeps no compiled Python (`-B`),
+    as a module that is imported for the first time would be one more write of the command under watch."""
+    command = [sys.executable, "-B", "-m", module]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables) as process:
         requests, answers = process.stdin, process.stdout
         assert requests is not None

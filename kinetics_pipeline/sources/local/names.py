@@ -31,9 +31,10 @@ class VideoNames:
                 others[_name(root)].add(path)
         self._by_stem = {stem: tuple(sorted(paths)) for stem, paths in videos.items()}
         self._of_unknown_suffix = {stem: tuple(sorted(paths)) for stem, paths in others.items()}
+        self._length = sum(map(len, self._by_stem.values()))
 
     def __len__(self) -> int:
-        return sum(map(len, self._by_stem.values()))
+        return self._length
 
     def __iter__(self) -> Iterator[str]:
         return itertools.chain.from_iterable(self._by_stem.values())

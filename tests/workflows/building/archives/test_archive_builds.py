@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from kinetics_pipeline.dataset.repair import take_out
+from kinetics_pipeline.dataset.verify import verify as look
 from kinetics_pipeline.errors import JobFailed, UserError, WorkRemains
 from kinetics_pipeline.plan import PlanSettings
 from kinetics_pipeline.sources.archives import fetch as fetching
@@ -198,6 +200,32 @@ def test_an_archive_that_comes_before_its_group_is_read_needs_no_other_flag(
 def sizes(build: ArchiveBuild, title: str) -> list[int | None]:
     """The bytes of an archive's parts as the frozen list has them."""
     return next(one.sizes for one in ArchiveState(build.dataset.store).list.archives if one.title == title)
+
+
+def test_a_plan_that_repair_writes_again_keeps_its_group_of_archives(copy: LoopbackArchives, tmp_path: Path) -> None:
+    build = filled(copy, tmp_path, bad=packed({member(n): b"broken" for n in range(60, 65)}))
+    build.run()
+    plans = [build.dataset.plan(number) for number in build.dataset.plan_numbers()]
+    lost = next(number for number, plan in enumerate(plans) if clip(60) in plan.clip_ids())
+    for folder in ("plans", "state/plans"):
+        for path in (tmp_path / "build/dataset" / folder).glob(f"{lost:05d}*"):
+            path.write_bytes(b"")
+    found = look(build.dataset, quick=True)
+    (line,) = take_out(build.dataset, found)
+    assert line.startswith(f"plan {lost:05d} is written again from")
+    assert [build.dataset.plan(number).archive_group for number in range(len(plans))] == [
+        plan.archive_group for plan in plans
+    ]
+
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for number in range(60, 70):
+        (videos / f"v{number:03d}.mp4").write_bytes(b"whole")
+    build.others = {"f": FolderSource(videos)}
+    before = len(copy.gets)
+    build.run()
+    assert [build.outcomes[clip(n)][0] for n in range(60, 65)] == ["ok"] * 5, "the next source is asked for them"
+    assert asked(copy)[before:] == []
 
 
 def test_a_limit_stops_reading_and_a_larger_one_adds(copy: LoopbackArchives, tmp_path: Path) -> None:

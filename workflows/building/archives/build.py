@@ -134,13 +134,22 @@ class CopiesBuild(DatasetBuild):
         need = needs([shard], self.dataset.recipe).least
         room = Room(self._disk([shard]).beside(need), need, self.limits.max_disk)
         known = self.state.list
-        frozen = frozen_list(known, self.asked, room)
-        if frozen is not known:
+        asked = {one.key for one in self.asked.archives}
+        again = [one.key for one in known.archives if one.key in asked and self._may_have_come(one)]
+        frozen = frozen_list(known, self.asked, room, again)
+        if frozen != known:
             self.state.freeze(frozen)
+
+    def _may_have_come(self, one: ListedArchive) -> bool:
+        """Whether an archive of which nothing was read, or not all, is to be looked at again by its server."""
+        contents = self.state.contents(one)
+        if contents is None:
+            return one.is_absent
+        return bool(contents.damage) and "not_found" in self.wanted.settings.retried()
 
     def _job(self, one: ListedArchive, addresses: tuple[Address, ...]) -> ArchiveJob:
         asked = self.asked
-        return ArchiveJob(one.key, addresses, tuple(one.sizes), asked.typed, asked.private_allowed, asked.keep)
+        return ArchiveJob(one.key, addresses, one.allowed, asked.typed, asked.private_allowed, asked.keep)
 
     def _select(self) -> Selection:
         settings, dataset = self.wanted.settings, self.dataset

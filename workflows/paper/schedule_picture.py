@@ -12,7 +12,7 @@ import numpy as np
 
 from kinetics_pipeline.models.training.recipes import patience_of
 from kinetics_pipeline.workflows.paper.experiments import Experiment, Resources
-from kinetics_pipeline.workflows.paper.schedule_table import Group
+from kinetics_pipeline.workflows.paper.schedule_groups import Group
 from kinetics_pipeline.workflows.paper.schedules import rates
 from kinetics_pipeline.workflows.pictures import BAR, INK, Picture, written
 

@@ -32,7 +32,7 @@ class Schedule:
 
     gpus: Figure
     clips: Figure
-    """Of each GPU in a step."""
+    """The clips of each GPU in a step."""
     steps: Figure
     rate: Figure
     """The first learning rate, for the clips of all GPUs together."""

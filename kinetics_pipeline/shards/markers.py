@@ -59,6 +59,7 @@ class _Entry(_WithRows):
 
 class _Optional(TypedDict, total=False):
     file: str
+    archives: Annotated[int, msgspec.Meta(ge=-1, le=10**9)]
     digest: str
 
 
@@ -126,6 +127,8 @@ class Marker:
     clips: tuple[dict[str, Any], ...]
     file: str
     """The data file's name without folder and suffix: the shard's, but for the moments in which it is replaced."""
+    archive_group: int | None = None
+    """`Plan.archive_group` of its plan."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +211,7 @@ def parse_marker(name: str, data: bytes) -> Marker:
         plan = int(document["plan"])
         if not 0 <= plan < 2**31:
             raise ValueError(f"it is of plan {plan}")
-        return Marker(shard, matched[1], plan, size, sha256, tuple(clips), file)
+        return Marker(shard, matched[1], plan, size, sha256, tuple(clips), file, document.get("archives"))
     except (ValueError, RecursionError, msgspec.DecodeError) as e:
         raise JobFailed(f"{name} is damaged: {' '.join(str(e).split())}; `verify` names what else is") from None
 

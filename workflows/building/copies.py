@@ -78,7 +78,7 @@ class UnfetchedCopy:
     peak: int = 0
     """Bytes of two groups of archives: the most that the cache holds of them at a time."""
     missing: int = 0
-    """Archives that their servers do not have, or do not give."""
+    """Archives that their servers do not have, or do not give, whose size nobody knows."""
     on_network: ClassVar[bool] = False
 
     def candidates(self, clip: Clip) -> list[Media]:
@@ -105,11 +105,11 @@ def look_at(wanted: Wanted, annotations: Annotations) -> UnfetchedCopy:
     """What would be fetched; asks for lists and sizes alone. Raises UserError, WorkRemains."""
     archives = remote_archives(wanted.key, _addresses(wanted, annotations), wanted.mirror)
     seen = look(archives, [wanted.typed], wanted.private_allowed)
-    sizes = [one.size for parts in seen.values() for one in parts]
-    known = [one for one in sizes if one is not None]
+    there = [one.size for parts in seen.values() for one in parts if one.there]
+    known = [one for one in there if one is not None]
     groups = listed(ArchiveList(), archives, seen, ARCHIVES_PER_PLAN)
-    missing = sum(any(part.size == 0 for part in parts) for parts in seen.values())
-    return UnfetchedCopy(wanted.name, len(archives), sum(known), len(sizes) - len(known), groups.reserve, missing)
+    missing = sum(not all(part.there for part in parts) for parts in seen.values())
+    return UnfetchedCopy(wanted.name, len(archives), sum(known), len(there) - len(known), groups.reserve, missing)
 
 
 def ask(wanted: Wanted, annotations: Annotations) -> CopySource:

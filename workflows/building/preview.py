@@ -114,7 +114,8 @@ def _show(
         line = f"{copy.name}: {copy.archives} archives, {size(copy.bytes)}{unknown} still to be fetched; which clips "
         console.print(f"{line}they hold is known once they are here", markup=False, soft_wrap=True)
         if copy.missing:
-            console.print(f"  {copy.missing} of them are not there (404) or refused (403)")
+            told = "their size is not known, and bytes and disk are counted without them"
+            console.print(f"  {copy.missing} of them are not there (404) or refused (403): {told}")
         if config.classes and copy.archives:
             console.print("  archives in which classes are mixed are all read, whatever --classes asks")
     console.print()

@@ -87,6 +87,9 @@ class TrainConfig(Config):
     """The split that is trained on."""
     val_split: str = "val"
     """The split that is evaluated during training."""
+    hold_out: float = 0.0
+    """Evaluate, in place of --val-split, this share of the training clips, which is then not trained on: whole groups
+    (of UCF-101 gNN, of HMDB-51 a source video, else a video)."""
     classes: Annotated[tuple[str, ...], Repeated] = ()
     """Only these classes: comma-separated, the flag repeated, or a file with one a line."""
     class_list: Path | None = None
@@ -95,8 +98,9 @@ class TrainConfig(Config):
     """Only the first so many training clips of each class."""
     checkpoint_every: int = 500
     """Steps between checkpoints."""
-    evaluate_every: int = 2000
-    """Steps between evaluations on the validation split; 0: never."""
+    evaluate_every: int | None = None
+    """Steps between evaluations on the validation split; 0: never. Default: 2000, of the recipe `paper` a fortieth of
+    the steps."""
     logger: Logger = "tensorboard"
     """wandb: show the metrics on Weights & Biases, too; `wandb login` or WANDB_MODE=offline comes first."""
     seed: int = 0
@@ -109,7 +113,9 @@ class TrainConfig(Config):
             value = getattr(self, flag)
             require("--" + flag.replace("_", "-"), value, value is None or value >= 1, "1 or more")
         for flag in ("loaders", "warmup", "evaluate_every", "precise_batch_norm", "seed"):
-            require("--" + flag.replace("_", "-"), getattr(self, flag), getattr(self, flag) >= 0, "0 or more")
+            value = getattr(self, flag)
+            require("--" + flag.replace("_", "-"), value, value is None or value >= 0, "0 or more")
+        require("--hold-out", self.hold_out, 0 <= self.hold_out < 1, "0 to less than 1")
         require("--dropout", self.dropout, 0 <= self.dropout < 1, "0 to less than 1")
         require("--init", "none", self.init is not None or not self.freeze_features, "weights, with --freeze-features")
         require("--init", "none", self.init is not None or not self.new_head, "weights, with --new-head")
@@ -235,12 +241,15 @@ class PaperConfig(Config):
     """2D weights to begin with: torchvision's GoogLeNet file."""
     mini_classes: Path | None = None
     """miniKinetics' classes, one a line."""
+    schedules: Literal["paper", "released"] = "paper"
+    """The schedules of trainings (`paper schedules` prints them); the released code has one for I3D on Kinetics."""
     steps: int | None = None
-    """Steps of a training on Kinetics. Default: the recipe's."""
-    transfer_steps: int = 5000
-    """Steps of a training on UCF-101 or HMDB-51."""
+    """Steps of a training on Kinetics, each of the schedule's number of clips. Default: the schedule's."""
+    transfer_steps: int | None = None
+    """Steps of a training on UCF-101 or HMDB-51, likewise. Default: 5000."""
     train_flags: Annotated[str, Parameter(allow_leading_hyphen=True)] = ""
-    """Flags for every training, as one text: `--batch-size 8 --workers 4`."""
+    """Flags for every training, as one text: `--batch-size 8 --workers 4`. On fewer GPUs than the schedule's a training
+    accumulates; with `--accumulate 1` it takes in proportion more steps."""
     run: bool = True
     """Run what is missing; --no-run only prints its commands and the table."""
 

@@ -15,7 +15,7 @@ from kinetics_pipeline.models.scoring.actions import ActionScores, action_loss
 from kinetics_pipeline.models.scoring.evaluation import Predictions, evaluate
 from kinetics_pipeline.models.training.loop import model_inputs
 from kinetics_pipeline.models.training.state import TrainingState
-from kinetics_pipeline.workflows.training.data import loader, plain_errors
+from kinetics_pipeline.workflows.training.data import loader, parts, plain_errors
 from kinetics_pipeline.workflows.training.group import Group
 from kinetics_pipeline.workflows.training.settings import Settings
 
@@ -28,15 +28,16 @@ class Stopped(Exception):
 
 
 def validation_clips(settings: Settings) -> WholeClips:
-    """The labelled clips of the validation split, or its videos of several actions, from end to end. Raises UserError
-    when there are none."""
+    """The labelled clips of the validation split (or held out of the training split), or its videos of several actions,
+    from end to end. Raises UserError when there are none."""
     config = settings.config
     return WholeClips(
         settings.uri,
-        config.val_split,
+        config.train_split if config.hold_out else config.val_split,
         settings.stream,
         config.crop,
         classes=list(settings.classes),
+        clips=parts(settings)[1] if config.hold_out else None,
         labelled_only=True,
         stride=config.stride,
     )

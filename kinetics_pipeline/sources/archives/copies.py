@@ -49,6 +49,8 @@ COPIES: dict[str, Copy] = {
         terms=TERMS,
     ),
     "kinetics-600": Copy(_lists("600", "k600"), terms=TERMS),
+    # The archives of 700-2020 hold the videos of 700, too: the copy's README of 2020 (revision 1bdf94b).
+    "kinetics-700": Copy(_lists("700_2020", "k700_2020"), terms=TERMS),
     "kinetics-700-2020": Copy(_lists("700_2020", "k700_2020"), terms=TERMS),
 }
 

@@ -45,15 +45,39 @@ class ListedArchive(msgspec.Struct, frozen=True, kw_only=True):
     copy: str
     """What tells the source it belongs to from the others."""
     sizes: list[_Count | None]
+    """Bytes of each part; None where they are not known."""
     versions: list[str]
     """ETag or date of each part, as its server said when the list was frozen."""
+    absent: list[_Count] = []
+    """The numbers of the parts that were not there when their server was asked last."""
     replaces: bool
     group: _Count
 
     @property
     def most(self) -> int:
-        """Bytes that it takes in the cache, on the large side."""
+        """Bytes that it takes in the cache, on the large side. One of which a part is not there takes none."""
+        if self.is_absent:
+            return 4096
         return int(sum(UNKNOWN_SIZE if size is None else size for size in self.sizes) * (1 + NOTES_SHARE)) + 4096
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether it was not there, or empty, when its server was asked last."""
+        return bool(self.absent) or 0 in self.sizes
+
+    @property
+    def allowed(self) -> tuple[int | None, ...]:
+        """Bytes that each part may have; 0 for one that was not there, None where they are not known."""
+        return tuple(0 if number in self.absent else size for number, size in enumerate(self.sizes))
+
+    def looked_at(self, seen: Sequence[Seen]) -> ListedArchive:
+        """The same archive with what its server says of its parts now."""
+        return msgspec.structs.replace(
+            self,
+            sizes=[part.size for part in seen],
+            versions=[part.version for part in seen],
+            absent=[number for number, part in enumerate(seen) if not part.there],
+        )
 
     @property
     def title(self) -> str:
@@ -170,6 +194,7 @@ def listed(
                         copy=one.copy,
                         sizes=[part.size for part in seen[one.key]],
                         versions=[part.version for part in seen[one.key]],
+                        absent=[number for number, part in enumerate(seen[one.key]) if not part.there],
                         replaces=one.replaces,
                         group=group,
                     )

@@ -25,8 +25,8 @@ class LoopbackArchives(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, rate: float | None = None) -> None:
-        super().__init__(("127.0.0.1", 0), _Answer)
+    def __init__(self, rate: float | None = None, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Answer)
         self.files: dict[str, bytes | int] = {}
         self.breaks: dict[str, list[int]] = {}
         self.down = False

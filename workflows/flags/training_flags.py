@@ -14,6 +14,7 @@ from kinetics_pipeline.workflows.flags.places import Config, Place
 from kinetics_pipeline.workflows.flags.values import Repeated, require, require_epsilon, require_loaders
 
 Stream = Literal["rgb", "flow"]
+Logger = Literal["tensorboard", "wandb"]
 ModelName = Literal["i3d", "c3d", "convnet_lstm", "two_stream", "fused_two_stream", "inception2d"]
 
 
@@ -100,6 +101,8 @@ class TrainConfig(Config):
     evaluate_every: int | None = None
     """Steps between evaluations on the validation split; 0: never. Default: 2000, of the recipe `paper` a fortieth of
     the steps."""
+    logger: Logger = "tensorboard"
+    """wandb: show the metrics on Weights & Biases, too; `wandb login` or WANDB_MODE=offline comes first."""
     seed: int = 0
     """The seed of weights, order and crops."""
 

@@ -208,6 +208,7 @@ class CopiesBuild(DatasetBuild):
         """The plan of a group's archives; none where nothing of them is left to do."""
         wanted = dict.fromkeys(self._useful(group))
         if self.selection.limit is None and wanted:
+            self._fetch_next(list(wanted), later)
             yield Arrival(self.holder, list(wanted), self.limits.pace.max_wait)
         clips: dict[str, None] = {}
         used = []
@@ -246,14 +247,14 @@ class CopiesBuild(DatasetBuild):
         self._finished(number, plan)
 
     def _fetch_next(self, keys: Sequence[str], later: Sequence[Sequence[ListedArchive]]) -> None:
-        """Lets go of all but the archives in use, and begins to fetch those of the next group."""
-        self.holder.keep_only(keys)
+        """Lets go of all but the archives of one group and of the next, and begins to fetch what is not here of them,
+        in their order: the link has always something to do while the cache has room."""
+        following = next(filter(None, map(self._useful, later)), [])
+        if (ahead := self.selection.ahead()) is not None:
+            following = following[: 0 if self.selection.is_full else ahead]
+        self.holder.keep_only([*keys, *following])
         self.executor.end_removals()
-        for group in later:
-            if following := self._useful(group):
-                ahead = self.selection.ahead()
-                self.holder.want(following if ahead is None else following[: 0 if self.selection.is_full else ahead])
-                return
+        self.holder.want([*keys, *following])
 
     def _useful(self, group: Sequence[ListedArchive]) -> list[str]:
         """The archives of a group that hold, or may hold, clips that are still to be made."""

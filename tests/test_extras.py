@@ -91,4 +91,4 @@ def test_every_extra_is_part_of_all_and_every_module_of_an_extra_is_known():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     optional = project["optional-dependencies"]
     assert optional["all"] == [f"kinetics-pipeline[{','.join(sorted(EXTRAS))}]"]
-    assert set(optional) == {*EXTRAS, "all", "test", "dev"}
+    assert set(optional) == {*EXTRAS, "wandb", "all", "test", "dev"}

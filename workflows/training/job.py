@@ -26,6 +26,7 @@ from kinetics_pipeline.workflows.training.metrics import SCORES, MetricsFollower
 from kinetics_pipeline.workflows.training.run_folder import Ending, RunFolder, write_json
 from kinetics_pipeline.workflows.training.settings import Settings
 from kinetics_pipeline.workflows.training.share import Share, share, this_machine
+from kinetics_pipeline.workflows.training.trackers import require_logger
 
 POLL = 0.5
 PATIENCE = 30.0
@@ -98,6 +99,7 @@ def _check(settings: Settings, *, begins: bool) -> None:
     from kinetics_pipeline.workflows.training.weights import initial_weights
 
     config = settings.config
+    require_logger(config.logger)
     if config.model not in MODELS:
         raise UserError(f"--model is {config.model}; allowed: {', '.join(MODELS)}")
     if config.frames < LEAST_FRAMES:

@@ -33,6 +33,7 @@ from kinetics_pipeline.models.training.freezing import freeze_features
 from kinetics_pipeline.models.training.loop import model_inputs, train_steps
 from kinetics_pipeline.models.training.recipes import TrainingRecipe, explain_batch
 from kinetics_pipeline.models.training.state import TrainingState, restore_state, start_training, state_to_save
+from kinetics_pipeline.workflows.flags.record import as_record
 from kinetics_pipeline.workflows.pictures import contact_sheet, flow_colours
 from kinetics_pipeline.workflows.runtime.model_errors import as_user_errors
 from kinetics_pipeline.workflows.training.data import (
@@ -48,6 +49,7 @@ from kinetics_pipeline.workflows.training.group import Group
 from kinetics_pipeline.workflows.training.metrics import MetricsLog, SpeedMeter, main_score
 from kinetics_pipeline.workflows.training.run_folder import Ending, Reason
 from kinetics_pipeline.workflows.training.settings import Settings
+from kinetics_pipeline.workflows.training.trackers import trackers
 from kinetics_pipeline.workflows.training.validation import Stopped, Validation, validation_clips
 from kinetics_pipeline.workflows.training.weights import initial_weights
 
@@ -100,7 +102,7 @@ class _Session:
         saved = read_checkpoint(run.last) if run.last.exists() else None
         self.position, self.evaluated, self.best = Position(), 0, -1.0
         self.state = self._state(saved)
-        self.log = MetricsLog(run.metrics, run.tensorboard, self.state.step) if group.first else None
+        self.log = self._log() if group.first else None
         if saved is None:
             self.note(f"{len(self.clips)} clips of {len(settings.classes)} classes to train on")
             if self.clips.unlabelled:
@@ -109,6 +111,11 @@ class _Session:
         self._control_read = 0.0
         self.waited = self.loading = 0.0
         """Seconds since the last step: of waiting for batches, and of the loaders' own work on them."""
+
+    def _log(self) -> MetricsLog:
+        run, step = self.settings.run, self.state.step
+        shown = trackers(run.path, self.config.logger, step, as_record(self.config) | self.settings.metadata())
+        return MetricsLog(run.metrics, step, shown)
 
     def _state(self, saved: Checkpoint | None) -> TrainingState:
         config, group = self.config, self.group

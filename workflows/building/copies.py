@@ -28,7 +28,13 @@ from kinetics_pipeline.sources.archives.copies import (
     mirrored,
     quoted,
 )
-from kinetics_pipeline.sources.archives.listed import ArchiveList, RemoteArchive, listed, remote_archives
+from kinetics_pipeline.sources.archives.listed import (
+    ArchiveList,
+    RemoteArchive,
+    listed,
+    remote_archives,
+    require_readable,
+)
 from kinetics_pipeline.sources.archives.places import archives_at, is_place, typed_address
 from kinetics_pipeline.sources.base import Media
 from kinetics_pipeline.workflows.building.archives.freezing import look
@@ -135,11 +141,13 @@ def _addresses(wanted: Wanted, annotations: Annotations) -> list[Address]:
         found = [replace(one, replaces="replacement" in one.name.lower()) for one in named]
     elif is_list(wanted.text):
         found = _listed(wanted.text, wanted)
+        require_readable(found, f"list {wanted.name}")
     else:
         address = quoted(wanted.text)
         if address is None:
             raise UserError(f"source {without_secrets(wanted.text)!r} is not an http(s) address")
         found = [Address(address)]
+        require_readable(found, f"source {wanted.name}")
     if wanted.classes is not None:
         found = [one for one in found if may_hold(one.name, wanted.classes, annotations.labels)]
     return sorted(dict.fromkeys(found), key=lambda one: not one.replaces)

@@ -157,13 +157,15 @@ class EvaluateConfig(Config):
     crops: Literal[1, 3, 10] | None = None
     """The centre, three along the longer side, or corners and centre and their mirrors. Default: 3 for 10x3, else 1."""
     frames: int | None = None
-    """At most this many frames of a clip, from its start. Default: 250; all of clips with several actions."""
+    """At most this many frames of a clip, from its start. Default: all."""
     crop: int | None = None
     """Pixels a side of the centre crop. Default: that of training, and the shards' short side for 10x3."""
     batch_size: int = 1
     """Clips at a time."""
     loaders: int = 1
-    """Loading processes."""
+    """Loading processes, of each worker."""
+    workers: int = 1
+    """Processes that share out the clips, one GPU each where there are GPUs. Not for clips with several actions."""
     output: Path | None = None
     """Where the results are written as JSON. Default: in the run folder."""
     any_recipe: bool = False
@@ -183,7 +185,7 @@ class EvaluateConfig(Config):
         require("--both", self.both, self.both is None or len(given) == 1, "a network of both streams, alone")
         require_loaders(self.loaders)
         require_epsilon(self.bn_eps)
-        for flag, least in (("batch_size", 1), ("frames", 1), ("window", 1), ("stride", 1), ("top", 1)):
+        for flag, least in (("batch_size", 1), ("workers", 1), ("frames", 1), ("window", 1), ("stride", 1), ("top", 1)):
             value = getattr(self, flag)
             require("--" + flag.replace("_", "-"), value, value is None or value >= least, f"{least} or more")
         require("--crop", self.crop, self.crop is None or self.crop >= 1, "1 or more")

@@ -19,11 +19,12 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.redaction import without_secrets
 from kinetics_pipeline.sources.archives.copies import Address, canonical
 from kinetics_pipeline.sources.archives.fetch import Seen
 from kinetics_pipeline.sources.base import Container
-from kinetics_pipeline.sources.local.parts import grouped
+from kinetics_pipeline.sources.local.parts import SUFFIXES, grouped
 
 SEED = b"kinetics-archives"
 """The seed of the order of archives. Never changed."""
@@ -139,13 +140,29 @@ class RemoteArchive:
 
 def remote_archives(copy: str, addresses: Iterable[Address], mirror: str | None) -> list[RemoteArchive]:
     """The archives, parts of one put together, in the fixed order. Raises UserError for one that lacks a part."""
-    by_path = {Path(one.url.split("://", 1)[-1]).with_name(one.name): one for one in addresses}
+    by_path = _by_path(addresses)
     found = []
     for paths in grouped(by_path):
         parts = tuple(by_path[path] for path in paths)
         names = tuple(without_secrets(canonical(part.url, mirror)) for part in parts)
         found.append(RemoteArchive(copy, parts, names))
     return sorted(found, key=_place)
+
+
+def require_readable(addresses: Iterable[Address], where: str) -> None:
+    """Raises UserError for an address that only looks like that of a part, as `x.tar.xz` does."""
+    by_path = _by_path(addresses)
+    read = grouped(by_path)
+    alone = {path for paths in read for path in paths}
+    for path, one in by_path.items():
+        if path not in alone and not any(paths[0].name == path.name[: len(paths[0].name)] for paths in read):
+            raise UserError(
+                f"{where}: {one.name!a} is not an archive that is read; allowed: {', '.join(SUFFIXES)}, parts"
+            )
+
+
+def _by_path(addresses: Iterable[Address]) -> dict[Path, Address]:
+    return {Path(one.url.split("://", 1)[-1]).with_name(one.name): one for one in addresses}
 
 
 def _place(archive: RemoteArchive) -> tuple[bool, bytes, str]:

@@ -22,6 +22,7 @@ from kinetics_pipeline.sources.archives.copies import (
     quoted,
 )
 from kinetics_pipeline.sources.archives.fetch import NOTHING_THERE, Fetcher, GivenUp, NobodyThere, Seen
+from kinetics_pipeline.sources.archives.listed import require_readable
 from kinetics_pipeline.workflows.benchmarks.loopback_archives import LoopbackArchives, served
 
 DATA = random.Random(0).randbytes(3_000_000)
@@ -151,6 +152,24 @@ def test_lists_name_archives_and_a_mirror_replaces_the_addresses_in_them() -> No
     ]
     assert [one.name for one in found] == ["air drumming (a).tar.gz", "b.zip", "r_replacement.tgz"]
     assert [one.replaces for one in found] == [False, False, True]
+
+
+def test_a_list_may_name_files_beside_it_and_several_addresses_a_line() -> None:
+    text = "part 1.tar.gz\nhttps://h/a b.tar  HTTPS://h/c.zip\n./d/x.tgz\nhttps://h/100%.tar\n"
+    assert [one.url for one in addresses_in(text, "https://u/k/list.txt", None)] == [
+        "https://u/k/part%201.tar.gz",
+        "https://h/a%20b.tar",
+        "https://h/c.zip",
+        "https://u/k/d/x.tgz",
+        "https://h/100%25.tar",
+    ]
+
+
+def test_what_only_looks_like_a_part_is_named_and_never_passed_over() -> None:
+    names = ["x.tar", "x.tar.1", "y.tar.gz.ab", "y.tar.gz.aa"]
+    require_readable([Address(f"https://h/{name}") for name in names], "list l")
+    with pytest.raises(UserError, match=r"list l: 'z\.tar\.xz' is not an archive that is read; allowed: \.tar"):
+        require_readable([Address("https://h/z.tar.xz")], "list l")
 
 
 @pytest.mark.parametrize(

@@ -256,6 +256,22 @@ def transfer(*, table: Annotated[bool, Parameter(negative=())] = False, config: 
     job(config or PaperConfig(), table=table)
 
 
+@paper.command
+def schedules(*, picture: Path | None = None, config: PaperConfig | None = None) -> None:
+    """Print how every network of Tables 2 to 5 is trained: clips a step, steps, learning rates, and where each figure
+    stands. Nothing is run.
+
+    Parameters
+    ----------
+    picture
+        Draw the learning rates over the steps here (PNG).
+    """
+    from kinetics_pipeline.workflows.paper.job import resources_of
+    from kinetics_pipeline.workflows.paper.schedule_table import schedules as job
+
+    job(resources_of(config or PaperConfig()), picture)
+
+
 @app.meta.default
 def _with_config(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],

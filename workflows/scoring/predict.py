@@ -37,7 +37,7 @@ from kinetics_pipeline.workflows.scoring.fetch_video import fetch_video, shown
 from kinetics_pipeline.workflows.scoring.trained import Trained, open_trained
 
 MOST_FRAMES = 250
-"""Ten seconds at 25 fps, from the start: what `evaluate` looks at too."""
+"""Ten seconds at 25 fps, from the start: a clip of Kinetics."""
 
 
 @dataclass(frozen=True)

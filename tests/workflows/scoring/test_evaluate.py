@@ -168,3 +168,34 @@ def test_a_place_where_no_results_can_be_written_is_refused_before_anything_is_s
         (line,) = capsys.readouterr().err.splitlines()
         assert f"--output is {place}" in line
         assert why in line
+
+
+def test_several_processes_give_the_scores_of_one(dataset, files, tmp_path, capsys):
+    results = []
+    for workers in (1, 2):
+        out = tmp_path / f"{workers}.json"
+        words = ("--rgb", files["rgb"], "--views", "sliding", "--window", 16, "--mirrored", "--output", out)
+        assert evaluate(dataset.store.uri, *words, "--workers", workers) == 0
+        results.append(json.loads(out.read_text())["scores"])
+    assert results[0] == results[1]
+    assert results[0]["rgb"]["clips"] == 5
+
+
+def test_more_processes_than_the_machine_has_room_for_are_refused(dataset, files, capsys):
+    assert evaluate(dataset.store.uri, "--rgb", files["rgb"], "--workers", 1000) == 2
+    assert "--workers is 1000; allowed on this machine" in capsys.readouterr().err
+
+
+def test_the_heads_of_two_stream_are_scored_apart_and_both_footprints_are_said(dataset, tmp_path, capsys):
+    file = save_network(dataset, "both", tmp_path / "both.pt", model="two_stream")
+    assert evaluate(dataset.store.uri, "--both", file, "--output", tmp_path / "r.json") == 0
+    results = json.loads((tmp_path / "r.json").read_text())
+    assert list(results["scores"]) == ["both", "flow", "rgb"]
+    by_class = results["scores"]["rgb"]["per_class"].values()
+    assert results["scores"]["rgb"]["mean_class"] == pytest.approx(np.mean([v for v in by_class if v is not None]))
+    footprint = {"training": "1 rgb, 10 flow, 0.4 s", "testing": "1 rgb, 10 flow, 0.4 s"}
+    assert results["checkpoints"]["both"]["footprint"] == footprint
+    said = capsys.readouterr().out
+    assert "rgb, its head of both" in said
+    assert "mean class" in said
+    assert "both: trained on snippets of 1 rgb, 10 flow, 0.4 s" in said

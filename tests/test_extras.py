@@ -32,7 +32,7 @@ def dataset(tmp_path: Path) -> str:
 
 @pytest.mark.parametrize(
     "command",
-    ["build --help", "status {}", "report {}", "verify {}", "compare {} {}"],
+    ["build --help", "status {}", "report {}", "report {} --html report.html", "verify {}", "compare {} {}"],
 )
 def test_looking_at_datasets_needs_no_extra(command: str, base: Path, dataset: str, tmp_path: Path):
     done = run_in(base, "-m", "kinetics_pipeline.workflows", *command.replace("{}", dataset).split(), folder=tmp_path)

@@ -31,19 +31,38 @@ def verify(output: Place, /, *, quick: Annotated[bool, Flag] = False) -> None:
     job(output, quick)
 
 
-def report(output: Place, /, *, certificate: Path | None = None) -> None:
+def report(
+    dataset: Place,
+    /,
+    *,
+    html: Path | None = None,
+    by: Literal["class"] | None = None,
+    json: Annotated[bool, Flag] = False,
+    certificate: Path | None = None,
+) -> None:
     """Say what a dataset is: what was asked, what survived by split and class, how it was made, its fingerprint.
 
     Parameters
     ----------
-    output
+    dataset
         The dataset.
+    html
+        Write all of it as one page here, which needs no network: classes, failures and shards to sort and search.
+    by
+        class: print every class with what became of its clips and why, the one that lost most first.
+    json
+        Print the facts of the page as one JSON document.
     certificate
         Write its certificate here: fingerprint and clips, to be kept with results and compared with other datasets.
     """
-    from kinetics_pipeline.workflows.datasets.report import report as job
+    if html is None and by is None and not json:
+        from kinetics_pipeline.workflows.datasets.report import report as job
 
-    job(output, certificate)
+        job(dataset, certificate)
+        return
+    from kinetics_pipeline.workflows.datasets.page.job import report_facts
+
+    report_facts(dataset, html, certificate, by_class=by is not None, as_json=json)
 
 
 def compare(first: Place, second: Place, /, *, common: Path | None = None) -> int:

@@ -142,7 +142,7 @@ def test_weights_in_several_files_are_read_by_their_index_alone(suffix: str, mod
     index.write_text(json.dumps({"metadata": {}, "weight_map": places}))
     assert load(blank(model), index) == "port"
     assert holds(model, i3d())
-    with pytest.raises(InputError, match="one of several files.*give their index"):
+    with pytest.raises(InputError, match=r"one of several files.*give their index"):
         load_checkpoint(model, tmp_path / part)
     if suffix == ".safetensors":  # whose folder is one of the kinds that are read
         assert load(blank(model), tmp_path) == "port"

@@ -199,3 +199,12 @@ def test_the_heads_of_two_stream_are_scored_apart_and_both_footprints_are_said(d
     assert "rgb, its head of both" in said
     assert "mean class" in said
     assert "both: trained on snippets of 1 rgb, 10 flow, 0.4 s" in said
+
+
+def test_a_folder_of_safetensors_is_scored_as_the_checkpoint_that_it_was_made_of(dataset, files, tmp_path):
+    assert run(["tools", "convert-checkpoint", str(files["rgb"]), str(tmp_path / "network")]) == 0
+    scores = []
+    for weights in (files["rgb"], tmp_path / "network"):
+        assert evaluate(dataset.store.uri, "--rgb", weights, "--output", tmp_path / "r.json") == 0
+        scores.append(json.loads((tmp_path / "r.json").read_text())["scores"])
+    assert scores[0] == scores[1]

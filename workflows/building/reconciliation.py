@@ -42,12 +42,35 @@ USED = "used "
 """How the detail begins that names the file which took the place of a broken one (`clip.process_clip`)."""
 
 
-class Held(msgspec.Struct, frozen=True):
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Held(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one source holds."""
 
-    videos: Annotated[int, msgspec.Meta(ge=0)]
-    extra: Annotated[int, msgspec.Meta(ge=0)]
+    videos: _Count
+    extra: _Count
     """Those that no clip asks for."""
+    archives: _Count = 0
+    """Archives of a public copy, as far as they are listed."""
+    unread: _Count = 0
+    """Those that were not read yet."""
+    damaged: _Count = 0
+    """Those of which only a part could be read."""
+    lost: _Count = 0
+    """Those of which nothing could be had, or that were not there."""
+    sizes_unknown: _Count = 0
+    """Those whose servers do not say a size, or that are not there."""
+
+    def told(self, name: str) -> str:
+        """A line about the archives of a copy; empty for another source."""
+        if not self.archives:
+            return ""
+        kinds = {"not read yet": self.unread, "read in part": self.damaged, "lost": self.lost}
+        more = {"of unknown size": self.sizes_unknown}
+        return f"{name}: {self.archives} archives" + "".join(
+            f", {number} {kind}" for kind, number in (kinds | more).items() if number
+        )
 
 
 @dataclass
@@ -136,7 +159,7 @@ def note_sources(store: Store, asked: Asked) -> None:
         elif isinstance(source, ObjectVideos) and source.paths is not None:
             keys = {key for clip in clips_of(table) for key, _ in source.keys(clip)}
             held[source.name] = Held(len(source.paths), max(0, len(source.paths) - len(keys)))
-    store.write(SOURCES, json.dumps({name: msgspec.structs.asdict(one) for name, one in held.items()}).encode())
+    store.write(SOURCES, msgspec.json.encode(held))
 
 
 def _held_in_archives(store: Store, key: str, name: str, clips: Iterable[Clip]) -> Held:
@@ -147,7 +170,16 @@ def _held_in_archives(store: Store, key: str, name: str, clips: Iterable[Clip]) 
     state = ArchiveState(store)
     known = [(one, state.contents(one)) for one in state.list.archives if one.copy == key]
     source = ArchiveSource(name, [as_archive(one, contents) for one, contents in known if contents is not None])
-    return Held(len(source), len(source.orphans(clips)))
+    found = [contents for _, contents in known]
+    return Held(
+        len(source),
+        len(source.orphans(clips)),
+        archives=len(known),
+        unread=sum(contents is None for contents in found),
+        damaged=sum(bool(one.damage) and not one.given_up for one in found if one is not None),
+        lost=sum(one.given_up for one in found if one is not None),
+        sizes_unknown=sum(None in one.sizes or one.is_absent for one, _ in known),
+    )
 
 
 def reconcile(dataset: Dataset) -> Reconciliation:

@@ -31,8 +31,8 @@ from kinetics_pipeline.video.ffmpeg import executable
 from kinetics_pipeline.workflows.building.forecast.hours import START, Machines, forecast
 from kinetics_pipeline.workflows.building.forecast.timing import TIMED, Sample, StageTimes, stage_times
 
-CLIPS, SHORT_SIDE = 48, 128
-LENGTHS = (3, 4, 5, 6)
+CLIPS, SHORT_SIDE = 48, 112
+LENGTHS = (2, 3, 4)
 """Seconds of the clips that are built, in turn; those that are timed have 10."""
 BAR = 0.3
 LOOK_EVERY = 0.2

@@ -228,10 +228,11 @@ def _rendered(folder: Path, short_side: int) -> Path:
     return path
 
 
-def _texture(rng: np.random.Generator, height: int, width: int, scale: float) -> NDArray[Any]:
+def _texture(rng: np.random.Generator, height: int, width: int, scale: float) -> NDArray[np.float32]:
     """Grey values, float32 [H, W], 0 to 255, whose details are about `scale` pixels large."""
     import cv2
 
     noise = rng.standard_normal((height, width), dtype=np.float32)
     smooth = cv2.GaussianBlur(noise, (0, 0), scale)
-    return np.clip(128 + 50 * smooth / smooth.std(), 0, 255).astype(np.float32)
+    grey: NDArray[np.float32] = np.clip(128 + 50 * smooth / smooth.std(), 0, 255).astype(np.float32)
+    return grey

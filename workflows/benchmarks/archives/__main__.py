@@ -69,7 +69,6 @@ def links(folder: Path, archives: int, console: Console) -> bool:
             ratio = took.wall / max(link, took.processing)
             good &= ratio <= WANTED_RATIO
             table.add_row(f"{share:g} x", f"{link:.1f}", f"{took.processing:.1f}", f"{took.wall:.1f}", f"{ratio:.2f}")
-            alone = took.processing if share >= 1 else alone  # others may use the machine by turns
     console.print(table)
     return good
 

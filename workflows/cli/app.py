@@ -129,7 +129,7 @@ def build(*annotations: PlaceOrName, config: BuildConfig) -> None:
 
 @app.command
 def status(
-    output: Place,
+    dataset: Place,
     /,
     *,
     watch: Annotated[bool, Parameter(negative=())] = False,
@@ -141,7 +141,7 @@ def status(
 
     Parameters
     ----------
-    output
+    dataset
         The dataset.
     watch
         Go on showing the build at work until it ends.
@@ -155,25 +155,25 @@ def status(
     if clip is not None:
         from kinetics_pipeline.workflows.datasets.clip_way import clip_way
 
-        clip_way(output, clip, cache, json)
+        clip_way(dataset, clip, cache, json)
         return
     if watch:
         from kinetics_pipeline.workflows.datasets.watching import watch as following
 
-        following(output, json)
+        following(dataset, json)
         return
     from kinetics_pipeline.workflows.datasets.status import status as job
 
-    job(output, json)
+    job(dataset, json)
 
 
 @app.command
-def train(output: Place, /, *, config: TrainConfig) -> None:
+def train(dataset: Place, /, *, config: TrainConfig) -> None:
     """Train a model on one stream of a dataset; the same command resumes from the last checkpoint.
 
     Parameters
     ----------
-    output
+    dataset
         The dataset.
     """
     from kinetics_pipeline.workflows.training.share import PASSIVE_WAITING
@@ -182,16 +182,16 @@ def train(output: Place, /, *, config: TrainConfig) -> None:
         os.environ.setdefault(name, value)
     from kinetics_pipeline.workflows.training.job import train as job
 
-    job(output, config)
+    job(dataset, config)
 
 
 @app.command
-def evaluate(output: Place | None = None, /, *, config: EvaluateConfig | None = None) -> None:
+def evaluate(dataset: Place | None = None, /, *, config: EvaluateConfig | None = None) -> None:
     """Score trained streams on whole clips, and both fused.
 
     Parameters
     ----------
-    output
+    dataset
         The dataset.
     """
     config = config or EvaluateConfig()
@@ -200,11 +200,11 @@ def evaluate(output: Place | None = None, /, *, config: EvaluateConfig | None = 
 
         deepmind_sample(config.deepmind_sample, config)
         return
-    if output is None:
+    if dataset is None:
         raise UserError("OUTPUT is missing; name the dataset to be scored on")
     from kinetics_pipeline.workflows.scoring.evaluate import evaluate as job
 
-    job(output, config)
+    job(dataset, config)
 
 
 @app.command

@@ -62,6 +62,10 @@ def doctor(
     json: Annotated[bool, Parameter(negative=())] = False,
     canary: Annotated[tuple[str, ...] | None, Parameter(negative=(), consume_multiple=(0, 1))] = None,
     rate: float = 300.0,
+    cluster: Annotated[bool, Parameter(negative=())] = False,
+    output: Place | None = None,
+    source: Annotated[tuple[PlaceOrName, ...], Parameter(negative=())] = (),
+    cache: Path | None = None,
 ) -> int:
     """Look at this machine: programs, packages, GPU, memory, disk; say what is wrong and what to do.
 
@@ -75,11 +79,24 @@ def doctor(
         Also ask YouTube for one video, as a build would: its id, or nothing for YouTube's first video.
     rate
         Videos an hour that YouTube would be asked for.
+    cluster
+        Also look at every node of the cluster that RAY_ADDRESS names: versions, disk, GPUs, what it reaches.
+    output
+        With --cluster: the dataset's place, which every node has to reach.
+    source
+        With --cluster: a source that every node has to reach; may be given several times.
+    cache
+        With --cluster: the build's --cache.
     """
-    from kinetics_pipeline.workflows.doctor import CANARY
-    from kinetics_pipeline.workflows.doctor import doctor as job
+    from kinetics_pipeline.workflows.doctor.machine import CANARY
+    from kinetics_pipeline.workflows.doctor.machine import doctor as job
+    from kinetics_pipeline.workflows.doctor.nodes import ToReach
 
-    return job(json, None if canary is None else next(iter(canary), CANARY), annotations, rate)
+    for flag, value in (("--output", output), ("--source", source), ("--cache", cache)):
+        if value and not cluster:
+            raise UserError(f"{flag} is given without --cluster, for which it is")
+    nodes = ToReach(output, source, cache) if cluster else None
+    return job(json, None if canary is None else next(iter(canary), CANARY), annotations, rate, nodes)
 
 
 @app.command

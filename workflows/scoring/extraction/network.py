@@ -28,6 +28,7 @@ from kinetics_pipeline.models.layers.inference import folded
 from kinetics_pipeline.models.precision import TRIAL_SIDE, Choice, Precision, choose_precision
 from kinetics_pipeline.models.registry import MODELS
 from kinetics_pipeline.models.weights.conversion import as_checkpoint
+from kinetics_pipeline.models.weights.folders import weights_file
 from kinetics_pipeline.models.weights.tensorflow_checkpoint import checkpoint_prefix
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.storage.digest import sha256_of
@@ -104,7 +105,7 @@ def _sha256(file: Path) -> str:
     """The digest of a file; that of all digests where a TensorFlow checkpoint has several files."""
     prefix = checkpoint_prefix(file)
     if prefix is None:
-        return sha256_of(file)
+        return sha256_of(weights_file(file))
     parts = sorted(prefix.parent.glob(f"{prefix.name}.*"))
     return hashlib.sha256("".join(sha256_of(part) for part in parts).encode()).hexdigest()
 

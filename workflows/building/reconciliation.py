@@ -10,7 +10,7 @@ import json
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from kinetics_pipeline.annotations.published import PUBLISHED
-from kinetics_pipeline.annotations.table import clips_of
+from kinetics_pipeline.annotations.table import ClipsOfTable
 from kinetics_pipeline.dataset.card import write_card
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import UserError
@@ -142,7 +142,7 @@ def note_sources(store: Store, asked: Asked) -> None:
     from kinetics_pipeline.sources.objects.videos import ObjectVideos
     from kinetics_pipeline.workflows.building.copies import CopySource
 
-    clips = list(clips_of(asked.annotations.table))
+    clips = ClipsOfTable(asked.annotations.table)
     held = {}
     for key, source in zip(asked.keys, asked.sources, strict=True):
         if isinstance(source, CopySource):
@@ -158,7 +158,7 @@ def note_sources(store: Store, asked: Asked) -> None:
     store.write(SOURCES, msgspec.json.encode(held))
 
 
-def _held_in_archives(store: Store, key: str, name: str, clips: Sequence[Clip]) -> Held:
+def _held_in_archives(store: Store, key: str, name: str, clips: Iterable[Clip]) -> Held:
     """What the archives of a copy hold that were read so far."""
     from kinetics_pipeline.sources.local.tars import ArchiveSource
     from kinetics_pipeline.workflows.building.archives.state import ArchiveState, as_archive

@@ -51,7 +51,7 @@ class ViewSums:
     """Sums of logits over the views of clips. Those of several processes can be added: it is plain data."""
 
     sums: dict[str, dict[str, npt.NDArray[np.float64]]] = field(default_factory=dict)
-    """By head, then by clip."""
+    """Sums by head, then by clip."""
     views: dict[str, int] = field(default_factory=dict)
     labels: dict[str, int] = field(default_factory=dict)
 

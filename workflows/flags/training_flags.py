@@ -31,8 +31,9 @@ class TrainConfig(Config):
     """The run folder: config, checkpoints, metrics. A run in it is resumed from its last checkpoint."""
     recipe: Literal["paper", "released"] = "released"
     """The schedule: the paper's (tenfold less when validation saturates) or the released code's steps."""
-    init: Path | None = None
-    """Weights to start from: a checkpoint of ours, a public PyTorch port's, or DeepMind's TensorFlow files."""
+    init: Place | None = None
+    """Weights to start from: a checkpoint of ours, a public PyTorch port's, DeepMind's TensorFlow files, a folder of
+    safetensors, or hf://OWNER/NAME."""
     new_head: bool = False
     """Start the last layer from random weights, also where its number of classes fits; needs --init."""
     bn_eps: float | None = None

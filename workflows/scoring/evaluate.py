@@ -27,6 +27,7 @@ from kinetics_pipeline.workflows.runtime.model_errors import as_user_errors
 from kinetics_pipeline.workflows.scoring.action_scores import action_scores, print_action_scores, video_logits
 from kinetics_pipeline.workflows.scoring.footprint import footprints
 from kinetics_pipeline.workflows.scoring.groups import group_scores, groups_table, read_groups
+from kinetics_pipeline.workflows.scoring.predictions_file import predictions_file, write_predictions
 from kinetics_pipeline.workflows.scoring.seen_in_training import seen_in_training
 from kinetics_pipeline.workflows.scoring.sharing import predictions_of, require_workers, views_of
 from kinetics_pipeline.workflows.scoring.trained import Trained, open_trained
@@ -51,12 +52,12 @@ def evaluate(output: str, config: EvaluateConfig) -> dict[str, Any]:
     _require_writable(file)
     several = any(clips.actions for clips in shown.values())
     scores: dict[str, Any]
+    found: dict[str, Predictions] = {}
     if several:
         scores = action_scores(
             {one.stream: video_logits(one, shown[one.stream], config.loaders, device_here()) for one in streams}
         )
     else:
-        found: dict[str, Predictions] = {}
         for one in streams:
             found |= predictions_of(one, shown[one.stream], config, asked)
         if len(streams) == 2:
@@ -83,13 +84,12 @@ def evaluate(output: str, config: EvaluateConfig) -> dict[str, Any]:
         "scores": scores,
         "versions": versions(),
     }
-    _write(file, results)
+    _write(file, results, found)
     if several:
         print_action_scores(results)
         print(f"results lie in {file}")
         return results
-    _print(results)
-    print(f"results, with confusion and accuracy by class, lie in {file}")
+    _print(results, file)
     return results
 
 
@@ -174,14 +174,16 @@ def _require_writable(file: Path) -> None:
         raise UserError(f"--output is {file}, which is a folder; allowed: a file")
 
 
-def _write(file: Path, results: dict[str, Any]) -> None:
+def _write(file: Path, results: dict[str, Any], found: dict[str, Predictions]) -> None:
     try:
         write_json(file, results)
+        if found:
+            write_predictions(file, found, results["classes"])
     except OSError as error:
         raise UserError(f"--output is {file}, which cannot be written: {error.strerror}") from error
 
 
-def _print(results: dict[str, Any]) -> None:
+def _print(results: dict[str, Any], file: Path) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("stream")
     for column in ("clips", "top-1", "top-5", "mean class", "mean error"):
@@ -206,3 +208,5 @@ def _print(results: dict[str, Any]) -> None:
         f"{cover['ok']} of {cover['asked']} clips asked of {split} are there ({share:.1%}); "
         f"{len(results['classes'])} classes, chance {chance:.1%}"
     )
+    print(f"results, with confusion and accuracy by class, lie in {file}")
+    print(f"label, prediction and logits of each clip lie in {predictions_file(file)}")

@@ -25,7 +25,7 @@ def footprint(model: nn.Module, stream: str, frames: int, fps: float) -> str:
 
 
 def footprints(trained: Trained, lengths: Iterable[int]) -> dict[str, str]:
-    """In training, and in testing on views of these lengths: the shortest and the longest."""
+    """What is seen in training, and in testing on the shortest and the longest of these lengths of views."""
     fps = trained.recipe.fps / trained.stride
     with torch.device("meta"):
         model = build_model(trained.checkpoint.model, **trained.checkpoint.config)

@@ -29,7 +29,7 @@ from kinetics_pipeline.workflows.training.long_clips import compute_long
 
 POLL = 0.5
 _done: Any = None
-"""In a process of several: the views that all of them have done, shared memory."""
+"""The views that all processes together have done, in shared memory; None in a process alone."""
 
 
 @dataclass(frozen=True)

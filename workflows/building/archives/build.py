@@ -249,13 +249,13 @@ class CopiesBuild(DatasetBuild):
 
     def _fetch_next(self, keys: Sequence[str], later: Sequence[Sequence[ListedArchive]]) -> None:
         """Lets go of all but the archives of one group and of the next, and begins to fetch what is not here of them,
-        in their order: the link has always something to do while the cache has room."""
+        in their order: the link is never idle while the cache has room."""
         following = next(filter(None, map(self._useful, later)), [])
         if (ahead := self.selection.ahead()) is not None:
             following = following[: 0 if self.selection.is_full else ahead]
         self.holder.keep_only([*keys, *following])
         self.executor.end_removals()
-        self.holder.want([*keys, *following])
+        self.holder.want(keys if self.holder.on_the_way() - {*keys, *following} else [*keys, *following])
 
     def _useful(self, group: Sequence[ListedArchive]) -> list[str]:
         """The archives of a group that hold, or may hold, clips that are still to be made."""

@@ -11,7 +11,7 @@ from kinetics_pipeline.sources.local.tars import ArchiveSource
 
 
 def folder_labels(clips: Iterable[Clip], sources: Sequence[ArchiveSource], classes: Sequence[str]) -> dict[str, str]:
-    """By clip_id the class that the nearest folder of a clip's first file is named after, in any spelling; only of
+    """The class that the nearest folder of a clip's first file is named after, in any spelling, by clip_id; only of
     clips without a label. `classes`: the dataset's."""
     found: dict[str, str] = {}
     known: dict[str, str | None] = {}

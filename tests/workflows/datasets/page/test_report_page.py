@@ -195,3 +195,13 @@ def test_nothing_is_wider_than_the_window_and_the_chart_is_drawn(opened: Any, wi
     drawn = "c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some(value => value)"
     assert opened.locator("[data-timeline] canvas").evaluate(drawn)
     assert opened.locator(".bar").count() >= 4
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(opened: Any, scheme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()
+    opened.emulate_media(color_scheme=scheme)
+    opened.locator("details").evaluate_all("all => all.forEach(one => { one.open = true; })")
+    found = axe.run(opened).response
+    assert len(found["passes"]) > 10
+    assert [one["id"] for one in found["violations"] if one["impact"] in ("serious", "critical")] == []

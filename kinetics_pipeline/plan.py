@@ -130,7 +130,7 @@ class Plan:
         """
         chosen: list[tuple[str, bool, int, int]] = []
         rows = 0
-        for name, is_local, begin, end in self._extents():
+        for name, is_local, begin, end in self.extents():
             if (names is None or name in names) and local in (None, is_local):
                 chosen.append((name, is_local, begin, end - begin))
                 rows += end - begin
@@ -149,7 +149,7 @@ class Plan:
         for name, is_local, _, count in extents:
             yield PlannedShard(name, list(islice(clips, count)), is_local)
 
-    def _extents(self) -> Iterator[tuple[str, bool, int, int]]:
+    def extents(self) -> Iterator[tuple[str, bool, int, int]]:
         """Yields each shard's name, whether local sources hold it, its first row and the row behind its last."""
         if not len(self):
             return

@@ -30,7 +30,7 @@ from kinetics_pipeline.sources.youtube.source import YouTube
 from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.workflows.building.copies import UnfetchedCopy
 from kinetics_pipeline.workflows.building.copy_preview import about_copies, left_for_others
-from kinetics_pipeline.workflows.building.disk import needs
+from kinetics_pipeline.workflows.building.disk import needs_of
 from kinetics_pipeline.workflows.building.forecast.hours import machines
 from kinetics_pipeline.workflows.building.forecast.lines import Work, fetch_seconds, local_samples
 from kinetics_pipeline.workflows.building.forecast.lines import lines as time_and_cost
@@ -178,14 +178,26 @@ def _by_split(work: Plan, total: Estimate) -> Table:
 def _by_source(work: Plan, asked: Asked) -> Table:
     clips: Counter[str] = Counter()
     videos: dict[str, set[str]] = {}
-    for shard in work.shards():
+    asks_alike = not any(isinstance(source, ObjectVideos) for source in asked.sources)
+    for shard in work.shards(local=True if asks_alike else None):
         for clip in shard.clips:
             origin = _origin(clip, asked, held=shard.local)
             clips[origin] += 1
             videos.setdefault(origin, set()).add(clip.video_id)
+    counted = {origin: len(there) for origin, there in videos.items()}
+    network = pc.equal(work.table["source"], NETWORK)
+    number = pc.sum(network).as_py() or 0
+    if asks_alike and number:  # one answer for all that no local source has
+        first = Plan(work.table.slice(pc.index(network, True).as_py(), 1))
+        origin = _origin(next(first.shards()).clips[0], asked, held=False)
+        names = work.table["video_id"].filter(network)
+        if origin in videos:
+            names = names.filter(pc.invert(pc.is_in(names, pa.array(list(videos[origin]), pa.string()))))
+        clips[origin] += number
+        counted[origin] = counted.get(origin, 0) + pc.count_distinct(names).as_py()
     table = _table("from", "clips", "videos")
-    for origin, number in clips.most_common():
-        table.add_row(origin, str(number), str(len(videos[origin])))
+    for origin, found in clips.most_common():
+        table.add_row(origin, str(found), str(counted[origin]))
     return table
 
 
@@ -228,7 +240,7 @@ def _expected(
     if total.network_videos and first is not None and not isinstance(first, YouTube):
         what = "whole files or their sections" if isinstance(first, ObjectVideos) else "whole files"
         lines.append(f"download    {what} from {first.name}, of sizes that only it knows")
-    wanted = needs(work.shards(), recipe)
+    wanted = needs_of(work, recipe)
     kinds = pc.equal(work.table["source"], NETWORK)
     opened = sum(min(AT_ONCE, len(work.table["shard"].filter(one).unique())) for one in (kinds, pc.invert(kinds)))
     ahead = total.fetched / max(1, total.clips_by_source["network"]) * AT_ONCE * config.clips_per_shard

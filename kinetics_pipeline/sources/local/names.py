@@ -39,9 +39,10 @@ class VideoNames:
         self._timed_otherwise = {stem: tuple(sorted(paths)) for stem, paths in timed.items()}
         """Files whose names say their times in another way than `clip_id`, by the name that says them so."""
         self._of_unknown_suffix = {stem: tuple(sorted(paths)) for stem, paths in others.items()}
+        self._length = sum(map(len, self._by_stem.values()))
 
     def __len__(self) -> int:
-        return sum(map(len, self._by_stem.values()))
+        return self._length
 
     def __iter__(self) -> Iterator[str]:
         return itertools.chain.from_iterable(self._by_stem.values())

@@ -32,8 +32,7 @@ class TrainConfig(Config):
     recipe: Literal["paper", "released"] = "released"
     """The schedule: the paper's (tenfold less when validation saturates) or the released code's steps."""
     init: Place | None = None
-    """Weights to start from: a checkpoint of ours, a public PyTorch port's, DeepMind's TensorFlow files, a folder of
-    safetensors, or hf://OWNER/NAME."""
+    """Weights: a checkpoint of ours, a port's or DeepMind's, a folder of safetensors, or hf://OWNER/NAME."""
     new_head: bool = False
     """Start the last layer from random weights, also where its number of classes fits; needs --init."""
     bn_eps: float | None = None
@@ -89,8 +88,7 @@ class TrainConfig(Config):
     val_split: str = "val"
     """The split that is evaluated during training."""
     hold_out: float = 0.0
-    """Evaluate, in place of --val-split, this share of the training clips, which is then not trained on: whole groups
-    (of UCF-101 gNN, of HMDB-51 a source video, else a video)."""
+    """Evaluate this share of the training clips in place of --val-split: whole groups, which are not trained on."""
     classes: Annotated[tuple[str, ...], Repeated] = ()
     """Only these classes: comma-separated, the flag repeated, or a file with one a line."""
     class_list: Path | None = None
@@ -100,8 +98,7 @@ class TrainConfig(Config):
     checkpoint_every: int = 500
     """Steps between checkpoints."""
     evaluate_every: int | None = None
-    """Steps between evaluations on the validation split; 0: never. Default: 2000, of the recipe `paper` a fortieth of
-    the steps."""
+    """Steps between evaluations; 0: never. Default: 2000; of the recipe `paper` a fortieth of the steps."""
     logger: Logger = "tensorboard"
     """wandb: show the metrics on Weights & Biases, too; `wandb login` or WANDB_MODE=offline comes first."""
     seed: int = 0
@@ -251,8 +248,7 @@ class PaperConfig(Config):
     transfer_steps: int | None = None
     """Steps of a training on UCF-101 or HMDB-51, likewise. Default: 5000."""
     train_flags: Annotated[str, Parameter(allow_leading_hyphen=True)] = ""
-    """Flags for every training, as one text: `--batch-size 8 --workers 4`. On fewer GPUs than the schedule's a training
-    accumulates; with `--accumulate 1` it takes in proportion more steps."""
+    """Flags for every training, as one text: `--batch-size 8 --workers 4`; `--accumulate 1` takes more steps."""
     run: bool = True
     """Run what is missing; --no-run only prints its commands and the table."""
 

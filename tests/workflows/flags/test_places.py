@@ -21,9 +21,9 @@ NO_PLACES = {
     "plan split", "plan retry", "plan proxy", "build split", "build retry",
     "build proxy", "build allow_access", "build ytdlp_option", "doctor canary", "train train_split", "train val_split",
     "train classes", "evaluate split", "paper reproduce table", "paper reproduce train_flags",
-    "paper transfer train_flags", "tools inspect clip", "tools forget reason", "tools convert classes",
-    "tools convert split", "tools export split", "features split", "features fps", "status clip", "build notify",
-    "build metrics_port",
+    "paper transfer train_flags", "paper schedules train_flags", "tools inspect clip", "tools forget reason",
+    "tools convert classes", "tools convert split", "tools export split", "features split", "features fps",
+    "status clip", "build notify", "build metrics_port",
 }  # fmt: skip
 """Flags of text that name no place. A new flag of text is either typed as a place or listed here."""
 

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinetics_pipeline.recipe import Recipe
-from kinetics_pipeline.records import Clip, Outcome, most_hopeful
+from kinetics_pipeline.records import Clip, FrameFacts, Outcome, most_hopeful
 from kinetics_pipeline.sources.base import Media
+from kinetics_pipeline.video.container import VideoStream
 from kinetics_pipeline.video.frames import BrokenVideo, TooShort, read_clip
 
 DECODE_TIMEOUT = 300.0
@@ -36,6 +37,7 @@ class ClipResult:
     """The file that gave the frames."""
     payload: bytes = b""
     """The encoded rows (`shards.clip_rows`); empty unless the outcome is `ok`."""
+    facts: FrameFacts = field(default_factory=FrameFacts)
 
 
 def process_clip(
@@ -52,7 +54,8 @@ def process_clip(
     for media in candidates:
         with _timed(seconds, "decode"):
             notes: list[str] = []
-            read = _read(clip, media, recipe, decode_timeout, notes)
+            streams: list[VideoStream] = []
+            read = _read(clip, media, recipe, decode_timeout, notes, streams)
         if isinstance(read, _NoFrames):
             failures.append(read)
             continue
@@ -63,9 +66,10 @@ def process_clip(
             from kinetics_pipeline.shards.clip_rows import encode_clip
 
             payload = encode_clip(clip.clip_id, label, frames, flow, recipe)
+            facts = _facts(streams, payload, recipe)
         used = [f"used {media.path.name}"] if failures else []
         detail = "; ".join([*(f.detail for f in failures), *used, *notes])
-        return ClipResult("ok", detail, media.source, len(frames), seconds, media, payload)
+        return ClipResult("ok", detail, media.source, len(frames), seconds, media, payload, facts)
 
     if not failures:
         return ClipResult("not_found", "no source has it", seconds=seconds)
@@ -79,9 +83,20 @@ class _NoFrames:
     detail: str
 
 
-def _read(clip: Clip, media: Media, recipe: Recipe, timeout: float, notes: list[str]) -> NDArray[np.uint8] | _NoFrames:
+def _facts(streams: Sequence[VideoStream], payload: bytes, recipe: Recipe) -> FrameFacts:
+    from kinetics_pipeline.shards.clip_rows import rows_of
+    from kinetics_pipeline.shards.repeats import repeats
+
+    width, height = streams[-1].stored_size or (None, None)
+    repeated = int(repeats(rows_of(payload), recipe.layout).sum())
+    return FrameFacts(streams[-1].rate, width, height, repeated)
+
+
+def _read(
+    clip: Clip, media: Media, recipe: Recipe, timeout: float, notes: list[str], streams: list[VideoStream]
+) -> NDArray[np.uint8] | _NoFrames:
     """The clip's frames in one file, with the one that follows when flow is wanted; or why there are none. `notes` gets
-    what the reader chose, for the record's detail."""
+    what the reader chose, for the record's detail; `streams` what it read."""
     outcome: Outcome
     try:
         return read_clip(
@@ -97,6 +112,7 @@ def _read(clip: Clip, media: Media, recipe: Recipe, timeout: float, notes: list[
             interpolation=recipe.interpolation,
             timeout=timeout,
             notes=notes,
+            streams=streams,
         )
     except BrokenVideo as e:
         outcome, reason = "decode", str(e)

@@ -49,6 +49,9 @@ SCHEMA = pa.schema(
 )
 ROWS_AT_ONCE = 4096
 """Rows of a plan of which clips are made together."""
+MOST_ROWS, MOST_BYTES = 20_000_000, 4 << 30
+"""What a plan may hold. All versions of Kinetics together have 2 million clips, of some 120 bytes each."""
+ROWS_READ_AT_ONCE = 1 << 16
 LOCAL, NETWORK = "local", "network"
 """Where a clip was found when it was planned."""
 BEFORE_ARCHIVES = -1
@@ -127,7 +130,7 @@ class Plan:
         """
         chosen: list[tuple[str, bool, int, int]] = []
         rows = 0
-        for name, is_local, begin, end in self._extents():
+        for name, is_local, begin, end in self.extents():
             if (names is None or name in names) and local in (None, is_local):
                 chosen.append((name, is_local, begin, end - begin))
                 rows += end - begin
@@ -146,7 +149,7 @@ class Plan:
         for name, is_local, _, count in extents:
             yield PlannedShard(name, list(islice(clips, count)), is_local)
 
-    def _extents(self) -> Iterator[tuple[str, bool, int, int]]:
+    def extents(self) -> Iterator[tuple[str, bool, int, int]]:
         """Yields each shard's name, whether local sources hold it, its first row and the row behind its last."""
         if not len(self):
             return
@@ -190,16 +193,53 @@ class Plan:
         return cls(read_columns(data))
 
 
+def source_of_group(archive_group: int) -> str:
+    """What the column `source` says of clips that a group of archives holds; `Plan.archive_group` reads it."""
+    return "before-archives" if archive_group == BEFORE_ARCHIVES else f"archives-{archive_group}"
+
+
 def read_columns(data: bytes | memoryview, names: Sequence[str] | None = None) -> pa.Table:
-    """Columns of a plan, all by default, from the bytes of its file. Raises ValueError when they are no plan."""
+    """Columns of a plan, all by default, from the bytes of its file. Raises ValueError when they are no plan, and for
+    one of more than `MOST_ROWS` rows or `MOST_BYTES` bytes: whose dataset it is, is not known."""
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
         schema = plan_schema(set(file.schema_arrow.names))
         if names is not None:
             schema = pa.schema([schema.field(name) for name in names])
-        return file.read(columns=schema.names).select(schema.names).cast(schema)
+        _require_bounded(file.metadata.num_rows, MOST_ROWS, "rows")
+        groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+        _require_bounded(sum(group.total_byte_size for group in groups), MOST_BYTES, "bytes unpacked")
+        # As numbers into a dictionary, as they are stored: one long text may stand for millions of rows.
+        file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=[f.name for f in schema if f.type == pa.string()])
+        return _read_within(file, schema, MOST_BYTES)
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise ValueError(f"no plan: {error}") from error
+
+
+def _read_within(file: pq.ParquetFile, schema: pa.Schema, most: int) -> pa.Table:
+    """Column after column, at most `ROWS_READ_AT_ONCE` rows at a time. Raises ValueError beyond `most` bytes."""
+    columns, taken = [], 0
+    for field in schema:
+        chunks = []
+        for batch in file.iter_batches(batch_size=ROWS_READ_AT_ONCE, columns=[field.name]):
+            column = batch.column(field.name)
+            taken += _bytes_unpacked(column)
+            _require_bounded(taken, most, "bytes unpacked")
+            chunks.append(column.cast(field.type))
+        columns.append(pa.chunked_array(chunks, field.type))
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _bytes_unpacked(column: pa.Array) -> int:
+    if not pa.types.is_dictionary(column.type):
+        return int(column.nbytes)
+    lengths = pc.binary_length(column.dictionary).take(column.indices)
+    return (pc.sum(lengths.cast(pa.int64())).as_py() or 0) + 4 * len(column)
+
+
+def _require_bounded(number: int, most: int, what: str) -> None:
+    if number > most:
+        raise ValueError(f"it has {number} {what}; allowed: up to {most}")
 
 
 def make_plan(
@@ -227,9 +267,7 @@ def make_plan(
     todo = ordered[np.array(waits, dtype=bool)].reset_index(drop=True)
     held = frozenset(held_locally(_Clips(todo)))
     local = np.array([clip in held for clip in todo["clip_id"]], dtype=bool)
-    source = LOCAL if archive_group is None else f"archives-{archive_group}"
-    if archive_group == BEFORE_ARCHIVES:
-        source = "before-archives"
+    source = LOCAL if archive_group is None else source_of_group(archive_group)
     return Plan(_table(todo, local, _packed(todo, local, settings.clips_per_shard), dict(next_shard), source))
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
@@ -96,6 +97,19 @@ class Spent:
 
 
 @dataclass(frozen=True)
+class FrameFacts:
+    """What is known of the frames of a clip that is ok, and of the video they come from. None: not recorded."""
+
+    source_fps: float | None = None
+    """Frames a second of the video file, the mean where they vary."""
+    source_width: int | None = None
+    source_height: int | None = None
+    """Pixels of a picture in the file, before it is turned or scaled."""
+    repeated: int | None = None
+    """Stored RGB frames whose bytes are those of the frame before: of a video slower than the recipe's frame rate."""
+
+
+@dataclass(frozen=True)
 class Record:
     """What became of a clip: one for every clip of a shard, in its commit marker. JSON through `to_json`."""
 
@@ -115,12 +129,27 @@ class Record:
     """RGB frames stored; flow has as many."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Processing time by stage (`fetch`, `decode`, `flow`, `encode`)."""
+    source_fps: float | None = None
+    source_width: int | None = None
+    source_height: int | None = None
+    repeated: int | None = None
+    """These four: see `FrameFacts`. None also in datasets that were built before they were recorded."""
+    finished: str | None = None
+    """When the clip had its outcome: UTC, `2026-11-28T05:40:42Z`. None as above."""
 
     @classmethod
     def of(
-        cls, clip: Clip, outcome: Outcome, detail: str, spent: Spent, *, source: str = "", frames: int = 0
+        cls,
+        clip: Clip,
+        outcome: Outcome,
+        detail: str,
+        spent: Spent,
+        *,
+        source: str = "",
+        frames: int = 0,
+        facts: FrameFacts | None = None,
     ) -> Record:
-        """The record of a clip that ends with `outcome`."""
+        """The record of a clip that ends with `outcome`; `at` says when."""
         return cls(
             clip_id=clip.clip_id,
             video_id=clip.video_id,
@@ -133,7 +162,13 @@ class Record:
             requests=spent.requests,
             frames=frames,
             seconds=dict(spent.seconds),
+            **asdict(facts or FrameFacts()),
         )
+
+    def at(self, unix: float) -> Record:
+        """The record of a clip that had its outcome at this time, seconds since 1970."""
+        moment = datetime.fromtimestamp(unix, UTC)
+        return replace(self, finished=moment.isoformat(timespec="seconds").replace("+00:00", "Z"))
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -12,17 +12,19 @@ from kinetics_pipeline.models.layers.batch_norm import MOMENTUM, BatchNorm
 from kinetics_pipeline.models.layers.clip_check import check_clip
 from kinetics_pipeline.models.layers.inception import Unit, initialise
 from kinetics_pipeline.models.layers.padding import max_pool_same
+from kinetics_pipeline.models.layers.snippets import snippet_starts
 
 FRAMES = 16
 CHANNELS = ((64,), (128,), (256, 256), (512, 512), (512, 512))
 """Output channels of the convolutions between one pool and the next."""
 HIDDEN = 4096
+MOST_PIECES = 15
 
 
 class C3D(nn.Module):
     """A clip [N, C, T >= 16, 112, 112] in [-1, 1] -> logits [N, classes], the mean over its 16-frame pieces.
 
-    Frames after the last whole piece are not used: 250 frames make 15 pieces, 240 frames.
+    There are at most 15 pieces, evenly over the clip: 240 frames, as in the paper's tests.
     """
 
     inputs = ("video",)
@@ -62,6 +64,11 @@ class C3D(nn.Module):
         logits: Tensor = self.logits(self._pieces(video))
         return split_axis(logits, 0, (len(video), -1)).mean(dim=1)
 
+    def frames_used(self, frames: int) -> dict[str, list[int]]:
+        """Numbers of the frames of a clip that are looked at."""
+        starts = snippet_starts(frames, MOST_PIECES, FRAMES)
+        return {"video": [start + k for start in starts for k in range(FRAMES)]}
+
     def features(self, video: Tensor) -> Tensor:
         """What the last layer sees, the second fully connected layer's outputs: [N, 4096], the mean over pieces."""
         return split_axis(self._pieces(video), 0, (len(video), -1)).mean(dim=1)
@@ -72,9 +79,8 @@ class C3D(nn.Module):
         if video.shape[3:] != (self.crop_size, self.crop_size):
             size = "x".join(map(str, video.shape[3:]))
             raise InputError(f"c3d takes {self.crop_size}x{self.crop_size} frames, not {size}; crop to that")
-        pieces = video.shape[2] // FRAMES
-        video = split_axis(video[:, :, : pieces * FRAMES], 2, (pieces, FRAMES)).transpose(1, 2).flatten(0, 1)
-        return self._hidden(video)
+        frames = video[:, :, self.frames_used(video.shape[2])["video"]]
+        return self._hidden(split_axis(frames, 2, (-1, FRAMES)).transpose(1, 2).flatten(0, 1))
 
     def _hidden(self, x: Tensor) -> Tensor:
         """[N, C, 16, side, side] -> [N, 4096]."""

@@ -13,7 +13,7 @@ from kinetics_pipeline.models.layers.inception import FEATURES
 
 HIDDEN = 512
 STEPS = 50
-"""Steps of the longest clip in the paper: 250 frames, one of 5 used."""
+"""Steps of a clip of 250 frames, one of 5 used. Of longer ones as many frames are used, evenly (Table 1)."""
 
 
 class ConvNetLSTM(nn.Module):
@@ -44,18 +44,24 @@ class ConvNetLSTM(nn.Module):
         self.logits = new_linear(HIDDEN, num_classes)
 
     def forward(self, video: Tensor, every_step: bool = False) -> Tensor:
-        """[N, classes], or for every step [N, classes, ceil(T / frame_stride)]."""
+        """[N, classes], or for every step [N, classes, ceil(T / frame_stride)], at most 50."""
         states = self._states(video)
         logits: Tensor = self.logits(self.dropout(states if every_step else states[:, -1]))
         return logits.transpose(1, 2) if every_step else logits
+
+    def frames_used(self, frames: int) -> dict[str, list[int]]:
+        """Numbers of the frames of a clip that are looked at."""
+        if frames <= STEPS * self.frame_stride:
+            return {"video": list(range(0, frames, self.frame_stride))}
+        return {"video": [step * frames // STEPS for step in range(STEPS)]}
 
     def features(self, video: Tensor) -> Tensor:
         """What the last layer sees, the state after the last step: [N, 512]."""
         return self._states(video)[:, -1]
 
     def _states(self, video: Tensor) -> Tensor:
-        """[N, ceil(T / frame_stride), 512]."""
+        """[N, steps, 512]."""
         check_clip("convnet_lstm", video, self.trunk.in_channels)
-        frames, clips = frames_of(video[:, :, :: self.frame_stride])
+        frames, clips = frames_of(video[:, :, self.frames_used(video.shape[2])["video"]])
         states: Tensor = self.lstm(split_axis(self.trunk(frames), 0, (clips, -1)))
         return states

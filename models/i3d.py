@@ -52,6 +52,10 @@ class I3D(Inception):
         steps = self.dense_logits(video)
         return upsample(steps, video.shape[2]) if every_frame else steps.mean(dim=2)
 
+    def frames_used(self, frames: int) -> dict[str, list[int]]:
+        """Numbers of the frames of a clip that are looked at: all."""
+        return {"video": list(range(frames))}
+
     def dense_logits(self, video: Tensor) -> Tensor:
         """Logits [N, classes, T'] of each of the T' = ceil(T / 8) - 1 steps."""
         check_clip("i3d", video, self.in_channels, LEAST_FRAMES)

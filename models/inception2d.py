@@ -44,6 +44,10 @@ class Inception2D(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.logits = new_linear(FEATURES, num_classes)
 
+    def frames_used(self, frames: int) -> dict[str, list[int]]:
+        """Numbers of the frames of a clip that are looked at."""
+        return {"video": list(range(0, frames, self.frame_stride))}
+
     def forward(self, video: Tensor) -> Tensor:
         check_clip("inception2d", video, self.trunk.in_channels)
         frames, clips = frames_of(video[:, :, :: self.frame_stride])

@@ -14,6 +14,7 @@ from kinetics_pipeline.models.layers.snippets import (
     FLOW_FRAMES,
     check_streams,
     gather_snippets,
+    snippet_frames,
     snippet_starts,
 )
 
@@ -49,10 +50,20 @@ class TwoStream(nn.Module):
         self.flow_logits = new_linear(FEATURES, num_classes)
 
     def forward(self, rgb: Tensor, flow: Tensor | None = None) -> Tensor:
+        heads = self.head_logits(rgb, flow)
+        return (heads["rgb"] + heads["flow"]) / 2
+
+    def head_logits(self, rgb: Tensor, flow: Tensor | None = None) -> dict[str, Tensor]:
+        """Logits [N, classes] of each stream alone, averaged over snippets."""
         seen, moved = self._snippets(rgb, flow)
         appearance: Tensor = self.rgb_logits(self.dropout(seen))
         motion: Tensor = self.flow_logits(self.dropout(moved))
-        return split_axis((appearance + motion) / 2, 0, (len(rgb), -1)).mean(dim=1)
+        heads = {"rgb": appearance, "flow": motion}
+        return {name: split_axis(logits, 0, (len(rgb), -1)).mean(dim=1) for name, logits in heads.items()}
+
+    def frames_used(self, frames: int) -> dict[str, list[int]]:
+        """Numbers of the frames of each stream that are looked at."""
+        return snippet_frames(snippet_starts(frames, MOST_SNIPPETS))
 
     def features(self, rgb: Tensor, flow: Tensor | None = None) -> Tensor:
         """What the two last layers see, RGB's before flow's: [N, 2048], the mean over snippets."""

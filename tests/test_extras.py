@@ -32,7 +32,7 @@ def dataset(tmp_path: Path) -> str:
 
 @pytest.mark.parametrize(
     "command",
-    ["build --help", "status {}", "report {}", "verify {}", "compare {} {}"],
+    ["build --help", "status {}", "report {}", "report {} --html report.html", "verify {}", "compare {} {}"],
 )
 def test_looking_at_datasets_needs_no_extra(command: str, base: Path, dataset: str, tmp_path: Path):
     done = run_in(base, "-m", "kinetics_pipeline.workflows", *command.replace("{}", dataset).split(), folder=tmp_path)
@@ -91,4 +91,4 @@ def test_every_extra_is_part_of_all_and_every_module_of_an_extra_is_known():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     optional = project["optional-dependencies"]
     assert optional["all"] == [f"kinetics-pipeline[{','.join(sorted(EXTRAS))}]"]
-    assert set(optional) == {*EXTRAS, "all", "test", "dev"}
+    assert set(optional) == {*EXTRAS, "wandb", "all", "test", "dev"}

@@ -126,14 +126,92 @@ def annotated(
     title: str = "",
     shown: int = 8,
     height: int = 120,
+    fps: float = 25,
 ) -> Picture:
     """A clip [T, H, W, 3], its flow [T, 2, H, W] in pixels, and a bar for each (class, probability)."""
-    rows = [strip(frames, shown, height)]
-    if flow is not None:
-        rows.append(strip(flow_colours(flow), shown, height))
+    rows = clip_sheet([title] if title else [], frames, flow, fps, shown, height)
     width = max(480, *(row.shape[1] for row in rows))
-    head = [written([title], width, 0.6)] if title else []
-    return stacked([*head, *rows, *(_bar(name, value, width) for name, value in scores)])
+    legend = [flow_legend(width)] if flow is not None else []
+    return stacked([*rows, *legend, *(_bar(name, value, width) for name, value in scores)])
+
+
+def clip_sheet(
+    lines: Sequence[str],
+    frames: NDArray[np.uint8],
+    flow: NDArray[np.floating] | None,
+    fps: float,
+    shown: int = 8,
+    height: int = 120,
+) -> list[Picture]:
+    """Rows that show a clip [T, H, W, 3] of `fps` frames a second and its flow [T, 2, H, W] in pixels: `lines` in full,
+    frames with their times, flow with its largest length; frames that repeat the one before are marked."""
+    same = repeated_frames(frames)
+    chosen = even_frames(len(frames), shown)
+    pictures = [strip(frames, shown, height)]
+    tile = (pictures[0].shape[1] + GAP) // len(chosen) - GAP
+    times = [[f"{k / fps:.2f} s", "repeats the frame before" if same[k] else ""] for k in chosen]
+    captions = [_captions(times, tile)]
+    lines = [*lines, *([f"{same.sum()} of {len(frames)} frames repeat the frame before"] if same.any() else [])]
+    if flow is not None:
+        length = np.hypot(flow[:, 0], flow[:, 1])
+        largest = float(np.percentile(length, 99))
+        pictures.append(strip(flow_colours(flow, largest), shown, height))
+        still = [k + 1 < len(frames) and bool(same[k + 1]) for k in chosen]
+        moved = [
+            ["no motion:", "the next frame repeats"] if s else [f"up to {length[k].max():.1f} px", ""]
+            for k, s in zip(chosen, still, strict=True)
+        ]
+        captions.append(_captions(moved, tile))
+        lines.append(f"flow: full colour is {largest:.1f} px a frame")
+    rows = [row for pair in zip(pictures, captions, strict=True) for row in pair]
+    width = max(pictures[0].shape[1], 480)
+    return [*([written(wrapped(lines, width), width)] if lines else []), *rows]
+
+
+def repeated_frames(frames: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """bool [T]: whether each of the frames [T, H, W, 3] is the one before it once more."""
+    return np.array([k > 0 and np.array_equal(frames[k], frames[k - 1]) for k in range(len(frames))], np.bool_)
+
+
+def flow_legend(width: int, side: int = 64) -> Picture:
+    """The colour wheel with what it means, on white."""
+    y, x = np.meshgrid(*[np.linspace(-1, 1, side)] * 2, indexing="ij")
+    wheel = flow_colours(np.stack([x, y]), 1.0)
+    wheel[np.hypot(x, y) > 1] = 255
+    text = written(
+        ["colour of flow: direction of motion", "white: no motion; full colour: fast"], width - side - 2 * GAP
+    )
+    picture = np.full((max(side, text.shape[0]) + 2 * GAP, width, 3), 255, np.uint8)
+    picture[GAP : GAP + side, GAP : GAP + side] = wheel
+    top = (picture.shape[0] - text.shape[0]) // 2
+    picture[top : top + text.shape[0], side + 2 * GAP :] = text
+    return picture
+
+
+def wrapped(lines: Sequence[str], width: int, size: float = 0.5) -> list[str]:
+    """The lines, broken between words where they are wider than `width` pixels as `written` writes them."""
+    found: list[str] = []
+    for line in lines:
+        current = ""
+        for word in line.split():
+            longer = f"{current} {word}".strip()
+            if current and _text_width(longer, size) > width - 8:
+                found.append(current)
+                longer = word
+            current = longer
+        found.append(current)
+    return found
+
+
+def _text_width(text: str, size: float) -> int:
+    return int(cv2.getTextSize(text.encode("utf-8", "replace").decode(), cv2.FONT_HERSHEY_SIMPLEX, size, 1)[0][0])
+
+
+def _captions(texts: Sequence[Sequence[str]], tile: int) -> Picture:
+    """Lines under each tile of a strip."""
+    cells = [written(lines, tile, 0.4) for lines in texts]
+    gap = np.full((cells[0].shape[0], GAP, 3), 255, np.uint8)
+    return np.concatenate([piece for cell in cells for piece in (cell, gap)][:-1], axis=1)
 
 
 def _bar(name: str, value: float, width: int, height: int = 24) -> Picture:

@@ -2,8 +2,8 @@
 
 Official archives: Google DeepMind's, https://github.com/google-deepmind/deepmind-research and the datasets' page. Files
 of the public copy: https://github.com/cvdfoundation/kinetics-dataset, whose addresses `--mirror` replaces by those of a
-copy of one's own. Counts of Kinetics-400 are those of that repository; of 600 and 700-2020 those of fiftyone's dataset
-zoo, https://docs.voxel51.com/dataset_zoo, but for the validation list of 600, which was counted.
+copy of one's own. The lists have shrunk and grown over the years, so several counts of one version are known; each says
+where it is from. A count is one of clips, that is of rows without the header: a video of 600 and 700 may have several.
 """
 
 from __future__ import annotations
@@ -24,6 +24,26 @@ from kinetics_pipeline.storage.cache import make_private
 _OFFICIAL = "https://storage.googleapis.com/deepmind-media/Datasets"
 
 
+ACTIVITYNET = "https://github.com/activitynet/ActivityNet, Crawler/Kinetics/data: rows counted; train: its issue 38"
+FIFTYONE = "https://docs.voxel51.com/dataset_zoo"
+COUNTED_2022 = (
+    "https://github.com/prijatelj/human-activity-recognition-in-an-open-world, "
+    "arn/scripts/data_management/kinetics_data_analysis.yaml: rows counted"
+)
+
+
+@dataclass(frozen=True)
+class KnownList:
+    """How many clips the lists of one version had at some time."""
+
+    name: str
+    """What messages call it."""
+    clips: Mapping[str, int]
+    """Clips by split."""
+    source: str
+    """Who says so."""
+
+
 @dataclass(frozen=True)
 class Published:
     """One version of Kinetics."""
@@ -32,12 +52,17 @@ class Published:
     """Address of the official archive of annotations."""
     files: tuple[tuple[str, ...], ...] = ()
     """Below the public copy, for each split: its annotation file; where the first is not there, the next."""
-    asked: dict[str, int] = field(default_factory=dict)
-    """Clips of each split in the lists, where they are known."""
-    in_copy: dict[str, int] = field(default_factory=dict)
-    """Videos of each split in the public copy, where they are known."""
+    known: tuple[KnownList, ...] = ()
+    """The lists that were counted; the first is the one as it was published."""
+    in_copy: Mapping[str, int] = field(default_factory=dict)
+    """Clips of each split in the public copy, where they are known."""
     terms: str = "annotations by Google DeepMind, CC BY 4.0 as stated there"
     """The licence; it is printed when the files are first fetched."""
+
+    @property
+    def asked(self) -> Mapping[str, int]:
+        """Clips of each split in the lists as they were published."""
+        return self.known[0].clips
 
 
 def _splits(folder: str, suffix: str = "csv") -> tuple[tuple[str, ...], ...]:
@@ -48,7 +73,12 @@ PUBLISHED: dict[str, Published] = {
     "kinetics-400": Published(
         f"{_OFFICIAL}/kinetics400.tar.gz",
         _splits("400"),
-        asked={"train": 246_535, "val": 19_907, "test": 39_806},
+        (
+            KnownList("the published lists", {"train": 246_534, "val": 19_906, "test": 39_805}, FIFTYONE),
+            KnownList("ActivityNet's lists", {"train": 246_534, "val": 19_906, "test": 38_685}, ACTIVITYNET),
+            KnownList("DeepMind's lists of 2022", {"train": 219_782, "val": 18_035, "test": 35_357}, COUNTED_2022),
+        ),
+        # https://github.com/cvdfoundation/kinetics-dataset
         in_copy={"train": 241_258, "val": 19_881, "test": 38_685},
     ),
     "kinetics-600": Published(
@@ -59,15 +89,34 @@ PUBLISHED: dict[str, Published] = {
             ("600/annotations/val.txt", "600/annotations/val.csv"),
             ("600/annotations/test.csv",),
         ),
-        asked={"val": 30_001},
-        in_copy={"train": 427_549, "val": 29_793, "test": 72_924},
+        (
+            KnownList(
+                "the published lists",
+                {"train": 392_622, "val": 30_000, "test": 72_924},
+                f"train: https://arxiv.org/abs/1808.01340, Table 1; val and test: {ACTIVITYNET}",
+            ),
+            KnownList("DeepMind's lists of 2022", {"train": 371_354, "val": 28_318, "test": 56_618}, COUNTED_2022),
+        ),
+        # Train and val: FIFTYONE; test: files counted, COUNTED_2022. Train has videos that no list asks for.
+        in_copy={"train": 427_549, "val": 29_793, "test": 59_606},
     ),
-    "kinetics-700": Published(f"{_OFFICIAL}/kinetics700.tar.gz"),
+    "kinetics-700": Published(
+        f"{_OFFICIAL}/kinetics700.tar.gz",
+        known=(
+            KnownList(
+                "the published lists",
+                {"train": 545_317, "val": 35_000, "test": 70_000},
+                "https://arxiv.org/abs/1907.06987, Table 1: 50 clips of each class for val, 100 for test",
+            ),
+            KnownList("DeepMind's later lists", {"train": 529_046, "val": 33_925, "test": 67_446}, FIFTYONE),
+        ),
+    ),
     "kinetics-700-2020": Published(
         f"{_OFFICIAL}/kinetics700_2020.tar.gz",
         _splits("700_2020"),
-        asked={"train": 542_352, "val": 34_125, "test": 67_433},
-        in_copy={"train": 534_073, "val": 33_914, "test": 64_260},
+        (KnownList("the published lists", {"train": 544_823, "val": 34_178, "test": 67_722}, COUNTED_2022),),
+        # https://huggingface.co/datasets/iejMac/CLIP-Kinetics700, which has a sample for each clip of the copy.
+        in_copy={"train": 536_489, "val": 33_966, "test": 64_532},
     ),
 }
 
@@ -88,17 +137,18 @@ def is_base_address(mirror: str | None) -> bool:
 def fetch_published(name: str, mirror: str | None, cache: Path, say: Callable[[str], None]) -> list[Path]:
     """The annotation files of a version of Kinetics, below `cache`, where an unchanged one is not fetched again.
 
-    `mirror`: a copy of one's own, whose annotation files count; None: the official archive. Says when a file is another
-    one than it was. Raises UserError for what cannot be fetched and is not in the cache.
+    `mirror`: a copy of one's own, whose annotation files count; None: the official archive, which also counts for a
+    version whose annotations no copy has. Says when a file is another one than it was. Raises UserError for what cannot
+    be fetched and is not in the cache.
     """
     published = PUBLISHED[name.lower()]
+    if mirror is not None and not published.files:
+        say(f"{name}: copies have no annotations of this version; --mirror counts for its archives alone")
+        mirror = None
     if mirror is None:
         wanted: tuple[tuple[str, ...], ...] = ((published.archive,),)
     else:
         wanted = tuple(tuple(f"{mirror.rstrip('/')}/{file}" for file in files) for files in published.files)
-        if not wanted:
-            known = ", ".join(one for one, version in PUBLISHED.items() if version.files)
-            raise UserError(f"{name} has no public copy for --mirror; allowed: {known}")
     folder = cache / "annotations" / name.lower()
     if mirror is not None:
         folder /= hashlib.sha256(mirror.encode()).hexdigest()[:12]
@@ -112,23 +162,27 @@ def fetch_published(name: str, mirror: str | None, cache: Path, say: Callable[[s
 
 
 def against_known_counts(name: str, counts: Mapping[str, int]) -> list[str]:
-    """A line for each split whose number of clips is not the known one: the official lists have shrunk over the
-    years."""
-    return [
-        f"{name}: the lists have {counts[split]} clips of {split}; {known} were published"
-        for split, known in PUBLISHED[name.lower()].asked.items()
-        if counts.get(split, known) != known
-    ]
+    """A line for each split whose number of clips is not the published one, which says whose list it is where that is
+    known: the official lists have shrunk over the years."""
+    lines = []
+    for split, published in PUBLISHED[name.lower()].asked.items():
+        if (number := counts.get(split, published)) != published:
+            whose = next((one.name for one in PUBLISHED[name.lower()].known if one.clips.get(split) == number), None)
+            told = "" if whose is None else f"; {whose} have that number"
+            lines.append(f"{name}: the lists have {number} clips of {split}; {published} were published{told}")
+    return lines
 
 
 def lacking_in_copy(name: str, counts: Mapping[str, int]) -> int | None:
-    """About how many clips the public copy lacks of `counts` clips of each split; None where that is not known."""
+    """About how many clips the public copy lacks of `counts` clips of each split. None where that is not known, also
+    where the copy has more clips of a split than were published: it has others."""
     published = PUBLISHED[name.lower()]
     lacking = 0.0
     for split, number in counts.items():
-        if split not in published.asked or split not in published.in_copy:
+        there, asked = published.in_copy.get(split), published.asked.get(split)
+        if there is None or asked is None or there > asked:
             return None
-        lacking += number * max(0.0, 1 - published.in_copy[split] / published.asked[split])
+        lacking += number * (1 - there / asked)
     return round(lacking)
 
 

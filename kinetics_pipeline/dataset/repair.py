@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import pyarrow as pa
 
@@ -12,8 +13,8 @@ from kinetics_pipeline.dataset.dataset import TOMBSTONES, Dataset
 from kinetics_pipeline.dataset.plan_files import PLAN, PLAN_COPY, plan_copy, plan_file, plan_name
 from kinetics_pipeline.dataset.verify import Findings
 from kinetics_pipeline.errors import JobFailed
-from kinetics_pipeline.plan import SCHEMA, Plan
-from kinetics_pipeline.shards.markers import marker_name, shard_of
+from kinetics_pipeline.plan import LOCAL, NETWORK, SCHEMA, Plan, source_of_group
+from kinetics_pipeline.shards.markers import Marker, marker_name, shard_of
 from kinetics_pipeline.shards.writer import Superseded
 from kinetics_pipeline.storage.digest import with_digest
 from kinetics_pipeline.storage.store import StoreFailed
@@ -79,12 +80,18 @@ def _from_markers(dataset: Dataset, number: int) -> Plan:
                     **{name: entry[name] for name in ("clip_id", "video_id", "time_start", "time_end", "label")},
                     "split": marker.split,
                     "path": None,
-                    "source": "network" if entry["requests"] else "local",
+                    "source": _source(marker, entry),
                     "shard": marker.shard,
                 }
                 for place, entry in enumerate(marker.clips)
             ]
     return Plan(pa.Table.from_pylist(rows, schema=SCHEMA))
+
+
+def _source(marker: Marker, entry: Mapping[str, Any]) -> str:
+    if marker.archive_group is not None:
+        return source_of_group(marker.archive_group)
+    return NETWORK if entry["requests"] else LOCAL
 
 
 def require_nothing_left(findings: Findings, uri: str) -> None:

@@ -14,7 +14,7 @@ from torch.utils.data import Sampler
 
 from kinetics_pipeline.loading.clip_dataset import ClipDataset
 from kinetics_pipeline.loading.options import ClipOptions, Stream
-from kinetics_pipeline.loading.snippets import WHOLE_CLIP, Snippet, central_snippet
+from kinetics_pipeline.loading.snippets import Snippet, central_snippet
 from kinetics_pipeline.loading.windows import window_frames
 
 LEAST_FRAMES = 16
@@ -24,8 +24,8 @@ LEAST_FRAMES = 16
 class WholeClips(ClipDataset):
     """A `ClipDataset` of raw samples that take a clip from its start, at most `most` frames of it.
 
-    `most=None` is 250 frames, and for clips with several actions, which are of any length, all their frames. A clip of
-    fewer frames than a network can see (16) is looped to that number. With `stride` only every so many-th of these
+    `most=None` is all frames, whatever the clip's length. A clip of fewer frames than a network can see (16) is looped
+    to that number. With `stride` only every so many-th of these
     frames is taken. `options` are `ClipDataset`'s.
     """
 
@@ -40,8 +40,7 @@ class WholeClips(ClipDataset):
     ) -> None:
         raw: ClipOptions = {**options, "raw": True}
         super().__init__(uri, split, stream, None, crop, train=False, **raw)
-        longest = int(self.index["frames"].to_numpy().max())
-        self.most: int = most or (longest if self.actions else WHOLE_CLIP)
+        self.most: int = most or int(self.index["frames"].to_numpy().max())
 
     def lengths(self) -> NDArray[np.int64]:
         """How many frames each sample has."""

@@ -26,6 +26,7 @@ _SEAL_LENGTH = len(', "digest": ""}') + 64
 _Int16 = Annotated[int, msgspec.Meta(ge=1, le=2**15 - 1)]
 _Int32 = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 """What a shard's columns can say."""
+_Time = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z")]
 _Seconds = int | float | None
 _ClipId = Annotated[str, msgspec.Meta(pattern=rf"^{CLIP_ID.pattern}\Z")]
 _VideoId = Annotated[str, msgspec.Meta(pattern=rf"^{VIDEO_ID.pattern}\Z")]
@@ -41,7 +42,17 @@ class _WithRows(TypedDict, total=False):
     content: str
 
 
-class _Entry(_WithRows):
+class _Facts(TypedDict, total=False):
+    """What entries of older datasets do not say."""
+
+    source_fps: float | None
+    source_width: _Int32 | None
+    source_height: _Int32 | None
+    repeated: _Int32 | None
+    finished: _Time | None
+
+
+class _Entry(_WithRows, _Facts):
     """What every entry has: the fields of a `Record`."""
 
     clip_id: _ClipId
@@ -59,6 +70,7 @@ class _Entry(_WithRows):
 
 class _Optional(TypedDict, total=False):
     file: str
+    archives: Annotated[int, msgspec.Meta(ge=-1, le=10**9)]
     digest: str
 
 
@@ -72,8 +84,7 @@ class _Document(_Optional):
 
 IN_EVERY_ENTRY = frozenset(_Entry.__required_keys__)
 _OF_A_FILE = frozenset(_WithRows.__optional_keys__)
-_FIELDS = len(IN_EVERY_ENTRY | _OF_A_FILE)
-"""Number of fields of an entry whose clip has rows; other fields of a marker are not read."""
+"""Other fields of a marker than those named here are not read."""
 _document = msgspec.json.Decoder(_Document).decode
 
 
@@ -126,6 +137,8 @@ class Marker:
     clips: tuple[dict[str, Any], ...]
     file: str
     """The data file's name without folder and suffix: the shard's, but for the moments in which it is replaced."""
+    archive_group: int | None = None
+    """`Plan.archive_group` of its plan."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +208,7 @@ def parse_marker(name: str, data: bytes) -> Marker:
         for entry in clips:
             if entry["outcome"] != "ok":
                 continue
-            if not entry["frames"] or len(entry) < _FIELDS:
+            if not entry["frames"] or not entry.keys() >= _OF_A_FILE:
                 raise ValueError(f"clip {entry['clip_id']} is ok and holds nothing")
             entry["first_row"], entry["position"] = first, position
             first, position = first + entry["rows"], position + 1
@@ -208,7 +221,7 @@ def parse_marker(name: str, data: bytes) -> Marker:
         plan = int(document["plan"])
         if not 0 <= plan < 2**31:
             raise ValueError(f"it is of plan {plan}")
-        return Marker(shard, matched[1], plan, size, sha256, tuple(clips), file)
+        return Marker(shard, matched[1], plan, size, sha256, tuple(clips), file, document.get("archives"))
     except (ValueError, RecursionError, msgspec.DecodeError) as e:
         raise JobFailed(f"{name} is damaged: {' '.join(str(e).split())}; `verify` names what else is") from None
 

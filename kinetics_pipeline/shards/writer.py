@@ -54,14 +54,15 @@ def write_shard(
     store: Store,
     *,
     name: str,
-    plan: str,
+    plan: str | tuple[str, int | None],
     clips: Iterable[tuple[Record, bytes]],
     recipe: Recipe,
     classes: Sequence[str],
     scratch: Path,
     still_current: Callable[[], bool],
 ) -> dict[str, Any]:
-    """Commits shard `name` (`{split}-{number:05d}`) of `plan` and returns its marker.
+    """Commits shard `name` (`{split}-{number:05d}`) of `plan`, a name, or a name and `Plan.archive_group`; returns its
+    marker.
 
     `clips` are all the clips of the shard in the plan's order, each with its payload (`b""` unless `ok`); they are
     gone through once, so a generator bounds the memory. `classes` is the dataset's list, whose positions are the
@@ -80,7 +81,8 @@ def write_shard(
     try:
         with one_line_errors(f"write {unfinished}"):
             entries, shapes = _write_rows(unfinished, clips, named[1], recipe, classes)
-        marker: dict[str, Any] = {"shard": name, "plan": plan, "bytes": 0, "sha256": None, "clips": entries}
+        plan_name, archive_group = (plan, None) if isinstance(plan, str) else plan
+        marker: dict[str, Any] = {"shard": name, "plan": plan_name, "bytes": 0, "sha256": None, "clips": entries}
         file = name
         if shapes:
             verify_data_file(unfinished, shapes, recipe, classes)
@@ -89,6 +91,7 @@ def write_shard(
             _require_current(still_current, name)
             file = _upload(store, unfinished, name, marker["sha256"], recipe.layout)
         marker |= {"file": file} if file != name else {}
+        marker |= {"archives": archive_group} if archive_group is not None else {}
         marker["created"] = datetime.now(UTC).isoformat(timespec="seconds")
         marker["versions"] = versions()
         _require_current(still_current, name)

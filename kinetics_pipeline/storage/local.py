@@ -230,6 +230,14 @@ def new_file(path: Path, *, exclusive: bool = False) -> Iterator[BinaryIO]:
     sync_folder(path.parent)
 
 
+def remove_unfinished(path: Path) -> None:
+    """Removes what killed writers of the file `path` have left. Another one that writes it now raises WorkRemains."""
+    begins = f".{path.name}."
+    for left in path.parent.iterdir():
+        if left.name.startswith(begins) and _is_temporary(left.name):
+            _remove(left)
+
+
 def sync_folder(folder: Path) -> None:
     """Makes a rename in `folder` durable: a file is safe only when the entry that names it is (fsync(2))."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -57,6 +57,8 @@ class VideoStream:
     be meant to be turned."""
     rate: float | None = None
     """Pictures a second, the mean where they vary; None where the header does not say."""
+    stored_size: tuple[int, int] | None = None
+    """Width and height of the pictures as they are stored, whatever their pixels; None where nothing is said."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,7 @@ def _video_streams(log: list[Message]) -> list[VideoStream]:
                 pixels=int(size[1]) * int(size[2]) if size else 0,
                 size=(int(pixels[1]), int(pixels[2])) if pixels else None,
                 rate=_rate(text),
+                stored_size=(int(size[1]), int(size[2])) if size else None,
             )
         )
     return found

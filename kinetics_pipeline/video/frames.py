@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.recipe import Interpolation
-from kinetics_pipeline.video.container import BrokenVideo, inspect
+from kinetics_pipeline.video.container import BrokenVideo, VideoStream, inspect
 from kinetics_pipeline.video.decoding import Complaint, Decoding, Request, TooShort
 
 __all__ = ["BrokenVideo", "TooShort", "read_clip", "read_frames"]
@@ -66,6 +66,7 @@ def read_clip(
     lookahead: int = 0,
     *,
     notes: list[str] | None = None,
+    streams: list[VideoStream] | None = None,
     **options: Unpack[ReadOptions],
 ) -> NDArray[np.uint8]:
     """The frames of a clip, uint8 RGB [T, H, W, 3] with min(H, W) = `short_side`.
@@ -78,7 +79,7 @@ def read_clip(
     file is a section and does not know (see `sources.base.Media`). `aspect` is width to height as the picture is to be
     shown, where it is known better than the file says it. `timeout` is wall-clock seconds for everything (300).
     `notes` gets a line for each choice that was made: which of several streams, a clock that was mended; and for a
-    picture that is smaller than `short_side`.
+    picture that is smaller than `short_side`. `streams` gets the stream that the frames are of.
 
     Raises BrokenVideo, TooShort (the file is sound and holds less than half of the clip), TimeoutError, OSError for a
     file that is not there or may not be read, and UserError for arguments that no video can satisfy.
@@ -93,6 +94,8 @@ def read_clip(
             continue
         if notes is not None:
             notes += decoding.notes()
+        if streams is not None:
+            streams.append(decoding.container.video)
         return memory.frames[:count]
 
 

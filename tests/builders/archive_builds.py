@@ -130,7 +130,7 @@ class OnThreads(AtOnce):
             writer.write_shard(
                 store,
                 name=job.shard,
-                plan=job.plan,
+                plan=(job.plan, job.archive_group),
                 clips=((clip.record, tokens.token(clip.record.clip_id)) for clip in job.clips),
                 recipe=job.recipe,
                 classes=job.classes,

@@ -29,7 +29,7 @@ def namespaces_allowed() -> bool:
 def head(cpus: int) -> Iterator[Cluster]:
     """A node as `ray start --head` makes it, with the dashboard that takes jobs."""
     with private_environment() as environment:
-        port, dashboard, agent, client = _free_ports(4)
+        port, dashboard, agent, client = free_ports(4)
         command = [
             *(str(SCRIPTS / "ray"), "start", "--head", "--block", "--disable-usage-stats"),
             *("--node-ip-address=127.0.0.1", f"--port={port}", f"--num-cpus={cpus}"),
@@ -44,7 +44,8 @@ def head(cpus: int) -> Iterator[Cluster]:
             yield cluster
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports on which nobody listens now."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for one in sockets:

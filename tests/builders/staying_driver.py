@@ -84,11 +84,12 @@ def _ran(words: list[str], folder: str, said: IO[bytes]) -> int:
 
 def _serve() -> None:
     from kinetics_pipeline.workflows.building import job
+    from kinetics_pipeline.workflows.doctor import nodes
     from kinetics_pipeline.workflows.runtime.cluster import connected
 
     answers = os.fdopen(os.dup(1), "w")
     with connected():
-        job.connected = _connected
+        job.connected = nodes.connected = _connected
         for line in sys.stdin:
             with tempfile.TemporaryFile(buffering=0) as said:
                 code = _ran(**json.loads(line), said=said)

@@ -11,17 +11,17 @@ from kinetics_pipeline.dataset.fingerprint import fingerprint
 from kinetics_pipeline.models import Checkpoint, build_model, save_checkpoint
 
 
-def save_network(dataset: Dataset, stream: str, file: Path, crop: int = 32) -> Path:
+def save_network(dataset: Dataset, stream: str, file: Path, crop: int = 32, model: str = "i3d") -> Path:
     torch.manual_seed(len(stream))
-    config = {"num_classes": len(dataset.classes), "in_channels": 3 if stream == "rgb" else 2}
+    config = {"num_classes": len(dataset.classes), "in_channels": 2 if stream == "flow" else 3}
     metadata = {
         "stream": stream,
         "classes": dataset.classes,
-        "frames": 9,
+        "frames": 9 if model == "i3d" else 10,
         "crop": crop,
         "recipe": dataset.recipe.to_json(),
         "fingerprint": fingerprint(dataset).to_json(),
         "step": 1,
     }
-    save_checkpoint(Checkpoint("i3d", config, build_model("i3d", **config).state_dict(), None, metadata), file)
+    save_checkpoint(Checkpoint(model, config, build_model(model, **config).state_dict(), None, metadata), file)
     return file

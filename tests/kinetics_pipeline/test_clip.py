@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from kinetics_pipeline.clip import ClipResult, process_clip
 from kinetics_pipeline.flow import tvl1
 from kinetics_pipeline.recipe import Recipe
-from kinetics_pipeline.records import Clip, clip_id
+from kinetics_pipeline.records import Clip, FrameFacts, clip_id
 from kinetics_pipeline.shards.clip_rows import decode_payload, rows_of, shape_of
 from kinetics_pipeline.shards.codec import dequantise_flow, quantise_flow
 from kinetics_pipeline.sources.base import Media
@@ -143,3 +144,16 @@ def test_the_same_file_gives_the_same_bytes(videos: Videos) -> None:
     for recipe in (FLOW, dataclasses.replace(FLOW, layout="parquet")):
         first, again = (process(recipe, 0, 0.4, videos()) for _ in range(2))
         assert first.payload == again.payload != b""
+
+
+def test_the_facts_tell_the_video_s_own_rate_and_size_and_the_frames_that_are_repeated(videos: Videos) -> None:
+    slow = process(dataclasses.replace(RGB, layout="parquet"), 0.0, 1.0, videos(fps=12.5))
+    frames = read_clip(videos(fps=12.5), 0.0, 1.0, short_side=32)
+    same = sum(np.array_equal(one, other) for one, other in itertools.pairwise(frames))
+    assert same >= 12
+    assert dataclasses.astuple(slow.facts) == (12.5, 160, 120, same)
+    assert process(RGB, 0.0, 1.0, videos()).facts.repeated == 0
+
+
+def test_a_clip_without_frames_has_no_facts(broken: Path) -> None:
+    assert process(RGB, 0.0, 1.0, broken).facts == FrameFacts()

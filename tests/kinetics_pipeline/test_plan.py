@@ -1,13 +1,17 @@
 """What a plan promises, whatever is asked in whatever order."""
 
+import io
 from collections import Counter
 from itertools import pairwise
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kinetics_pipeline import plan
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.estimate import estimate
 from kinetics_pipeline.plan import SCHEMA, Plan, PlanSettings, make_plan
@@ -257,6 +261,34 @@ def test_a_mistyped_class_among_many_is_answered_with_its_neighbours():
     table["label"] = [f"juggling {i}" if i else "archery" for i in range(40)]
     with pytest.raises(UserError, match=r"class 'archerry' is not in the annotations; did you mean 'archery'\?"):
         planned(table, classes=["archerry"])
+
+
+def packed_plan(rows: int, text: str) -> bytes:
+    columns = {
+        field.name: pa.repeat(pa.scalar(text if field.type == pa.string() else 0, field.type), rows) for field in SCHEMA
+    }
+    stream = io.BytesIO()
+    pq.write_table(pa.table(columns, schema=SCHEMA), stream, compression="zstd")
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("rows", "text", "says"),
+    [
+        (20_000, "a" * 50, r"it has 20000 rows; allowed: up to 10000"),
+        (9_000, "a" * 5_000, r"it has \d+ bytes unpacked; allowed: up to 1000000"),
+        (1, "a" * 2_000_000, r"it has \d+ bytes unpacked; allowed: up to 1000000"),
+    ],
+)
+def test_a_strangers_plan_that_unpacks_to_too_much_is_a_line(monkeypatch, rows, text, says):
+    data = packed_plan(rows, text)
+    assert len(data) < 20_000
+    assert len(plan.read_columns(data)) == rows
+    monkeypatch.setattr(plan, "MOST_ROWS", 10_000)
+    monkeypatch.setattr(plan, "MOST_BYTES", 1_000_000)
+    with pytest.raises(ValueError, match=says) as error:
+        plan.Plan.from_parquet_bytes(data)
+    assert "\n" not in str(error.value)
 
 
 def test_bytes_that_are_no_plan_are_a_value_error():

@@ -74,10 +74,10 @@ def test_a_snippet_stacks_u_and_v_of_the_frames_from_there() -> None:
 
 
 @torch.no_grad()
-def test_c3d_averages_pieces_of_16_frames() -> None:
+def test_c3d_averages_pieces_of_16_frames_from_both_ends_of_the_clip() -> None:
     model = build_model("c3d", num_classes=3, crop_size=32).eval()
     clip = streams(frames=40)["video"]
-    pieces = [model(clip[:, :, :16]), model(clip[:, :, 16:32])]
+    pieces = [model(clip[:, :, :16]), model(clip[:, :, 24:40])]
     torch.testing.assert_close(model(clip), torch.stack(pieces).mean(dim=0))
     with pytest.raises(InputError, match="c3d takes 32x32 frames, not 24x32"):
         model(clip[..., :24, :])
@@ -105,3 +105,55 @@ def test_an_unknown_name_or_option_is_refused_with_the_allowed_ones() -> None:
     for name in ("inception2d", "convnet_lstm"):
         with pytest.raises(InputError, match=r"frame_stride is 0"):
             build_model(name, frame_stride=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "frames", "counts"),
+    [  # "Quo Vadis", table 1: in training, in testing on ten seconds, and as many on longer and shorter videos
+        ("convnet_lstm", 125, {"video": 25}),
+        ("convnet_lstm", 250, {"video": 50}),
+        ("convnet_lstm", 775, {"video": 50}),
+        ("c3d", 16, {"video": 16}),
+        ("c3d", 250, {"video": 240}),
+        ("c3d", 775, {"video": 240}),
+        ("two_stream", 10, {"rgb": 1, "flow": 10}),
+        ("two_stream", 250, {"rgb": 25, "flow": 250}),
+        ("two_stream", 775, {"rgb": 25, "flow": 250}),
+        ("fused_two_stream", 50, {"rgb": 5, "flow": 50}),
+        ("fused_two_stream", 250, {"rgb": 25, "flow": 250}),
+        ("fused_two_stream", 775, {"rgb": 25, "flow": 250}),
+        ("i3d", 775, {"video": 775}),
+    ],
+)
+def test_frames_are_those_of_table_1_over_the_whole_clip(name: str, frames: int, counts: dict[str, int]) -> None:
+    with torch.device("meta"):
+        used = build_model(name, num_classes=2).frames_used(frames)  # type: ignore[operator]
+    assert {stream: len(set(numbers)) for stream, numbers in used.items()} == counts
+    ends = [min(min(numbers) for numbers in used.values()), max(max(numbers) for numbers in used.values())]
+    assert ends[0] == 0 or frames < 50
+    assert ends[1] >= frames - 16
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "i3d"])
+def test_a_network_looks_at_the_frames_that_it_says_and_at_no_others(name: str) -> None:
+    torch.manual_seed(0)
+    model = build_model(name, num_classes=2, **({"crop_size": 8} if name == "c3d" else {})).eval()
+    frames = 271
+    clip = {stream: torch.rand(1, 2 if stream == "flow" else 3, frames, 8, 8) for stream in model.inputs}  # type: ignore[union-attr]
+    for values in clip.values():
+        values.requires_grad_()
+    model(*clip.values())[0, 0].backward()
+    for stream, numbers in model.frames_used(frames).items():  # type: ignore[operator]
+        seen = clip[stream].grad.abs().amax(dim=(0, 1, 3, 4)) > 0  # type: ignore[union-attr]
+        assert seen.nonzero().flatten().tolist() == sorted(set(numbers))
+
+
+@torch.no_grad()
+def test_the_heads_of_two_stream_see_one_stream_each_and_their_mean_is_its_answer() -> None:
+    torch.manual_seed(0)
+    model, s = build_model("two_stream", num_classes=3).eval(), streams()
+    heads = model.head_logits(s["rgb"], s["flow"])  # type: ignore[operator]
+    torch.testing.assert_close(model(s["rgb"], s["flow"]), (heads["rgb"] + heads["flow"]) / 2)
+    other = model.head_logits(s["rgb"], -s["flow"])  # type: ignore[operator]
+    assert torch.equal(other["rgb"], heads["rgb"])
+    assert not torch.equal(other["flow"], heads["flow"])

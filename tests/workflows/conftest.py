@@ -12,6 +12,7 @@ import pytest
 
 from tests.builders.building import Build, Pile, make_pile
 from tests.builders.clusters import Cluster, several_nodes
+from tests.builders.far_places import FAR_PLACES
 from tests.builders.staying_driver import StayingDriver, staying_driver
 from tests.fake_youtube import FileServer
 
@@ -55,7 +56,7 @@ def undisturbed(pile: Pile, shared: Path, request: pytest.FixtureRequest) -> Bui
 
 @pytest.fixture(scope="session")
 def node() -> Iterator[Cluster]:
-    with several_nodes(0) as cluster:
+    with several_nodes(0, variables=FAR_PLACES) as cluster:
         yield cluster
 
 

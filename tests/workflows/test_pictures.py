@@ -10,10 +10,13 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.workflows.pictures import (
     BAR,
     annotated,
+    clip_sheet,
     contact_sheet,
     even_frames,
     flow_colours,
+    repeated_frames,
     strip,
+    wrapped,
     write_picture,
     written,
 )
@@ -106,3 +109,21 @@ def test_labels_of_other_scripts_are_written_as_they_are():
     plain, *others = (written([text], 200) for text in ("? ?", "日 本", "ž ї", "\udcff ?"))
     assert not any(np.array_equal(plain, other) for other in others[:2])
     assert np.array_equal(plain, others[2])
+
+
+def test_repeated_frames_are_marked_under_their_pictures():
+    once = np.random.default_rng(0).integers(0, 255, (4, 48, 160, 3), np.uint8)
+    twice = once.repeat(2, axis=0)
+    assert repeated_frames(twice).tolist() == [False, True] * 4
+    flow = np.zeros((8, 2, 48, 160), np.float32)
+    moving, slow = (clip_sheet(["a clip"], frames, flow[: len(frames)], 25, 4, 48) for frames in (once, twice))
+    assert slow[0].shape[0] > moving[0].shape[0]  # one line more says how many repeat
+    second_line = [[bool((row[row.shape[0] // 2 :] < 128).any()) for row in sheet[2::2]] for sheet in (moving, slow)]
+    assert second_line == [[False, False], [True, True]]
+
+
+def test_a_long_class_name_is_broken_between_words_and_keeps_every_one():
+    name = "riding a mechanical bull that is named after somebody famous"
+    lines = wrapped([name], 160)
+    assert len(lines) > 1
+    assert " ".join(lines) == name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("flow", "build", "acquire", "loader", "scale", "requests", "train", "features")
+BENCHMARKS = ("flow", "build", "acquire", "loader", "scale", "requests", "train", "features", "forecast")
 
 
 def main() -> int:

@@ -8,7 +8,7 @@ is the ratio for tools that compute it again for every window. Ours is what the 
 turn about, on all cores; beside wall time stands processor time, which a busy machine disturbs less.
 
 Bars on two threads: 12 times at 64/64, 6.5 times at 16/4, 2.3 times with RGB alone; processor time at most 1.1 of that
-of the parts run apart. They suppose a CPU with bf16: without it both sides compute networks in the same precision.
+of the parts run apart.
 
 `--memory` instead follows the memory of the command on a video of 2 and of 10 minutes: proportional set size of its
 whole process tree, small pictures and a small network input, so that it takes minutes.
@@ -113,7 +113,7 @@ def _case(name: str, windows: Windows, weights: Sequence[Weights], video: Path, 
         weights[0].recipe,
         "cpu" if len(weights) == 2 else None,
     )
-    plain = [Network(one, FP32, torch.device("cpu")) for one in weights]
+    plain = [Network(one, FP32, torch.device("cpu")) for one in weights]  # as they are trained, nothing folded
     found: dict[str, list[Cost]] = {"usual": [], "ours": [], "parts": []}
     pairs = [0.0]
     for _ in range(rounds):

@@ -25,12 +25,14 @@ class LoopbackArchives(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, rate: float | None = None) -> None:
-        super().__init__(("127.0.0.1", 0), _Answer)
+    def __init__(self, rate: float | None = None, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Answer)
         self.files: dict[str, bytes | int] = {}
         self.breaks: dict[str, list[int]] = {}
         self.down = False
         """Whether connections are closed without an answer."""
+        self.only_get = False
+        """Whether HEAD is refused (403), as with addresses that are signed for GET alone."""
         self.rate = rate
         self.gets: list[tuple[str, int]] = []
         """Path and first byte of each GET."""
@@ -100,6 +102,9 @@ class _Answer(BaseHTTPRequestHandler):
     server: LoopbackArchives
 
     def do_HEAD(self) -> None:
+        if self.server.only_get:
+            self.send_error(403)
+            return
         self._answer(body=False)
 
     def do_GET(self) -> None:

@@ -28,7 +28,13 @@ from kinetics_pipeline.sources.archives.copies import (
     mirrored,
     quoted,
 )
-from kinetics_pipeline.sources.archives.listed import ArchiveList, RemoteArchive, listed, remote_archives
+from kinetics_pipeline.sources.archives.listed import (
+    ArchiveList,
+    RemoteArchive,
+    listed,
+    remote_archives,
+    require_readable,
+)
 from kinetics_pipeline.sources.archives.places import archives_at, is_place, typed_address
 from kinetics_pipeline.sources.base import Media
 from kinetics_pipeline.workflows.building.archives.freezing import look
@@ -78,7 +84,7 @@ class UnfetchedCopy:
     peak: int = 0
     """Bytes of two groups of archives: the most that the cache holds of them at a time."""
     missing: int = 0
-    """Archives that their servers do not have, or do not give."""
+    """Archives that their servers do not have, or do not give, whose size nobody knows."""
     on_network: ClassVar[bool] = False
 
     def candidates(self, clip: Clip) -> list[Media]:
@@ -105,11 +111,11 @@ def look_at(wanted: Wanted, annotations: Annotations) -> UnfetchedCopy:
     """What would be fetched; asks for lists and sizes alone. Raises UserError, WorkRemains."""
     archives = remote_archives(wanted.key, _addresses(wanted, annotations), wanted.mirror)
     seen = look(archives, [wanted.typed], wanted.private_allowed)
-    sizes = [one.size for parts in seen.values() for one in parts]
-    known = [one for one in sizes if one is not None]
+    there = [one.size for parts in seen.values() for one in parts if one.there]
+    known = [one for one in there if one is not None]
     groups = listed(ArchiveList(), archives, seen, ARCHIVES_PER_PLAN)
-    missing = sum(any(part.size == 0 for part in parts) for parts in seen.values())
-    return UnfetchedCopy(wanted.name, len(archives), sum(known), len(sizes) - len(known), groups.reserve, missing)
+    missing = sum(not all(part.there for part in parts) for parts in seen.values())
+    return UnfetchedCopy(wanted.name, len(archives), sum(known), len(there) - len(known), groups.reserve, missing)
 
 
 def ask(wanted: Wanted, annotations: Annotations) -> CopySource:
@@ -135,11 +141,13 @@ def _addresses(wanted: Wanted, annotations: Annotations) -> list[Address]:
         found = [replace(one, replaces="replacement" in one.name.lower()) for one in named]
     elif is_list(wanted.text):
         found = _listed(wanted.text, wanted)
+        require_readable(found, f"list {wanted.name}")
     else:
         address = quoted(wanted.text)
         if address is None:
             raise UserError(f"source {without_secrets(wanted.text)!r} is not an http(s) address")
         found = [Address(address)]
+        require_readable(found, f"source {wanted.name}")
     if wanted.classes is not None:
         found = [one for one in found if may_hold(one.name, wanted.classes, annotations.labels)]
     return sorted(dict.fromkeys(found), key=lambda one: not one.replaces)

@@ -13,9 +13,11 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from kinetics_pipeline.errors import JobFailed, UserError, WorkRemains
 from kinetics_pipeline.estimate import WHOLE_VIDEO_SECONDS
-from kinetics_pipeline.plan import PlannedShard
+from kinetics_pipeline.plan import Plan, PlannedShard
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Clip, Record
 from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
@@ -63,12 +65,30 @@ def needs(shards: Iterable[PlannedShard], recipe: Recipe) -> Needs:
         most = max(most, len(shard.clips))
         if not shard.local:
             longest = max(longest, *map(_seconds, shard.clips))
-    side = min(1.0, (recipe.short_side / 256) ** 2)
-    return Needs(
-        shard=largest,
-        download=math.ceil(longest * SECOND_OF_VIDEO * side),
-        clips=most,
+    return Needs(shard=largest, download=_download(longest, recipe), clips=most)
+
+
+def needs_of(plan: Plan, recipe: Recipe) -> Needs:
+    """What `needs` says of all shards of a plan, from its columns: no clip is made of a row."""
+    if not len(plan):
+        return needs((), recipe)
+    begins, ends, local = (
+        np.array(column) for column in zip(*((b, e, is_local) for _, is_local, b, e in plan.extents()), strict=True)
     )
+    start, end = (plan.table[name].to_numpy() for name in ("time_start", "time_end"))
+    seconds = np.nan_to_num(end - start, nan=WHOLE_VIDEO_SECONDS)
+    bytes_ = np.ceil(np.maximum(1.0, seconds * recipe.fps) * frame_bytes(recipe)).astype(np.int64)
+    longest = np.maximum.reduceat(seconds, begins)[~local].max(initial=0.0)
+    return Needs(
+        shard=int(np.add.reduceat(bytes_, begins).max()),
+        download=_download(float(longest), recipe),
+        clips=int((ends - begins).max()),
+    )
+
+
+def _download(seconds: float, recipe: Recipe) -> int:
+    """Bytes of a video of so many seconds: the first guess."""
+    return math.ceil(seconds * SECOND_OF_VIDEO * min(1.0, (recipe.short_side / 256) ** 2))
 
 
 def rows(clips: Iterable[Clip], recipe: Recipe, a_frame: float) -> int:

@@ -139,7 +139,8 @@ class Driver:
             decision = decide(self.attempts.of(one.clip.clip_id), list(self.sources))
             if isinstance(decision, Done):
                 spent = Spent(one.requests, one.seconds)
-                self._finish(one, FinishedClip(Record.of(one.clip, decision.outcome, decision.detail, spent), None))
+                record = Record.of(one.clip, decision.outcome, decision.detail, spent).at(now.unix)
+                self._finish(one, FinishedClip(record, None))
                 return
             if delay:
                 self._events.append(ClipTriedAgain(one.clip.clip_id, decision.after_seconds))

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -29,10 +30,15 @@ from kinetics_pipeline.sources.youtube.source import YouTube
 from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.workflows.building.copies import UnfetchedCopy
 from kinetics_pipeline.workflows.building.copy_preview import about_copies, left_for_others
-from kinetics_pipeline.workflows.building.disk import needs
+from kinetics_pipeline.workflows.building.disk import needs_of
+from kinetics_pipeline.workflows.building.forecast.hours import machines
+from kinetics_pipeline.workflows.building.forecast.lines import Work, fetch_seconds, local_samples
+from kinetics_pipeline.workflows.building.forecast.lines import lines as time_and_cost
+from kinetics_pipeline.workflows.building.forecast.rates import Rates, parse_rates
+from kinetics_pipeline.workflows.building.forecast.timing import TIMED, StageTimes, gpus_here, stage_times
 from kinetics_pipeline.workflows.building.open_shards import AT_ONCE
 from kinetics_pipeline.workflows.building.request import Asked, asked_recipe, read_asked, say_what_is_odd
-from kinetics_pipeline.workflows.building.time_needed import frame_times
+from kinetics_pipeline.workflows.building.time_needed import FrameTimes
 from kinetics_pipeline.workflows.flags.build_flags import PlanConfig
 from kinetics_pipeline.workflows.runtime.progress import duration, size
 
@@ -42,11 +48,13 @@ _SHARES = {"shared": "", "per-node": ", of one node: the more nodes, the less ti
 
 def plan(files: Sequence[str], config: PlanConfig) -> None:
     """Prints what a build with the same flags would do. Raises UserError for whatever is wrong with them."""
+    rates = parse_rates(config.rates) if config.rates else None
     asked = read_asked(files, config)
     say_what_is_odd(asked.annotations, Console(stderr=True, highlight=False))
     exists = config.output is not None and open_store(config.output).exists(DATASET)
     dataset = Dataset.open(config.output) if exists and config.output else None
-    recipe = asked_recipe(config, dataset.recipe if dataset else None)
+    gpu = None if config.gpus is None else config.gpus > 0
+    recipe = asked_recipe(config, dataset.recipe if dataset else None, gpu=gpu)
     console = Console(highlight=False)
     if dataset is None:
         work = _planned(asked, {}, {})
@@ -56,7 +64,7 @@ def plan(files: Sequence[str], config: PlanConfig) -> None:
         dataset.recipe.require_same(recipe)
         dataset.require_classes(asked.annotations.labels)
         work = _beside(dataset, asked, console)
-    _show(console, work, asked, config, recipe, dataset)
+    _show(console, Shown(work, asked, config, recipe, dataset, rates))
 
 
 def _planned(asked: Asked, outcomes: dict[str, str], next_shard: dict[str, int]) -> Plan:
@@ -94,9 +102,20 @@ def _beside(dataset: Dataset, asked: Asked, console: Console) -> Plan:
     return Plan(pa.concat_tables([*begun, new.table.select(SCHEMA.names)]))
 
 
-def _show(
-    console: Console, work: Plan, asked: Asked, config: PlanConfig, recipe: Recipe, dataset: Dataset | None
-) -> None:
+@dataclass(frozen=True)
+class Shown:
+    """What is shown: the work, and what was asked."""
+
+    work: Plan
+    asked: Asked
+    config: PlanConfig
+    recipe: Recipe
+    dataset: Dataset | None
+    rates: Rates | None
+
+
+def _show(console: Console, shown: Shown) -> None:
+    work, asked, config, recipe = shown.work, shown.asked, shown.config, shown.recipe
     if not len(work):
         console.print("nothing to do: every clip asked has an outcome")
         return
@@ -114,16 +133,33 @@ def _show(
         line = f"{copy.name}: {copy.archives} archives, {size(copy.bytes)}{unknown} still to be fetched; which clips "
         console.print(f"{line}they hold is known once they are here", markup=False, soft_wrap=True)
         if copy.missing:
-            console.print(f"  {copy.missing} of them are not there (404) or refused (403)")
+            told = "their size is not known, and bytes and disk are counted without them"
+            console.print(f"  {copy.missing} of them are not there (404) or refused (403): {told}")
         if config.classes and copy.archives:
             console.print("  archives in which classes are mixed are all read, whatever --classes asks")
     console.print()
     left = left_for_others(work, asked.annotations.published) if copies else None
+    times = stage_times(recipe, shown.dataset, local_samples(work, asked.sources, TIMED))
     lines = _expected(work, total, asked, config, recipe, left)
     if copies:
-        lines += about_copies(work, copies, recipe, frame_times(recipe, dataset))
+        lines += about_copies(work, copies, recipe, FrameTimes(times.flow, times.decode + times.encode, times.how))
+    lines += _hours(shown, total, left, times)
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
+
+
+def _hours(shown: Shown, total: Estimate, left: int | None, times: StageTimes) -> Iterator[str]:
+    """Time, requests and cost, a line each. `left`: see `_expected`."""
+    asked, config = shown.asked, shown.config
+    copies = [source for source in asked.sources if isinstance(source, UnfetchedCopy)]
+    share = left / total.clips if left is not None else 1.0
+    youtube = any(isinstance(source, YouTube) for source in asked.sources)
+    videos = round(total.network_videos * share) if youtube else 0
+    on = machines(config.nodes, config.cores, config.gpus, gpus_here(shown.recipe))
+    days = total.days * share / (on.nodes if config.egress == "per-node" else 1) if youtube else 0.0
+    fetch = fetch_seconds(days, copies)
+    work = Work(shown.work, total, shown.recipe, videos, fetch, config.keep_clips is not None)
+    return time_and_cost(work, times, on, shown.rates)
 
 
 def _by_split(work: Plan, total: Estimate) -> Table:
@@ -142,14 +178,26 @@ def _by_split(work: Plan, total: Estimate) -> Table:
 def _by_source(work: Plan, asked: Asked) -> Table:
     clips: Counter[str] = Counter()
     videos: dict[str, set[str]] = {}
-    for shard in work.shards():
+    asks_alike = not any(isinstance(source, ObjectVideos) for source in asked.sources)
+    for shard in work.shards(local=True if asks_alike else None):
         for clip in shard.clips:
             origin = _origin(clip, asked, held=shard.local)
             clips[origin] += 1
             videos.setdefault(origin, set()).add(clip.video_id)
+    counted = {origin: len(there) for origin, there in videos.items()}
+    network = pc.equal(work.table["source"], NETWORK)
+    number = pc.sum(network).as_py() or 0
+    if asks_alike and number:  # one answer for all that no local source has
+        first = Plan(work.table.slice(pc.index(network, True).as_py(), 1))
+        origin = _origin(next(first.shards()).clips[0], asked, held=False)
+        names = work.table["video_id"].filter(network)
+        if origin in videos:
+            names = names.filter(pc.invert(pc.is_in(names, pa.array(list(videos[origin]), pa.string()))))
+        clips[origin] += number
+        counted[origin] = counted.get(origin, 0) + pc.count_distinct(names).as_py()
     table = _table("from", "clips", "videos")
-    for origin, number in clips.most_common():
-        table.add_row(origin, str(number), str(len(videos[origin])))
+    for origin, found in clips.most_common():
+        table.add_row(origin, str(found), str(counted[origin]))
     return table
 
 
@@ -192,7 +240,7 @@ def _expected(
     if total.network_videos and first is not None and not isinstance(first, YouTube):
         what = "whole files or their sections" if isinstance(first, ObjectVideos) else "whole files"
         lines.append(f"download    {what} from {first.name}, of sizes that only it knows")
-    wanted = needs(work.shards(), recipe)
+    wanted = needs_of(work, recipe)
     kinds = pc.equal(work.table["source"], NETWORK)
     opened = sum(min(AT_ONCE, len(work.table["shard"].filter(one).unique())) for one in (kinds, pc.invert(kinds)))
     ahead = total.fetched / max(1, total.clips_by_source["network"]) * AT_ONCE * config.clips_per_shard

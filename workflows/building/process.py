@@ -103,7 +103,8 @@ def process(folders: CacheFolders, job: ClipJob) -> Processed | Lost:
         replace(job.spent, seconds={**job.spent.seconds, **done.seconds}),
         source=done.source,
         frames=done.frames,
-    )
+        facts=done.facts,
+    ).at(time.time())
     if done.outcome == "ok":
         spool.put(record, done.payload)
     return Processed(record, this_node(), len(done.payload))

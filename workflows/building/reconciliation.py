@@ -10,12 +10,14 @@ import json
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from kinetics_pipeline.annotations.published import PUBLISHED
 from kinetics_pipeline.annotations.table import clips_of
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from kinetics_pipeline.workflows.building.request import Asked
 
 FILE = "reconciliation.json"
+_ENTRIES = pa.schema([(name, pa.string()) for name in ("clip_id", "split", "outcome", "source", "detail")])
 SOURCES = "state/sources.json"
 """What the last build's sources held."""
 NO_FILE = ": no file"
@@ -39,12 +42,35 @@ USED = "used "
 """How the detail begins that names the file which took the place of a broken one (`clip.process_clip`)."""
 
 
-class Held(msgspec.Struct, frozen=True):
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Held(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one source holds."""
 
-    videos: Annotated[int, msgspec.Meta(ge=0)]
-    extra: Annotated[int, msgspec.Meta(ge=0)]
+    videos: _Count
+    extra: _Count
     """Those that no clip asks for."""
+    archives: _Count = 0
+    """Archives of a public copy, as far as they are listed."""
+    unread: _Count = 0
+    """Those that were not read yet."""
+    damaged: _Count = 0
+    """Those of which only a part could be read."""
+    lost: _Count = 0
+    """Those of which nothing could be had, or that were not there."""
+    sizes_unknown: _Count = 0
+    """Those whose servers do not say a size, or that are not there."""
+
+    def told(self, name: str) -> str:
+        """A line about the archives of a copy; empty for another source."""
+        if not self.archives:
+            return ""
+        kinds = {"not read yet": self.unread, "read in part": self.damaged, "lost": self.lost}
+        more = {"of unknown size": self.sizes_unknown}
+        return f"{name}: {self.archives} archives" + "".join(
+            f", {number} {kind}" for kind, number in (kinds | more).items() if number
+        )
 
 
 @dataclass
@@ -119,23 +145,24 @@ def note_sources(store: Store, asked: Asked) -> None:
     from kinetics_pipeline.sources.objects.videos import ObjectVideos
     from kinetics_pipeline.workflows.building.copies import CopySource
 
-    clips = list(clips_of(asked.annotations.table))
-    held = {}
+    table, held = asked.annotations.table, {}
     for key, source in zip(asked.keys, asked.sources, strict=True):
         if isinstance(source, CopySource):
-            held[source.name] = _held_in_archives(store, key, source.name, clips)
+            held[source.name] = _held_in_archives(store, key, source.name, clips_of(table))
         elif isinstance(source, TarSource):
-            held[source.name] = Held(len(source), len(source.orphans(clips)))
+            held[source.name] = Held(len(source), len(source.orphans(clips_of(table))))
+        elif isinstance(source, FolderSource) and not len(source):
+            held[source.name] = Held(0, 0)
         elif isinstance(source, FolderSource):
-            used = {str(media.path) for clip in clips for media in source.candidates(clip)}
+            used = {str(media.path) for clip in clips_of(table) for media in source.candidates(clip)}
             held[source.name] = Held(len(source), max(0, len(source) - len(used)))
         elif isinstance(source, ObjectVideos) and source.paths is not None:
-            keys = {key for clip in clips for key, _ in source.keys(clip)}
+            keys = {key for clip in clips_of(table) for key, _ in source.keys(clip)}
             held[source.name] = Held(len(source.paths), max(0, len(source.paths) - len(keys)))
-    store.write(SOURCES, json.dumps({name: msgspec.structs.asdict(one) for name, one in held.items()}).encode())
+    store.write(SOURCES, msgspec.json.encode(held))
 
 
-def _held_in_archives(store: Store, key: str, name: str, clips: Sequence[Clip]) -> Held:
+def _held_in_archives(store: Store, key: str, name: str, clips: Iterable[Clip]) -> Held:
     """What the archives of a copy hold that were read so far."""
     from kinetics_pipeline.sources.local.tars import ArchiveSource
     from kinetics_pipeline.workflows.building.archives.state import ArchiveState, as_archive
@@ -143,22 +170,31 @@ def _held_in_archives(store: Store, key: str, name: str, clips: Sequence[Clip]) 
     state = ArchiveState(store)
     known = [(one, state.contents(one)) for one in state.list.archives if one.copy == key]
     source = ArchiveSource(name, [as_archive(one, contents) for one, contents in known if contents is not None])
-    return Held(len(source), len(source.orphans(clips)))
+    found = [contents for _, contents in known]
+    return Held(
+        len(source),
+        len(source.orphans(clips)),
+        archives=len(known),
+        unread=sum(contents is None for contents in found),
+        damaged=sum(bool(one.damage) and not one.given_up for one in found if one is not None),
+        lost=sum(one.given_up for one in found if one is not None),
+        sizes_unknown=sum(None in one.sizes or one.is_absent for one, _ in known),
+    )
 
 
 def reconcile(dataset: Dataset) -> Reconciliation:
     """See the module. Raises JobFailed where the dataset is damaged."""
     versions, cvdf = _asked_by_name(dataset)
     splits: dict[str, SplitCounts] = {}
-    entries = dataset.newest(
-        lambda marker, entry: (marker.split, entry["outcome"], entry.get("source") or "", entry.get("detail") or "")
-    )
-    names = {source for _, _, source, _ in entries.values() if source}
-    for split, outcome, source, detail in entries.values():
-        counts = splits.setdefault(split, SplitCounts())
-        counts.asked += 1
-        _add(counts, outcome, source, detail.split("; "), names)
-    for split, number in _pending(dataset, entries.keys()).items():
+    entries = dataset.newest_table(_ENTRIES)
+    kinds = entries.group_by(_ENTRIES.names[1:], use_threads=False).aggregate([([], "count_all")]).to_pylist()
+    names = {kind["source"] for kind in kinds if kind["source"]}
+    for kind in kinds:
+        counts = splits.setdefault(kind["split"], SplitCounts())
+        counts.asked += kind["count_all"]
+        details = (kind["detail"] or "").split("; ")
+        _add(counts, kind["outcome"], kind["source"] or "", details, names, kind["count_all"])
+    for split, number in _pending(dataset, entries["clip_id"]).items():
         counts = splits.setdefault(split, SplitCounts())
         counts.asked += number
         counts.may_come += number
@@ -187,23 +223,24 @@ def write_reconciliation(dataset: Dataset) -> None:
     dataset.store.write(FILE, (json.dumps(reconcile(dataset).to_json(), indent=1) + "\n").encode())
 
 
-def _add(counts: SplitCounts, outcome: str, source: str, details: list[str], names: set[str]) -> None:
+def _add(counts: SplitCounts, outcome: str, source: str, details: list[str], names: set[str], clips: int) -> None:
+    """Counts clips of which the same is recorded."""
     without = {one.partition(NO_FILE)[0] for one in details if NO_FILE in one}
     for name in without:
-        counts.sources.setdefault(name, SourceCounts()).lacking += 1
+        counts.sources.setdefault(name, SourceCounts()).lacking += clips
     if outcome == "ok":
-        counts.there += 1
+        counts.there += clips
         mine = counts.sources.setdefault(source, SourceCounts())
-        mine.there += 1
-        mine.replaced += any(one.startswith(USED) for one in details)
-        mine.enlarged += any(enlarged_from(one) > 0 for one in details)
+        mine.there += clips
+        mine.replaced += clips * any(one.startswith(USED) for one in details)
+        mine.enlarged += clips * any(enlarged_from(one) > 0 for one in details)
         return
     kind = _kind(outcome)
-    setattr(counts, kind, getattr(counts, kind) + 1)
+    setattr(counts, kind, getattr(counts, kind) + clips)
     others = names - without
     if kind in ("broken", "lacking") and len(others) == 1:  # of several nobody can say which it was
         mine = counts.sources.setdefault(others.pop(), SourceCounts())
-        setattr(mine, kind, getattr(mine, kind) + 1)
+        setattr(mine, kind, getattr(mine, kind) + clips)
 
 
 def _kind(outcome: str) -> str:
@@ -216,13 +253,13 @@ def _kind(outcome: str) -> str:
     return "withdrawn" if outcome == "withdrawn" else "lacking"
 
 
-def _pending(dataset: Dataset, recorded: Iterable[str]) -> Counter[str]:
+def _pending(dataset: Dataset, recorded: pa.ChunkedArray) -> Counter[str]:
     """Clips by split that a plan has and no marker."""
-    known, waiting = set(recorded), {}
-    for plan in dataset.plans().values():
-        for clip, shard in zip(plan.table["clip_id"].to_pylist(), plan.table["shard"].to_pylist(), strict=True):
-            if clip not in known:
-                waiting[clip] = shard.rpartition("-")[0]
+    waiting: dict[str, str] = {}
+    for _, plan in dataset.plan_columns(["clip_id", "shard"]):
+        left = plan.filter(pc.invert(pc.is_in(plan["clip_id"], recorded)))
+        for clip, shard in zip(left["clip_id"].to_pylist(), left["shard"].to_pylist(), strict=True):
+            waiting[clip] = shard.rpartition("-")[0]
     return Counter(waiting.values())
 
 

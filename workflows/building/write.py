@@ -41,6 +41,8 @@ class WriteJob:
     classes: tuple[str, ...]
     generation: int
     """The lease's."""
+    archive_group: int | None = None
+    """The plan's."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def commit_shard(
         marker = write_shard(
             store,
             name=job.shard,
-            plan=job.plan,
+            plan=(job.plan, job.archive_group),
             clips=clips,
             recipe=job.recipe,
             classes=job.classes,
@@ -179,7 +181,16 @@ class Writing:
         clips = tuple(shard.finished[clip.clip_id] for clip in shard.clips)
         nodes = Counter(clip.node for clip in clips if clip.node is not None)
         near = max(nodes, key=nodes.__getitem__, default=None)
-        job = WriteJob(run.uri, run.plan_name, shard.name, clips, run.recipe, tuple(run.classes), run.generation)
+        job = WriteJob(
+            run.uri,
+            run.plan_name,
+            shard.name,
+            clips,
+            run.recipe,
+            tuple(run.classes),
+            run.generation,
+            run.plan.archive_group,
+        )
         ref = self.executor.start_write(job, near)
         self.running[ref] = (shard, self.executor.now().monotonic)
         self.disk.promise(ref, self._bytes(shard))

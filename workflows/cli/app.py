@@ -62,6 +62,10 @@ def doctor(
     json: Annotated[bool, Parameter(negative=())] = False,
     canary: Annotated[tuple[str, ...] | None, Parameter(negative=(), consume_multiple=(0, 1))] = None,
     rate: float = 300.0,
+    cluster: Annotated[bool, Parameter(negative=())] = False,
+    output: Place | None = None,
+    source: Annotated[tuple[PlaceOrName, ...], Parameter(negative=())] = (),
+    cache: Path | None = None,
 ) -> int:
     """Look at this machine: programs, packages, GPU, memory, disk; say what is wrong and what to do.
 
@@ -75,11 +79,24 @@ def doctor(
         Also ask YouTube for one video, as a build would: its id, or nothing for YouTube's first video.
     rate
         Videos an hour that YouTube would be asked for.
+    cluster
+        Also look at every node of the cluster that RAY_ADDRESS names: versions, disk, GPUs, what it reaches.
+    output
+        With --cluster: the dataset's place, which every node has to reach.
+    source
+        With --cluster: a source that every node has to reach; may be given several times.
+    cache
+        With --cluster: the build's --cache.
     """
-    from kinetics_pipeline.workflows.doctor import CANARY
-    from kinetics_pipeline.workflows.doctor import doctor as job
+    from kinetics_pipeline.workflows.doctor.machine import CANARY
+    from kinetics_pipeline.workflows.doctor.machine import doctor as job
+    from kinetics_pipeline.workflows.doctor.nodes import ToReach
 
-    return job(json, None if canary is None else next(iter(canary), CANARY), annotations, rate)
+    for flag, value in (("--output", output), ("--source", source), ("--cache", cache)):
+        if value and not cluster:
+            raise UserError(f"{flag} is given without --cluster, for which it is")
+    nodes = ToReach(output, source, cache) if cluster else None
+    return job(json, None if canary is None else next(iter(canary), CANARY), annotations, rate, nodes)
 
 
 @app.command
@@ -112,7 +129,7 @@ def build(*annotations: PlaceOrName, config: BuildConfig) -> None:
 
 @app.command
 def status(
-    output: Place,
+    dataset: Place,
     /,
     *,
     watch: Annotated[bool, Parameter(negative=())] = False,
@@ -124,7 +141,7 @@ def status(
 
     Parameters
     ----------
-    output
+    dataset
         The dataset.
     watch
         Go on showing the build at work until it ends.
@@ -138,25 +155,25 @@ def status(
     if clip is not None:
         from kinetics_pipeline.workflows.datasets.clip_way import clip_way
 
-        clip_way(output, clip, cache, json)
+        clip_way(dataset, clip, cache, json)
         return
     if watch:
         from kinetics_pipeline.workflows.datasets.watching import watch as following
 
-        following(output, json)
+        following(dataset, json)
         return
     from kinetics_pipeline.workflows.datasets.status import status as job
 
-    job(output, json)
+    job(dataset, json)
 
 
 @app.command
-def train(output: Place, /, *, config: TrainConfig) -> None:
+def train(dataset: Place, /, *, config: TrainConfig) -> None:
     """Train a model on one stream of a dataset; the same command resumes from the last checkpoint.
 
     Parameters
     ----------
-    output
+    dataset
         The dataset.
     """
     from kinetics_pipeline.workflows.training.share import PASSIVE_WAITING
@@ -165,16 +182,16 @@ def train(output: Place, /, *, config: TrainConfig) -> None:
         os.environ.setdefault(name, value)
     from kinetics_pipeline.workflows.training.job import train as job
 
-    job(output, config)
+    job(dataset, config)
 
 
 @app.command
-def evaluate(output: Place | None = None, /, *, config: EvaluateConfig | None = None) -> None:
+def evaluate(dataset: Place | None = None, /, *, config: EvaluateConfig | None = None) -> None:
     """Score trained streams on whole clips, and both fused.
 
     Parameters
     ----------
-    output
+    dataset
         The dataset.
     """
     config = config or EvaluateConfig()
@@ -183,11 +200,11 @@ def evaluate(output: Place | None = None, /, *, config: EvaluateConfig | None = 
 
         deepmind_sample(config.deepmind_sample, config)
         return
-    if output is None:
+    if dataset is None:
         raise UserError("OUTPUT is missing; name the dataset to be scored on")
     from kinetics_pipeline.workflows.scoring.evaluate import evaluate as job
 
-    job(output, config)
+    job(dataset, config)
 
 
 @app.command
@@ -254,6 +271,22 @@ def transfer(*, table: Annotated[bool, Parameter(negative=())] = False, config: 
     from kinetics_pipeline.workflows.paper.job import transfer as job
 
     job(config or PaperConfig(), table=table)
+
+
+@paper.command
+def schedules(*, picture: Path | None = None, config: PaperConfig | None = None) -> None:
+    """Print how every network of Tables 2 to 5 is trained: clips a step, steps, learning rates, and where each figure
+    stands. Nothing is run.
+
+    Parameters
+    ----------
+    picture
+        Draw the learning rates over the steps here (PNG).
+    """
+    from kinetics_pipeline.workflows.paper.job import resources_of
+    from kinetics_pipeline.workflows.paper.schedule_table import schedules as job
+
+    job(resources_of(config or PaperConfig()), picture)
 
 
 @app.meta.default

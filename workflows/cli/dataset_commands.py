@@ -16,43 +16,64 @@ from kinetics_pipeline.workflows.flags.places import Place, PlaceOrName
 Flag = Parameter(negative=())
 
 
-def verify(output: Place, /, *, quick: Annotated[bool, Flag] = False) -> None:
+def verify(dataset: Place, /, *, quick: Annotated[bool, Flag] = False) -> None:
     """Check every byte of a dataset; name every bad shard and clip, and end with 1 if there is one.
 
     Parameters
     ----------
-    output
+    dataset
         The dataset.
     quick
         Look at markers, plans and file sizes only.
     """
     from kinetics_pipeline.workflows.datasets.verify import verify as job
 
-    job(output, quick)
+    job(dataset, quick)
 
 
-def report(output: Place, /, *, certificate: Path | None = None) -> None:
+def report(
+    dataset: Place,
+    /,
+    *,
+    html: Path | None = None,
+    by: Literal["class"] | None = None,
+    json: Annotated[bool, Flag] = False,
+    certificate: Path | None = None,
+) -> None:
     """Say what a dataset is: what was asked, what survived by split and class, how it was made, its fingerprint.
 
     Parameters
     ----------
-    output
+    dataset
         The dataset.
+    html
+        Write all of it as one page here, which needs no network: classes, failures and shards to sort and search.
+    by
+        class: print every class with what became of its clips and why, the one that lost most first.
+    json
+        Print the facts of the page as one JSON document.
     certificate
         Write its certificate here: fingerprint and clips, to be kept with results and compared with other datasets.
     """
-    from kinetics_pipeline.workflows.datasets.report import report as job
+    if html is None and by is None and not json:
+        from kinetics_pipeline.workflows.datasets.report import report as job
 
-    job(output, certificate)
+        job(dataset, certificate)
+        return
+    from kinetics_pipeline.workflows.datasets.page.job import report_facts
+
+    report_facts(dataset, html, certificate, by_class=by is not None, as_json=json)
 
 
 def compare(first: Place, second: Place, /, *, common: Path | None = None) -> int:
     """Say whether two datasets have the same annotations, survivors, recipe and content; end with 1 if not.
 
+    A run or a checkpoint stands for the dataset that it was trained on; then their classes are compared too.
+
     Parameters
     ----------
     first
-        A dataset, or the certificate of one.
+        A dataset, the certificate of one, a run, or a checkpoint.
     second
         Another.
     common
@@ -64,7 +85,7 @@ def compare(first: Place, second: Place, /, *, common: Path | None = None) -> in
 
 
 def inspect(
-    output: Place,
+    dataset: Place,
     /,
     *,
     clip: Annotated[tuple[str, ...], Flag] = (),
@@ -75,7 +96,7 @@ def inspect(
 
     Parameters
     ----------
-    output
+    dataset
         The dataset.
     clip
         A clip_id; may be given several times. Default: the dataset as a whole.
@@ -86,26 +107,26 @@ def inspect(
     """
     from kinetics_pipeline.workflows.datasets.inspect import inspect as job
 
-    job(output, clip, picture, frames)
+    job(dataset, clip, picture, frames)
 
 
-def repair(output: Place, /, *, quick: Annotated[bool, Flag] = False) -> None:
+def repair(dataset: Place, /, *, quick: Annotated[bool, Flag] = False) -> None:
     """Take what `verify` names out of a dataset, so that the next build makes it again.
 
     Parameters
     ----------
-    output
+    dataset
         The dataset.
     quick
         Only what `verify --quick` names.
     """
     from kinetics_pipeline.workflows.datasets.repair import repair as job
 
-    job(output, quick)
+    job(dataset, quick)
 
 
 def forget(
-    output: Place,
+    dataset: Place,
     /,
     *,
     ids: Path,
@@ -119,7 +140,7 @@ def forget(
 
     Parameters
     ----------
-    output
+    dataset
         The dataset.
     ids
         A file with a clip_id or a video id a line; a video's stands for all its clips, also those asked later.
@@ -132,11 +153,11 @@ def forget(
     """
     from kinetics_pipeline.workflows.datasets.forget import forget as job
 
-    job(output, ids, reason, kept, runs)
+    job(dataset, ids, reason, kept, runs)
 
 
 def convert(
-    source: Place,
+    dataset: Place,
     /,
     *,
     output: Place,
@@ -151,7 +172,7 @@ def convert(
 
     Parameters
     ----------
-    source
+    dataset
         The dataset.
     output
         The new dataset: a folder or a URI.
@@ -170,17 +191,23 @@ def convert(
     """
     from kinetics_pipeline.workflows.datasets.convert import convert as job
 
-    job(source, output, layout, classes, split, clips, examples_per_class, clips_per_shard)
+    job(dataset, output, layout, classes, split, clips, examples_per_class, clips_per_shard)
 
 
 def export(
-    output: Place, /, *, format: Literal["mp4", "frames"], to: Path, split: str | None = None, kept: Place | None = None
+    dataset: Place,
+    /,
+    *,
+    format: Literal["mp4", "frames"],
+    to: Path,
+    split: str | None = None,
+    kept: Place | None = None,
 ) -> None:
     """Write the clips as files that other programs train from, with mmaction2's and SlowFast's lists.
 
     Parameters
     ----------
-    output
+    dataset
         The dataset.
     format
         mp4: a video for each clip; frames: a folder of JPEGs for each clip, as denseflow makes.
@@ -193,7 +220,7 @@ def export(
     """
     from kinetics_pipeline.workflows.datasets.export import export as job
 
-    job(output, format, to, split, kept)
+    job(dataset, format, to, split, kept)
 
 
 def refusals(file: PlaceOrName, /) -> None:

@@ -15,9 +15,9 @@ def convert_checkpoint(
     Parameters
     ----------
     source
-        A checkpoint of ours, a public PyTorch port's, safetensors, or DeepMind's TensorFlow files.
+        A checkpoint of ours, a public PyTorch port's, safetensors (also a folder), or DeepMind's TensorFlow files.
     target
-        A file to write: NAME.pt or NAME.safetensors.
+        NAME.pt or NAME.safetensors, or NAME: a folder of model.safetensors and config.json.
     labels
         The classes of foreign weights, one a line, in their order; `evaluate` and `predict` need them.
     bn_eps

@@ -132,6 +132,10 @@ def _record_lines(planned: Mapping[str, Any]) -> Iterator[str]:
     spent = ", ".join(f"{step} {value:.1f} s" for step, value in seconds.items())
     told = [f"source {record.get('source') or '-'}", f"{record.get('frames', 0)} frames"]
     told += [f"{record['requests']} requests"] if record.get("requests") else []
+    if record.get("source_fps"):
+        told.append(f"video of {record['source_width']}x{record['source_height']}, {record['source_fps']:g} fps")
+    told += [f"{record['repeated']} frames repeated"] if record.get("repeated") else []
+    told += [f"finished {record['finished']}"] if record.get("finished") else []
     yield "  " + ", ".join([*told, *filter(None, [spent])])
 
 

@@ -1,13 +1,15 @@
-"""`compare`: whether two datasets, or certificates of them, are the same, and what differs."""
+"""`compare`: whether two datasets, certificates, runs or checkpoints are of the same dataset, and what differs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from kinetics_pipeline.dataset.certificate import open_certificate
-from kinetics_pipeline.dataset.compare import common, compare
+from kinetics_pipeline.dataset.compare import Aspect, common, compare
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.redaction import visible
+from kinetics_pipeline.workflows.datasets.compare_trained import compare_sides, is_trained
 
 DIFFERENT = 1
 """The exit code, as diff's."""
@@ -18,12 +20,12 @@ def compare_datasets(first: str, second: str, to: Path | None) -> int:
 
     Writes the ids of the clips that both have to `to`. Returns 0 when all four are the same, else 1.
     """
+    if is_trained(first) or is_trained(second):
+        if to is not None:
+            raise UserError(f"--common is {to}, but a run or a checkpoint names no clips; give its dataset instead")
+        return _told(compare_sides(first, second))
     one, other = open_certificate(first), open_certificate(second)
-    aspects = compare(one, other)
-    for aspect in aspects:
-        print(f"{aspect.name}: {'the same' if aspect.same else 'different'}")
-        for line in aspect.differences:
-            print(visible(f"  {line}"))
+    code = _told(compare(one, other))
     both = common(one, other)
     if to is not None:
         try:
@@ -31,4 +33,13 @@ def compare_datasets(first: str, second: str, to: Path | None) -> int:
         except OSError as error:
             raise UserError(f"--common is {to}, which cannot be written: {error.strerror}") from None
         print(f"the {len(both)} clips that both have are named in {to}: evaluate --clips {to}")
+    return code
+
+
+def _told(aspects: Sequence[Aspect]) -> int:
+    """Prints the aspects; the exit code."""
+    for aspect in aspects:
+        print(f"{aspect.name}: {'the same' if aspect.same else 'different'}")
+        for line in aspect.differences:
+            print(visible(f"  {line}"))
     return 0 if all(aspect.same for aspect in aspects) else DIFFERENT

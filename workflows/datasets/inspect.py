@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +21,14 @@ from kinetics_pipeline.loading.index import load_index
 from kinetics_pipeline.redaction import visible
 from kinetics_pipeline.shards.codec import dequantise_flow
 from kinetics_pipeline.workflows.datasets.status import look
-from kinetics_pipeline.workflows.pictures import Picture, flow_colours, stacked, strip, write_picture, written
+from kinetics_pipeline.workflows.pictures import (
+    Picture,
+    clip_sheet,
+    flow_legend,
+    require_picture_file,
+    stacked,
+    write_picture,
+)
 from kinetics_pipeline.workflows.runtime.progress import size
 
 SHOWN_CLASSES = 8
@@ -37,6 +44,8 @@ def inspect(uri: str, clips: Sequence[str], picture: Path | None, frames: int) -
     dataset = Dataset.open(uri)
     if frames < 1:
         raise UserError(f"--frames is {frames}; allowed: 1 or more")
+    if picture is not None:
+        require_picture_file(picture)
     if clips:
         _show_clips(dataset, clips)
     else:
@@ -46,7 +55,11 @@ def inspect(uri: str, clips: Sequence[str], picture: Path | None, frames: int) -
         drawn = [clip for clip in clips if clip in set(index["clip_id"].to_pylist())] if clips else _examples(index)
         if not drawn:
             raise UserError(f"--picture is {picture}, but {dataset.store.uri} holds no frames of what is asked")
-        write_picture(picture, stacked([row for clip in drawn for row in _rows(dataset, clip, frames)]))
+        known = dataset.newest(lambda _, entry: entry if entry["clip_id"] in drawn else None)
+        rows = [row for clip in drawn for row in _rows(dataset, known[clip] or {}, clip, frames)]
+        if dataset.recipe.flow != "none":
+            rows.append(flow_legend(max(row.shape[1] for row in rows)))
+        write_picture(picture, stacked(rows))
         print(f"{len(drawn)} clips are drawn in {picture}")
 
 
@@ -93,17 +106,20 @@ def _examples(index: pa.Table) -> list[str]:
     return list(first.values())[:SHOWN_CLASSES]
 
 
-def _rows(dataset: Dataset, clip: str, shown: int) -> Iterator[Picture]:
+def _rows(dataset: Dataset, record: Mapping[str, Any], clip: str, shown: int) -> list[Picture]:
+    """The rows of one clip, with what its record says of its video."""
     streams: tuple[Literal["rgb", "flow"], ...] = ("rgb",) if dataset.recipe.flow == "none" else ("rgb", "flow")
-    label = ""
-    strips = []
-    for stream in streams:
-        stored, label = _stored(dataset, clip, stream)
-        if stream == "flow":
-            stored = flow_colours(dequantise_flow(stored))
-        strips.append(strip(stored, shown, HEIGHT))
-    yield written([visible(f"{clip}  {label}")], strips[0].shape[1])
-    yield from strips
+    stored = {stream: _stored(dataset, clip, stream) for stream in streams}
+    (frames, label), fps = stored["rgb"], dataset.recipe.fps
+    flow = dequantise_flow(stored["flow"][0]) if "flow" in stored else None
+    lines = [clip, label, f"{len(frames)} frames, {len(frames) / fps:.2f} s at {fps:g} fps; {_of_its_video(record)}"]
+    return clip_sheet([visible(line) for line in lines if line], frames, flow, fps, shown, HEIGHT)
+
+
+def _of_its_video(record: Mapping[str, Any]) -> str:
+    if not record.get("source_fps"):
+        return "rate and size of its video are not recorded"
+    return f"its video: {record['source_fps']:g} fps, {record['source_width']}x{record['source_height']}"
 
 
 def _stored(dataset: Dataset, clip: str, stream: Literal["rgb", "flow"]) -> tuple[NDArray[np.uint8], str]:

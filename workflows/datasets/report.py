@@ -79,6 +79,9 @@ def _reconciliation(dataset: Dataset, console: Console) -> None:
     for row in told(found):
         table.add_row(*map(visible, row))
     console.print(table)
+    for name, one in found.held.items():
+        if line := one.told(name):
+            console.print(visible(line))
     for name, number in found.enlarged().items():
         console.print(visible(f"{number} clips of {name} are enlarged: their pictures are smaller than the recipe"))
     for line in found.terms:

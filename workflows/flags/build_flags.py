@@ -117,6 +117,20 @@ class PlanConfig(Selection):
 
     output: Place | None = None
     """A dataset that exists already: what it holds is not planned again."""
+    nodes: int | None = None
+    """Machines of the cluster that the hours are for. Default: this machine alone."""
+    cores: int | None = None
+    """Cores of each of them. Default: as many as here."""
+    gpus: int | None = None
+    """GPUs of each of them. Default: as many as here."""
+    rates: Annotated[tuple[FileOrText, ...], Repeated] = ()
+    """Prices, for the cost: core-hour=0.05,gpu-hour=2,gb-month=0.02,gb-out=0.09, or a .toml or .json file of them."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for flag, least in (("nodes", 1), ("cores", 1), ("gpus", 0)):
+            value = getattr(self, flag)
+            require(f"--{flag}", value, value is None or least <= value <= 100_000, f"{least} to 100000")
 
 
 @Parameter(name="*")

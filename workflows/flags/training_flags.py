@@ -14,6 +14,7 @@ from kinetics_pipeline.workflows.flags.places import Config, Place
 from kinetics_pipeline.workflows.flags.values import Repeated, require, require_epsilon, require_loaders
 
 Stream = Literal["rgb", "flow"]
+Logger = Literal["tensorboard", "wandb"]
 ModelName = Literal["i3d", "c3d", "convnet_lstm", "two_stream", "fused_two_stream", "inception2d"]
 
 
@@ -30,8 +31,9 @@ class TrainConfig(Config):
     """The run folder: config, checkpoints, metrics. A run in it is resumed from its last checkpoint."""
     recipe: Literal["paper", "released"] = "released"
     """The schedule: the paper's (tenfold less when validation saturates) or the released code's steps."""
-    init: Path | None = None
-    """Weights to start from: a checkpoint of ours, a public PyTorch port's, or DeepMind's TensorFlow files."""
+    init: Place | None = None
+    """Weights to start from: a checkpoint of ours, a public PyTorch port's, DeepMind's TensorFlow files, a folder of
+    safetensors, or hf://OWNER/NAME."""
     new_head: bool = False
     """Start the last layer from random weights, also where its number of classes fits; needs --init."""
     bn_eps: float | None = None
@@ -86,6 +88,9 @@ class TrainConfig(Config):
     """The split that is trained on."""
     val_split: str = "val"
     """The split that is evaluated during training."""
+    hold_out: float = 0.0
+    """Evaluate, in place of --val-split, this share of the training clips, which is then not trained on: whole groups
+    (of UCF-101 gNN, of HMDB-51 a source video, else a video)."""
     classes: Annotated[tuple[str, ...], Repeated] = ()
     """Only these classes: comma-separated, the flag repeated, or a file with one a line."""
     class_list: Path | None = None
@@ -94,8 +99,11 @@ class TrainConfig(Config):
     """Only the first so many training clips of each class."""
     checkpoint_every: int = 500
     """Steps between checkpoints."""
-    evaluate_every: int = 2000
-    """Steps between evaluations on the validation split; 0: never."""
+    evaluate_every: int | None = None
+    """Steps between evaluations on the validation split; 0: never. Default: 2000, of the recipe `paper` a fortieth of
+    the steps."""
+    logger: Logger = "tensorboard"
+    """wandb: show the metrics on Weights & Biases, too; `wandb login` or WANDB_MODE=offline comes first."""
     seed: int = 0
     """The seed of weights, order and crops."""
 
@@ -106,7 +114,9 @@ class TrainConfig(Config):
             value = getattr(self, flag)
             require("--" + flag.replace("_", "-"), value, value is None or value >= 1, "1 or more")
         for flag in ("loaders", "warmup", "evaluate_every", "precise_batch_norm", "seed"):
-            require("--" + flag.replace("_", "-"), getattr(self, flag), getattr(self, flag) >= 0, "0 or more")
+            value = getattr(self, flag)
+            require("--" + flag.replace("_", "-"), value, value is None or value >= 0, "0 or more")
+        require("--hold-out", self.hold_out, 0 <= self.hold_out < 1, "0 to less than 1")
         require("--dropout", self.dropout, 0 <= self.dropout < 1, "0 to less than 1")
         require("--init", "none", self.init is not None or not self.freeze_features, "weights, with --freeze-features")
         require("--init", "none", self.init is not None or not self.new_head, "weights, with --new-head")
@@ -148,13 +158,15 @@ class EvaluateConfig(Config):
     crops: Literal[1, 3, 10] | None = None
     """The centre, three along the longer side, or corners and centre and their mirrors. Default: 3 for 10x3, else 1."""
     frames: int | None = None
-    """At most this many frames of a clip, from its start. Default: 250; all of clips with several actions."""
+    """At most this many frames of a clip, from its start. Default: all."""
     crop: int | None = None
     """Pixels a side of the centre crop. Default: that of training, and the shards' short side for 10x3."""
     batch_size: int = 1
     """Clips at a time."""
     loaders: int = 1
-    """Loading processes."""
+    """Loading processes, of each worker."""
+    workers: int = 1
+    """Processes that share out the clips, one GPU each where there are GPUs. Not for clips with several actions."""
     output: Path | None = None
     """Where the results are written as JSON. Default: in the run folder."""
     any_recipe: bool = False
@@ -174,7 +186,7 @@ class EvaluateConfig(Config):
         require("--both", self.both, self.both is None or len(given) == 1, "a network of both streams, alone")
         require_loaders(self.loaders)
         require_epsilon(self.bn_eps)
-        for flag, least in (("batch_size", 1), ("frames", 1), ("window", 1), ("stride", 1), ("top", 1)):
+        for flag, least in (("batch_size", 1), ("workers", 1), ("frames", 1), ("window", 1), ("stride", 1), ("top", 1)):
             value = getattr(self, flag)
             require("--" + flag.replace("_", "-"), value, value is None or value >= least, f"{least} or more")
         require("--crop", self.crop, self.crop is None or self.crop >= 1, "1 or more")
@@ -232,12 +244,15 @@ class PaperConfig(Config):
     """2D weights to begin with: torchvision's GoogLeNet file."""
     mini_classes: Path | None = None
     """miniKinetics' classes, one a line."""
+    schedules: Literal["paper", "released"] = "paper"
+    """The schedules of trainings (`paper schedules` prints them); the released code has one for I3D on Kinetics."""
     steps: int | None = None
-    """Steps of a training on Kinetics. Default: the recipe's."""
-    transfer_steps: int = 5000
-    """Steps of a training on UCF-101 or HMDB-51."""
+    """Steps of a training on Kinetics, each of the schedule's number of clips. Default: the schedule's."""
+    transfer_steps: int | None = None
+    """Steps of a training on UCF-101 or HMDB-51, likewise. Default: 5000."""
     train_flags: Annotated[str, Parameter(allow_leading_hyphen=True)] = ""
-    """Flags for every training, as one text: `--batch-size 8 --workers 4`."""
+    """Flags for every training, as one text: `--batch-size 8 --workers 4`. On fewer GPUs than the schedule's a training
+    accumulates; with `--accumulate 1` it takes in proportion more steps."""
     run: bool = True
     """Run what is missing; --no-run only prints its commands and the table."""
 

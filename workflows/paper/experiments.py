@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.workflows.paper.schedules import HOLD_OUT, Plan, ScheduleName, plan_of, schedule_of
+from kinetics_pipeline.workflows.training.run_folder import RunFolder
 
 Place = Literal["kinetics", "mini", "ucf", "hmdb"]
 Protocol = Literal["original", "fixed", "full"]
@@ -34,8 +36,11 @@ class Resources:
     imagenet: Path | None = None
     mini_classes: Path | None = None
     flags: tuple[str, ...] = ()
+    schedules: ScheduleName = "paper"
     steps: int | None = None
-    transfer_steps: int = 5000
+    transfer_steps: int | None = None
+    tested: frozenset[str] = frozenset()
+    """The places of Kinetics whose test split is labelled, and therefore scored."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +69,11 @@ class Experiment:
     def is_transfer(self) -> bool:
         return self.place in ("ucf", "hmdb")
 
-    def splits(self) -> tuple[str, str]:
-        """The split that is trained on, and the split that is scored."""
-        return (f"train{self.split}", f"test{self.split}") if self.is_transfer else ("train", "val")
+    def scored_on(self, resources: Resources) -> str:
+        """The split that is scored: that of validation only where there is no labelled other one."""
+        if self.is_transfer:
+            return f"test{self.split}"
+        return "test" if self.place in resources.tested else "val"
 
     def needs(self) -> Experiment | None:
         """The experiment whose weights this one starts from."""
@@ -88,45 +95,54 @@ class Experiment:
     def run(self, resources: Resources) -> Path:
         return resources.runs / self.name
 
+    def weights(self, resources: Resources) -> Path:
+        """The last checkpoint: the best one was chosen on the split that it was best on."""
+        return RunFolder(self.run(resources)).last
+
+    def plan(self, resources: Resources) -> Plan:
+        """How it is trained on the machine at hand."""
+        schedule = schedule_of(self.model, self.stream, transfer=self.is_transfer, name=resources.schedules)
+        return plan_of(schedule, resources.flags, resources.transfer_steps if self.is_transfer else resources.steps)
+
     def is_trained(self, resources: Resources) -> bool:
         """Whether its run is finished, with as many steps as are asked now."""
         results = self.run(resources) / "results.json"
         if not results.is_file():
             return False
-        steps = self._steps(resources)
-        return steps is None or int(read_json(results)["steps"]) >= steps
+        return int(read_json(results)["steps"]) >= self.plan(resources).steps
 
     def training(self, resources: Resources) -> list[str]:
-        """The words of its `train` command; what the user says of every training comes last, and wins."""
-        train, val = self.splits()
-        words = ["train", resources.datasets[self.place], "--model", self.model, "--run", str(self.run(resources))]
-        words += ["--stream", self.stream] if self.stream != "both" else []
-        words += ["--train-split", train, "--val-split", val]
-        for flag, value in SHAPES[self.model].items():
-            if f"--{flag}" not in resources.flags:
-                words += [f"--{flag}", str(value)]
+        """The words of its `train` command. What the user says of every training wins."""
+        flags = {"--model": self.model, "--run": str(self.run(resources))}
+        if self.stream != "both":
+            flags["--stream"] = self.stream
+        if self.is_transfer:  # whose only other split is scored in the end
+            flags |= {"--train-split": f"train{self.split}", "--hold-out": str(HOLD_OUT)}
+        else:
+            flags |= {"--train-split": "train", "--val-split": "val"}
+        flags |= {f"--{flag}": str(value) for flag, value in SHAPES[self.model].items()}
         if (needed := self.needs()) is not None:
-            words += ["--init", str(needed.run(resources))]
-            words += ["--freeze-features"] if self.protocol == "fixed" else []
+            flags["--init"] = str(needed.weights(resources))
+            if self.protocol == "fixed":
+                flags["--freeze-features"] = ""
         elif self.imagenet:
-            words += ["--init", str(resources.imagenet)]
+            flags["--init"] = str(resources.imagenet)
         if self.place == "mini":
-            words += ["--class-list", str(resources.mini_classes)]
+            flags["--class-list"] = str(resources.mini_classes)
         if self.examples is not None:
-            words += ["--examples-per-class", str(self.examples)]
-        if (steps := self._steps(resources)) is not None:
-            words += ["--steps", str(steps)]
-        return [*words, *resources.flags]
-
-    def _steps(self, resources: Resources) -> int | None:
-        return resources.transfer_steps if self.is_transfer else resources.steps
+            flags["--examples-per-class"] = str(self.examples)
+        flags |= self.plan(resources).flags()
+        given = {word.partition("=")[0] for word in resources.flags}
+        words = [[flag, value] if value else [flag] for flag, value in flags.items() if flag not in given]
+        return ["train", resources.datasets[self.place], *(word for some in words for word in some), *resources.flags]
 
 
 @dataclass(frozen=True)
 class Score:
-    """Top-1 and top-5 of one network, or of two streams fused."""
+    """Accuracies of one network, of two streams fused, or of one head of a network that has two."""
 
     experiments: tuple[Experiment, ...]
+    head: Literal["rgb", "flow"] | None = None
 
     @property
     def name(self) -> str:
@@ -139,25 +155,33 @@ class Score:
     def evaluation(self, resources: Resources) -> list[str]:
         """The words of its `evaluate` command."""
         first = self.experiments[0]
-        words = ["evaluate", resources.datasets[first.place], "--split", first.splits()[1]]
+        words = ["evaluate", resources.datasets[first.place], "--split", first.scored_on(resources)]
         for one in self.experiments:
-            words += [f"--{one.stream}", str(one.run(resources))]
+            words += [f"--{one.stream}", str(one.weights(resources))]
         return [*words, "--output", str(self.file(resources))]
 
     def missing(self, resources: Resources) -> str | None:
         return next((flag for one in self.experiments if (flag := one.missing(resources))), None)
 
     def measured(self, resources: Resources) -> dict[str, Any] | None:
-        """The results of a finished evaluation; None when there is none."""
-        return read_json(self.file(resources)) if self.file(resources).is_file() else None
+        """The results of a finished evaluation; None when there is none, and where it was of other weights, another
+        split or without this head, as by earlier versions."""
+        if not self.file(resources).is_file():
+            return None
+        results = read_json(self.file(resources))
+        names = {Path(one["path"]).name for one in results["checkpoints"].values()}
+        split = results["config"]["split"]
+        current = split == self.experiments[0].scored_on(resources) and self._key in results["scores"]
+        return results if current and names == {one.weights(resources).name for one in self.experiments} else None
+
+    @property
+    def _key(self) -> str:
+        return self.head or ("fused" if len(self.experiments) == 2 else self.experiments[0].stream)
 
     def accuracy(self, resources: Resources, top: Literal["top1", "top5"] = "top1") -> float | None:
         """The accuracy in percent; None when nothing was measured."""
         results = self.measured(resources)
-        if results is None:
-            return None
-        key = "fused" if len(self.experiments) == 2 else self.experiments[0].stream
-        return 100 * float(results["scores"][key][top])
+        return None if results is None else 100 * float(results["scores"][self._key][top])
 
 
 def in_training_order(scores: list[Score]) -> Iterator[Experiment]:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
+from typing import Literal
 
+import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
 
+from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.loading.index import load_index
 from kinetics_pipeline.workflows.flags.places import words_absolute
 from kinetics_pipeline.workflows.flags.training_flags import PaperConfig, TrainConfig
 from kinetics_pipeline.workflows.paper.commands import command
-from kinetics_pipeline.workflows.paper.experiments import Resources, in_training_order
+from kinetics_pipeline.workflows.paper.experiments import Resources, Score, in_training_order
+from kinetics_pipeline.workflows.paper.schedule_table import print_schedules
 from kinetics_pipeline.workflows.paper.tables import TABLES, Cell, PaperTable
 
 SPECIAL = ("1", "figure4", "motion")
@@ -53,7 +59,21 @@ def resources_of(config: PaperConfig) -> Resources:
         flags=tuple(words_absolute(shlex.split(config.train_flags), TrainConfig)),
         steps=config.steps,
         transfer_steps=config.transfer_steps,
+        schedules=config.schedules,
+        tested=frozenset(
+            place for place in ("kinetics", "mini") if place in given and _has_labelled_test(given[place])
+        ),
     )
+
+
+def _has_labelled_test(uri: str | None) -> bool:
+    if uri is None:
+        return False
+    try:
+        index = load_index(Dataset.open(uri))
+    except UserError:  # which the first command on it says
+        return False
+    return bool(pc.any(pc.and_(pc.equal(index["split"], "test"), pc.is_valid(index["label"]))).as_py())
 
 
 def _table(
@@ -67,8 +87,11 @@ def _table(
     stale = {tuple(command) for command in commands}
     for score in scores:
         trained_anew = any(tuple(one.training(resources)) in stale for one in score.experiments)
-        if trained_anew or score.measured(resources) is None:
-            commands.append(score.evaluation(resources))
+        evaluation = score.evaluation(resources)  # one for all heads of a network
+        if evaluation not in commands and (trained_anew or score.measured(resources) is None):
+            commands.append(evaluation)
+    if commands:
+        print_schedules(console, scores, resources)
     _run_commands(console, commands, config.run if run is None else run)
     _print(console, table, resources)
 
@@ -87,7 +110,7 @@ def _figure_4(console: Console, resources: Resources, config: PaperConfig) -> No
     assert score is not None
     if (lacking := score.missing(resources)) is not None:
         raise UserError(f"{lacking} is missing: figure 4 shows I3D trained on Kinetics from ImageNet's weights")
-    rgb, flow = (one.run(resources) for one in score.experiments)
+    rgb, flow = (one.weights(resources) for one in score.experiments)
     commands = [one.training(resources) for one in in_training_order([score]) if not one.is_trained(resources)]
     picture = str(resources.runs / "figure4.png")
     words = ["--rgb", str(rgb), "--flow", str(flow), "--flat", str(resources.imagenet)]
@@ -107,19 +130,34 @@ def _print(console: Console, table: PaperTable, resources: Resources) -> None:
 
 
 def shown(cell: Cell, resources: Resources) -> str:
-    """The paper's figure, and the mean of what was measured: `?` where none was yet, a dash where none can be."""
-    paper = "–" if cell.paper is None else f"{cell.paper:.1f}"
+    """The paper's figure, and the mean of what was measured: `?` where none was yet, a dash where none can be. Top-5 is
+    in brackets where the paper has it, and a star says that the split of validation was scored."""
+    top5 = cell.paper_top5 is not None
+    paper = "–" if cell.paper is None else f"{cell.paper:.1f}" + (f" ({cell.paper_top5:.1f})" if top5 else "")
     if not cell.scores:
         return paper if cell.paper is None else f"{paper} / –"
-    found = [score.accuracy(resources) for score in cell.scores]
+    here = _mean(cell, resources, "top1")
+    if here is None:
+        return f"{paper} / ?"
+    brackets = f" ({_mean(cell, resources, 'top5'):.1f})" if top5 else ""
+    return f"{paper} / {here:.1f}{brackets}{'*' if _on_validation(cell.scores, resources) else ''}"
+
+
+def _mean(cell: Cell, resources: Resources, top: Literal["top1", "top5"]) -> float | None:
+    found = [score.accuracy(resources, top) for score in cell.scores]
     values = [value for value in found if value is not None]
-    return f"{paper} / ?" if len(values) < len(found) else f"{paper} / {sum(values) / len(values):.1f}"
+    return sum(values) / len(values) if len(values) == len(found) else None
+
+
+def _on_validation(scores: Sequence[Score], resources: Resources) -> bool:
+    return any(one.scored_on(resources) == "val" for score in scores for one in score.experiments)
 
 
 def _print_provenance(console: Console, table: PaperTable, resources: Resources) -> None:
     """Clips, datasets and steps behind the figures here, and what is missing."""
     lines: dict[str, None] = {}
     missing: dict[str, int] = {}
+    on_validation = False
     for score in table.scores():
         results = score.measured(resources)
         if results is None:
@@ -134,6 +172,12 @@ def _print_provenance(console: Console, table: PaperTable, resources: Resources)
             f"{score.name}: {cover['ok']} of {cover['asked']} clips of {split} in {results['dataset']['uri']} "
             f"(content {print_}), {len(results['classes'])} classes, {steps} steps"
         ] = None
+        on_validation = on_validation or _on_validation([score], resources)
+    if on_validation:
+        console.print(
+            "* the last checkpoint on val, whose loss decided when the learning rate fell: the dataset has no labelled "
+            "test split"
+        )
     if lines:
         console.print("measured here:")
         for line in lines:

@@ -19,6 +19,7 @@ from kinetics_pipeline.workflows.demo.videos import CLASSES, render_videos, writ
 from kinetics_pipeline.workflows.flags.places import words_absolute
 from kinetics_pipeline.workflows.flags.training_flags import PaperConfig, TrainConfig
 from kinetics_pipeline.workflows.paper.commands import command
+from kinetics_pipeline.workflows.training.run_folder import RunFolder
 
 CLIPS = 480
 """36 a class to train on, 24 to be scored on."""
@@ -103,7 +104,16 @@ def _commands(root: Path, config: PaperConfig) -> list[list[str]]:
         train = ["train", dataset, "--model", row.model, "--stream", row.stream, "--run", str(run)]
         words.append([*train, "--steps", str(config.steps or row.steps), *flags])
         # Windows as long as those of training: clips of two seconds are three times that.
-        score = ["evaluate", dataset, f"--{row.stream}", str(run), "--views", "sliding", "--batch-size", "8"]
+        score = [
+            "evaluate",
+            dataset,
+            f"--{row.stream}",
+            str(RunFolder(run).last),
+            "--views",
+            "sliding",
+            "--batch-size",
+            "8",
+        ]
         words.append([*score, "--output", str(_scores(root, row))])
     return words
 

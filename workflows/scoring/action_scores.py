@@ -19,6 +19,7 @@ from kinetics_pipeline.models.scoring.actions import ActionScores, upsample
 from kinetics_pipeline.workflows.runtime.progress import Meter
 from kinetics_pipeline.workflows.scoring.trained import Trained
 from kinetics_pipeline.workflows.training.data import loader, on_device, plain_errors
+from kinetics_pipeline.workflows.training.long_clips import dense_logits
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def video_logits(trained: Trained, clips: Views, loaders: int, device: torch.dev
     with Meter(len(clips), f"{trained.stream} videos") as meter, torch.inference_mode():
         for raw in plain_errors(loader(clips, SameLength(clips, 1), loaders, device)):
             batch = on_device(raw, device)
-            steps = network.dense_logits(batch["video"]).float().cpu()
+            steps = dense_logits(network, batch["video"]).float().cpu()
             for clip_id, logits, targets in zip(batch["clip_id"], steps, batch["targets"], strict=True):
                 found[clip_id] = VideoLogits(logits, targets.cpu() > 0.5)
             meter.at(meter.done + len(batch["clip_id"]))

@@ -1,4 +1,4 @@
-"""`tools convert-checkpoint`: weights of any origin as one of our files, or as safetensors."""
+"""`tools convert-checkpoint`: weights of any origin as one of our files, as safetensors, or as a folder of them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from kinetics_pipeline.workflows.flags.values import require_epsilon
 from kinetics_pipeline.workflows.runtime.model_errors import as_user_errors
 
 STREAMS = {3: "rgb", 2: "flow"}
-SUFFIXES = (".pt", ".safetensors")
+SUFFIXES = (".pt", ".safetensors", "")
 
 
 def convert_checkpoint(source: Path, target: Path, labels: Path | None, bn_eps: float | None = None) -> None:
     """Writes `target` and says what `source` was. Raises UserError for what cannot be read, or does not fit."""
     if target.suffix not in SUFFIXES:
-        raise UserError(f"TARGET is {target}; allowed: a name that ends in {' or '.join(SUFFIXES)}")
+        allowed = " or ".join(suffix for suffix in SUFFIXES if suffix)
+        raise UserError(f"TARGET is {target}; allowed: a name that ends in {allowed}, or a folder, without a suffix")
     if source.resolve() == target.resolve():
         raise UserError(f"TARGET is {target}, which is SOURCE; give another name")
     require_epsilon(bn_eps)

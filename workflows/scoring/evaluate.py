@@ -6,12 +6,10 @@ import math
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -19,22 +17,20 @@ from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.dataset.fingerprint import fingerprint
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.loading.selection import joined
-from kinetics_pipeline.loading.views import Views
-from kinetics_pipeline.loading.whole_clips import SameLength
-from kinetics_pipeline.models.precision import Precision, choose_precision, device_here
+from kinetics_pipeline.models.precision import device_here
 from kinetics_pipeline.models.scoring.evaluation import Predictions
-from kinetics_pipeline.models.scoring.evaluation import evaluate as evaluate_network
-from kinetics_pipeline.models.scoring.metrics import confusion, fuse, mean_error, per_class, top_k
+from kinetics_pipeline.models.scoring.metrics import confusion, fuse, mean_class_accuracy, mean_error, per_class, top_k
 from kinetics_pipeline.shards.writer import versions
 from kinetics_pipeline.workflows.flags.record import as_record
 from kinetics_pipeline.workflows.flags.training_flags import EvaluateConfig
 from kinetics_pipeline.workflows.runtime.model_errors import as_user_errors
-from kinetics_pipeline.workflows.runtime.progress import Meter
 from kinetics_pipeline.workflows.scoring.action_scores import action_scores, print_action_scores, video_logits
+from kinetics_pipeline.workflows.scoring.footprint import footprints
 from kinetics_pipeline.workflows.scoring.groups import group_scores, groups_table, read_groups
+from kinetics_pipeline.workflows.scoring.predictions_file import predictions_file, write_predictions
 from kinetics_pipeline.workflows.scoring.seen_in_training import seen_in_training
+from kinetics_pipeline.workflows.scoring.sharing import predictions_of, require_workers, views_of
 from kinetics_pipeline.workflows.scoring.trained import Trained, open_trained
-from kinetics_pipeline.workflows.training.data import loader, on_device, plain_errors
 from kinetics_pipeline.workflows.training.run_folder import write_json
 
 
@@ -48,21 +44,23 @@ def evaluate(output: str, config: EvaluateConfig) -> dict[str, Any]:
     for line in warnings:
         print(line, file=sys.stderr)
     asked = None if config.clips is None else _clip_ids(config.clips)
-    device = device_here()
+    require_workers(config.workers)
     classes = streams[0].classes
     groups = {} if config.groups is None else read_groups(config.groups, classes)
-    shown = {one.stream: _views(one, dataset, config, asked) for one in streams}
+    shown = {one.stream: views_of(one, dataset, config, asked) for one in streams}
     file = config.output or _default_output(next(path for path in given.values() if path), config)
     _require_writable(file)
     several = any(clips.actions for clips in shown.values())
     scores: dict[str, Any]
+    found: dict[str, Predictions] = {}
     if several:
         scores = action_scores(
-            {one.stream: video_logits(one, shown[one.stream], config.loaders, device) for one in streams}
+            {one.stream: video_logits(one, shown[one.stream], config.loaders, device_here()) for one in streams}
         )
     else:
-        found = {one.stream: _predictions(one, shown[one.stream], config, device) for one in streams}
-        if len(found) == 2:
+        for one in streams:
+            found |= predictions_of(one, shown[one.stream], config, asked)
+        if len(streams) == 2:
             with as_user_errors():
                 found["fused"] = fuse(found["rgb"], found["flow"], config.fuse)
         scores = {name: _scores(predictions, classes, groups) for name, predictions in found.items()}
@@ -77,6 +75,7 @@ def evaluate(output: str, config: EvaluateConfig) -> dict[str, Any]:
                 "sha256": one.sha256,
                 "step": one.checkpoint.metadata.get("step"),
                 "trained_on": one.fingerprint,
+                "footprint": footprints(one, shown[one.stream].lengths().tolist()),
             }
             for one in streams
         },
@@ -85,13 +84,12 @@ def evaluate(output: str, config: EvaluateConfig) -> dict[str, Any]:
         "scores": scores,
         "versions": versions(),
     }
-    _write(file, results)
+    _write(file, results, found)
     if several:
         print_action_scores(results)
         print(f"results lie in {file}")
         return results
-    _print(results)
-    print(f"results, with confusion and accuracy by class, lie in {file}")
+    _print(results, file)
     return results
 
 
@@ -130,64 +128,6 @@ def _clip_ids(file: Path) -> list[str]:
     return ids
 
 
-def _views(trained: Trained, dataset: Dataset, config: EvaluateConfig, asked: Sequence[str] | None) -> Views:
-    """What a network is shown of the split's labelled clips."""
-    stream: Any = trained.stream
-    crop = config.crop or (dataset.recipe.short_side if config.views == "10x3" else trained.crop)
-    window = config.window or trained.frames
-    clips = Views(
-        dataset.store.uri,
-        config.split,
-        stream,
-        crop,
-        config.frames,
-        views=config.views,
-        window=window,
-        stride=config.stride or trained.stride,
-        crops=config.crops,
-        mirrored=config.mirrored,
-        classes=trained.classes,
-        clips=asked,
-        labelled_only=True,
-    )
-    if clips.actions and (config.views != "whole" or config.mirrored or clips.crops != 1):
-        raise UserError(
-            "--views, --crops and --mirrored are for clips of one label; those of this dataset have several actions"
-        )
-    return clips
-
-
-def _predictions(trained: Trained, clips: Views, config: EvaluateConfig, device: torch.device) -> Predictions:
-    """Logits of each clip, the mean over its views."""
-    model = trained.network().to(device)
-    number = torch.full((len(clips.classes),), -1)
-    number[[clips.classes.index(name) for name in trained.classes]] = torch.arange(len(trained.classes))
-    order = SameLength(clips, config.batch_size)
-    precision: Precision | None = None
-
-    def to_device(raw: Any) -> dict[str, Any]:
-        """The batch on the device, its labels numbered as the network numbers its classes."""
-        batch = on_device(raw, device)
-        return batch | {"rgb": batch["video"], "label": number[batch["label"].cpu()]}
-
-    with Meter(
-        len(clips), f"{trained.stream} clips" if config.views == "whole" else f"{trained.stream} views"
-    ) as meter:
-
-        def batches() -> Iterator[dict[str, Any]]:
-            for raw in plain_errors(loader(clips, order, config.loaders, device)):
-                yield to_device(raw)
-                meter.at(meter.done + len(raw["clip_id"]))
-
-        source = batches()
-        first = next(source)
-        with as_user_errors():
-            inputs = [first[name] for name in model.inputs]  # type: ignore[union-attr]
-            precision = choose_precision(model, inputs, training=False)
-            precision.prepare(model)
-            return evaluate_network(model, chain([first], source), device, precision)
-
-
 def _coverage(
     dataset: Dataset, split: str, classes: Sequence[str], asked: Sequence[str] | None
 ) -> dict[str, dict[str, int] | int]:
@@ -214,6 +154,7 @@ def _scores(predictions: Predictions, classes: Sequence[str], groups: dict[str, 
         "clips": len(predictions.labels),
         "top1": top_k(predictions, 1),
         "top5": top_k(predictions, 5),
+        "mean_class": mean_class_accuracy(predictions),
         "mean_error": mean_error(predictions),
         **({"groups": group_scores(predictions, classes, groups)} if groups else {}),
         "per_class": dict(zip(classes, accuracy, strict=True)),
@@ -233,25 +174,33 @@ def _require_writable(file: Path) -> None:
         raise UserError(f"--output is {file}, which is a folder; allowed: a file")
 
 
-def _write(file: Path, results: dict[str, Any]) -> None:
+def _write(file: Path, results: dict[str, Any], found: dict[str, Predictions]) -> None:
     try:
         write_json(file, results)
+        if found:
+            write_predictions(file, found, results["classes"])
     except OSError as error:
         raise UserError(f"--output is {file}, which cannot be written: {error.strerror}") from error
 
 
-def _print(results: dict[str, Any]) -> None:
+def _print(results: dict[str, Any], file: Path) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("stream")
-    for column in ("clips", "top-1", "top-5", "mean error"):
+    for column in ("clips", "top-1", "top-5", "mean class", "mean error"):
         table.add_column(column, justify="right")
     for name, score in results["scores"].items():
-        row = (f"{score[key]:.1%}" for key in ("top1", "top5", "mean_error"))
-        table.add_row(f"{name} ({results['config']['fuse']})" if name == "fused" else name, str(score["clips"]), *row)
+        row = (f"{score[key]:.1%}" for key in ("top1", "top5", "mean_class", "mean_error"))
+        label = f"{name} ({results['config']['fuse']})" if name == "fused" else name
+        if "both" in results["scores"] and name != "both":
+            label = f"{name}, its head of both"
+        table.add_row(label, str(score["clips"]), *row)
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
     if results["config"]["groups"]:
         console.print(groups_table({name: score["groups"] for name, score in results["scores"].items()}))
+    for stream, one in results["checkpoints"].items():
+        seen = one["footprint"]
+        console.print(f"{stream}: trained on snippets of {seen['training']}; scored on {seen['testing']}")
     cover, split = results["coverage"], results["config"]["split"]
     chance = 1 / len(results["classes"])
     share = cover["ok"] / cover["asked"] if cover["asked"] else 0.0
@@ -259,3 +208,5 @@ def _print(results: dict[str, Any]) -> None:
         f"{cover['ok']} of {cover['asked']} clips asked of {split} are there ({share:.1%}); "
         f"{len(results['classes'])} classes, chance {chance:.1%}"
     )
+    print(f"results, with confusion and accuracy by class, lie in {file}")
+    print(f"label, prediction and logits of each clip lie in {predictions_file(file)}")

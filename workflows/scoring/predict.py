@@ -26,9 +26,11 @@ from kinetics_pipeline.models.scoring.evaluation import Predictions
 from kinetics_pipeline.models.scoring.evaluation import evaluate as evaluate_network
 from kinetics_pipeline.models.scoring.metrics import fuse, softmax
 from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.redaction import visible
 from kinetics_pipeline.shards import codec
 from kinetics_pipeline.sources.base import Media
 from kinetics_pipeline.sources.objects.videos import is_object_place
+from kinetics_pipeline.video.container import VideoStream
 from kinetics_pipeline.video.frames import BrokenVideo, TooShort, read_clip
 from kinetics_pipeline.workflows.flags.training_flags import PredictConfig
 from kinetics_pipeline.workflows.pictures import annotated, require_picture_file, write_picture
@@ -37,7 +39,7 @@ from kinetics_pipeline.workflows.scoring.fetch_video import fetch_video, shown
 from kinetics_pipeline.workflows.scoring.trained import Trained, open_trained
 
 MOST_FRAMES = 250
-"""Ten seconds at 25 fps, from the start: what `evaluate` looks at too."""
+"""Ten seconds at 25 fps, from the start: a clip of Kinetics."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,9 @@ class StoredFrames:
     rgb: NDArray[np.uint8]
     flow: NDArray[np.uint8] | None
     truth: str | None = None
+    fps: float = 25.0
+    source_fps: float | None = None
+    """Frames a second of the video that they are from; None where it is not known."""
 
     def stored(self, stream: str) -> NDArray[np.uint8]:
         """The values of a stream, channels first: [C, T, H, W]."""
@@ -88,9 +93,14 @@ def predict(video: str, config: PredictConfig) -> list[tuple[str, float]]:
         print(f"  {name:<{width}}  {value:6.1%}")
     if config.picture is not None:
         flow = None if stored.flow is None else codec.dequantise_flow(stored.flow)
-        write_picture(config.picture, annotated(stored.rgb, flow, named, f"{stored.name}{truth}"))
+        write_picture(config.picture, annotated(stored.rgb, flow, named, _title(stored, truth), fps=stored.fps))
         print(f"picture: {config.picture}")
     return named
+
+
+def _title(stored: StoredFrames, truth: str) -> str:
+    rate = f"its video: {stored.source_fps:g} fps" if stored.source_fps else "frame rate of its video not recorded"
+    return visible(f"{stored.name}{truth}; {len(stored.rgb)} frames at {stored.fps:g} fps; {rate}")
 
 
 def _from_url(url: str, config: PredictConfig, streams: Sequence[Trained], needs_flow: bool) -> StoredFrames:
@@ -126,7 +136,9 @@ def _from_file(
     else:
         _require_order(start or 0.0, end)
     try:
-        frames = _frames(path, start, end, recipe, int(needs_flow), media, asked=config.end is not None)
+        known: list[VideoStream] = []
+        options = _options(recipe, media) | {"streams": known}
+        frames = _frames(path, start, end, recipe, int(needs_flow), options, asked=config.end is not None)
     except BrokenVideo as error:
         raise UserError(f"{path} cannot be decoded: {error}") from error
     except TooShort as error:
@@ -138,21 +150,23 @@ def _from_file(
     wanted = round((end - (start or 0.0)) * recipe.fps)
     rgb = frames[:wanted]
     flow = _flow(frames, len(rgb), recipe) if needs_flow else None
-    return StoredFrames(name or path.name, rgb, flow)
+    return StoredFrames(name or path.name, rgb, flow, fps=recipe.fps, source_fps=known[-1].rate)
 
 
 def _frames(
-    path: Path, start: float | None, end: float, recipe: Recipe, lookahead: int, media: Media | None, *, asked: bool
+    path: Path, start: float | None, end: float, recipe: Recipe, lookahead: int, options: dict[str, Any], *, asked: bool
 ) -> NDArray[np.uint8]:
-    options: dict[str, Any] = {"interpolation": recipe.interpolation}
-    if media is not None:
-        options |= {"offset": media.offset, "duration": media.duration}
     try:
         return read_clip(path, start or 0.0, end, recipe.fps, recipe.short_side, lookahead, **options)
     except TooShort:
         if asked:
             raise
         return read_clip(path, start, None, recipe.fps, recipe.short_side, **options)
+
+
+def _options(recipe: Recipe, media: Media | None) -> dict[str, Any]:
+    options: dict[str, Any] = {"interpolation": recipe.interpolation}
+    return options if media is None else options | {"offset": media.offset, "duration": media.duration}
 
 
 def _flow(frames: NDArray[np.uint8], count: int, recipe: Recipe) -> NDArray[np.uint8]:
@@ -197,7 +211,9 @@ def _from_dataset(clip_id: str, config: PredictConfig, streams: Sequence[Trained
     sample = clips[0]
     frames = min(found[0]["frames"], MOST_FRAMES)
     flow = sample["flow"].permute(1, 0, 2, 3).numpy()[:frames] if has_flow else None
-    return StoredFrames(clip_id, sample["video"].permute(1, 2, 3, 0).numpy()[:frames], flow, found[0]["label"])
+    rgb = sample["video"].permute(1, 2, 3, 0).numpy()[:frames]
+    rates = dataset.newest(lambda _, entry: entry.get("source_fps") if entry["clip_id"] == clip_id else None)
+    return StoredFrames(clip_id, rgb, flow, found[0]["label"], dataset.recipe.fps, rates[clip_id])
 
 
 def _not_there(clip_id: str, dataset: Dataset) -> UserError:

@@ -11,6 +11,7 @@ from torch import nn
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.models import Checkpoint, read_checkpoint
+from kinetics_pipeline.models.weights.folders import is_weights_folder, weights_file
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.storage.digest import sha256_of
 from kinetics_pipeline.workflows.runtime.model_errors import as_user_errors
@@ -61,8 +62,8 @@ class Trained:
 
 
 def open_trained(path: Path, stream: str, *, bn_eps: float | None = None) -> Trained:
-    """The stream at `path`: a run folder (its best checkpoint, else its last) or a checkpoint of ours;
-    with another eps of batch normalisation, where `bn_eps` is given.
+    """The stream at `path`: a run folder (its best checkpoint, else its last), a checkpoint of ours, or
+    a folder of safetensors of ours; with another eps of batch normalisation, where `bn_eps` is given.
 
     Raises UserError when there is none, when it is of another stream, or does not say what it was trained on.
     """
@@ -71,7 +72,7 @@ def open_trained(path: Path, stream: str, *, bn_eps: float | None = None) -> Tra
     if path.is_dir():
         run = RunFolder(path)
         file = next((c for c in (run.best, run.last) if c.is_file()), path)
-        if file is path:
+        if file is path and not is_weights_folder(path):
             raise UserError(f"{flag} is {path}, a folder without checkpoints; allowed: a run folder or a checkpoint")
     elif not path.is_file():
         raise UserError(f"{flag} is {path}, which is not there; allowed: a run folder or a checkpoint")
@@ -83,7 +84,7 @@ def open_trained(path: Path, stream: str, *, bn_eps: float | None = None) -> Tra
     try:
         trained = Trained(
             path=file,
-            sha256=sha256_of(file),
+            sha256=sha256_of(weights_file(file)),
             checkpoint=checkpoint,
             stream=metadata["stream"],
             classes=[str(name) for name in metadata["classes"]],

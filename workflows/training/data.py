@@ -9,10 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Dataset as TorchDataset
 
+from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.loading import ClipDataset, ClipSampler, collate, to_device
+from kinetics_pipeline.loading.held_out import held_out
+from kinetics_pipeline.loading.index import load_index
+from kinetics_pipeline.loading.selection import select
 from kinetics_pipeline.workflows.training.settings import Settings
 
 LOADING = "loading_seconds"
@@ -59,7 +64,7 @@ class EndlessBatches(Sampler[list[int]]):
             self._sampler.set_epoch(self._sampler.epoch + 1)
 
 
-class Timed(Dataset[dict[str, Any]]):
+class Timed(TorchDataset[dict[str, Any]]):
     """A dataset whose samples say how long it took to load them."""
 
     def __init__(self, dataset: ClipDataset) -> None:
@@ -109,11 +114,20 @@ def training_clips(settings: Settings) -> ClipDataset:
         seed=config.seed,
         stride=config.stride,
         classes=settings.classes,
+        clips=parts(settings)[0] if config.hold_out else None,
         examples_per_class=config.examples_per_class,
         labelled_only=True,
         raw=True,
         flip=config.flip,
     )
+
+
+def parts(settings: Settings) -> tuple[list[str], list[str]]:
+    """The ids of the clips of the training split to train on, and of those held out. Raises UserError when there are
+    none."""
+    dataset, config = Dataset.open(settings.uri), settings.config
+    index = select(load_index(dataset), dataset, config.train_split, settings.classes, None, None)
+    return held_out(index, config.hold_out, config.seed)
 
 
 def plain_errors(batches: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:

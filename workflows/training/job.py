@@ -26,6 +26,7 @@ from kinetics_pipeline.workflows.training.metrics import SCORES, MetricsFollower
 from kinetics_pipeline.workflows.training.run_folder import Ending, RunFolder, write_json
 from kinetics_pipeline.workflows.training.settings import Settings
 from kinetics_pipeline.workflows.training.share import Share, share, this_machine
+from kinetics_pipeline.workflows.training.trackers import require_logger
 
 POLL = 0.5
 PATIENCE = 30.0
@@ -98,6 +99,7 @@ def _check(settings: Settings, *, begins: bool) -> None:
     from kinetics_pipeline.workflows.training.weights import initial_weights
 
     config = settings.config
+    require_logger(config.logger)
     if config.model not in MODELS:
         raise UserError(f"--model is {config.model}; allowed: {', '.join(MODELS)}")
     if config.frames < LEAST_FRAMES:
@@ -109,7 +111,7 @@ def _check(settings: Settings, *, begins: bool) -> None:
             raise UserError("--classes chooses clips by their one label; those of this dataset have several actions")
         if config.model != "i3d":
             raise UserError(f"--model is {config.model}; clips with several actions are learned by i3d")
-    if config.evaluate_every:
+    if settings.evaluate_every:
         with _naming("--val-split", config.val_split, "; --evaluate-every 0 trains without"):
             validation_clips(settings)
     if begins and config.init is not None:  # before the workers, whose news come late, and for each of them again
@@ -192,7 +194,7 @@ class _Show:
                 named_scores = {name: line.get(key) for key, name in SCORES.items()}
                 scores = ", ".join(f"{name} {value:.1%}" for name, value in named_scores.items() if value is not None)
                 loss = f"loss {line['loss']:.3f}"
-                self.meter.say(f"step {line['step']}: {self.settings.config.val_split} {scores}, {loss}")
+                self.meter.say(f"step {line['step']}: {self.settings.evaluated} {scores}, {loss}")
         done = [line for line in lines if line["kind"] == "step"]
         if done:
             self._step(done[-1])

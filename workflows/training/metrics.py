@@ -1,11 +1,11 @@
-"""What a run says of itself: JSON lines for programs and the driver's terminal, TensorBoard events for eyes."""
+"""What a run says of itself: JSON lines for programs and the driver's terminal, and the same to its trackers."""
 
 from __future__ import annotations
 
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from kinetics_pipeline.models.training.loop import StepMetrics
 from kinetics_pipeline.models.weights.torch_files import write_whole
+from kinetics_pipeline.workflows.training.trackers import Tracker
 
 SCORES = {
     "top1": "top-1",
@@ -66,14 +67,13 @@ class SpeedMeter:
 
 
 class MetricsLog:
-    """Writes both; only in the process of rank 0. After a restart at `step` nothing later than that is left in it."""
+    """Writes the lines and tells the trackers; only in the process of rank 0. After a restart at `step` no line of a
+    later one is left."""
 
-    def __init__(self, metrics: Path, tensorboard: Path, step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
+    def __init__(self, metrics: Path, step: int, trackers: Sequence[Tracker]) -> None:
         _cut(metrics, step)
         self._lines: IO[str] = metrics.open("a", buffering=1)
-        self._events = SummaryWriter(str(tensorboard), purge_step=step + 1, flush_secs=20)
+        self._trackers = trackers
 
     def step(self, done: StepMetrics, speed: Speed) -> None:
         line = {
@@ -89,28 +89,32 @@ class MetricsLog:
             "bound": speed.bound,
         }
         self._write(line)
-        for name in ("loss", "top1", "learning_rate", "gradient_norm"):
-            self._events.add_scalar(f"train/{name}", line[name], done.step)
-        self._events.add_scalar("speed/samples_per_second", speed.samples, done.step)
+        shown = {f"train/{name}": line[name] for name in ("loss", "top1", "learning_rate", "gradient_norm")}
+        self._scalars(done.step, {**shown, "speed/samples_per_second": speed.samples})
 
     def evaluation(self, step: int, scores: dict[str, float], confusion: NDArray[np.int64] | None) -> None:
         self._write({"kind": "evaluation", "step": step, **scores})
-        for name, value in scores.items():
-            self._events.add_scalar(f"val/{name}", value, step)
+        self._scalars(step, {f"val/{name}": value for name, value in scores.items()})
         if confusion is not None:
             rows = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-            self._events.add_image("val/confusion", rows[None].astype(np.float32), step)
+            self.picture("val/confusion", np.repeat((255 * rows)[..., None], 3, axis=2).astype(np.uint8), step)
 
     def picture(self, name: str, picture: NDArray[np.uint8], step: int) -> None:
         """uint8 RGB [H, W, 3]."""
-        self._events.add_image(name, picture, step, dataformats="HWC")
+        for tracker in self._trackers:
+            tracker.picture(step, name, picture)
 
     def note(self, step: int, text: str) -> None:
         self._write({"kind": "note", "step": step, "text": text})
 
     def close(self) -> None:
         self._lines.close()
-        self._events.close()
+        for tracker in self._trackers:
+            tracker.close()
+
+    def _scalars(self, step: int, values: Mapping[str, Any]) -> None:
+        for tracker in self._trackers:
+            tracker.scalars(step, values)
 
     def _write(self, line: dict[str, Any]) -> None:
         finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in line.items()}

@@ -14,6 +14,7 @@ from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.workflows.training.run_folder import Ending
 from kinetics_pipeline.workflows.training.settings import Settings
 from kinetics_pipeline.workflows.training.share import PASSIVE_WAITING, Share
+from kinetics_pipeline.workflows.training.trackers import variables_passed_on
 
 MAX_FAILURES = 2
 """Restarts from the last checkpoint before a run is given up, when workers or their machines die."""
@@ -69,7 +70,7 @@ class Training:
                     name="state",
                     storage_path=str(self._settings.run.path / "ray"),
                     failure_config=FailureConfig(max_failures=MAX_FAILURES),
-                    worker_runtime_env={"env_vars": PASSIVE_WAITING},
+                    worker_runtime_env={"env_vars": PASSIVE_WAITING | variables_passed_on()},
                 ),
             ).fit()
         except BaseException as error:  # noqa: BLE001 - handed to the main thread, which raises it

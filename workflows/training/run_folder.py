@@ -3,7 +3,7 @@
     RUN/config.json            flags, dataset (place, recipe, fingerprint), classes, versions; written once
     RUN/metrics.jsonl          a line a step, evaluation or note (`kind`), in order and without gaps
     RUN/checkpoints/last.pt    all that is needed to go on; best.pt: the weights that were best on the validation split
-    RUN/tensorboard/           the same as events
+    RUN/tensorboard/           the same as events; with --logger wandb also wandb/, and wandb.json with its id there
     RUN/results.json           when it is finished
 
 Everything but the metrics is written whole or not at all. Two small files pass words between the driver and its
@@ -25,7 +25,9 @@ from typing import Any, Literal
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.models.weights.torch_files import write_whole
 
-GROWS = frozenset({"steps", "workers", "accumulate", "loaders", "checkpoint_every", "evaluate_every", "device", "run"})
+GROWS = frozenset(
+    {"steps", "workers", "accumulate", "loaders", "checkpoint_every", "evaluate_every", "device", "run", "logger"}
+)
 """Flags that may differ when a run goes on; workers x accumulate may not, for it makes the batch of a step."""
 Reason = Literal["finished", "stopped", "failed"]
 

@@ -31,8 +31,9 @@ from kinetics_pipeline.models.precision import Precision, choose_precision
 from kinetics_pipeline.models.scoring.metrics import confusion, cross_entropy, top_k
 from kinetics_pipeline.models.training.freezing import freeze_features
 from kinetics_pipeline.models.training.loop import model_inputs, train_steps
-from kinetics_pipeline.models.training.recipes import explain_batch
+from kinetics_pipeline.models.training.recipes import TrainingRecipe, explain_batch
 from kinetics_pipeline.models.training.state import TrainingState, restore_state, start_training, state_to_save
+from kinetics_pipeline.workflows.flags.record import as_record
 from kinetics_pipeline.workflows.pictures import contact_sheet, flow_colours
 from kinetics_pipeline.workflows.runtime.model_errors import as_user_errors
 from kinetics_pipeline.workflows.training.data import (
@@ -48,6 +49,7 @@ from kinetics_pipeline.workflows.training.group import Group
 from kinetics_pipeline.workflows.training.metrics import MetricsLog, SpeedMeter, main_score
 from kinetics_pipeline.workflows.training.run_folder import Ending, Reason
 from kinetics_pipeline.workflows.training.settings import Settings
+from kinetics_pipeline.workflows.training.trackers import trackers
 from kinetics_pipeline.workflows.training.validation import Stopped, Validation, validation_clips
 from kinetics_pipeline.workflows.training.weights import initial_weights
 
@@ -95,11 +97,12 @@ class _Session:
         self.class_numbers[[self.clips.classes.index(name) for name in settings.classes]] = torch.arange(
             len(settings.classes)
         )
-        self.val = validation_clips(settings) if config.evaluate_every else None
+        self.evaluate_every = settings.evaluate_every
+        self.val = validation_clips(settings) if self.evaluate_every else None
         saved = read_checkpoint(run.last) if run.last.exists() else None
         self.position, self.evaluated, self.best = Position(), 0, -1.0
         self.state = self._state(saved)
-        self.log = MetricsLog(run.metrics, run.tensorboard, self.state.step) if group.first else None
+        self.log = self._log() if group.first else None
         if saved is None:
             self.note(f"{len(self.clips)} clips of {len(settings.classes)} classes to train on")
             if self.clips.unlabelled:
@@ -108,6 +111,11 @@ class _Session:
         self._control_read = 0.0
         self.waited = self.loading = 0.0
         """Seconds since the last step: of waiting for batches, and of the loaders' own work on them."""
+
+    def _log(self) -> MetricsLog:
+        run, step = self.settings.run, self.state.step
+        shown = trackers(run.path, self.config.logger, step, as_record(self.config) | self.settings.metadata())
+        return MetricsLog(run.metrics, step, shown)
 
     def _state(self, saved: Checkpoint | None) -> TrainingState:
         config, group = self.config, self.group
@@ -172,6 +180,10 @@ class _Session:
             self.note(f"goes on from step {self.state.step}")
             return
         self.note(explain_batch(recipe, config.batch_size, config.accumulate, config.workers))
+        if self.val is not None and config.hold_out:
+            self.note(f"{len(self.val)} clips are held out of {config.train_split} and evaluated")
+        if recipe.plateau:
+            self.note(_plateau(recipe, self.evaluate_every))
         where = f"{self.group.size} x {self.group.device.type}"
         self.note(f"{where}, {self.state.precision.reason}")
         if config.batch_norm_momentum is None:
@@ -203,7 +215,7 @@ class _Session:
                 if self._evaluation_due() and not asked:
                     self._evaluate_and_save()
                 elif asked or state.finished or state.step % config.checkpoint_every == 0:
-                    if state.finished and config.precise_batch_norm and not config.evaluate_every:
+                    if state.finished and config.precise_batch_norm and not self.evaluate_every:
                         self._precise_batch_norm()
                     self._save(self.settings.run.last)
                 if asked:
@@ -243,7 +255,7 @@ class _Session:
             self.position = self.position.after(self.config.batch_size, len(self.clips), self.group.size)
 
     def _evaluation_due(self) -> bool:
-        step, every = self.state.step, self.config.evaluate_every
+        step, every = self.state.step, self.evaluate_every
         return bool(every) and self.evaluated < step and (step % every == 0 or self.state.finished)
 
     def _evaluate_and_save(self) -> None:
@@ -330,6 +342,15 @@ class _Session:
     def close(self) -> None:
         if self.log:
             self.log.close()
+
+
+def _plateau(recipe: TrainingRecipe, every: int) -> str:
+    if not every:
+        return "without evaluations the learning rate stays as it is: a plateau cannot be seen"
+    return (
+        f"{-(-recipe.steps // every)} evaluations, {every} steps apart; after {recipe.patience} without progress the "
+        "learning rate falls to a tenth"
+    )
 
 
 def _picture(video: torch.Tensor) -> Any:

@@ -7,7 +7,13 @@ from typing import Any
 
 from kinetics_pipeline.loading.options import Stream
 from kinetics_pipeline.models.layers.batch_norm import MOMENTUM
-from kinetics_pipeline.models.training.recipes import CLIPS_PER_STEP, TrainingRecipe, training_recipe
+from kinetics_pipeline.models.training.recipes import (
+    CLIPS_PER_STEP,
+    TrainingRecipe,
+    evaluation_spacing,
+    patience_of,
+    training_recipe,
+)
 from kinetics_pipeline.workflows.flags.training_flags import TrainConfig
 from kinetics_pipeline.workflows.runtime.model_errors import as_user_errors
 from kinetics_pipeline.workflows.training.run_folder import RunFolder
@@ -67,7 +73,22 @@ class Settings:
                 learning_rate=rate * scale,
                 warmup_steps=config.warmup,
             )
-        return replace(recipe, dropout=config.dropout)
+        every = self._spacing(recipe)
+        return replace(recipe, dropout=config.dropout, patience=patience_of(recipe.steps // every) if every else 1)
+
+    @property
+    def evaluate_every(self) -> int:
+        """Steps between evaluations; 0: never."""
+        return self._spacing(self.training_recipe())
+
+    @property
+    def evaluated(self) -> str:
+        """What is evaluated during training, in words."""
+        return "held out" if self.config.hold_out else self.config.val_split
+
+    def _spacing(self, recipe: TrainingRecipe) -> int:
+        asked = self.config.evaluate_every
+        return evaluation_spacing(recipe) if asked is None else asked
 
     def batch_norm_momentum(self, steps: int) -> float:
         """The share that a step replaces: the released 0.001 needs thousands of steps to forget the beginning."""

@@ -11,12 +11,14 @@ import torch
 
 from kinetics_pipeline.loading.whole_clips import SameLength, WholeClips
 from kinetics_pipeline.models import Diverged
-from kinetics_pipeline.models.scoring.actions import ActionScores, action_loss
+from kinetics_pipeline.models.i3d import I3D
+from kinetics_pipeline.models.scoring.actions import ActionScores, action_loss, upsample
 from kinetics_pipeline.models.scoring.evaluation import Predictions, evaluate
 from kinetics_pipeline.models.training.loop import model_inputs
 from kinetics_pipeline.models.training.state import TrainingState
-from kinetics_pipeline.workflows.training.data import loader, plain_errors
+from kinetics_pipeline.workflows.training.data import loader, parts, plain_errors
 from kinetics_pipeline.workflows.training.group import Group
+from kinetics_pipeline.workflows.training.long_clips import compute_long, dense_logits
 from kinetics_pipeline.workflows.training.settings import Settings
 
 Batch = Mapping[str, Any]
@@ -28,15 +30,16 @@ class Stopped(Exception):
 
 
 def validation_clips(settings: Settings) -> WholeClips:
-    """The labelled clips of the validation split, or its videos of several actions, from end to end. Raises UserError
-    when there are none."""
+    """The labelled clips of the validation split (or held out of the training split), or its videos of several actions,
+    from end to end. Raises UserError when there are none."""
     config = settings.config
     return WholeClips(
         settings.uri,
-        config.val_split,
+        config.train_split if config.hold_out else config.val_split,
         settings.stream,
         config.crop,
         classes=list(settings.classes),
+        clips=parts(settings)[1] if config.hold_out else None,
         labelled_only=True,
         stride=config.stride,
     )
@@ -62,7 +65,7 @@ class Validation:
         """Computes the logits of all clips."""
 
         def look(batches: Iterable[Batch]) -> Predictions:
-            return evaluate(self.state.model, batches, self.group.device, self.state.precision)
+            return evaluate(self.state.model, batches, self.group.device, self.state.precision, compute_long)
 
         found = self._gather_from_ranks(look)
         return Predictions(
@@ -74,6 +77,7 @@ class Validation:
     def action_scores(self) -> dict[str, float]:
         """`loss`, `classification_map` and `localisation_map` of videos with several actions."""
         model, precision, device = self.state.model, self.state.precision, self.group.device
+        assert isinstance(model, I3D)
 
         @torch.no_grad()
         def look(batches: Iterable[Batch]) -> tuple[ActionScores, list[float]]:
@@ -82,7 +86,7 @@ class Validation:
             for batch in batches:
                 with precision.autocast(device):
                     inputs = [precision.place(x) for x in model_inputs(model, batch)]
-                    logits = model(*inputs, every_frame=True).float()
+                    logits = upsample(dense_logits(model, inputs[0]).float(), inputs[0].shape[2])
                 targets = batch["targets"].to(device)
                 losses.append(float(action_loss(logits, targets)))
                 if not np.isfinite(losses[-1]):

@@ -10,24 +10,32 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.models import InputError, inflate, read_checkpoint
 from kinetics_pipeline.models.layers.batch_norm import set_epsilon
 from kinetics_pipeline.models.weights.checkpoints import Loaded, load_weights, read_weights
+from kinetics_pipeline.models.weights.folders import is_weights_folder
 from kinetics_pipeline.models.weights.inflation import two_dimensional
 from kinetics_pipeline.models.weights.recognition import file_kind
+from kinetics_pipeline.workflows.training.hub import local_weights
 from kinetics_pipeline.workflows.training.run_folder import RunFolder
 from kinetics_pipeline.workflows.training.settings import Settings
 
 NEW = "its last layer is new"
 
 
-def initial_weights(model: nn.Module, init: Path | None, settings: Settings) -> list[str]:
+def initial_weights(model: nn.Module, init: str | Path | None, settings: Settings) -> list[str]:
     """Fills `model` from `--init` and says in a few lines what that was; no line without it.
 
-    A checkpoint or a run of ours, a public port's file, DeepMind's files, or 2D weights, which are inflated. The last
+    A checkpoint or a run of ours, a folder of safetensors, here or on the Hugging Face Hub, a public port's file,
+    DeepMind's files, or 2D weights, which are inflated. The last
     layer is taken too where the classes are the same, unless `--new-head` is given. Batch normalisation's eps is then
     that of `--bn-eps`, else of a checkpoint of ours, else 0.001. Raises UserError or InputError for what does not fit.
     """
     if init is None:
         return []
-    file, config = _file(init), settings.config
+    place, said = local_weights(str(init))
+    return said + _fill(model, _file(place), settings)
+
+
+def _fill(model: nn.Module, file: Path, settings: Settings) -> list[str]:
+    config = settings.config
     weights = read_weights(file)
     flat = None if config.model == "inception2d" else two_dimensional(weights.tensors)
     if flat is not None:
@@ -66,7 +74,7 @@ def _order_unknown(loaded: Loaded, classes: list[str] | None, settings: Settings
 
 
 def _file(init: Path) -> Path:
-    if not init.is_dir():
+    if not init.is_dir() or is_weights_folder(init):
         return init
     run = RunFolder(init)
     for file in (run.best, run.last):

@@ -9,7 +9,7 @@ import posixpath
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.sources.archives.places import is_place
@@ -49,6 +49,8 @@ COPIES: dict[str, Copy] = {
         terms=TERMS,
     ),
     "kinetics-600": Copy(_lists("600", "k600"), terms=TERMS),
+    # The archives of 700-2020 hold the videos of 700, too: the copy's README of 2020 (revision 1bdf94b).
+    "kinetics-700": Copy(_lists("700_2020", "k700_2020"), terms=TERMS),
     "kinetics-700-2020": Copy(_lists("700_2020", "k700_2020"), terms=TERMS),
 }
 
@@ -118,23 +120,27 @@ def lists_of(name: str, splits: Sequence[str] | None) -> tuple[list[str], list[A
 
 
 def addresses_in(text: str, where: str, mirror: str | None) -> list[Address]:
-    """The archives that a list names, one a line. Raises UserError for a line that is not an address of an archive."""
+    """The archives that a list names: addresses, or names of files beside the list, one a line; a line may hold several
+    addresses. `where`: the list's address. Raises UserError for a line that is not an address of an archive."""
     found: list[Address] = []
     for number, line in enumerate(text.splitlines(), start=1):
         line = line.strip()
         if not line or line.startswith("#"):
             continue
-        if len(found) == MAX_ADDRESSES:
-            raise UserError(f"list {where} has more than {MAX_ADDRESSES:,} addresses")
-        url = quoted(mirrored(line, mirror))
-        if url is None or not is_archive(Address(url).name):
-            raise UserError(f"list {where}, line {number}: {line[:80]!a} is not an http(s) address of an archive")
-        found.append(Address(url, replaces="replacement" in Address(url).name.lower()))
+        for one in re.split(r"\s+(?=https?://)", line, flags=re.IGNORECASE):
+            if len(found) == MAX_ADDRESSES:
+                raise UserError(f"list {where} has more than {MAX_ADDRESSES:,} addresses")
+            beside = re.match(r"[a-z][a-z0-9+.-]*:|/", one, re.IGNORECASE) is None and is_archive(one)
+            url = quoted(mirrored(urljoin(where, quote(one, safe="/%~")) if beside else one, mirror))
+            if url is None or not is_archive(Address(url).name):
+                raise UserError(f"list {where}, line {number}: {one[:80]!a} is not an http(s) address of an archive")
+            found.append(Address(url, replaces="replacement" in Address(url).name.lower()))
     return list(dict.fromkeys(found))
 
 
 def quoted(url: str) -> str | None:
     """An http(s) address with its blanks, parentheses and other letters percent-encoded; None for what is none."""
+    url = re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", url)
     try:
         parts = urlsplit(url)
         if parts.scheme.lower() not in ("http", "https") or not parts.hostname:

@@ -32,6 +32,8 @@ TRIES = 6
 WAIT = 2.0
 """Seconds before the second try; each later one waits twice as long."""
 CONNECT_SECONDS, READ_SECONDS = 20.0, 60.0
+HEAD_REFUSED = (400, 401, 403, 405, 501)
+"""What servers answer to HEAD that may give the file all the same, as addresses signed for GET alone do."""
 BLOCK = 1 << 20
 
 
@@ -48,9 +50,14 @@ class Seen:
     """What a server says of an archive before it is fetched."""
 
     size: int | None
-    """Bytes; None where it does not say, 0 where it has none."""
+    """Bytes; None where it does not say."""
     version: str
     """Its ETag, or its date; empty where it says neither."""
+    there: bool = True
+    """Whether there is anything: not where it answers 403, 404 or 410, nor in an empty file."""
+
+
+NOTHING_THERE = Seen(None, "", there=False)
 
 
 @dataclass(frozen=True)
@@ -92,14 +99,16 @@ class Fetcher:
                     address.url, timeout=(CONNECT_SECONDS, READ_SECONDS), allow_redirects=True, headers=headers
                 ) as answer,
             ):
-                length = answer.headers.get("Content-Length", "")
-                if answer.status_code != 200:
-                    return Seen(0 if answer.status_code in (403, 404, 410) else None, "")
-                version = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
-                return Seen(int(length) if length.isdecimal() else None, version)
+                if answer.status_code not in HEAD_REFUSED:
+                    return _seen(answer)
+            first = {**headers, "Range": "bytes=0-0"}
+            with self._guarded() as refused, _got(address.url, first, refused) as answer:
+                return _seen(answer)
+        except GivenUp:  # a private address: `fetch` says so
+            return NOTHING_THERE
         except requests.RequestException as error:
-            if refused:  # a private address: `fetch` says so
-                return Seen(0, "")
+            if refused:
+                return NOTHING_THERE
             raise NobodyThere(f"no connection ({type(error).__name__})") from None
 
     def _whole(self, address: Address, path: Path, most: int | None) -> None:
@@ -168,6 +177,8 @@ class Fetcher:
         bucket = open_bucket(uri)
         try:
             size, found = bucket.look(key)
+            if most == 0:
+                raise GivenUp("nothing was there when the archives were listed; --retry not_found looks again")
             if most is not None and size > most:
                 raise GivenUp(f"it has {size} bytes, more than the {most} that were said at first")
             version, _ = _read(about)
@@ -202,12 +213,27 @@ _PLAIN = {"Accept-Encoding": "identity"}
 def _look_at_object(url: str) -> Seen:
     uri, key = bucket_and_key(url)
     try:
-        return Seen(*open_bucket(uri).look(key))
+        size, version = open_bucket(uri).look(key)
+        return Seen(size, version) if size else NOTHING_THERE
     except ObjectRefused as error:
         meant = _not_given(error)
         if isinstance(meant, GivenUp):  # `fetch` says why
-            return Seen(0, "")
+            return NOTHING_THERE
         raise meant from None
+
+
+def _seen(answer: requests.Response) -> Seen:
+    if answer.status_code not in (200, 206):
+        return NOTHING_THERE if answer.status_code in (401, 403, 404, 410) else Seen(None, "")
+    length = answer.headers.get("Content-Length", "")
+    if answer.status_code == 206:
+        length = answer.headers.get("Content-Range", "").rpartition("/")[2]
+    size = int(length) if length.isdecimal() else None
+    return (
+        NOTHING_THERE
+        if size == 0
+        else Seen(size, answer.headers.get("ETag") or answer.headers.get("Last-Modified") or "")
+    )
 
 
 def _not_given(error: ObjectRefused) -> GivenUp | NobodyThere:
@@ -237,6 +263,8 @@ def _sent(answer: requests.Response, offset: int, most: int | None) -> tuple[int
     begin, total_size = _begins(answer)
     if begin not in (0, offset):
         raise GivenUp(f"the server sent another piece than the one asked for (from byte {begin})")
+    if most == 0:
+        raise GivenUp("nothing was there when the archives were listed; --retry not_found looks again")
     if most is not None and total_size is not None and total_size > most:
         raise GivenUp(f"it has {total_size} bytes, more than the {most} that were said at first")
     return begin, total_size

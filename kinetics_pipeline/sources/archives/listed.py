@@ -19,11 +19,12 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.redaction import without_secrets
 from kinetics_pipeline.sources.archives.copies import Address, canonical
 from kinetics_pipeline.sources.archives.fetch import Seen
 from kinetics_pipeline.sources.base import Container
-from kinetics_pipeline.sources.local.parts import grouped
+from kinetics_pipeline.sources.local.parts import SUFFIXES, grouped
 
 SEED = b"kinetics-archives"
 """The seed of the order of archives. Never changed."""
@@ -45,15 +46,39 @@ class ListedArchive(msgspec.Struct, frozen=True, kw_only=True):
     copy: str
     """What tells the source it belongs to from the others."""
     sizes: list[_Count | None]
+    """Bytes of each part; None where they are not known."""
     versions: list[str]
     """ETag or date of each part, as its server said when the list was frozen."""
+    absent: list[_Count] = []
+    """The numbers of the parts that were not there when their server was asked last."""
     replaces: bool
     group: _Count
 
     @property
     def most(self) -> int:
-        """Bytes that it takes in the cache, on the large side."""
+        """Bytes that it takes in the cache, on the large side. One of which a part is not there takes none."""
+        if self.is_absent:
+            return 4096
         return int(sum(UNKNOWN_SIZE if size is None else size for size in self.sizes) * (1 + NOTES_SHARE)) + 4096
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether it was not there, or empty, when its server was asked last."""
+        return bool(self.absent) or 0 in self.sizes
+
+    @property
+    def allowed(self) -> tuple[int | None, ...]:
+        """Bytes that each part may have; 0 for one that was not there, None where they are not known."""
+        return tuple(0 if number in self.absent else size for number, size in enumerate(self.sizes))
+
+    def looked_at(self, seen: Sequence[Seen]) -> ListedArchive:
+        """The same archive with what its server says of its parts now."""
+        return msgspec.structs.replace(
+            self,
+            sizes=[part.size for part in seen],
+            versions=[part.version for part in seen],
+            absent=[number for number, part in enumerate(seen) if not part.there],
+        )
 
     @property
     def title(self) -> str:
@@ -115,13 +140,29 @@ class RemoteArchive:
 
 def remote_archives(copy: str, addresses: Iterable[Address], mirror: str | None) -> list[RemoteArchive]:
     """The archives, parts of one put together, in the fixed order. Raises UserError for one that lacks a part."""
-    by_path = {Path(one.url.split("://", 1)[-1]).with_name(one.name): one for one in addresses}
+    by_path = _by_path(addresses)
     found = []
     for paths in grouped(by_path):
         parts = tuple(by_path[path] for path in paths)
         names = tuple(without_secrets(canonical(part.url, mirror)) for part in parts)
         found.append(RemoteArchive(copy, parts, names))
     return sorted(found, key=_place)
+
+
+def require_readable(addresses: Iterable[Address], where: str) -> None:
+    """Raises UserError for an address that only looks like that of a part, as `x.tar.xz` does."""
+    by_path = _by_path(addresses)
+    read = grouped(by_path)
+    alone = {path for paths in read for path in paths}
+    for path, one in by_path.items():
+        if path not in alone and not any(paths[0].name == path.name[: len(paths[0].name)] for paths in read):
+            raise UserError(
+                f"{where}: {one.name!a} is not an archive that is read; allowed: {', '.join(SUFFIXES)}, parts"
+            )
+
+
+def _by_path(addresses: Iterable[Address]) -> dict[Path, Address]:
+    return {Path(one.url.split("://", 1)[-1]).with_name(one.name): one for one in addresses}
 
 
 def _place(archive: RemoteArchive) -> tuple[bool, bytes, str]:
@@ -170,6 +211,7 @@ def listed(
                         copy=one.copy,
                         sizes=[part.size for part in seen[one.key]],
                         versions=[part.version for part in seen[one.key]],
+                        absent=[number for number, part in enumerate(seen[one.key]) if not part.there],
                         replaces=one.replaces,
                         group=group,
                     )

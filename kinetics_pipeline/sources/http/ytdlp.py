@@ -100,7 +100,7 @@ class Opener(YoutubeDL):  # type: ignore[misc]  # yt-dlp is not annotated
             "extractor_retries": 1,
             "fragment_retries": 3,
             "skip_unavailable_fragments": False,  # a video without its middle is not the video
-            "retry_sleep_functions": {"extractor": lambda attempt: min(60, 2 * 2**attempt)},
+            "retry_sleep_functions": {"extractor": lambda n: min(60, 2 * 2**n)},  # yt-dlp gives it by this name
             "sleep_interval_requests": 0.75,
             "format": FORMAT,
             # `res` is the short side; `+res:N` the smallest that is at least N, else the largest below. H.264 in MP4

@@ -53,7 +53,7 @@ class FolderSource:
 
         Raises UserError for two files that only their suffixes or Unicode forms tell apart.
         """
-        found = self._names.find(clip)
+        found = self._names.find(clip) if len(self._names) else []
         require_apart([path for path, _ in found], self.name)
         return [self._media(path, clip, trimmed=trimmed) for path, trimmed in found]
 

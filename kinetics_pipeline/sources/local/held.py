@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from kinetics_pipeline.records import Clip
 from kinetics_pipeline.sources.base import LocalSource
+from kinetics_pipeline.sources.local.folder import FolderSource
 from kinetics_pipeline.sources.local.names import other_suffix
 
 log = logging.getLogger(__name__)
@@ -19,6 +20,8 @@ def held(source: LocalSource, clips: Iterable[Clip]) -> set[str]:
     files of one name may hold (`names.require_apart`).
     """
     found: set[str] = set()
+    if isinstance(source, FolderSource) and not len(source):
+        return found  # no clip is made of a row to be told that a folder without files does not have it
     renamed: list[tuple[str, str]] = []
     for clip in clips:
         media = source.candidates(clip)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
@@ -16,7 +17,8 @@ from kinetics_pipeline.records import Clip, clip_id
 class VideoNames:
     """Relative paths of files, `/` between folders; found by the clip they hold.
 
-    A clip is looked for as `{video_id}_{start:06d}_{end:06d}.*` (seconds, also with three decimals), then as the whole
+    A clip is looked for as `{video_id}_{start:06d}_{end:06d}.*` (seconds, with any zeros before them and any decimals:
+    `_10_20` and `_10.500_20.25` are times, too), then as the whole
     video `{video_id}.*`; or under the path that its annotation gives. Suffixes of videos come first, then unknown ones.
     Names are compared in one Unicode form (NFC). Only names that were given are ever found.
     """
@@ -24,16 +26,23 @@ class VideoNames:
     def __init__(self, paths: Iterable[str]) -> None:
         videos: defaultdict[str, set[str]] = defaultdict(set)
         others: defaultdict[str, set[str]] = defaultdict(set)
+        timed: defaultdict[str, set[str]] = defaultdict(set)
         for path in paths:
-            videos[_stem(path)].add(path)
+            stem = _stem(path)
+            videos[stem].add(path)
+            if (usual := _with_usual_times(stem)) not in (None, stem):
+                timed[usual].add(path)
             root = without_unknown_suffix(path)
             if root is not None:
                 others[_name(root)].add(path)
         self._by_stem = {stem: tuple(sorted(paths)) for stem, paths in videos.items()}
+        self._timed_otherwise = {stem: tuple(sorted(paths)) for stem, paths in timed.items()}
+        """Files whose names say their times in another way than `clip_id`, by the name that says them so."""
         self._of_unknown_suffix = {stem: tuple(sorted(paths)) for stem, paths in others.items()}
+        self._length = sum(map(len, self._by_stem.values()))
 
     def __len__(self) -> int:
-        return sum(map(len, self._by_stem.values()))
+        return self._length
 
     def __iter__(self) -> Iterator[str]:
         return itertools.chain.from_iterable(self._by_stem.values())
@@ -47,6 +56,8 @@ class VideoNames:
         video = normalised(clip.video_id)
         for names in (self._by_stem, self._of_unknown_suffix):
             trimmed = [(path, True) for ending in endings for path in names.get(video + ending, ())]
+            if not trimmed and endings and names is self._by_stem:
+                trimmed = [(path, True) for path in self._timed_otherwise.get(video + endings[0], ())]
             if found := trimmed + [(path, False) for path in names.get(video, ())]:
                 return found
         return []
@@ -106,6 +117,17 @@ def _trimmed_endings(clip: Clip) -> tuple[str, ...]:
         return ()
     named = clip_id("", clip.time_start, clip.time_end)
     return tuple(dict.fromkeys((named, f"_{clip.time_start:010.3f}_{clip.time_end:010.3f}")))
+
+
+_TIMES = re.compile(r"(.+)_(\d{1,6}(?:\.\d{1,9})?)_(\d{1,6}(?:\.\d{1,9})?)")
+
+
+def _with_usual_times(stem: str) -> str | None:
+    """The stem with its times as `clip_id` writes them; None where it has none."""
+    named = _TIMES.fullmatch(stem)
+    if named is None or float(named[3]) <= float(named[2]):
+        return None
+    return clip_id(named[1], float(named[2]), float(named[3]))
 
 
 def _stem(path: str) -> str:

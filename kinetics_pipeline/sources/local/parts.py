@@ -28,6 +28,7 @@ def grouped(paths: Iterable[Path]) -> list[tuple[Path, ...]]:
 
     Raises UserError for an archive that lacks a part in the middle.
     """
+    paths = list(paths)
     whole = [path for path in paths if path.name.lower().endswith(SUFFIXES)]
     parts: defaultdict[Path, dict[int, Path]] = defaultdict(dict)
     for path in paths:

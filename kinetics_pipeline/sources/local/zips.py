@@ -22,6 +22,8 @@ _SIGNATURE = b"PK\x03\x04"
 _DESCRIPTOR = b"PK\x07\x08"
 _ENCRYPTED, _SIZES_FOLLOW, _UTF8 = 1, 8, 0x800
 _STORED, _DEFLATED = 0, 8
+_IN_EXTRA, _ZIP64 = 0xFFFFFFFF, 1
+"""The size that stands for one in an extra field, and that field's kind."""
 BLOCK = 1 << 20
 
 
@@ -83,12 +85,28 @@ def _by_headers(stream: IO[bytes]) -> Iterator[tuple[str, int, int]]:
     while offset + _HEADER.size < end:
         stream.seek(offset)
         signature, _, flags, method, _, _, _, packed, size, name, extra = _HEADER.unpack(_exactly(stream, _HEADER.size))
-        if signature != _SIGNATURE or (flags & _SIZES_FOLLOW and not packed):
+        if signature != _SIGNATURE:
             return
         called = stream.read(name).decode("utf-8" if flags & _UTF8 else "cp437", "replace")
+        size, packed = _large(size, packed, stream.read(extra))
+        if flags & _SIZES_FOLLOW and not packed:
+            return
         if not called.endswith("/") and _is_usable(flags, method):
             yield called, offset, size
         offset += _HEADER.size + name + extra + packed
+
+
+def _large(size: int, packed: int, extra: bytes) -> tuple[int, int]:
+    """The sizes of a member as its zip64 extra field gives them, where its header cannot (4.5.3)."""
+    if _IN_EXTRA not in (size, packed):
+        return size, packed
+    at = 0
+    while at + 4 <= len(extra):
+        kind, length = struct.unpack_from("<HH", extra, at)
+        if kind == _ZIP64 and length >= 16 and at + 20 <= len(extra):
+            return struct.unpack_from("<QQ", extra, at + 4)
+        at += 4 + length
+    return size, packed
 
 
 def _is_link(info: zipfile.ZipInfo) -> bool:

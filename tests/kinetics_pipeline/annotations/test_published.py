@@ -127,9 +127,12 @@ def test_without_a_mirror_the_official_archive_is_read(copy, tmp_path: Path, mon
     assert load_annotations(["kinetics-400"], cache=tmp_path).table["video_id"].tolist() == ["v"]
 
 
-def test_a_version_without_a_copy_and_a_foreign_status_are_told(copy, tmp_path: Path):
-    with pytest.raises(UserError, match=r"kinetics-700 has no public copy.*kinetics-400"):
-        load_annotations(["kinetics-700"], mirror=copy.base, cache=tmp_path)
+def test_a_version_whose_annotations_no_copy_has_takes_the_official_ones(copy, tmp_path: Path, monkeypatch, caplog):
+    copy.files = {"/k/700.csv": rows("v", "val")}
+    monkeypatch.setitem(PUBLISHED, "kinetics-700", Published(f"{copy.base}/700.csv"))
+    found = load_annotations(["kinetics-700"], mirror=f"{copy.base}/university", cache=tmp_path)
+    assert found.table["video_id"].tolist() == ["v"]
+    assert "--mirror counts for its archives alone" in caplog.text
 
 
 def test_a_file_of_that_name_is_a_file(tmp_path: Path, monkeypatch):
@@ -149,7 +152,19 @@ def test_a_redirect_to_another_private_address_is_not_followed(copy, tmp_path: P
     assert len(load_annotations([f"{base}/a.csv"]).table) == 1
 
 
-def test_other_numbers_than_the_known_ones_are_told():
-    assert published.against_known_counts("kinetics-400", {"train": 219_561, "val": 19_907}) == [
-        "kinetics-400: the lists have 219561 clips of train; 246535 were published"
+def test_other_numbers_than_the_known_ones_are_told_and_whose_they_are():
+    assert published.against_known_counts("kinetics-400", {"train": 219_561, "val": 19_906}) == [
+        "kinetics-400: the lists have 219561 clips of train; 246534 were published"
     ]
+    assert published.against_known_counts("Kinetics-700-2020", {"val": 34_178}) == []
+    (line,) = published.against_known_counts("kinetics-600", {"val": 28_318})
+    assert line.endswith("28318 clips of val; 30000 were published; DeepMind's lists of 2022 have that number")
+
+
+def test_every_count_has_a_source_and_no_later_list_is_longer_than_the_published_one():
+    for version in PUBLISHED.values():
+        first, *later = version.known
+        assert set(first.clips) == {"train", "val", "test"}
+        assert set(version.in_copy) <= set(first.clips)
+        assert all(one.source.startswith(("https://", "train: https://")) for one in version.known)
+        assert all(one.clips[split] <= first.clips[split] for one in later for split in one.clips)

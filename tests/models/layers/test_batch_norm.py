@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 
+import pytest
 import torch
 from torch import nn
 
-from kinetics_pipeline.models import build_model
+from kinetics_pipeline.models import MODELS, build_model
 from kinetics_pipeline.models.layers.batch_norm import (
     BatchNorm,
     SyncBatchNorm,
@@ -15,6 +16,7 @@ from kinetics_pipeline.models.layers.batch_norm import (
     freeze_batch_norm,
     precise_batch_norm,
 )
+from kinetics_pipeline.models.layers.batch_norm_lstm import BatchNormLSTM
 
 
 def test_precise_statistics_are_those_of_all_batches_together() -> None:
@@ -27,6 +29,38 @@ def test_precise_statistics_are_those_of_all_batches_together() -> None:
     torch.testing.assert_close(model[0].running_var, together.var(dim=1), rtol=1e-3, atol=1e-3)
     assert model[0].momentum == 0.001
     assert model.training
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_precise_statistics_reach_every_norm_of_every_network(name: str) -> None:
+    torch.manual_seed(0)
+    model = build_model(name, num_classes=2, **({"crop_size": 16} if name == "c3d" else {}))
+    clip = {stream: torch.randn(3, 2 if stream == "flow" else 3, 20, 16, 16) for stream in model.inputs}  # type: ignore[union-attr]
+    before = {n: b.clone() for n, b in model.named_buffers() if n.endswith(("running_mean", "running_var"))}
+    momenta = [m.momentum for m in model.modules() if hasattr(m, "momentum")]
+    precise_batch_norm(model, [tuple(clip.values())])
+    for buffer_name, old in before.items():
+        new = model.get_buffer(buffer_name)
+        rows = slice(0, 4) if new.ndim == 2 else slice(None)  # of the LSTM the four steps of twenty frames
+        first = (
+            new[rows][1:] if buffer_name.endswith("bn_recurrent.running_mean") else new[rows]
+        )  # its state begins at 0
+        assert not torch.equal(first, old[rows][-len(first) :]), buffer_name
+        if new.ndim == 2:
+            assert torch.equal(new[4:], old[4:])
+    assert [m.momentum for m in model.modules() if hasattr(m, "momentum")] == momenta
+
+
+def test_precise_statistics_of_the_lstm_are_those_of_each_time_step() -> None:
+    torch.manual_seed(0)
+    lstm = BatchNormLSTM(6, 4, steps=5)
+    batches = [torch.randn(400, 3, 6) * scale + scale for scale in (1.0, 3.0)]
+    precise_batch_norm(lstm, [(batch,) for batch in batches])
+    entered = lstm.input(torch.cat(batches)).detach()
+    for step in range(3):
+        torch.testing.assert_close(lstm.bn_input.running_mean[step], entered[:, step].mean(dim=0), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(lstm.bn_input.running_var[step], entered[:, step].var(dim=0), rtol=1e-2, atol=1e-3)
+    assert torch.equal(lstm.bn_input.running_var[3:], torch.ones(2, 16))
 
 
 def test_frozen_statistics_and_shifts_outlast_training_mode() -> None:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import pairwise
+
 import pytest
 
 from kinetics_pipeline.models import InputError
-from kinetics_pipeline.models.training.recipes import CLIPS_PER_STEP, explain_batch, training_recipe
+from kinetics_pipeline.models.training.recipes import (
+    CLIPS_PER_STEP,
+    evaluation_spacing,
+    explain_batch,
+    patience_of,
+    training_recipe,
+)
 from kinetics_pipeline.models.training.schedules import PlateauSchedule, StepSchedule, schedule_of
 
 
@@ -13,19 +22,8 @@ from kinetics_pipeline.models.training.schedules import PlateauSchedule, StepSch
     ("stream", "expected"),
     [
         ("rgb", {0: 0.1, 96_999: 0.1, 97_000: 0.01, 107_999: 0.01, 108_000: 0.001, 114_999: 0.001}),
-        (
-            "flow",
-            {
-                96_999: 0.1,
-                97_000: 0.01,
-                104_499: 0.01,
-                104_500: 0.001,
-                115_000: 0.1,
-                139_999: 0.1,
-                140_000: 0.01,
-                150_000: 0.001,
-            },
-        ),
+        # Two runs of the authors one after the other; here one, with as many steps at each rate.
+        ("flow", {0: 0.1, 121_999: 0.1, 122_000: 0.01, 139_499: 0.01, 139_500: 0.001, 154_999: 0.001}),
     ],
 )
 def test_the_released_recipe_has_the_rates_of_the_released_runs(stream: str, expected: dict[int, float]) -> None:
@@ -46,8 +44,52 @@ def test_a_smaller_batch_learns_in_proportion_slower_and_sees_as_many_clips() ->
 
 def test_fewer_steps_move_the_changes_in_proportion() -> None:
     short = training_recipe("released", "flow", steps=1550, learning_rate=0.02)
-    assert [step for step, _ in short.changes] == [970, 1045, 1150, 1400, 1500]
-    assert [rate for _, rate in short.changes] == pytest.approx([0.002, 0.0002, 0.02, 0.002, 0.0002])
+    assert [step for step, _ in short.changes] == [1220, 1395]
+    assert [rate for _, rate in short.changes] == pytest.approx([0.002, 0.0002])
+
+
+def test_flow_has_as_many_steps_at_each_rate_as_in_the_two_released_runs() -> None:
+    runs = [(97_000, 0.1), (7_500, 0.01), (10_500, 0.001), (25_000, 0.1), (10_000, 0.01), (5_000, 0.001)]
+    schedule = schedule_of(training_recipe("released", "flow"))
+    counted = Counter(schedule.rate(step) for step in range(0, 155_000, 500))
+    assert counted == {rate: sum(steps for steps, at in runs if at == rate) / 500 for rate in (0.1, 0.01, 0.001)}
+
+
+@pytest.mark.parametrize("warmup", [0, 5, 50])
+@pytest.mark.parametrize("steps", [1, 3, 7, 40, 41, 130])
+@pytest.mark.parametrize("stream", ["rgb", "flow"])
+@pytest.mark.parametrize("name", ["paper", "released"])
+def test_no_rate_rises_after_it_fell(name: str, stream: str, steps: int, warmup: int) -> None:
+    recipe = training_recipe(name, stream, steps=steps, warmup_steps=warmup)  # type: ignore[arg-type]
+    schedule, rates = schedule_of(recipe), []
+    for step in range(steps):
+        rates.append(schedule.rate(step))
+        schedule.observe(1.0)
+    fell = next((step for step in range(1, steps) if rates[step] < rates[step - 1]), steps)
+    assert all(later <= earlier for earlier, later in pairwise(rates[fell:]))
+
+
+def test_a_run_that_goes_on_with_more_steps_keeps_the_rate_that_it_has_come_down_to() -> None:
+    short, longer = (schedule_of(training_recipe("released", "rgb", steps=steps)) for steps in (100, 1000))
+    longer.load_state_dict(short.state_dict(100))
+    assert [longer.rate(step) for step in (100, 500, 999)] == pytest.approx([0.001] * 3)
+    undisturbed = schedule_of(training_recipe("released", "rgb", steps=1000))
+    undisturbed.load_state_dict(short.state_dict(50))  # before anything fell
+    assert undisturbed.rate(500) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("steps", [3, 5, 11, 39, 41, 500, 5000, 110_000])
+def test_a_plateau_can_act_in_a_run_of_any_length(steps: int) -> None:
+    recipe = training_recipe("paper", "rgb", steps=steps)
+    spacing = evaluation_spacing(recipe)
+    schedule = PlateauSchedule(0.1, patience=patience_of(steps // spacing))
+    rates = []
+    for step in range(steps):
+        rates.append(schedule.rate(step))
+        if (step + 1) % spacing == 0:
+            schedule.observe(1.0)
+    assert rates[-1] < 0.1
+    assert steps / spacing <= 40
 
 
 def test_a_plateau_divides_by_ten_only_after_patience_without_progress() -> None:
@@ -69,7 +111,7 @@ def test_a_plateau_goes_on_where_it_was() -> None:
     first, second = PlateauSchedule(0.1, patience=2), PlateauSchedule(0.1, patience=2)
     for loss in (1.0, 1.0):
         first.observe(loss)
-    second.load_state_dict(first.state_dict())
+    second.load_state_dict(first.state_dict(2))
     for schedule in (first, second):
         schedule.observe(1.0)
     assert first.rate(0) == second.rate(0) == pytest.approx(0.01)

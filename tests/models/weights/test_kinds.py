@@ -142,12 +142,13 @@ def test_weights_in_several_files_are_read_by_their_index_alone(suffix: str, mod
     index.write_text(json.dumps({"metadata": {}, "weight_map": places}))
     assert load(blank(model), index) == "port"
     assert holds(model, i3d())
-    for given, said in (
-        (tmp_path / part, "one of several files.*give their index"),
-        (tmp_path, f"give .*{index.name}"),
-    ):
-        with pytest.raises(InputError, match=said):
-            load_checkpoint(model, given)
+    with pytest.raises(InputError, match=r"one of several files.*give their index"):
+        load_checkpoint(model, tmp_path / part)
+    if suffix == ".safetensors":  # whose folder is one of the kinds that are read
+        assert load(blank(model), tmp_path) == "port"
+    else:
+        with pytest.raises(InputError, match=f"give .*{index.name}"):
+            load_checkpoint(model, tmp_path)
     (tmp_path.parent / part).write_bytes((tmp_path / part).read_bytes())
     for document, said in (
         ({"weight_map": {**places, "more": part}}, "lacks more, which .* says it holds"),
@@ -251,7 +252,7 @@ def test_folders_are_refused_with_what_in_them_is_to_be_given(model: nn.Module, 
         ("a run folder", ["config.json", "checkpoints/last.pt", "checkpoints/best.pt"], "checkpoints/best.pt"),
         ("a TensorFlow folder", ["checkpoint", "model.ckpt.index", "model.ckpt.meta"], r"prefix.*/model\.ckpt$"),
         ("a SavedModel", ["saved_model.pb", "variables/x"], "SavedModel"),
-        ("a Hugging Face folder", ["config.json", "model.safetensors"], r"give .*/model\.safetensors"),
+        ("a Hugging Face folder", ["config.json", "pytorch_model.bin"], r"give .*/pytorch_model\.bin"),
         ("a distributed checkpoint", [".metadata", "__0_0.distcp"], "dcp_to_torch_save"),
         ("DeepSpeed's folder", ["latest", "zero_to_fp32.py", "global_step5/x"], "run the zero_to_fp32.py"),
         (

@@ -14,7 +14,7 @@ import pytest
 from kinetics_pipeline.annotations.table import load_annotations
 from kinetics_pipeline.plan import PlanSettings, make_plan
 from kinetics_pipeline.sources.local.tars import TarSource
-from kinetics_pipeline.workflows.building.disk import needs
+from kinetics_pipeline.workflows.building.disk import needs, needs_of
 from kinetics_pipeline.workflows.cli.app import run
 from tests.builders.clips import built
 
@@ -169,3 +169,34 @@ def test_what_shards_need_grows_with_the_largest_of_them_alone(tmp_path: Path) -
 
     assert wanted(70, 10) == wanted(10, 10)
     assert wanted(70, 20).shard == 2 * wanted(70, 10).shard
+
+
+def test_what_shards_need_is_the_same_by_their_clips_and_by_the_columns_of_the_plan(tmp_path: Path) -> None:
+    from kinetics_pipeline.recipe import Recipe
+
+    table = load_annotations([asked(tmp_path / "a.csv", *((f"v{n // 3}", 20 * n, "train") for n in range(70)))]).table
+    table.loc[3::7, "time_end"] += 5.5  # clips of several lengths, and a whole video among them
+    table.loc[[0, 40], ["time_start", "time_end"]] = np.nan
+    for held in ((), table["clip_id"][::2], table["clip_id"]):
+        settings, recipe = PlanSettings(clips_per_shard=8), Recipe(short_side=128)
+        plan = make_plan(table, outcomes={}, settings=settings, held_locally=lambda _, h=held: set(h), next_shard={})  # type: ignore[misc]
+        assert needs_of(plan, recipe) == needs(plan.shards(), recipe)
+        assert needs_of(plan.of_shards([]), recipe) == needs((), recipe)
+
+
+def test_a_video_of_which_only_some_clips_lie_in_a_folder_is_counted_for_each_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = asked(
+        tmp_path / "a.csv", ("aaaaaaaaaaa", 0, "train"), ("aaaaaaaaaaa", 20, "train"), ("b1234567890", 0, "val")
+    )
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "aaaaaaaaaaa_000000_000010.mp4").touch()
+    out, _ = said(capsys, file, "--source", str(tmp_path / "videos"), "--source", "youtube")
+    assert row_of(out, "videos") == ["1", "1"]
+    assert row_of(out, "youtube") == ["2", "2"]
+    out, _ = said(capsys, file, "--source", str(tmp_path / "videos"))
+    assert re.search(r"nowhere: no source has them +2 +2\n", out)
+    (tmp_path / "videos" / "aaaaaaaaaaa_000000_000010.mp4").unlink()
+    out, _ = said(capsys, file, "--source", str(tmp_path / "videos"))
+    assert re.search(r"nowhere: no source has them +3 +2\n", out)

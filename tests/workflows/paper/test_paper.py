@@ -1,7 +1,11 @@
 """Tables of the paper: which experiments they need, in which order, and what they print of finished ones."""
 
 import json
+import re
+from dataclasses import replace
+from itertools import pairwise
 
+import cv2
 import pytest
 
 from kinetics_pipeline.workflows.cli.app import app, run
@@ -28,8 +32,8 @@ def scored(score, resources, value):
         "scores": {key: {"top1": value / 100, "top5": 1.0}},
         "coverage": {"asked": 10, "ok": 9},
         "dataset": {"uri": "/data/x", "fingerprint": {"content": "abcdef0123456789"}},
-        "checkpoints": {"rgb": {"step": 5000}},
-        "config": {"split": "test1"},
+        "checkpoints": {"rgb": {"step": 5000, "path": "run/checkpoints/last.pt"}},
+        "config": {"split": score.experiments[0].scored_on(resources)},
         "classes": ["a", "b"],
     }
     file.write_text(json.dumps(document))
@@ -56,12 +60,13 @@ def test_the_three_protocols_differ_in_their_start_and_in_what_they_freeze(resou
         for p in ("original", "fixed", "full")
     }
     start = {p: w[w.index("--init") + 1] for p, w in words.items()}
-    kinetics = str(resources.runs / "kinetics/i3d-flow-original-imagenet")
+    kinetics = str(resources.runs / "kinetics/i3d-flow-original-imagenet/checkpoints/last.pt")
     assert start == {"original": str(resources.imagenet), "fixed": kinetics, "full": kinetics}
     assert [p for p, w in words.items() if "--freeze-features" in w] == ["fixed"]
     for w in words.values():
         assert w[w.index("--train-split") + 1] == "train2"
-        assert w[w.index("--val-split") + 1] == "test2"
+        assert "test2" not in w
+        assert float(w[w.index("--hold-out") + 1]) > 0
         assert w[w.index("--steps") + 1] == "5000"
     scratch = Experiment("hmdb", "i3d", "flow", "original").training(resources)
     assert "--init" not in scratch
@@ -89,6 +94,90 @@ def test_a_mean_is_shown_once_all_of_its_scores_are_there(resources):
     assert shown(Cell(43.2), resources) == "43.2 / –"
 
 
+def test_top_5_is_in_brackets_where_the_paper_has_it_and_a_star_says_that_validation_was_scored(resources):
+    cell = next(cells[0] for label, cells in TABLES["3"]().rows if label.startswith("(e)"))
+    assert shown(cell, resources) == "68.4 (88.0) / ?"
+    scored(cell.scores[0], resources, 61.0)
+    assert shown(cell, resources) == "68.4 (88.0) / 61.0 (100.0)*"
+    tested = replace(resources, tested=frozenset({"kinetics"}))
+    assert shown(cell, tested) == "68.4 (88.0) / ?"  # what was scored is another split
+    scored(cell.scores[0], tested, 62.0)
+    assert shown(cell, tested) == "68.4 (88.0) / 62.0 (100.0)"
+
+
+def test_the_two_heads_of_two_stream_come_from_one_evaluation_and_3d_fused_has_none(resources):
+    rows = dict(TABLES["2"]().rows)
+    rgb, flow, both = (cell.scores for cell in rows["(c) Two-Stream"][:3])
+    assert [score.head for (score,) in (rgb, flow, both)] == ["rgb", "flow", None]
+    assert rgb[0].evaluation(resources) == flow[0].evaluation(resources) == both[0].evaluation(resources)
+    assert [shown(cell, resources) for cell in rows["(d) 3D-Fused"][:3]] == ["83.2 / –", "85.8 / –", "89.3 / ?"]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_no_command_of_a_table_takes_weights_that_were_chosen_by_their_score(resources, name):
+    scores = TABLES[name]().scores()
+    commands = [one.training(resources) for one in in_training_order(scores)]
+    commands += [score.evaluation(resources) for score in scores]
+    runs = str(resources.runs)
+    for words in commands:
+        taken = [b for a, b in pairwise(words) if a in ("--init", "--rgb", "--flow", "--both") and b.startswith(runs)]
+        assert all(word.endswith("checkpoints/last.pt") for word in taken), words
+
+
+def test_results_of_the_weights_that_were_best_are_measured_again(resources):
+    score = score_of("i3d", "rgb", "kinetics")
+    scored(score, resources, 61.0)
+    assert score.measured(resources) is not None
+    file = score.file(resources)
+    file.write_text(file.read_text().replace("last.pt", "best.pt"))
+    assert score.measured(resources) is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "batch", "accumulate", "steps", "rate"),
+    [
+        ((), 6, 64, 110_000, 0.1),
+        (("--workers", "8"), 6, 8, 110_000, 0.1),
+        (("--workers=8", "--batch-size", "12"), 12, 4, 110_000, 0.1),
+        (("--workers", "8", "--accumulate", "1"), 6, 1, 880_000, 0.0125),
+        (("--batch-size", "100"), 100, 4, 105_600, 0.1 * 400 / 384),
+    ],
+)
+def test_a_step_has_the_clips_of_the_schedule_or_there_are_in_proportion_more_steps(
+    resources, flags, batch, accumulate, steps, rate
+):
+    plan = Experiment("kinetics", "i3d", "rgb").plan(replace(resources, flags=flags))
+    assert (plan.batch, plan.accumulate, plan.steps) == (batch, accumulate, steps)
+    assert plan.rate == pytest.approx(rate)
+    assert plan.steps * plan.clips_a_step == 110_000 * 384
+
+
+def test_the_schedules_of_all_experiments_are_printed_with_their_sources_and_drawn(tmp_path, capsys):
+    assert run(["paper", "schedules", "--picture", str(tmp_path / "schedules.png")]) == 0
+    said = capsys.readouterr().out
+    cells = [re.split(r"  +", line.strip()) for line in said.splitlines() if ": (" in line]
+    rows = {name: (int(count), figures) for name, count, *figures in cells}
+    assert rows["Kinetics: (b) 3D-ConvNet"][1][:4] == ["64 (paper)", "15 (paper)", "960", "110000 (paper)"]
+    assert rows["Kinetics: (c) Two-Stream"][1][:2] == ["32 (paper)", "12 (ours)"]
+    transfer = rows["UCF-101, HMDB-51: (e) Two-Stream I3D flow"][1]
+    assert transfer[:5] == ["16 (paper)", "6 (code)", "96", "5000 (paper)", "0.025 (ours)"]
+    counted = sum(count for count, _ in rows.values())
+    every = [score for name in ("2", "3", "4", "5") for score in TABLES[name]().scores()]
+    assert counted == len(list(in_training_order(every)))
+    height, width, _ = cv2.imread(str(tmp_path / "schedules.png")).shape
+    assert height > 500
+    assert width > 1500
+
+
+def test_the_released_schedule_of_kinetics_is_that_of_the_code(resources):
+    released = replace(resources, schedules="released")
+    words = Experiment("kinetics", "i3d", "flow").training(released)
+    assert words[words.index("--recipe") + 1] == "released"
+    assert words[words.index("--steps") + 1] == "155000"
+    transfer = Experiment("ucf", "i3d", "flow").training(released)
+    assert transfer[transfer.index("--recipe") + 1] == "paper"  # the code has no transfer
+
+
 def test_a_table_says_on_what_its_figures_were_measured_and_what_it_lacks(tmp_path, capsys):
     config = PaperConfig(runs=tmp_path, kinetics="/data/k", ucf="/data/u", imagenet=tmp_path / "g.pth")
     score = score_of("i3d", "rgb", "ucf", imagenet=True)
@@ -114,7 +203,9 @@ def test_a_table_says_on_what_its_figures_were_measured_and_what_it_lacks(tmp_pa
 
 def test_table_1_prints_at_once_and_every_count_is_within_a_million(capsys):
     assert run(["paper", "reproduce", "1"]) == 0
-    rows = [line.split("/") for line in capsys.readouterr().out.splitlines() if line.startswith("(")]
+    said = capsys.readouterr().out
+    assert "25 rgb, 250 flow, 10 s / 25 rgb, 250 flow, 10 s" in said  # both footprints, the paper's and ours
+    rows = [line.split("/") for line in said.splitlines() if line.startswith("(")]
     assert len(rows) == 5
     for paper, here in ((float(a.split()[-1]), float(b.split()[0])) for a, b, *_ in rows):
         assert abs(paper - here) < 1
@@ -135,14 +226,15 @@ def test_a_missing_row_is_trained_scored_and_printed_and_not_run_again(tmp_path,
     only = next((label, cells[:1]) for label, cells in table.rows if label.startswith("(e)"))
     small = type(table)(table.title, table.columns[:1], (only,))
     monkeypatch.setitem(TABLES, "3", lambda: small)
-    flags = "--frames 9 --crop 32 --batch-size 2 --loaders 0 --precision fp32 --evaluate-every 0"
+    flags = "--frames 9 --crop 32 --batch-size 2 --accumulate 1 --steps 2 --loaders 0 --precision fp32"
     words = ["paper", "reproduce", "3", "--kinetics", dataset.store.uri, "--runs", str(tmp_path / "runs")]
-    words += ["--steps", "2", "--train-flags", flags]
+    words += ["--train-flags", flags]
     assert run(words) == 0
     said = capfd.readouterr().out
     assert "[2/2] kinetics-pipeline evaluate" in said
-    assert "68.4 / " in said
-    assert "68.4 / ?" not in said
+    assert "68.4 (88.0) / " in said
+    assert "68.4 (88.0) / ?" not in said
+    assert "* the last checkpoint on val" in said
     assert "4 of 4 clips of val" in said
     assert run(words) == 0
     assert "kinetics-pipeline train" not in capfd.readouterr().out

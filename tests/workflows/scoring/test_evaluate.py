@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -66,12 +68,19 @@ def test_scores_are_those_of_the_networks_on_whole_clips_and_fused_streams_add_t
     assert evaluate(dataset.store.uri, "--rgb", runs["rgb"], "--flow", runs["flow"], "--output", out) == 0
     results = json.loads(out.read_text())
 
+    said = pq.read_table(tmp_path / "results-predictions.parquet")
+    assert json.loads(said.schema.metadata[b"classes"]) == CLASSES
     rgb, flow = (expected_logits(dataset, stream, files[stream]) for stream in ("rgb", "flow"))
     assert set(rgb) == set(flow)
     assert len(rgb) == 5
     labels = {clip: CLASSES[int(clip[5]) % 4] for clip in rgb}
     for name, logits in (("rgb", rgb), ("flow", flow), ("fused", {clip: rgb[clip] + flow[clip] for clip in rgb})):
         right = [CLASSES[int(logits[clip].argmax())] == labels[clip] for clip in logits]
+        rows = {row["clip_id"]: row for row in said.filter(pc.equal(said["stream"], name)).to_pylist()}
+        assert {clip: row["label"] for clip, row in rows.items()} == labels
+        assert [rows[clip]["predicted"] == labels[clip] for clip in logits] == right
+        if name != "fused":
+            assert all(rows[clip]["logits"] == pytest.approx(logits[clip], abs=1e-3) for clip in logits)
         assert results["scores"][name]["top1"] == pytest.approx(np.mean(right))
         assert results["scores"][name]["clips"] == 5
         assert np.trace(results["scores"][name]["confusion"]) == sum(right)
@@ -168,3 +177,43 @@ def test_a_place_where_no_results_can_be_written_is_refused_before_anything_is_s
         (line,) = capsys.readouterr().err.splitlines()
         assert f"--output is {place}" in line
         assert why in line
+
+
+def test_several_processes_give_the_scores_of_one(dataset, files, tmp_path, capsys):
+    results = []
+    for workers in (1, 2):
+        out = tmp_path / f"{workers}.json"
+        words = ("--rgb", files["rgb"], "--views", "sliding", "--window", 16, "--mirrored", "--output", out)
+        assert evaluate(dataset.store.uri, *words, "--workers", workers) == 0
+        results.append(json.loads(out.read_text())["scores"])
+    assert results[0] == results[1]
+    assert results[0]["rgb"]["clips"] == 5
+
+
+def test_more_processes_than_the_machine_has_room_for_are_refused(dataset, files, capsys):
+    assert evaluate(dataset.store.uri, "--rgb", files["rgb"], "--workers", 1000) == 2
+    assert "--workers is 1000; allowed on this machine" in capsys.readouterr().err
+
+
+def test_the_heads_of_two_stream_are_scored_apart_and_both_footprints_are_said(dataset, tmp_path, capsys):
+    file = save_network(dataset, "both", tmp_path / "both.pt", model="two_stream")
+    assert evaluate(dataset.store.uri, "--both", file, "--output", tmp_path / "r.json") == 0
+    results = json.loads((tmp_path / "r.json").read_text())
+    assert list(results["scores"]) == ["both", "flow", "rgb"]
+    by_class = results["scores"]["rgb"]["per_class"].values()
+    assert results["scores"]["rgb"]["mean_class"] == pytest.approx(np.mean([v for v in by_class if v is not None]))
+    footprint = {"training": "1 rgb, 10 flow, 0.4 s", "testing": "1 rgb, 10 flow, 0.4 s"}
+    assert results["checkpoints"]["both"]["footprint"] == footprint
+    said = capsys.readouterr().out
+    assert "rgb, its head of both" in said
+    assert "mean class" in said
+    assert "both: trained on snippets of 1 rgb, 10 flow, 0.4 s" in said
+
+
+def test_a_folder_of_safetensors_is_scored_as_the_checkpoint_that_it_was_made_of(dataset, files, tmp_path):
+    assert run(["tools", "convert-checkpoint", str(files["rgb"]), str(tmp_path / "network")]) == 0
+    scores = []
+    for weights in (files["rgb"], tmp_path / "network"):
+        assert evaluate(dataset.store.uri, "--rgb", weights, "--output", tmp_path / "r.json") == 0
+        scores.append(json.loads((tmp_path / "r.json").read_text())["scores"])
+    assert scores[0] == scores[1]

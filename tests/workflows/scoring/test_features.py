@@ -104,29 +104,34 @@ def frames_of(video: Path, fps: float) -> np.ndarray:
     return read_clip(video, None, None, fps, SIDE)
 
 
-def port_input(stored: np.ndarray, stream: str) -> torch.Tensor:
-    """[1, C, T, 32, 32] of frames [T, H, W, 3] or flow [T, 2, H, W] in pixels, by hand."""
+def port_input(stored: np.ndarray, stream: str, crop: int = CROP) -> torch.Tensor:
+    """[1, C, T, crop, crop] of frames [T, H, W, 3] or flow [T, 2, H, W] in pixels, by hand."""
     if stream == "flow":
         steps = 128 + np.rint(np.clip(stored, -20, 20) * 127 / 20)
         values = ((steps - 128) / 127).transpose(1, 0, 2, 3)
     else:
         values = (stored / 127.5 - 1).transpose(3, 0, 1, 2)
-    top, left = (values.shape[2] - CROP) // 2, (values.shape[3] - CROP) // 2
-    return torch.from_numpy(values[None, :, :, top : top + CROP, left : left + CROP].astype(np.float32))
+    top, left = (values.shape[2] - crop) // 2, (values.shape[3] - crop) // 2
+    return torch.from_numpy(values[None, :, :, top : top + crop, left : left + crop].astype(np.float32))
 
 
+def port_places(network: InceptionI3d, x: torch.Tensor) -> torch.Tensor:
+    """What the port's last pool sees."""
+    x = pool(network.Conv3d_1a_7x7(x), (1, 3, 3), (1, 2, 2))
+    x = pool(network.Conv3d_2c_3x3(network.Conv3d_2b_1x1(x)), (1, 3, 3), (1, 2, 2))
+    for name in MIXED:
+        if name == "Mixed_4b":
+            x = pool(x, (3, 3, 3), (2, 2, 2))
+        if name == "Mixed_5b":
+            x = pool(x, (2, 2, 2), (2, 2, 2))
+        x = network.get_submodule(name)(x)
+    return x
+
+
+@torch.no_grad()
 def port_features(network: InceptionI3d, clip: torch.Tensor) -> np.ndarray:
     """The port's `extract_features`, [T', 1024], of pictures with one place at the end."""
-    with torch.no_grad():
-        x = pool(network.Conv3d_1a_7x7(clip), (1, 3, 3), (1, 2, 2))
-        x = pool(network.Conv3d_2c_3x3(network.Conv3d_2b_1x1(x)), (1, 3, 3), (1, 2, 2))
-        for name in MIXED:
-            if name == "Mixed_4b":
-                x = pool(x, (3, 3, 3), (2, 2, 2))
-            if name == "Mixed_5b":
-                x = pool(x, (2, 2, 2), (2, 2, 2))
-            x = network.get_submodule(name)(x)
-        return F.avg_pool3d(x, (2, 1, 1), 1)[0, :, :, 0, 0].T.numpy()
+    return F.avg_pool3d(port_places(network, clip), (2, 1, 1), 1)[0, :, :, 0, 0].T.numpy()
 
 
 def port_of(weights: Path, channels: int) -> InceptionI3d:
@@ -245,12 +250,15 @@ def test_each_video_has_one_outcome_and_the_same_command_goes_on(weights, video,
     }
     assert outcomes["walk"]["rows"] == 3
     assert not list(to.glob(".*"))
+    (to / ".short_rgb.npy.5f.tmp").write_bytes(b"of another file")
+    (to / ".walk_rgb.npy.5f.tmp").write_bytes(b"of a process that was killed")
     before = (to / "walk_rgb.npy").stat().st_mtime_ns
     assert run(words) == 0  # only what may have changed is tried again
     assert "0 videos have features now, 3 had theirs before; 1 not_found" in capsys.readouterr().out
     assert (to / "walk_rgb.npy").stat().st_mtime_ns == before
     (to / "walk_rgb.npy").unlink()
     assert run(words) == 0
+    assert [file.name for file in to.glob(".*")] == [".short_rgb.npy.5f.tmp"]
     assert "1 videos have features now, 2 had theirs before" in capsys.readouterr().out
 
 
@@ -315,12 +323,18 @@ def test_one_parquet_file_has_the_rows_of_all_videos_with_their_times(weights, v
     np.testing.assert_allclose(np.stack([table["begin"], table["end"]], axis=1)[:2], times)
 
 
-def test_a_foreign_file_of_weights_is_taken_as_it_is(weights, tmp_path, video):
+def test_a_foreign_file_of_weights_sees_224_pixels_as_the_port_does(weights, tmp_path, video):
     """The port's bare state dict: 224 pixels of a short side of 256."""
     bare = tmp_path / "rgb_imagenet.pt"
     torch.save(torch.load(weights["rgb"], weights_only=True)["state_dict"], bare)
     features([str(video)], ask(tmp_path / "to", {"rgb": bare}, fps="native", window=9, step=80))
-    assert np.load(tmp_path / "to" / "walk_rgb.npy").shape == (1, 1024)
+    frames = read_clip(video, None, None, 30, 256)[:9]
+    with torch.no_grad():
+        steps = port_places(port_of(weights["rgb"], 3), port_input(frames, "rgb", 224))
+    found = np.load(tmp_path / "to" / "walk_rgb.npy")
+    assert found.shape == (1, 1024)
+    expected = F.avg_pool3d(steps, (2, 7, 7), 1)[0].mean(dim=(1, 2, 3)).numpy()
+    assert np.abs(found[0] - expected).max() < 1e-4 * np.abs(expected).max()
     how = json.loads((tmp_path / "to" / "features.json").read_bytes())
     assert how["networks"]["rgb"]["kind"] == "port"
     assert how["networks"]["rgb"]["crop"] == 224

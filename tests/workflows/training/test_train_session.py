@@ -8,11 +8,14 @@ import pytest
 import torch
 
 from kinetics_pipeline.errors import JobFailed, UserError
+from kinetics_pipeline.loading import ClipDataset
 from kinetics_pipeline.models import read_checkpoint
+from kinetics_pipeline.workflows.training.data import training_clips
 from kinetics_pipeline.workflows.training.group import Group
 from kinetics_pipeline.workflows.training.job import _check, _record
 from kinetics_pipeline.workflows.training.run_folder import RunFolder
 from kinetics_pipeline.workflows.training.session import run_session
+from kinetics_pipeline.workflows.training.validation import validation_clips
 from tests.builders.motion import build_motion
 from tests.builders.training import numbers, session, settings_of
 
@@ -38,6 +41,19 @@ def test_a_run_stopped_at_every_step_gives_the_numbers_and_weights_of_one_that_w
     a, b = (read_checkpoint(run.run.last) for run in (undisturbed, stopped))
     assert all(torch.equal(a.state_dict[name], b.state_dict[name]) for name in a.state_dict)
     assert a.training["position"] == b.training["position"] == {"epoch": 1, "consumed": 1}
+
+
+def test_clips_held_out_are_evaluated_and_not_trained_on(dataset, tmp_path):
+    settings = settings_of(dataset, tmp_path / "run", steps=2, hold_out=0.3, evaluate_every=None, recipe="paper")
+    train, val = training_clips(settings), validation_clips(settings)
+    ids = [set(clips.index["clip_id"].to_pylist()) for clips in (train, val)]
+    assert not ids[0] & ids[1]
+    assert ids[0] | ids[1] == set(ClipDataset(dataset.store.uri, "train", crop=None).index["clip_id"].to_pylist())
+    session(settings)
+    lines = [json.loads(line) for line in settings.run.metrics.read_text().splitlines()]
+    assert [line["step"] for line in lines if line["kind"] == "evaluation"] == [1, 2]  # the plateau's own spacing
+    notes = [line["text"] for line in lines if line["kind"] == "note"]
+    assert f"{len(val)} clips are held out of train and evaluated" in notes
 
 
 def test_a_run_without_evaluations_ends_with_precise_statistics_where_they_are_asked(dataset, tmp_path):

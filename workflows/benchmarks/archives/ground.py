@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import random
 import subprocess
@@ -12,10 +13,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from kinetics_pipeline.video.ffmpeg import executable
 from kinetics_pipeline.workflows.benchmarks.loopback_archives import LoopbackArchives, packed
+from kinetics_pipeline.workflows.building.watch.event_log import NAME
 
 VIDEOS = 2
 """Videos of one archive."""
@@ -43,6 +46,9 @@ class ArchiveResult:
 
     wall: float
     """Seconds from the first archive that was asked for to the last shard."""
+    processing: float
+    """Seconds of these in which a plan was under way, whose archives were all there: what processing alone takes, on a
+    machine as busy as it was."""
     peak: int
     """The most bytes that the cache was seen to hold."""
 
@@ -95,7 +101,21 @@ def build(copy: BenchCopy, folder: Path, *flags: str) -> ArchiveResult:
     began = min(when for path, when in copy.server.first.items() if path in copy.server.archives())
     markers = (folder / "dataset/shards").glob("*.json")
     ended = max(path.stat().st_mtime for path in markers) - time.time() + time.monotonic()
-    return ArchiveResult(ended - began, seen[0])
+    return ArchiveResult(ended - began, plan_seconds(folder / "cache"), seen[0])
+
+
+def plan_seconds(cache: Path) -> float:
+    """Seconds between the begin of each plan and its last shard, together, by the log of one build."""
+    (log,) = (cache / "log").rglob(NAME)
+    seconds, begun, last = 0.0, None, None
+    for line in map(json.loads, log.read_text().splitlines()):
+        when = datetime.fromisoformat(line["time"])
+        if line["event"] == "begun":
+            seconds += (last - begun).total_seconds() if begun and last else 0.0
+            begun, last = when, None
+        elif line["event"] == "committed":
+            last = when
+    return seconds + ((last - begun).total_seconds() if begun and last else 0.0)
 
 
 @contextmanager

@@ -20,14 +20,12 @@ from kinetics_pipeline.plan import BEFORE_ARCHIVES, NEVER_RETRIED, Plan, Planned
 from kinetics_pipeline.records import Clip
 from kinetics_pipeline.shards.markers import Marker, marker_name
 from kinetics_pipeline.sources.archives.copies import Address
-from kinetics_pipeline.sources.archives.listed import (
-    Contents,
-    ListedArchive,
-)
+from kinetics_pipeline.sources.archives.listed import Contents, ListedArchive
 from kinetics_pipeline.sources.base import LocalSource, NetworkSource, is_network
 from kinetics_pipeline.sources.local.held import held
 from kinetics_pipeline.sources.local.tars import ArchiveSource
 from kinetics_pipeline.sources.pace.retries import Event
+from kinetics_pipeline.workflows.building.archives.class_folders import folder_labels
 from kinetics_pipeline.workflows.building.archives.freezing import AskedArchives, Room, frozen_list
 from kinetics_pipeline.workflows.building.archives.holder import ArchiveHolder
 from kinetics_pipeline.workflows.building.archives.node import ArchiveExecutor, ArchiveJob, Here, NotGiven
@@ -134,13 +132,22 @@ class CopiesBuild(DatasetBuild):
         need = needs([shard], self.dataset.recipe).least
         room = Room(self._disk([shard]).beside(need), need, self.limits.max_disk)
         known = self.state.list
-        frozen = frozen_list(known, self.asked, room)
-        if frozen is not known:
+        asked = {one.key for one in self.asked.archives}
+        again = [one.key for one in known.archives if one.key in asked and self._may_have_come(one)]
+        frozen = frozen_list(known, self.asked, room, again)
+        if frozen != known:
             self.state.freeze(frozen)
+
+    def _may_have_come(self, one: ListedArchive) -> bool:
+        """Whether an archive of which nothing was read, or not all, is to be looked at again by its server."""
+        contents = self.state.contents(one)
+        if contents is None:
+            return one.is_absent
+        return bool(contents.damage) and "not_found" in self.wanted.settings.retried()
 
     def _job(self, one: ListedArchive, addresses: tuple[Address, ...]) -> ArchiveJob:
         asked = self.asked
-        return ArchiveJob(one.key, addresses, tuple(one.sizes), asked.typed, asked.private_allowed, asked.keep)
+        return ArchiveJob(one.key, addresses, one.allowed, asked.typed, asked.private_allowed, asked.keep)
 
     def _select(self) -> Selection:
         settings, dataset = self.wanted.settings, self.dataset
@@ -199,6 +206,7 @@ class CopiesBuild(DatasetBuild):
         """The plan of a group's archives; none where nothing of them is left to do."""
         wanted = dict.fromkeys(self._useful(group))
         if self.selection.limit is None and wanted:
+            self._fetch_next(list(wanted), later)
             yield Arrival(self.holder, list(wanted), self.limits.pace.max_wait)
         clips: dict[str, None] = {}
         used = []
@@ -226,7 +234,10 @@ class CopiesBuild(DatasetBuild):
             for clip_id in clip_ids
             if any(source.candidates(self.selection.clips[clip_id]) for source in _local(tried.sources))
         ]
-        plan = self._planned(there, lambda _: there, group)
+        clips = [self.selection.clips[clip_id] for clip_id in there]
+        several = "actions" in self.wanted.table.columns
+        labels = {} if several else folder_labels(clips, _local(tried.sources), self.dataset.classes)
+        plan = self._planned(there, lambda _: there, group, labels)
         if not len(plan):
             return
         self._disk(plan.shards(), tried.archives)  # raises before the plan is frozen
@@ -237,14 +248,14 @@ class CopiesBuild(DatasetBuild):
         self._finished(number, plan)
 
     def _fetch_next(self, keys: Sequence[str], later: Sequence[Sequence[ListedArchive]]) -> None:
-        """Lets go of all but the archives in use, and begins to fetch those of the next group."""
-        self.holder.keep_only(keys)
+        """Lets go of all but the archives of one group and of the next, and begins to fetch what is not here of them,
+        in their order: the link is never idle while the cache has room."""
+        following = next(filter(None, map(self._useful, later)), [])
+        if (ahead := self.selection.ahead()) is not None:
+            following = following[: 0 if self.selection.is_full else ahead]
+        self.holder.keep_only([*keys, *following])
         self.executor.end_removals()
-        for group in later:
-            if following := self._useful(group):
-                ahead = self.selection.ahead()
-                self.holder.want(following if ahead is None else following[: 0 if self.selection.is_full else ahead])
-                return
+        self.holder.want(keys if self.holder.on_the_way() - {*keys, *following} else [*keys, *following])
 
     def _useful(self, group: Sequence[ListedArchive]) -> list[str]:
         """The archives of a group that hold, or may hold, clips that are still to be made."""
@@ -346,14 +357,22 @@ class CopiesBuild(DatasetBuild):
     # Plans
 
     def _planned(
-        self, clip_ids: Collection[str], held_locally: Callable[[Iterable[Clip]], Collection[str]], group: int | None
+        self,
+        clip_ids: Collection[str],
+        held_locally: Callable[[Iterable[Clip]], Collection[str]],
+        group: int | None,
+        labels: Mapping[str, str] | None = None,
     ) -> Plan:
-        """A plan of these clips, whatever became of them before."""
+        """A plan of these clips, whatever became of them before. `labels`: of clips that the annotations give none."""
         table = self.wanted.table
+        table = table[table["clip_id"].isin(set(clip_ids))]
+        if labels:
+            own = zip(table["clip_id"], table["label"], strict=True)
+            table = table.assign(label=[labels.get(clip_id, label) for clip_id, label in own])
         settings = PlanSettings(clips_per_shard=self.wanted.settings.clips_per_shard)
         with self.dataset.one_listing():
             return make_plan(
-                table[table["clip_id"].isin(set(clip_ids))],
+                table,
                 outcomes={},
                 settings=settings,
                 held_locally=held_locally,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from kinetics_pipeline.errors import UserError, WorkRemains
 from kinetics_pipeline.sources.archives.fetch import Fetcher, NobodyThere, Seen
 from kinetics_pipeline.sources.archives.listed import ArchiveList, RemoteArchive, group_size, listed, two_largest
+from kinetics_pipeline.workflows.building.archives.kept import kept_sizes
 from kinetics_pipeline.workflows.runtime.progress import size
 
 AT_ONCE = 8
@@ -56,18 +57,20 @@ class Room:
         raise WorkRemains(f"the disk of the cache is too small; this build needs at least {what}; name another --cache")
 
 
-def frozen_list(known: ArchiveList, asked: AskedArchives, room: Room) -> ArchiveList:
-    """The list with the archives that it does not have yet at its end; `known` itself where it has all.
+def frozen_list(known: ArchiveList, asked: AskedArchives, room: Room, again: Collection[str] = ()) -> ArchiveList:
+    """The list with the archives that it does not have yet at its end. `again`: the keys of archives on it whose
+    servers are asked once more what there is.
 
     Raises UserError where --max-disk does not hold two groups of one archive, WorkRemains where the disk does not, and
     where a server cannot be reached.
     """
+    known = _looked_at_again(known, asked, again)
     there = {one.key for one in known.archives}
     new = [one for one in asked.archives if one.key not in there]
     if not new:
         room.require(known.reserve)
         return known
-    seen = look(new, asked.typed, asked.private_allowed)
+    seen = look(new, asked.typed, asked.private_allowed, asked.keep)
     alone = listed(ArchiveList(), new, seen, 1)
     number = group_size(known, alone, asked.per_plan, room.bytes)
     if number == 0:
@@ -77,13 +80,31 @@ def frozen_list(known: ArchiveList, asked: AskedArchives, room: Room) -> Archive
     return listed(known, new, seen, max(1, number))
 
 
-def look(archives: Sequence[RemoteArchive], typed: Sequence[str], private_allowed: bool) -> dict[str, list[Seen]]:
-    """What the servers say of the parts of archives, by key. `typed`, `private_allowed`: see `Fetcher`. Raises
-    WorkRemains where a server cannot be reached."""
+def _looked_at_again(known: ArchiveList, asked: AskedArchives, keys: Collection[str]) -> ArchiveList:
+    """What servers say now of archives that were not there, or damaged; what was said before where nobody answers."""
+    archives = [one for one in asked.archives if one.key in keys]
+    if not archives:
+        return known
+    try:
+        seen = look(archives, asked.typed, asked.private_allowed, asked.keep)
+    except WorkRemains:  # who fetches them waits for the server
+        return known
+    return ArchiveList(archives=[one.looked_at(seen[one.key]) if one.key in seen else one for one in known.archives])
+
+
+def look(
+    archives: Sequence[RemoteArchive], typed: Sequence[str], private_allowed: bool, keep: str | None = None
+) -> dict[str, list[Seen]]:
+    """What the servers say of the parts of archives, by key; where a part is not there, what `keep` has of the archive.
+    `typed`, `private_allowed`: see `Fetcher`. Raises WorkRemains where a server cannot be reached."""
     fetcher = Fetcher(typed, private_allowed)
 
     def parts(archive: RemoteArchive) -> list[Seen]:
-        return [fetcher.look(address) for address in archive.addresses]
+        seen = [fetcher.look(address) for address in archive.addresses]
+        if keep is None or all(part.there for part in seen):
+            return seen
+        sizes = kept_sizes(keep, archive.key, [address.name for address in archive.addresses])
+        return seen if sizes is None else [Seen(size, "") for size in sizes]
 
     try:
         with ThreadPoolExecutor(AT_ONCE) as threads:

@@ -53,7 +53,7 @@ class ArchiveHolder:
     def want(self, keys: Iterable[str]) -> None:
         """Begins to fetch the archives that are not here, in the order given."""
         nodes = self.executor.working_nodes() or list(self.executor.nodes())
-        under_way = {*self._running.values(), *self._later, *self.here, *self.refused}
+        under_way = {*self.on_the_way(), *self.here, *self.refused}
         for key in keys:
             if key not in under_way:
                 node = nodes[self._numbers[key] % len(nodes)]
@@ -115,7 +115,11 @@ class ArchiveHolder:
         """Lets go of the archives on the nodes that are not among `keys`, also of those that earlier runs left."""
         for key in [key for key in self.here if key not in keys]:
             del self.here[key]
-        self.executor.keep_only_archives([*keys, *self._running.values(), *self._later])
+        self.executor.keep_only_archives([*keys, *self.on_the_way()])
+
+    def on_the_way(self) -> set[str]:
+        """The archives that are being fetched, or will be asked for again."""
+        return {*self._running.values(), *self._later}
 
     def lose_dead_nodes(self) -> bool:
         """Forgets the archives whose node is gone; whether there were any."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +16,7 @@ from kinetics_pipeline.sources.archives.fetch import Fetcher, GivenUp, NobodyThe
 from kinetics_pipeline.sources.archives.listed import UNKNOWN_SIZE
 from kinetics_pipeline.sources.http.partial_file import locked
 from kinetics_pipeline.sources.local.tars import Archive, known_archive
-from kinetics_pipeline.storage.open_store import open_store
-from kinetics_pipeline.storage.store import download
+from kinetics_pipeline.workflows.building.archives.kept import from_kept, keep
 from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
 from kinetics_pipeline.workflows.building.executor import Executor, Lost, Ref
 
@@ -37,7 +36,7 @@ class ArchiveJob:
     addresses: tuple[Address, ...]
     """One for each of its parts, in order."""
     sizes: tuple[int | None, ...]
-    """The bytes of each part; None where they are not known."""
+    """The bytes that each part may have; None where they are not known, 0 for one that was not there."""
     typed: tuple[str, ...]
     private_allowed: bool
     """See `Fetcher`."""
@@ -112,10 +111,10 @@ class ArchiveNode:
         fetches = folder / "fetches"
         while True:
             parts = tuple(folder / "parts" / address.name for address in job.addresses)
-            kept = job.keep is not None and _from_kept(job, parts)
+            kept = job.keep is not None and from_kept(job.keep, job.key, parts, job.sizes)
             archive = known_archive(parts, folder / "contents") if kept else _fetched(job, parts, folder / "contents")
             if job.keep is not None and not kept and not archive.damage:
-                _keep(job.keep, job.key, parts)
+                keep(job.keep, job.key, parts)
             times = _number(fetches) + 1
             if not archive.damage or times >= FETCHES:
                 return archive
@@ -134,7 +133,8 @@ def _fetched(job: ArchiveJob, parts: tuple[Path, ...], notes: Path) -> Archive:
     def fetch() -> None:
         whole = False
         try:
-            for address, size, part in zip(job.addresses, job.sizes, parts, strict=True):
+            wanted = zip(job.addresses, job.sizes, parts, strict=True)
+            for address, size, part in sorted(wanted, key=lambda one: one[1] != 0):  # the answer of an absent one first
                 fetcher.fetch(address, part, UNKNOWN_SIZE if size is None else size)
             whole = True
         finally:  # however it ends, the reader must not wait for more
@@ -162,32 +162,6 @@ def _fetched(job: ArchiveJob, parts: tuple[Path, ...], notes: Path) -> Archive:
     for note in notes.parent.glob(f"{notes.name}.*"):
         note.unlink()
     return known_archive(parts, notes)
-
-
-def _from_kept(job: ArchiveJob, parts: Sequence[Path]) -> bool:
-    """Takes an archive from where archives are kept; whether it was there, in the size that it should have."""
-    assert job.keep is not None
-    store = open_store(job.keep)
-    there = dict(store.list(job.key))
-    names = [_kept_name(job.key, part) for part in parts]
-    if any(there.get(name) != size for name, size in zip(names, job.sizes, strict=True)):
-        return False
-    for name, part in zip(names, parts, strict=True):
-        if not part.exists():
-            unfinished = part.with_name(f"{part.name}.kept")
-            download(store, name, unfinished)
-            unfinished.replace(part)
-    return True
-
-
-def _keep(place: str, key: str, parts: Sequence[Path]) -> None:
-    store = open_store(place)
-    for part in parts:
-        store.create_from(part, _kept_name(key, part))
-
-
-def _kept_name(key: str, part: Path) -> str:
-    return f"{key}/{part.name}"
 
 
 def keep_only(folders: CacheFolders, keys: Collection[str]) -> None:

@@ -27,8 +27,9 @@ class ArchiveState:
         self._contents: dict[str, Contents] = {}
 
     def freeze(self, archives: ArchiveList) -> None:
-        """Keeps a list that has the one before as its beginning."""
-        assert archives.archives[: len(self.list.archives)] == self.list.archives
+        """Keeps a list that begins with the archives of the one before, in their groups."""
+        before, now = ([(one.key, one.group) for one in which.archives] for which in (self.list, archives))
+        assert now[: len(before)] == before
         self._store.write(LIST, msgspec.json.encode(archives))
         self.list = archives
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from kinetics_pipeline.storage.local import new_file
+from kinetics_pipeline.storage.local import new_file, remove_unfinished
 from kinetics_pipeline.workflows.scoring.extraction.presets import Layout, file_name
 
 HEADER = 256
@@ -81,6 +81,7 @@ class Arrays:
         name = file_name(self._layout.files[what], self._stem)
         self.names.append(name)
         (self._folder / name).parent.mkdir(exist_ok=True)
+        remove_unfinished(self._folder / name)
         return self._files.enter_context(new_file(self._folder / name))
 
     def add(self, rows: dict[str, NDArray[np.float32]]) -> None:
@@ -150,6 +151,7 @@ class ParquetPart:
         table = pa.table(columns).replace_schema_metadata(shapes)
         if self._writer is None:
             self._path.parent.mkdir(exist_ok=True)
+            remove_unfinished(self._path)
             out = self._files.enter_context(new_file(self._path))
             self._writer = self._files.enter_context(pq.ParquetWriter(out, table.schema, compression="zstd"))
         self._writer.write_table(table)

@@ -24,9 +24,11 @@ from kinetics_pipeline.loading.transforms import mirror
 from kinetics_pipeline.loading.windows import NOTHING
 from kinetics_pipeline.models import Checkpoint
 from kinetics_pipeline.models.i3d import I3D
+from kinetics_pipeline.models.layers.inference import folded
 from kinetics_pipeline.models.precision import TRIAL_SIDE, Choice, Precision, choose_precision
 from kinetics_pipeline.models.registry import MODELS
 from kinetics_pipeline.models.weights.conversion import as_checkpoint
+from kinetics_pipeline.models.weights.folders import weights_file
 from kinetics_pipeline.models.weights.tensorflow_checkpoint import checkpoint_prefix
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.storage.digest import sha256_of
@@ -103,7 +105,7 @@ def _sha256(file: Path) -> str:
     """The digest of a file; that of all digests where a TensorFlow checkpoint has several files."""
     prefix = checkpoint_prefix(file)
     if prefix is None:
-        return sha256_of(file)
+        return sha256_of(weights_file(file))
     parts = sorted(prefix.parent.glob(f"{prefix.name}.*"))
     return hashlib.sha256("".join(sha256_of(part) for part in parts).encode()).hexdigest()
 
@@ -144,6 +146,8 @@ class Network:
         if what == "map" and not isinstance(self.module, I3D):
             raise UserError(f"--map is given with {weights.path}, {weights.checkpoint.model}; allowed: i3d")
         precision.prepare(self.module)
+        if folds(precision, device):
+            folded(self.module)
 
     def rows(self, windows: Sequence[Sequence[NDArray[np.uint8]]], zeros: NDArray[np.bool_]) -> NDArray[np.float32]:
         """A row for each window: [N, columns], of a map [N, columns, h, w].
@@ -195,6 +199,11 @@ class Network:
         return inputs
 
 
+def folds(precision: Precision, device: torch.device) -> bool:
+    """Whether a network computed in this way has its normalisation folded into the convolutions."""
+    return device.type == "cpu" and precision.channels_last and not precision.bf16
+
+
 def mirrored(stored: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """uint8 [C, T, H, W] flipped left to right; of flow with u negated."""
     return np.asarray(mirror(torch.from_numpy(stored)).numpy(), np.uint8)
@@ -213,26 +222,32 @@ def choose(weights: Sequence[Weights], choice: Choice, window: int, device: torc
         ]
         with as_user_errors():
             found = choose_precision(module, inputs, training=False, choice=choice)
-        if choice == "auto" and not found.bf16 and device.type == "cpu":
-            found = _faster_order(module, inputs, found)
+        if choice != "bf16" and device.type == "cpu":
+            found = _fastest(module, inputs, found)
         chosen.append(found)
     return chosen
 
 
 @torch.inference_mode()
-def _faster_order(module: nn.Module, inputs: Sequence[Tensor], plain: Precision) -> Precision:
-    """32-bit floats in the order of memory that is faster on this CPU: as they are, or channels last."""
+def _fastest(module: nn.Module, inputs: Sequence[Tensor], found: Precision) -> Precision:
+    """The fastest on this CPU: what was `found` right, or 32-bit floats as they are, or with channels last."""
+    plain = Precision(False, False, found.reason if not found.bf16 else "fp32: faster than bf16")
     last = Precision(False, True, f"{plain.reason}; channels last is faster")
     small = [x[..., :TRIAL_SIDE, :TRIAL_SIDE] for x in inputs]
-    times: dict[bool, float] = {}
-    for how in (plain, last):
+    times: list[tuple[float, Precision]] = []
+    for how in dict.fromkeys((found, plain, last)):
         trial = how.prepare(copy.deepcopy(module))
+        if folds(how, inputs[0].device):
+            folded(trial)
         placed = [how.place(x) for x in small]
-        trial(*placed)
-        began = time.perf_counter()
-        trial(*placed)
-        times[how.channels_last] = time.perf_counter() - began
-    return last if times[True] < times[False] else plain
+        seconds = []
+        for _ in range(3):  # the first one pays for the set-up
+            began = time.perf_counter()
+            with how.autocast(inputs[0].device):
+                trial(*placed)
+            seconds.append(time.perf_counter() - began)
+        times.append((min(seconds), how))
+    return min(times, key=lambda one: one[0])[1]
 
 
 def is_there(numbers: NDArray[np.int64]) -> NDArray[np.bool_]:

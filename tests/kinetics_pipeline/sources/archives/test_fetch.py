@@ -21,7 +21,8 @@ from kinetics_pipeline.sources.archives.copies import (
     mirrored,
     quoted,
 )
-from kinetics_pipeline.sources.archives.fetch import Fetcher, GivenUp, NobodyThere, Seen
+from kinetics_pipeline.sources.archives.fetch import NOTHING_THERE, Fetcher, GivenUp, NobodyThere, Seen
+from kinetics_pipeline.sources.archives.listed import require_readable
 from kinetics_pipeline.workflows.benchmarks.loopback_archives import LoopbackArchives, served
 
 DATA = random.Random(0).randbytes(3_000_000)
@@ -113,7 +114,7 @@ def test_an_address_in_a_private_network_that_nobody_typed_is_not_asked(copy: Lo
     stranger = Fetcher(["https://example.invalid"], False)
     with pytest.raises(GivenUp, match="is a private address"):
         stranger.fetch(address(copy, "/a.tar"), tmp_path / "a.tar")
-    assert stranger.look(address(copy, "/a.tar")) == Seen(0, "")
+    assert stranger.look(address(copy, "/a.tar")) == NOTHING_THERE
     assert copy.gets == []
     assert Fetcher([], True).fetch(address(copy, "/a.tar"), tmp_path / "a.tar").exists()
 
@@ -121,8 +122,24 @@ def test_an_address_in_a_private_network_that_nobody_typed_is_not_asked(copy: Lo
 def test_size_and_version_are_known_before_anything_is_fetched(copy: LoopbackArchives) -> None:
     copy.files = {"/a.tar": DATA}
     version = f'"{hashlib.sha256(DATA).hexdigest()[:16]}"'
-    seen = [fetcher(copy).look(address(copy, name)) for name in ("/a.tar", "/none.tar")]
-    assert seen == [Seen(len(DATA), version), Seen(0, "")]
+    copy.files["/empty.tar"] = b""
+    names = ("/a.tar", "/none.tar", "/empty.tar")
+    assert [fetcher(copy).look(address(copy, name)) for name in names] == [
+        Seen(len(DATA), version),
+        *[NOTHING_THERE] * 2,
+    ]
+    assert copy.gets == []
+    copy.only_get = True
+    assert [fetcher(copy).look(address(copy, name)) for name in names] == [
+        Seen(len(DATA), version),
+        *[NOTHING_THERE] * 2,
+    ]
+
+
+def test_what_was_not_there_is_not_fetched_beyond_what_was_counted(copy: LoopbackArchives, tmp_path: Path) -> None:
+    copy.files = {"/a.tar": DATA}
+    with pytest.raises(GivenUp, match="nothing was there when the archives were listed; --retry not_found looks again"):
+        fetcher(copy).fetch(address(copy, "/a.tar"), tmp_path / "a.tar", most=0)
 
 
 def test_lists_name_archives_and_a_mirror_replaces_the_addresses_in_them() -> None:
@@ -135,6 +152,24 @@ def test_lists_name_archives_and_a_mirror_replaces_the_addresses_in_them() -> No
     ]
     assert [one.name for one in found] == ["air drumming (a).tar.gz", "b.zip", "r_replacement.tgz"]
     assert [one.replaces for one in found] == [False, False, True]
+
+
+def test_a_list_may_name_files_beside_it_and_several_addresses_a_line() -> None:
+    text = "part 1.tar.gz\nhttps://h/a b.tar  HTTPS://h/c.zip\n./d/x.tgz\nhttps://h/100%.tar\n"
+    assert [one.url for one in addresses_in(text, "https://u/k/list.txt", None)] == [
+        "https://u/k/part%201.tar.gz",
+        "https://h/a%20b.tar",
+        "https://h/c.zip",
+        "https://u/k/d/x.tgz",
+        "https://h/100%25.tar",
+    ]
+
+
+def test_what_only_looks_like_a_part_is_named_and_never_passed_over() -> None:
+    names = ["x.tar", "x.tar.1", "y.tar.gz.ab", "y.tar.gz.aa"]
+    require_readable([Address(f"https://h/{name}") for name in names], "list l")
+    with pytest.raises(UserError, match=r"list l: 'z\.tar\.xz' is not an archive that is read; allowed: \.tar"):
+        require_readable([Address("https://h/z.tar.xz")], "list l")
 
 
 @pytest.mark.parametrize(
@@ -171,8 +206,9 @@ def test_a_version_has_the_lists_of_the_splits_asked_for_and_replacements_go_wit
     assert [one.url for one in replacements] == [f"{PUBLIC_COPY}/400/replacement_for_corrupted_k400.tgz"]
     assert lists_of("Kinetics-400", ["test"])[1] == []
     assert len(lists_of("kinetics-700-2020", None)[0]) == 3
-    with pytest.raises(UserError, match="has no kinetics-700; allowed: kinetics-400"):
-        lists_of("kinetics-700", None)
+    assert lists_of("kinetics-700", None) == lists_of("kinetics-700-2020", None), "the videos of both lie together"
+    with pytest.raises(UserError, match="has no kinetics-500; allowed: kinetics-400"):
+        lists_of("kinetics-500", None)
     assert mirrored("https://s3.amazonaws.com/kinetics-x/a", "http://m") == "https://s3.amazonaws.com/kinetics-x/a"
 
 

@@ -136,6 +136,19 @@ def test_of_a_zip_that_is_cut_off_the_videos_before_are_there(tmp_path: Path, ki
     assert source.candidates(clip("v7")) == []
 
 
+def test_of_a_zip64_that_is_cut_off_the_videos_before_are_there(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for video, data in VIDEOS.items():
+            with archive.open(f"{video}_000001_000011.mp4", "w", force_zip64=True) as member:
+                member.write(data)
+    whole = TarSource([tmp_path / "x.zip"], tmp_path / "cache")
+    assert [read(whole, video, tmp_path / "a") for video in VIDEOS] == list(VIDEOS.values())
+    (tmp_path / "x.zip").write_bytes((tmp_path / "x.zip").read_bytes()[:-30])
+    cut = TarSource([tmp_path / "x.zip"], tmp_path / "cache")
+    assert [one.damage for one in cut.archives] == ["the list at its end is lost"]
+    assert [read(cut, video, tmp_path / "b") for video in VIDEOS] == list(VIDEOS.values())
+
+
 def test_of_a_zip_with_a_damaged_member_the_others_are_there_and_that_one_is_empty(tmp_path: Path) -> None:
     data = bytearray(zipped(zipfile.ZIP_STORED))
     at = data.index(VIDEOS["v3"][:100])

@@ -57,6 +57,13 @@ def test_times_that_are_not_whole_have_three_decimals(tmp_path: Path, suffix: st
         assert (name, 1.5) in found(tmp_path, name, clip=clip("a", 1.5, 3))
 
 
+@pytest.mark.parametrize("times", ["10_20", "10.0_20.000", "0010_0020", "000010.000_20"])
+def test_times_may_be_written_in_any_way(tmp_path: Path, times: str) -> None:
+    assert found(tmp_path, f"x/a_b_{times}.webm", clip=clip("a_b", 10, 20)) == [(f"x/a_b_{times}.webm", 10)]
+    assert found(tmp_path, f"x/a_b_{times}.webm", clip=clip("a_b", 10, 21)) == []
+    assert found(tmp_path, "c_10.5_20.25.mp4", clip=clip("c", 10.5, 20.25)) == [("c_10.5_20.25.mp4", 10.5)]
+
+
 def test_an_id_that_looks_like_a_trimmed_name_is_not_taken_apart(tmp_path: Path) -> None:
     files = ("a_000001_000002.mp4", "a_000001_000002_000005_000006.mp4", "a.mp4")
     assert found(tmp_path, *files, clip=clip("a_000001_000002", 5, 6)) == [(files[1], 5), (files[0], 0)]

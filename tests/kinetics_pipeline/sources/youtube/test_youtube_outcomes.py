@@ -194,3 +194,16 @@ def test_what_only_cookies_open_stays_closed_unless_allowed_by_name(
     assert not fake.media()
     allowed = ask(fake, video, tmp_path, cookies=COOKIES, allow_access=frozenset({"age_restricted"}))
     assert allowed.failure is None
+
+
+def test_an_extraction_that_yt_dlp_tries_again_without_an_answer_is_the_networks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    nobody = SourceOptions(proxy="http://127.0.0.1:9", timeout=0.4)  # with our own retries, which the fake turns off
+    with opener.Opener(nobody) as opened:
+        found = YouTube(nobody).extract(opened, ID)
+    assert isinstance(found, Failure)
+    assert (found.outcome, found.unreachable) == ("network", True)
+    assert 2 in pauses

@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from kinetics_pipeline.dataset.repair import take_out
+from kinetics_pipeline.dataset.verify import verify as look
 from kinetics_pipeline.errors import JobFailed, UserError, WorkRemains
 from kinetics_pipeline.plan import PlanSettings
 from kinetics_pipeline.sources.archives import fetch as fetching
 from kinetics_pipeline.sources.local.folder import FolderSource
 from kinetics_pipeline.workflows.benchmarks.loopback_archives import LoopbackArchives, packed, served, zipped
+from kinetics_pipeline.workflows.building.archives.state import ArchiveState
 from tests.builders.archive_builds import ArchiveBuild, Killed
 
 CLIPS, ARCHIVES = 60, 12
@@ -153,6 +156,76 @@ def test_what_an_archive_lacks_is_planned_again_for_the_next_source_and_says_wha
     build.run()
     assert {record.outcome for record in build.dataset.records().values()} == {"ok"}
     assert {path for path, _ in copy.gets if "part" in path} == {f"/k/part_{n}.tar.gz" for n in range(ARCHIVES)}
+
+
+def test_an_archive_that_was_not_there_has_no_size_and_is_taken_once_it_is(
+    copy: LoopbackArchives, tmp_path: Path
+) -> None:
+    whole = packed({member(n): random.Random(n).randbytes(20_000) for n in range(60, 65)})
+    build = filled(copy, tmp_path, late=404, mended=whole[: len(whole) // 2])
+    build.run()
+    assert sizes(build, "late.tar.gz") == [None]
+    copy.files["/k/late.tar.gz"] = packed({member(n): b"whole" for n in range(65, 70)})
+    copy.files["/k/mended.tar.gz"] = whole
+    before = len(copy.gets)
+    build.run()
+    assert asked(copy)[before:] == [], "what has an outcome is not looked for until that is asked"
+    build.settings = PlanSettings(clips_per_shard=4, retry=frozenset({"not_found"}))
+    build.max_disk = 2_680_000
+    with pytest.raises(UserError, match="--max-disk is"):
+        build.run()
+    build.max_disk = None
+    build.run()
+    assert {outcome for outcome, _ in build.outcomes.values()} == {"ok"}
+    assert sizes(build, "late.tar.gz") == [len(copy.files["/k/late.tar.gz"])]  # type: ignore[arg-type]
+    assert {path for path, _ in copy.gets if "part" in path} == {f"/k/part_{n}.tar.gz" for n in range(ARCHIVES)}
+    assert len([path for path, _ in copy.gets if "part" in path]) == ARCHIVES
+
+
+def test_an_archive_that_comes_before_its_group_is_read_needs_no_other_flag(
+    copy: LoopbackArchives, tmp_path: Path
+) -> None:
+    build = filled(copy, tmp_path, late=404)
+
+    def killed() -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        build.run(killed)
+    copy.files["/k/late.tar.gz"] = packed({member(n): b"whole" for n in range(60, 70)})
+    build.run()
+    assert {outcome for outcome, _ in build.outcomes.values()} == {"ok"}
+
+
+def sizes(build: ArchiveBuild, title: str) -> list[int | None]:
+    """The bytes of an archive's parts as the frozen list has them."""
+    return next(one.sizes for one in ArchiveState(build.dataset.store).list.archives if one.title == title)
+
+
+def test_a_plan_that_repair_writes_again_keeps_its_group_of_archives(copy: LoopbackArchives, tmp_path: Path) -> None:
+    build = filled(copy, tmp_path, bad=packed({member(n): b"broken" for n in range(60, 65)}))
+    build.run()
+    plans = [build.dataset.plan(number) for number in build.dataset.plan_numbers()]
+    lost = next(number for number, plan in enumerate(plans) if clip(60) in plan.clip_ids())
+    for folder in ("plans", "state/plans"):
+        for path in (tmp_path / "build/dataset" / folder).glob(f"{lost:05d}*"):
+            path.write_bytes(b"")
+    found = look(build.dataset, quick=True)
+    (line,) = take_out(build.dataset, found)
+    assert line.startswith(f"plan {lost:05d} is written again from")
+    assert [build.dataset.plan(number).archive_group for number in range(len(plans))] == [
+        plan.archive_group for plan in plans
+    ]
+
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for number in range(60, 70):
+        (videos / f"v{number:03d}.mp4").write_bytes(b"whole")
+    build.others = {"f": FolderSource(videos)}
+    before = len(copy.gets)
+    build.run()
+    assert [build.outcomes[clip(n)][0] for n in range(60, 65)] == ["ok"] * 5, "the next source is asked for them"
+    assert asked(copy)[before:] == []
 
 
 def test_a_limit_stops_reading_and_a_larger_one_adds(copy: LoopbackArchives, tmp_path: Path) -> None:

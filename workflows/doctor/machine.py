@@ -1,4 +1,4 @@
-"""`doctor`: what this machine has for the job, what is wrong, and what to do about it. Only --canary asks YouTube."""
+"""What this machine has for the job, what is wrong, and what to do about it. Only --canary asks YouTube."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -26,10 +25,11 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.sources.base import Failure
 from kinetics_pipeline.sources.options import SourceOptions
 from kinetics_pipeline.storage.cache import cache_folder
+from kinetics_pipeline.workflows.doctor.finding import Finding
+from kinetics_pipeline.workflows.doctor.nodes import ToReach, look_at_nodes
 from kinetics_pipeline.workflows.extras import command_to_install, is_absent
 from kinetics_pipeline.workflows.runtime.progress import duration, size
 
-State = Literal["ok", "note", "wrong"]
 TOO_OLD_WEEKS = 8
 """Weeks after which yt-dlp is likely to have been left behind by YouTube."""
 OLDEST_YTDLP = (2026, 10, 26)
@@ -37,16 +37,6 @@ OLDEST_YTDLP = (2026, 10, 26)
 CANARY = "jNQXAC9IVRw"
 """YouTube's first video."""
 UPGRADE = "pip install --upgrade yt-dlp yt-dlp-ejs deno: YouTube changes monthly"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at. `wrong` keeps the job from running; `note` costs speed or a feature."""
-
-    what: str
-    state: State
-    says: str
-    mend: str = ""
 
 
 LEFT_OUT = {
@@ -60,9 +50,16 @@ GUEST_RATE = 300.0
 """Videos that YouTube gives a guest session in an hour (yt-dlp's wiki, "Extractors")."""
 
 
-def doctor(as_json: bool, canary: str | None = None, annotations: Sequence[str] = (), rate: float = GUEST_RATE) -> int:
+def doctor(
+    as_json: bool,
+    canary: str | None = None,
+    annotations: Sequence[str] = (),
+    rate: float = GUEST_RATE,
+    cluster: ToReach | None = None,
+) -> int:
     """Prints what was found; 1 when something is wrong, else 0. `canary`: a video that YouTube is asked for.
-    `annotations`: what a build would ask for, at `rate` videos an hour. Raises UserError for what cannot be read."""
+    `annotations`: what a build would ask for, at `rate` videos an hour. `cluster`: look at every node, too, and whether
+    it reaches this. Raises UserError for what cannot be read."""
     if not 0 < rate < 1e9:
         raise UserError(f'--rate is "{rate:g}"; allowed: more than 0')
     videos = _videos_of(annotations) if annotations else None
@@ -73,6 +70,8 @@ def doctor(as_json: bool, canary: str | None = None, annotations: Sequence[str] 
         findings.append(ask_for(canary, SourceOptions(timeout=10.0, ytdlp_options={"extractor_retries": 0})))
     if canary is not None or videos is not None:
         findings.append(how_long(videos, rate))
+    if cluster is not None:
+        findings += look_at_nodes(cluster)
     wrong = sum(finding.state == "wrong" for finding in findings)
     if as_json:
         print(json.dumps({"ok": wrong == 0, "findings": [asdict(finding) for finding in findings]}, indent=2))

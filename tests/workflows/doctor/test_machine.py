@@ -14,7 +14,7 @@ import pytest
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.sources.options import SourceOptions
 from kinetics_pipeline.workflows.cli.app import run
-from kinetics_pipeline.workflows.doctor import (
+from kinetics_pipeline.workflows.doctor.machine import (
     OLDEST_YTDLP,
     TOO_OLD_WEEKS,
     ask_for,
@@ -180,5 +180,5 @@ def test_what_is_no_id_is_no_canary() -> None:
 
 
 def test_the_oldest_yt_dlp_that_is_not_warned_of_is_the_oldest_that_is_installed():
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
     assert f"yt-dlp>={'.'.join(map(str, OLDEST_YTDLP))}" in project["project"]["optional-dependencies"]["build"]

@@ -1,0 +1,160 @@
+// Fills the report's tables and charts from the facts in the page. Text from the dataset is only ever set as text.
+"use strict";
+
+const facts = JSON.parse(document.getElementById("facts").textContent);
+const AT_ONCE = 100; // rows of a table that are shown at first, and added by each press of "more"
+const number = new Intl.NumberFormat("en").format;
+const share = (part, all) => (all ? (100 * part / all).toFixed(1) + " %" : "");
+
+function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (value !== undefined) made.setAttribute(key, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+function size(bytes) {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let unit = 0;
+  while (bytes >= 1000 && unit < units.length - 1) { bytes /= 1000; unit += 1; }
+  return (unit ? bytes.toFixed(1) : bytes) + " " + units[unit];
+}
+
+const failedAs = (row) => Object.entries(row.failed).sort((a, b) => b[1] - a[1])
+  .map(([outcome, clips]) => outcome + " " + number(clips)).join(", ");
+
+// A column: title, the value that it is sorted by, how it is shown, whether it is a number.
+const TABLES = {
+  classes: {
+    rows: facts.classes, sorted: 3, what: "classes",
+    columns: [
+      ["Class", (row) => row.label],
+      ["Asked", (row) => row.asked, number],
+      ["Stored", (row) => row.ok, number],
+      ["Share", (row) => row.ok / row.asked, (value) => (100 * value).toFixed(1) + " %"],
+      ["Failed as", (row) => failedAs(row)],
+    ],
+  },
+  failures: {
+    rows: facts.failures, sorted: 2, what: "clips",
+    columns: [
+      ["Clip", (row) => row.clip_id], ["Class", (row) => row.label], ["Outcome", (row) => row.outcome],
+      ["Split", (row) => row.split], ["Reason", (row) => row.detail || "no reason recorded"],
+    ],
+  },
+  shards: {
+    rows: facts.shard_list, sorted: 0, what: "shards",
+    columns: [
+      ["Shard", (row) => row.shard], ["Clips", (row) => row.clips, number], ["Stored", (row) => row.ok, number],
+      ["Size", (row) => row.bytes, size], ["State", (row) => row.fault || "as committed"],
+    ],
+  },
+};
+
+function table(place, { rows, columns, sorted, what }) {
+  let order = sorted, rising = true, shown = AT_ONCE, wanted = "";
+  const body = element("tbody");
+  const told = element("span", { role: "status", class: "quiet" });
+  const more = element("button", { type: "button", class: "more" }, "Show more");
+  const search = element("input", { type: "search", autocomplete: "off" });
+  const heads = columns.map(([title, , format], column) => {
+    const button = element("button", { type: "button" }, title);
+    button.addEventListener("click", () => {
+      rising = order === column ? !rising : true;
+      order = column;
+      draw();
+    });
+    return element("th", { scope: "col", class: format ? "n" : undefined }, button);
+  });
+  function draw() {
+    const of = columns[order][1];
+    const found = rows.filter((row) => !wanted ||
+      columns.some(([, value, format]) => !format && String(value(row)).toLowerCase().includes(wanted)));
+    found.sort((a, b) => {
+      const one = of(a), other = of(b);
+      const less = typeof one === "number" ? one - other : one.localeCompare(other);
+      return rising ? less : -less;
+    });
+    heads.forEach((head, column) =>
+      head.setAttribute("aria-sort", column !== order ? "none" : rising ? "ascending" : "descending"));
+    body.replaceChildren(...found.slice(0, shown).map((row) => element("tr", {}, ...columns.map(
+      ([title, value, format], column) => element(column ? "td" : "th", {
+        scope: column ? undefined : "row",
+        class: format ? "n" : title === "State" && row.fault ? "bad" : title === "Reason" ? "text" : undefined,
+      }, format ? format(value(row)) : value(row))))));
+    told.textContent = `${number(Math.min(shown, found.length))} of ${number(found.length)} ${what}`;
+    more.hidden = found.length <= shown;
+  }
+  search.addEventListener("input", () => { wanted = search.value.trim().toLowerCase(); shown = AT_ONCE; draw(); });
+  more.addEventListener("click", () => { shown += AT_ONCE; draw(); });
+  const scroll = element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Table of ${what}` },
+    element("table", {}, element("thead", {}, element("tr", {}, ...heads)), body));
+  place.append(element("div", { class: "tools" }, element("label", {}, "Search", search), told), scroll, more);
+  draw();
+}
+
+function bars(place, values, missing) {
+  const most = Math.max(1, ...values.map(([, clips]) => clips));
+  for (const [name, clips] of values) {
+    const bar = element("i", { "aria-hidden": "true" });
+    bar.style.width = (100 * clips / most) + "%";
+    place.append(element("div", { class: "bar" }, element("span", {}, name), bar, element("span", {}, number(clips))));
+  }
+  if (missing) place.append(element("p", { class: "quiet" }, `Not recorded for ${number(missing)} clips.`));
+}
+
+function lengths(values) {
+  const widest = 12;
+  if (values.length <= widest) return values.map(([seconds, clips]) => [`${seconds} s`, clips]);
+  const last = values[values.length - 1][0], step = Math.ceil((last + 1) / widest);
+  const found = new Map();
+  for (const [seconds, clips] of values) {
+    const first = Math.floor(seconds / step) * step;
+    found.set(first, (found.get(first) || 0) + clips);
+  }
+  return [...found].map(([first, clips]) => [`${first} to ${first + step} s`, clips]);
+}
+
+function common({ most, others }) {
+  const values = most.map(({ value, clips }) => [value, clips]);
+  return others ? [...values, ["others", others]] : values;
+}
+
+function timeline(place) {
+  const { begins, ok, failed, step, not_recorded: missing } = facts.timeline;
+  if (!begins.length) {
+    place.append(element("p", { class: "quiet" }, "Not recorded in this dataset."));
+    return;
+  }
+  const sum = (values) => values.reduce((a, b) => a + b, 0);
+  const at = (unix) => new Date(1000 * unix).toISOString().slice(0, 16).replace("T", " ") + " UTC";
+  const words = `From ${at(begins[0])} to ${at(begins[begins.length - 1] + step)}: ` +
+    `${number(sum(ok))} clips stored and ${number(sum(failed))} failed, in steps of ${number(step)} seconds.`;
+  place.append(element("p", {}, words));
+  const chart = element("div", { role: "img", "aria-label": words });
+  place.append(chart);
+  if (missing) place.append(element("p", { class: "quiet" }, `Not recorded for ${number(missing)} clips.`));
+  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const clock = (_, values) => values.map((unix) => at(unix).slice(5, 16));
+  const axis = () => ({ stroke: colour("--quiet"), grid: { stroke: colour("--line") }, ticks: { stroke: colour("--line") } });
+  const line = (label, name) => ({ label, stroke: colour(name), fill: colour(name) + "55", width: 2,
+    paths: uPlot.paths.stepped({ align: 1 }) });
+  const options = () => ({ width: place.clientWidth, height: 240, tzDate: (unix) => uPlot.tzDate(new Date(1000 * unix), "Etc/UTC"),
+    series: [{ label: "Time (UTC)" }, line("Stored", "--good"), line("Failed", "--bad")], axes: [{ ...axis(), values: clock, space: 110 }, axis()] });
+  const data = [[...begins, begins[begins.length - 1] + step], [...ok, ok[ok.length - 1]], [...failed, failed[failed.length - 1]]];
+  let drawn = new uPlot(options(), data, chart);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+    drawn.destroy();
+    drawn = new uPlot(options(), data, chart);
+  });
+  addEventListener("resize", () => drawn.setSize({ width: place.clientWidth, height: 240 }));
+}
+
+for (const place of document.querySelectorAll("[data-table]")) table(place, TABLES[place.dataset.table]);
+bars(document.querySelector('[data-bars="durations"]'), lengths(facts.durations));
+for (const name of ["source_rates", "source_sizes"]) {
+  bars(document.querySelector(`[data-bars="${name}"]`), common(facts[name]), facts[name].not_recorded);
+}
+timeline(document.querySelector("[data-timeline]"));

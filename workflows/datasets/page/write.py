@@ -1,0 +1,100 @@
+"""The facts of a dataset as one page of HTML: nothing is loaded from elsewhere, and nothing from outside is markup.
+
+The page's policy (CSP) names the hash of each of its own scripts and styles, so that no other could run.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.redaction import visible
+from kinetics_pipeline.storage.local import new_file
+from kinetics_pipeline.workflows.runtime.progress import size
+
+_HERE = files("kinetics_pipeline.workflows.datasets.page")
+_PARTS = ("summary", "outcomes", "classes", "failures", "sources", "frames", "timeline", "shards")
+_DRAWN = ("classes", "failures", "shard_list", "durations", "source_rates", "source_sizes", "timeline")
+"""The facts that the script needs; the others are in the template's tables."""
+
+
+def require_html(path: Path) -> None:
+    """Raises UserError for a path that no page can be written to; call it before the work that the page shows."""
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"--html is {path}; allowed: a .html file")
+    if not path.parent.is_dir():
+        raise UserError(f"--html is {path}, which cannot be written: there is no folder {path.parent}")
+
+
+def write_page(facts: Mapping[str, Any], path: Path) -> None:
+    """Writes the page. Raises UserError where it cannot be written."""
+    require_html(path)
+    text = page(facts)
+    try:
+        with new_file(path) as out:
+            out.write(text.encode("utf-8", "replace"))
+    except OSError as error:
+        raise UserError(f"--html is {path}, which cannot be written: {error.strerror}") from None
+
+
+def page(facts: Mapping[str, Any]) -> str:
+    """The page as text. `facts` are those of `facts_of`."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.filters |= {"number": _number, "share": _share, "size": size, "words": _words}
+    style = _text("uplot/uPlot.min.css") + _text("look.css")
+    licence = "/* uPlot, " + " ".join(_text("uplot/LICENSE").split()) + " */\n"
+    scripts = [licence + _text("uplot/uPlot.iife.min.js"), _text("script.js")]
+    policy = (
+        f"default-src 'none'; script-src {' '.join(map(_hash, scripts))}; style-src {_hash(style)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    clean = _visible(facts)
+    return environment.from_string(_text("template.html")).render(
+        facts=clean,
+        shown={name: clean[name] for name in _DRAWN},
+        name=clean["place"].rstrip("/").rpartition("/")[2] or clean["place"],
+        parts=[(part, part.capitalize()) for part in _PARTS],
+        splits=sorted({split for one in clean["outcomes"] for split in one["splits"]}),
+        failed=sum(one["clips"] for one in clean["outcomes"] if one["outcome"] not in ("ok", "withdrawn")),
+        # Texts of this package, and hashes of them.
+        policy=Markup(policy),  # noqa: S704
+        style=Markup(style),  # noqa: S704
+        scripts=[Markup(script) for script in scripts],  # noqa: S704
+    )
+
+
+def _text(name: str) -> str:
+    return (_HERE / name).read_text(encoding="utf-8").replace("\r\n", "\n")
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _visible(value: Any) -> Any:
+    """The value with every text in it as it may be shown: no character that turns the direction of what follows."""
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, Mapping):
+        return {visible(str(key)): _visible(one) for key, one in value.items()}
+    return [_visible(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _number(value: int) -> str:
+    return f"{value:,}"
+
+
+def _share(part: int, of: int) -> str:
+    return f"{part / of:.1%}" if of else "-"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ").capitalize()

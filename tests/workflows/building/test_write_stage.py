@@ -9,11 +9,14 @@ import pytest
 
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.records import Record, Spent
 from kinetics_pipeline.shards.spool import Spool
+from kinetics_pipeline.workflows.building import ray_executor
 from kinetics_pipeline.workflows.building import write as writing
 from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
 from kinetics_pipeline.workflows.building.executor import Lost
 from kinetics_pipeline.workflows.building.plan_run import FinishedClip
+from kinetics_pipeline.workflows.building.ray_executor import RayExecutor
 from kinetics_pipeline.workflows.building.write import Committed, WriteJob, write
 from tests.builders.clips import CLASSES, asked_clips, payload_of, planned, record_of
 
@@ -43,3 +46,23 @@ def test_a_writer_whose_folder_another_build_removes_is_lost_and_commits_nothing
     monkeypatch.setattr(writing, "is_current", lambda *_: True)
     written = write(folders, job)
     assert written == Committed((tmp_path / "data" / "shards" / "train-00000.parquet").stat().st_size)
+
+
+def test_a_shard_without_a_clip_is_written_by_the_driver_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = Dataset.create(tmp_path / "data", RECIPE, CLASSES, {})
+    clips = asked_clips(2)
+    planned(dataset, clips)
+    folders = CacheFolders.of(tmp_path / "cache", "data")
+    folders.prepare()
+    monkeypatch.setattr(ray_executor, "this_node", lambda: "here")  # no cluster is there to be asked
+    monkeypatch.setattr(writing, "is_current", lambda *_: True)
+    executor = RayExecutor(folders, on_gpu=False, slots=1)
+    finished = tuple(FinishedClip(Record.of(clip, "not_found", "", Spent()), None) for clip in clips)
+    job = WriteJob(dataset.store.uri, "00000", "train-00000", finished, RECIPE, tuple(CLASSES), 1)
+    ref = executor.start_write(job, None)
+    assert executor.wait([ref], 30) == [ref]
+    assert executor.written(ref) == Committed(0)
+    (marker,) = dataset.markers()
+    assert [(one["clip_id"], one["outcome"]) for one in marker.clips] == [(c.clip_id, "not_found") for c in clips]

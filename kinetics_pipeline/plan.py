@@ -14,7 +14,7 @@ import io
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -259,28 +259,19 @@ def make_plan(
     `archive_group`: the group of archives that hold those held locally.
     Raises UserError for a class or split that no row has.
     """
+    from kinetics_pipeline.annotations.table import ClipsOfTable
+
     ordered = in_order(asked, settings)
     if settings.limit is not None:
         ordered = ordered.iloc[: settings.limit]
     retried = settings.retried()
     waits = [(outcome := outcomes.get(clip)) is None or outcome in retried for clip in ordered["clip_id"]]
     todo = ordered[np.array(waits, dtype=bool)].reset_index(drop=True)
-    held = frozenset(held_locally(_Clips(todo)))
+    del ordered, waits
+    held = frozenset(held_locally(ClipsOfTable(todo)))
     local = np.array([clip in held for clip in todo["clip_id"]], dtype=bool)
     source = LOCAL if archive_group is None else source_of_group(archive_group)
     return Plan(_table(todo, local, _packed(todo, local, settings.clips_per_shard), dict(next_shard), source))
-
-
-@dataclass(frozen=True)
-class _Clips:
-    """The clips of a table, made anew each time that they are asked for, so that they are never held all together."""
-
-    table: pd.DataFrame
-
-    def __iter__(self) -> Iterator[Clip]:
-        from kinetics_pipeline.annotations.table import clips_of
-
-        return clips_of(self.table)
 
 
 def in_order(asked: pd.DataFrame, settings: PlanSettings) -> pd.DataFrame:
@@ -328,7 +319,9 @@ def _ordered(clips: pd.DataFrame) -> pd.DataFrame:
     if clips["clip_id"].duplicated().any():
         raise ValueError("a clip is asked for twice")
     codes, videos = pd.factorize(clips["video_id"])
-    hashes = b"".join(hashlib.blake2b(video.encode(), digest_size=16, key=SEED).digest() for video in videos)
+    hashes = bytearray()
+    for video in videos:
+        hashes += hashlib.blake2b(video.encode(), digest_size=16, key=SEED).digest()
     keys = np.frombuffer(hashes, dtype=">u8").reshape(-1, 2)[codes]
     start, end = (np.nan_to_num(clips[name].to_numpy(dtype=np.float64), nan=-1) for name in ("time_start", "time_end"))
     return clips.iloc[np.lexsort((end, start, keys[:, 1], keys[:, 0]))]
@@ -375,19 +368,22 @@ def _table(
         number = next_shard.get(split, 0)
         next_shard[split] = number + 1
         names += [f"{split}-{number:05d}"] * len(rows)
-    order = np.array([row for shard in packed for row in shard], dtype=np.intp)
-    inner = clips.iloc[order]
-    columns = {
-        "position": np.arange(len(order), dtype=np.int32),
-        **{name: inner[name] for name in ("clip_id", "video_id", "time_start", "time_end", "label", "split")},
-        "path": inner["path"] if "path" in inner else [None] * len(order),
-        "source": np.where(local[order], source, NETWORK),
-        "shard": names,
-    }
-    schema = plan_schema({name for name in JOINED.names if name in inner and inner[name].notna().any()})
-    columns |= {name: inner[name] for name in JOINED.names if name in schema.names}
-    # from_pandas: a NaN time is a null.
-    return pa.table([pa.array(columns[f.name], type=f.type, from_pandas=True) for f in schema], schema=schema)
+    order = np.fromiter(chain.from_iterable(packed), np.intp, len(names))
+
+    def column(field: pa.Field) -> pa.Array:
+        if field.name == "position":
+            return pa.array(np.arange(len(order), dtype=np.int32))
+        if field.name == "source":
+            return pc.if_else(pa.array(local[order]), source, NETWORK)
+        if field.name == "shard":
+            return pa.array(names, field.type)
+        if field.name not in clips:
+            return pa.nulls(len(order), field.type)
+        # from_pandas: a NaN time is a null.
+        return pa.array(clips[field.name].to_numpy()[order], type=field.type, from_pandas=True)
+
+    schema = plan_schema({name for name in JOINED.names if name in clips and clips[name].notna().any()})
+    return pa.table([column(field) for field in schema], schema=schema)
 
 
 def plan_schema(there: Collection[str]) -> pa.Schema:

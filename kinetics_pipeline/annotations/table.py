@@ -203,6 +203,16 @@ def clips_of(table: pd.DataFrame) -> Iterator[Clip]:
         yield Clip(name, video, None if whole else start, None if whole else end, label, split, path)
 
 
+@dataclass(frozen=True)
+class ClipsOfTable:
+    """The rows of a table as clips, made anew each time that they are asked for: never all of them are held."""
+
+    table: pd.DataFrame
+
+    def __iter__(self) -> Iterator[Clip]:
+        return clips_of(self.table)
+
+
 def _classes(table: pd.DataFrame, *, numbered: bool) -> list[str]:
     """The sorted labels. Where these are the class numbers of a list, all numbers up to the largest, so that each
     class keeps its number."""

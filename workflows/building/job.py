@@ -52,6 +52,7 @@ from kinetics_pipeline.workflows.flags.build_flags import BuildConfig
 from kinetics_pipeline.workflows.flags.record import as_record, command_line
 from kinetics_pipeline.workflows.flags.values import host_and_port, words_of
 from kinetics_pipeline.workflows.runtime.cluster import addressed, connected, require_lasting
+from kinetics_pipeline.workflows.runtime.memory import give_back_memory
 from kinetics_pipeline.workflows.runtime.progress import Meter, duration, size
 from kinetics_pipeline.workflows.runtime.signals import stop_requested
 
@@ -73,6 +74,7 @@ def build(files: Sequence[str], config: BuildConfig) -> None:
         require_lasting(flag, place)
     asked = read_asked(files, config)
     say_what_is_odd(asked.annotations, console)
+    give_back_memory()
     store = open_store(config.output)
     existing = Dataset.open(config.output) if store.exists(DATASET) else None
     if existing is not None:
@@ -129,6 +131,7 @@ class _Build:
         try:
             with self._watcher(recipe, folders) as self.watcher:
                 for step in build.drivers(folders.scratch):
+                    give_back_memory()
                     if isinstance(step, Driver):
                         self._run(step, build.can_go_on)
                     else:

@@ -115,14 +115,30 @@ def connected(cpus: int | None = None) -> Iterator[None]:
 
 
 def _warn_of_an_open_cluster(address: str) -> None:
-    """Says so where a cluster let this process in without a token. Ray sets the mode itself where it finds a token."""
-    if os.environ.get("RAY_AUTH_MODE") != "token":
+    """Says so where a cluster lets in whoever has no token, also when this process has one."""
+    if _is_open(address):
         print(
             f"note: the Ray cluster at {address} asks for no token: whoever reaches it can run commands there. Start "
             "its nodes with RAY_AUTH_MODE=token and a RAY_AUTH_TOKEN",
             file=sys.stderr,
             flush=True,
         )
+
+
+def _is_open(address: str) -> bool:
+    """Whether the head answers a request that has no token. Where that cannot be asked (`auto`, TLS), by the mode of
+    this process, which Ray sets itself where it finds a token."""
+    import grpc
+
+    if address != "auto":
+        with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+            try:
+                channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetClusterId")(b"", timeout=ANSWERS_WITHIN)
+                return True
+            except grpc.RpcError as error:
+                if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+                    return False
+    return os.environ.get("RAY_AUTH_MODE") != "token"
 
 
 @contextmanager

@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import jsonschema
 import pytest
 import ray
 import yaml
+
+from kinetics_pipeline.workflows.cli.app import app
+from kinetics_pipeline.workflows.runtime.cluster import _is_open
 
 DOCKER = Path(__file__).parents[3] / "docker"
 
@@ -37,9 +43,14 @@ def test_ray_up_accepts_the_cluster():
     jsonschema.validate(yaml.safe_load((DOCKER / "cluster.yaml").read_text()), schema)
 
 
-def test_the_job_for_kubernetes_asks_for_what_this_ray_needs():
-    spec = yaml.safe_load((DOCKER / "rayjob.yaml").read_text())["spec"]
+@pytest.mark.parametrize("file", ["rayjob.yaml", "rayjob-train.yaml"])
+def test_a_job_for_kubernetes_asks_for_what_this_ray_needs(file: str):
+    spec = yaml.safe_load((DOCKER / file).read_text())["spec"]
+    program, *words = shlex.split(spec["entrypoint"])
+    assert program == "kinetics-pipeline"
+    app.parse_args(words, exit_on_error=False, print_error=False)
     cluster = spec["rayClusterSpec"]
+    assert cluster["authOptions"] == {"mode": "token"}
     assert cluster["rayVersion"] == ray.__version__
     assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
     groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
@@ -97,3 +108,24 @@ def test_the_slurm_job_ends_as_its_build_and_with_3_where_it_is_told_to_stop(
 def test_scripts_can_be_run_and_parsed(script: Path):
     assert os.access(script, os.X_OK)
     subprocess.run(["bash", "-n", str(script)], check=True)
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_cluster_that_answers_without_a_token_is_open_whatever_token_this_process_has(
+    asks: bool, monkeypatch: pytest.MonkeyPatch
+):
+    def answer(_: bytes, context: grpc.ServicerContext) -> bytes:
+        if asks and "authorization" not in dict(context.invocation_metadata()):
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "InvalidAuthToken")
+        return b""
+
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    server = grpc.server(ThreadPoolExecutor(1))
+    method = {"GetClusterId": grpc.unary_unary_rpc_method_handler(answer)}
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("ray.rpc.NodeInfoGcsService", method)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        assert _is_open(f"127.0.0.1:{port}") != asks
+    finally:
+        server.stop(None).wait()

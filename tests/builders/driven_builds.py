@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,8 @@ class AtOnce:
 
     def places(self) -> int:
         return 2
+
+    def keep_nodes(self, nodes: Collection[str]) -> None: ...
 
     def cancel(self, ref: Ref, reason: str) -> None: ...
 

@@ -7,7 +7,8 @@ then what the driver does with it. Begin reading with `driver`.
 
 What the driver works with: `open_shards` (the shards at work), `lanes` (when a network source may be asked), `disk` and
 `cache_folders` (room in the cache), `executor` (whatever does the work; `ray_executor` does it on the `nodes` of a
-cluster), `state` and `lease` (what a dataset keeps of a build). `copies` and `archives` are public copies as sources.
+cluster), `resources` and `placement` (what each stage takes, and what computes the flow), `state` and `lease` (what a
+dataset keeps of a build). `copies` and `archives` are public copies as sources.
 What users are told: `preview`, `copy_preview` and `forecast` (`plan`), `time_needed`, `advice`, `reconciliation`; while
 a build runs, what the driver's `events` come to (`watch`).
 """

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import time
+from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from typing import cast
 
@@ -38,6 +40,8 @@ from kinetics_pipeline.workflows.building.write import Committed, RowsMissing, W
 
 TICK = 0.5
 """Seconds the driver waits for something to happen before it looks at the clock."""
+KEEP_EVERY = 2.0
+"""Seconds between two looks at which nodes have files that are needed."""
 LOST_AT_MOST = 3
 """Times that a clip's work may vanish with its worker before that counts as an attempt."""
 
@@ -78,6 +82,10 @@ class Driver:
         self._first: OpenShard | None = None
         """The only shard that is fetched for, while room is short; None: all of them."""
         self._events: list[BuildEvent] = []
+        self._kept = -math.inf
+        """When it was last said which nodes are needed (monotonic)."""
+        self._found_on = Counter(one.node for one in run.finished.values() if one.node is not None)
+        """Node -> clips there that an earlier run finished and no shard holds yet."""
 
     def run(self) -> Generator[list[BuildEvent], None, None]:
         """Works until all shards are committed; yields what happened, about twice a second, and can be stopped there.
@@ -180,6 +188,16 @@ class Driver:
             self.fetch.lanes.put_first(clip.video_id for clip in self._first.clips)
         self.fetch.dispatch(self._ahead(), self._allowance, now)
         self.process.dispatch(now)
+        if now.monotonic - self._kept >= KEEP_EVERY:
+            self._kept = now.monotonic
+            self.executor.keep_nodes(self._needed_nodes())
+
+    def _needed_nodes(self) -> set[str]:
+        """The nodes that have downloads which are not processed, or finished clips that are in no shard yet."""
+        jobs = [*self.process.waiting, *(job for job, _ in self.process.running.values())]
+        nodes = {candidate.node for job in jobs for candidate in job.candidates if candidate.fetched}
+        nodes |= {one.node for shard in self.shards for one in shard.finished.values() if one.node is not None}
+        return nodes | {node for node, clips in self._found_on.items() if clips > 0}
 
     def _write_what_is_full(self) -> None:
         """A shard with a failure that may yet turn out to be a burst's waits until that is known."""
@@ -352,6 +370,9 @@ class Driver:
             self.attempts.forget(clip.clip_id for clip in shard.clips)
             self._forget_files(shard)
             self.shards.close(shard)
+            self._found_on.subtract(
+                known.node for clip in shard.clips if (known := self.plan_run.finished.get(clip.clip_id)) and known.node
+            )
             self._first = None if self._first is shard else self._first
             self._events.append(ShardCommitted(shard.name, written.bytes, seconds))
 

@@ -6,7 +6,7 @@ Each stage adds what starts its own work and tells what came of it: `FetchExecut
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -47,6 +47,10 @@ class Executor(Protocol):
 
     def nodes(self) -> Mapping[str, str]:
         """The name, by node id, that each node which is alive will also have in a later cluster."""
+
+    def keep_nodes(self, nodes: Collection[str]) -> None:
+        """Keeps these nodes from an autoscaler that takes nodes which do nothing: their files are needed. The others
+        are let go, as far as nothing is at work there."""
 
     def wait(self, refs: Sequence[Ref], seconds: float) -> list[Ref]:
         """The `refs` that have ended; waits so many seconds for the first of them."""

@@ -80,8 +80,13 @@ class Fetcher:
 
     def forget(self, downloads: Sequence[Downloaded]) -> None:
         """Removes downloads that are no longer needed."""
-        for source, video_id in downloads:
-            shutil.rmtree(self.folders.video(source, video_id), ignore_errors=True)
+        forget_downloads(self.folders, downloads)
+
+
+def forget_downloads(folders: CacheFolders, downloads: Sequence[Downloaded]) -> None:
+    """Removes downloads that are no longer needed from this node."""
+    for source, video_id in downloads:
+        shutil.rmtree(folders.video(source, video_id), ignore_errors=True)
 
 
 # In the driver

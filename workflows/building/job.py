@@ -15,8 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kinetics_pipeline.dataset.dataset import DATASET, Dataset
-from kinetics_pipeline.errors import JobFailed, WorkRemains
-from kinetics_pipeline.flow import require_backend
+from kinetics_pipeline.errors import WorkRemains
 from kinetics_pipeline.plan import Plan
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import ENLARGED, Record
@@ -36,6 +35,8 @@ from kinetics_pipeline.workflows.building.driver import Driver
 from kinetics_pipeline.workflows.building.events import BuildEvent, ClipFinished, ShardCommitted
 from kinetics_pipeline.workflows.building.lanes import Pace
 from kinetics_pipeline.workflows.building.lease import Lease, LeaseHeld
+from kinetics_pipeline.workflows.building.placement.backend import Settling
+from kinetics_pipeline.workflows.building.placement.cluster import RayCluster
 from kinetics_pipeline.workflows.building.process import uses_gpu
 from kinetics_pipeline.workflows.building.ray_executor import RayExecutor
 from kinetics_pipeline.workflows.building.reconciliation import enlarged_from, note_sources, refresh_summaries
@@ -110,12 +111,8 @@ class _Build:
         """Reasons for which nothing went on, without their numbers, with when they were told (monotonic)."""
 
     def run(self, existing: Dataset | None) -> None:
-        config, lease = self.config, self.lease
-        gpu = ray.cluster_resources().get("GPU", 0) > 0
-        recipe = asked_recipe(config, existing.recipe if existing else None, gpu=gpu)
-        if recipe.flow == "tvl1" and recipe.flow_backend == "cuda" and not gpu:
-            require_backend("cuda")
-            raise JobFailed("the recipe says flow on cuda, but the cluster has no GPU")
+        config, lease, cluster = self.config, self.lease, RayCluster()
+        recipe = self._settled_recipe(existing.recipe if existing else None, cluster)
         self.dataset = Dataset.open_or_create(
             config.output, recipe, asked_labels(self.asked, existing), self.asked.annotations.hashes
         )
@@ -127,7 +124,8 @@ class _Build:
         self._lanes_before = look_at_lanes(lease.store)
         folders = CacheFolders.of_dataset(cache_folder(config.cache), self.dataset)
         limits = self._limits()
-        self.executor = RayExecutor(folders, on_gpu=uses_gpu(recipe), slots=limits.pace.slots)
+        grows = cluster.autoscaler() is not None
+        self.executor = RayExecutor(folders, self._say, on_gpu=uses_gpu(recipe), slots=limits.pace.slots, grows=grows)
         began = time.monotonic()
         build = self._build(lease, limits)
         try:
@@ -149,6 +147,18 @@ class _Build:
         with self.dataset.one_listing():
             self.dataset.refresh_index()
             self._report(time.monotonic() - began)
+
+    def _settled_recipe(self, existing: Recipe | None, cluster: RayCluster) -> Recipe:
+        """The recipe, with a flow backend that a node has computed a pair with. Raises as `Settling.backend` and
+        `_require_going`."""
+        config = self.config
+        asked = config.flow_backend if config.flow_backend != "auto" else None
+        settling = Settling(cluster, self._say, config.max_wait, self._require_going)
+        try:
+            backend = settling.backend(config.flow, asked, existing.flow_backend if existing else None)
+        except WorkRemains as remains:
+            raise WorkRemains(f"{remains}; {self.to_go_on}") from None
+        return asked_recipe(config, existing, backend)
 
     def _watcher(self, recipe: Recipe, folders: CacheFolders) -> Watcher:
         """Raises UserError where the port of the metrics cannot be opened."""

@@ -20,6 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.sources.base import Media
 from kinetics_pipeline.sources.local.tars import unpack
+from kinetics_pipeline.workflows.building.resources import TABLE
 
 PART = 32 << 20
 """Bytes of a file that travel in one message."""
@@ -97,14 +98,14 @@ def on_every_node(task: Any, *arguments: Any, **named: Any) -> list[Any]:
     return results
 
 
-@ray.remote(num_cpus=0, max_retries=1)
+@ray.remote(**TABLE["files"].options(max_retries=1))
 def _part(path: Path, offset: int) -> bytes:
     with path.open("rb") as file:
         file.seek(offset)
         return file.read(PART)
 
 
-@ray.remote(num_cpus=0, max_retries=1)
+@ray.remote(**TABLE["files"].options(max_retries=1))
 def _unpack(media: Media) -> tuple[str, bytes]:
     assert media.inside is not None
     with TemporaryDirectory(dir=media.path.parent.parent) as scratch:  # of the archive's folder, and removed with it

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from kinetics_pipeline.clip import ClipResult, process_clip
+from kinetics_pipeline.errors import WorkRemains
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Clip, Record, Spent
 from kinetics_pipeline.shards.spool import Spool
@@ -23,9 +24,10 @@ from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
 from kinetics_pipeline.workflows.building.disk import Disk
 from kinetics_pipeline.workflows.building.executor import Executor, Lost, Moment, Ref
 from kinetics_pipeline.workflows.building.nodes import Located, bring, this_node, unpack_there
+from kinetics_pipeline.workflows.runtime.progress import duration
 
-LOOK_EVERY = 15.0
-"""Seconds between two looks at the size of the cluster."""
+LOOK_EVERY, LOOK_SOON = 15.0, 1.0
+"""Seconds between two looks at the size of the cluster; the shorter one while nothing is there that makes clips."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,7 @@ class ClipExecutor(Executor, Protocol):
     """Runs `process` on the cores, or on the GPUs."""
 
     def places(self) -> int:
-        """Clips that can be worked on at a time now; at least 1."""
+        """Clips that can be worked on at a time now. 0 while no GPU is there that is needed; otherwise at least 1."""
 
     def start_clip(self, job: ClipJob) -> Ref: ...
 
@@ -206,6 +208,8 @@ class Processing:
         self.running: dict[Ref, tuple[ClipJob, float]] = {}
         """Jobs with when they were started (monotonic)."""
         self.places = 1
+        self.none_since: float | None = None
+        """Since when there has been no place at all (monotonic)."""
         self._looked = -math.inf
 
     def add(self, clip: Clip, label: int, source_key: str, candidates: Sequence[Candidate], spent: Spent) -> None:
@@ -215,10 +219,13 @@ class Processing:
         )
 
     def dispatch(self, now: Moment) -> None:
-        """Starts what there is room for, and ends what has outlasted its limit twice over."""
-        if now.monotonic - self._looked > LOOK_EVERY:
-            self._looked, self.places = now.monotonic, self.executor.places()
-        while self.waiting and len(self.running) < self.places + self._spare():
+        """Starts what there is room for, and ends what has outlasted its limit twice over.
+
+        Raises WorkRemains when clips have waited longer than `--max-wait` for a GPU to come.
+        """
+        self._look(now)
+        room = 0 if self.none_since is not None else self.places + self._spare()
+        while self.waiting and len(self.running) < room:
             if not self.disk.clip(self.waiting[0].clip):
                 break
             job = self.waiting.popleft()
@@ -231,6 +238,18 @@ class Processing:
             # have waited for another to leave its core.
             if now.monotonic - started > 2 * self.time_limit + 60:
                 self.executor.cancel(ref, f"took more than {self.time_limit:.0f} s")
+
+    def _look(self, now: Moment) -> None:
+        if now.monotonic - self._looked <= (LOOK_EVERY if self.none_since is None else LOOK_SOON):
+            return
+        places = self.executor.places()
+        self._looked, self.places = now.monotonic, max(1, places)
+        if places or not self.waiting:
+            self.none_since = None if places else now.monotonic
+            return
+        self.none_since = now.monotonic if self.none_since is None else self.none_since
+        if now.monotonic - self.none_since > self.disk.max_wait and not self.running:
+            raise WorkRemains(f"no GPU has been there for {duration(now.monotonic - self.none_since)} (--max-wait)")
 
     def result(self, ref: Ref) -> tuple[ClipJob, Processed | Lost]:
         """What became of a job that has ended."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from typing import Any, cast
 
 import ray
@@ -19,12 +18,13 @@ from kinetics_pipeline.workflows.building.archives.node import (
     ArchiveAnswer,
     ArchiveJob,
     ArchiveNode,
+    Here,
     keep_only,
 )
 from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
 from kinetics_pipeline.workflows.building.disk import CacheUsage, measured
 from kinetics_pipeline.workflows.building.executor import Lost, Moment, Ref
-from kinetics_pipeline.workflows.building.fetch import Downloaded, Fetched, Fetcher, FetchJob
+from kinetics_pipeline.workflows.building.fetch import Downloaded, Fetched, Fetcher, FetchJob, forget_downloads
 from kinetics_pipeline.workflows.building.nodes import (
     LOST_WORK,
     answer,
@@ -35,11 +35,12 @@ from kinetics_pipeline.workflows.building.nodes import (
     this_node,
     working_nodes,
 )
+from kinetics_pipeline.workflows.building.placement.gpus import GpuPool
+from kinetics_pipeline.workflows.building.placement.holds import Holds, Idle
 from kinetics_pipeline.workflows.building.process import ClipJob, Processed, process
+from kinetics_pipeline.workflows.building.resources import TABLE
 from kinetics_pipeline.workflows.building.write import WriteJob, Written, write
 
-GPU_THREADS = 4
-"""Clips that one GPU works on at a time: one on the device, the others decoding before and encoding behind it."""
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 STOPPING = FULL | {errno.EROFS, errno.EACCES, errno.EPERM}
 """Errors of a disk that would befall every clip: the run ends, and no clip is charged."""
@@ -48,42 +49,22 @@ MARKERS_AT_ONCE = 4
 LONGEST_REMOVAL = 30.0
 """Seconds that are waited at the end for files to be removed."""
 
-_fetcher = ray.remote(num_cpus=0)(Fetcher)
-_archive_node = ray.remote(num_cpus=0, max_concurrency=AT_ONCE)(ArchiveNode)
-_keep_only = ray.remote(num_cpus=0, max_retries=1)(keep_only)
-_process_on_cpu = ray.remote(num_cpus=1, max_retries=3)(process)
-_write = ray.remote(num_cpus=0, max_retries=3)(write)
-_measure = ray.remote(num_cpus=0, max_retries=0)(measured)
+_fetcher = ray.remote(**TABLE["fetch"].options())(Fetcher)
+_archive_node = ray.remote(**TABLE["archives"].options(max_concurrency=AT_ONCE))(ArchiveNode)
+_process_on_cpu = ray.remote(**TABLE["clip"].options(max_retries=3))(process)
+_write = ray.remote(**TABLE["write"].options(max_retries=3))(write)
+_ON_FILES = TABLE["files"].options(max_retries=1)
+_keep_only = ray.remote(**_ON_FILES)(keep_only)
+_forget_downloads = ray.remote(**_ON_FILES)(forget_downloads)
+_measure = ray.remote(**TABLE["files"].options(max_retries=0))(measured)
 
 
-@ray.remote
-class _GpuProcessor:
-    """Processes on a GPU: several clips at a time, so that decoding and encoding hide behind the flow.
-
-    One actor a GPU, with a few threads; the kernels of different threads share the device. The executor replaces one
-    that dies: Ray would restart it only where it finds another GPU, and let its clips wait until then.
-    """
-
-    def process(self, folders: CacheFolders, job: ClipJob) -> Processed | Lost:
-        return process(folders, job)
-
-
-@dataclass(eq=False)
-class _Gpu:
-    """An actor that has one GPU, or waits for one."""
-
-    actor: Any
-    ready: ray.ObjectRef
-    held: int = 0
-    """Jobs that it was given and that have not come back."""
-
-
-@ray.remote(num_cpus=0, max_retries=1)
+@ray.remote(**_ON_FILES)
 def _finished(folders: CacheFolders) -> tuple[str, list[Record]]:
     return this_node(), folders.finished()
 
 
-@ray.remote(num_cpus=0, max_retries=1)
+@ray.remote(**_ON_FILES)
 def _clear(folders: CacheFolders, *, everything: bool) -> None:
     if everything:
         folders.clear()
@@ -91,7 +72,7 @@ def _clear(folders: CacheFolders, *, everything: bool) -> None:
         folders.clear_unfinished()
 
 
-@ray.remote(num_cpus=0, max_retries=1)
+@ray.remote(**_ON_FILES)
 def _forget_rows(folders: CacheFolders, clip_ids: Sequence[str]) -> None:
     spool = Spool(folders.spool)
     for clip_id in clip_ids:
@@ -101,16 +82,24 @@ def _forget_rows(folders: CacheFolders, clip_ids: Sequence[str]) -> None:
 class RayExecutor:
     """Runs the stages of one build on the Ray cluster that this process is connected to."""
 
-    def __init__(self, folders: CacheFolders, *, on_gpu: bool, slots: int) -> None:
-        """`on_gpu`: whether clips are processed on GPUs. `slots`: downloads of one node at a time."""
+    def __init__(
+        self, folders: CacheFolders, say: Callable[[str], None], *, on_gpu: bool, slots: int, grows: bool
+    ) -> None:
+        """`on_gpu`: whether clips are processed on GPUs. `slots`: downloads of one node at a time. `grows`: whether the
+        cluster has an autoscaler. `say` tells the user a line."""
         self.folders, self.on_gpu, self.slots = folders, on_gpu, slots
         self._here = this_node()
+        self._keeps = Holds(self._here, grows=grows)
+        self._idle = Idle() if grows else None
+        self._gpus = GpuPool(folders, say, grows=grows)
         self._fetchers: dict[str, Any] = {}
         self._fetches: dict[Ref, tuple[str, Any]] = {}
         self._archive_nodes: dict[str, Any] = {}
         self._holds: dict[Ref, tuple[str, Any]] = {}
-        self._gpus: list[_Gpu] = []
-        self._held_by: dict[Ref, _Gpu] = {}
+        self._fetched_on: set[str] = set()
+        """Nodes that may have downloads."""
+        self._archives: dict[str, str] = {}
+        """Key of an archive -> the node where it lies."""
         self._cancelled: dict[Ref, str] = {}
         self._removals: list[ray.ObjectRef] = []
         self._thread = ThreadPoolExecutor(1)
@@ -127,6 +116,17 @@ class RayExecutor:
 
     def nodes(self) -> Mapping[str, str]:
         return named_nodes()
+
+    def keep_nodes(self, nodes: Collection[str]) -> None:
+        at_work = {node for node, _ in (*self._fetches.values(), *self._holds.values())}
+        busy = {*nodes, *at_work, *self._archives.values()}
+        self._keeps.keep(busy, named_nodes())
+        if self._idle is None:
+            return
+        for node in self._idle.ended({*self._fetchers, *self._archive_nodes}, busy, time.monotonic()):
+            for actors in (self._fetchers, self._archive_nodes):
+                if (actor := actors.pop(node, None)) is not None:
+                    ray.kill(actor)
 
     def wait(self, refs: Sequence[Ref], seconds: float) -> list[Ref]:
         threads = [ref for ref in refs if isinstance(ref, Future)]
@@ -148,6 +148,7 @@ class RayExecutor:
             options = _fetcher.options(scheduling_strategy=on(node), max_concurrency=self.slots + 1)
             self._fetchers[node] = options.remote(self.folders, node, self.slots)
         fetcher = self._fetchers[node]
+        self._fetched_on.add(node)
         ref = fetcher.fetch.remote(job)
         self._fetches[ref] = (node, fetcher)
         return cast(Ref, ref)
@@ -164,7 +165,15 @@ class RayExecutor:
             return lost_by(error, "a download cannot be kept in the cache")
 
     def forget_downloads(self, downloads: Sequence[Downloaded]) -> None:
-        self._remove([fetcher.forget.remote(downloads) for fetcher in self._fetchers.values()])
+        self._fetched_on &= set(nodes())
+        self._remove(
+            [
+                self._fetchers[node].forget.remote(downloads)
+                if node in self._fetchers
+                else _forget_downloads.options(scheduling_strategy=on(node)).remote(self.folders, downloads)
+                for node in self._fetched_on
+            ]
+        )
 
     # Archives
 
@@ -182,7 +191,10 @@ class RayExecutor:
     def held(self, ref: Ref) -> ArchiveAnswer | Lost:
         node, actor = self._holds.pop(ref)
         try:
-            return cast(ArchiveAnswer, ray.get(ref))
+            answered = cast(ArchiveAnswer, ray.get(ref))
+            if isinstance(answered, Here):
+                self._archives[answered.key] = node
+            return answered
         except LOST_WORK:
             if self._archive_nodes.get(node) is actor:
                 del self._archive_nodes[node]
@@ -191,50 +203,27 @@ class RayExecutor:
             return lost_by(error, "an archive cannot be kept in the cache")
 
     def keep_only_archives(self, keys: Collection[str]) -> None:
+        self._archives = {key: node for key, node in self._archives.items() if key in keys}
         for node in nodes():
             self._remove([_keep_only.options(scheduling_strategy=on(node)).remote(self.folders, list(keys))])
 
     # Processing
 
     def places(self) -> int:
-        resources = ray.cluster_resources()
-        if not self.on_gpu:
-            return max(1, int(resources.get("CPU", 1)))
-        gpus = max(1, int(resources.get("GPU", 1)))
-        if len(self._gpus) > gpus:  # one was asked for before its node was known to be gone, and would wait for ever
-            self._give_up(len(self._gpus) - gpus)
-        while len(self._gpus) < gpus:
-            actor = _GpuProcessor.options(  # type: ignore[attr-defined]
-                num_gpus=1, num_cpus=_cores_beside_a_gpu(), max_concurrency=GPU_THREADS
-            ).remote()
-            self._gpus.append(_Gpu(actor, actor.__ray_ready__.remote()))
-        return gpus * GPU_THREADS
-
-    def _give_up(self, count: int) -> None:
-        """Lets go of actors that have no GPU; what they hold comes back as lost."""
-        _, waiting = ray.wait([gpu.ready for gpu in self._gpus], num_returns=len(self._gpus), timeout=0)
-        for gpu in [gpu for gpu in self._gpus if gpu.ready in waiting][:count]:
-            self._gpus.remove(gpu)
-            ray.kill(gpu.actor)
+        return self._gpus.places() if self.on_gpu else max(1, int(ray.cluster_resources().get("CPU", 1)))
 
     def start_clip(self, job: ClipJob) -> Ref:
         if not self.on_gpu:
             near = {} if job.node is None else {"scheduling_strategy": on(job.node, soft=True)}
             return cast(Ref, _process_on_cpu.options(**near).remote(self.folders, job))
-        idlest = min(self._gpus, key=lambda gpu: gpu.held)
-        ref = idlest.actor.process.remote(self.folders, job)
-        idlest.held += 1
-        self._held_by[ref] = idlest
-        return cast(Ref, ref)
+        return self._gpus.start(job)
 
     def cancel(self, ref: Ref, reason: str) -> None:
         self._cancelled[ref] = reason
         ray.cancel(ref, force=not self.on_gpu)
 
     def processed(self, ref: Ref) -> Processed | Lost:
-        gpu = self._held_by.pop(ref, None)
-        if gpu is not None:
-            gpu.held -= 1
+        gpu = self._gpus.ended(ref) if self.on_gpu else None
         cancelled = self._cancelled.pop(ref, "it was cancelled")
         try:
             return cast("Processed | Lost", ray.get(ref))
@@ -243,8 +232,8 @@ class RayExecutor:
         except ray.exceptions.OutOfMemoryError:
             return Lost("its worker ran out of memory")
         except LOST_WORK:
-            if gpu in self._gpus:
-                self._gpus.remove(gpu)
+            if gpu is not None:
+                self._gpus.lose(gpu)
             return Lost("its worker or node died")
         except ray.exceptions.RayTaskError as error:
             return lost_by(error, "a finished clip cannot be kept in the cache")
@@ -315,9 +304,3 @@ def lost_by(error: ray.exceptions.RayTaskError, what: str) -> Lost:
         raise ending(f"{what}: {error.cause.strerror}") from None
     lines = str(error.cause).splitlines()
     return Lost(f"{type(error.cause).__name__}: {lines[0] if lines else ''}")
-
-
-def _cores_beside_a_gpu() -> int:
-    """Cores that every node with GPUs has for each of them, as far as an actor can use them."""
-    there = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU", 0) >= 1]
-    return min([GPU_THREADS, *(int(has.get("CPU", 0) // has["GPU"]) for has in there)])

@@ -161,18 +161,17 @@ def overlaps(annotations: Annotations) -> list[str]:
     return lines
 
 
-def asked_recipe(config: Selection, existing: Recipe | None, *, gpu: bool | None = None) -> Recipe:
-    """The recipe that the flags ask for. `auto` takes what an existing dataset was begun with, else a GPU where there
-    is one (`gpu`: whether the cluster has one; None asks this machine), else the CPU."""
-    backend: FlowBackend
-    if config.flow_backend != "auto":
+def asked_recipe(
+    config: Selection, existing: Recipe | None, backend: FlowBackend | None = None, *, gpu: bool | None = None
+) -> Recipe:
+    """The recipe that the flags ask for. `backend`: what a build has settled on; None: for `auto` what an existing
+    dataset was begun with, else a GPU where there is one (`gpu`; None asks this machine), else the CPU."""
+    if backend is not None:
+        pass
+    elif config.flow_backend != "auto":
         backend = config.flow_backend
-    elif existing is not None:
-        backend = existing.flow_backend
-    elif gpu is None:
-        backend = resolve_backend("auto")
     else:
-        backend = "cuda" if gpu else "cpu"
+        backend = existing.flow_backend if existing is not None else _auto(gpu)
     return Recipe(
         fps=config.fps,
         short_side=config.short_side,
@@ -184,6 +183,12 @@ def asked_recipe(config: Selection, existing: Recipe | None, *, gpu: bool | None
         flow_quality=config.flow_quality,
         chunk_length=config.chunk_length,
     )
+
+
+def _auto(gpu: bool | None) -> FlowBackend:
+    if gpu is None:
+        return resolve_backend("auto")
+    return "cuda" if gpu else "cpu"
 
 
 def _cookies(path: Path | None) -> str | None:

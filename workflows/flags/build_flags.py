@@ -147,7 +147,7 @@ class BuildConfig(Selection):
     keep_archives: Place | None = None
     """Also keep archives that were fetched in this folder or URI, and take those from there that it has."""
     max_wait: Duration = 5400.0
-    """End, with work left, when all addresses are paused for longer than this and nothing else is left to do."""
+    """End, with work left, when all addresses are paused, or no core or GPU comes, for longer than this."""
     cool_down: Duration = 3600.0
     """How long YouTube is left alone after it refused an address; doubled with each refusal in a row."""
     cookies: Path | None = None

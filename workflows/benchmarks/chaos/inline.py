@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,9 @@ class InlineExecutor:
 
     def nodes(self) -> Mapping[str, str]:
         return {HERE: HERE}
+
+    def keep_nodes(self, nodes: Collection[str]) -> None:
+        """There is one, and it stays."""
 
     def places(self) -> int:
         return 1

@@ -321,12 +321,12 @@ class Dataset:
         table = self.newest_table(_OUTCOMES)
         return dict(zip(table["clip_id"].to_pylist(), map(sys.intern, table["outcome"].to_pylist()), strict=True))
 
-    def settled(self, asked: Mapping[str, str]) -> dict[str, Outcome]:
-        """The recorded outcomes of the clips asked (video ids by clip_id); also of what was withdrawn before it was
-        ever tried."""
+    def settled(self, asked: Iterable[tuple[str, str]]) -> dict[str, Outcome]:
+        """The recorded outcomes of the clips asked (each clip_id with its video id); also of what was withdrawn before
+        it was ever tried."""
         withdrawn = self.withdrawn()
         outcomes = self.outcomes()
-        for clip_id, video in asked.items():
+        for clip_id, video in asked if withdrawn else ():
             if clip_id in withdrawn or video in withdrawn:
                 outcomes.setdefault(clip_id, "withdrawn")
         return outcomes

@@ -65,7 +65,7 @@ def planned(dataset: Dataset, clips: Sequence[Clip], clips_per_shard: int = 4, r
     """A plan of the clips, added to the dataset."""
     plan = make_plan(
         pd.DataFrame([clip.__dict__ for clip in clips]).drop(columns="path"),
-        outcomes=dataset.settled({clip.clip_id: clip.video_id for clip in clips}),
+        outcomes=dataset.settled((clip.clip_id, clip.video_id) for clip in clips),
         settings=PlanSettings(clips_per_shard=clips_per_shard, retry=retry),
         held_locally=lambda some: {clip.clip_id for clip in some},
         next_shard=dataset.next_shard_numbers(),

@@ -39,7 +39,7 @@ STEPS = {
         "import tempfile; from pathlib import Path; from kinetics_pipeline.dataset.dataset import Dataset; "
         "from kinetics_pipeline.dataset.withdraw import finish_withdrawals",
         "d = Dataset.open({folder!r}); finish_withdrawals(d, Path(tempfile.gettempdir()), bool); "
-        "d.unfinished(); d.settled({{}}); "
+        "d.unfinished(); d.settled(()); "
         "d.next_shard_numbers()",
     ),
     "ClipDataset, cold": ("from kinetics_pipeline.loading import ClipDataset", "ClipDataset({folder!r})"),

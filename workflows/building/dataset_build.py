@@ -20,7 +20,7 @@ from kinetics_pipeline.records import Clip, Record, Spent
 from kinetics_pipeline.sources.base import LocalSource, NetworkSource
 from kinetics_pipeline.sources.pace.retries import Event
 from kinetics_pipeline.storage.open_store import open_store
-from kinetics_pipeline.workflows.building.disk import Disk, DiskExecutor
+from kinetics_pipeline.workflows.building.disk import Disk, DiskExecutor, Needs, needs_of
 from kinetics_pipeline.workflows.building.driver import Driver
 from kinetics_pipeline.workflows.building.events import BuildEvent
 from kinetics_pipeline.workflows.building.fetch import FetchExecutor, Fetching
@@ -140,7 +140,7 @@ class DatasetBuild:
                 if (unfinished := dataset.unfinished()) is not None:
                     outcomes = dataset.outcomes()
                 else:
-                    outcomes = dataset.settled(dict(zip(table["clip_id"], table["video_id"], strict=True)))
+                    outcomes = dataset.settled(zip(table["clip_id"], table["video_id"], strict=True))
                     plan = make_plan(
                         table,
                         outcomes=outcomes,
@@ -152,7 +152,7 @@ class DatasetBuild:
                 break
             yield self._driver(*unfinished, outcomes)
         if len(plan):
-            self._disk(plan.shards())  # raises before the plan is frozen
+            self._disk(needs_of(plan, dataset.recipe))  # raises before the plan is frozen
             yield self._driver(dataset.add_plan(plan), plan, plan.shard_names(), outcomes)
 
     def _driver(
@@ -177,7 +177,7 @@ class DatasetBuild:
             classes=self.dataset.classes,
             finished=self._finished_before() | withdrawn_clips(self.dataset, shards()),
         )
-        disk = self._disk(shards(), tried.archives)
+        disk = self._disk(needs_of(plan.of_shards(missing), self.dataset.recipe), tried.archives)
         attempts = Attempts(store, monotonic=lambda: executor.now().monotonic, earlier=tried.earlier)
         familiar = {
             clip.video_id
@@ -196,8 +196,8 @@ class DatasetBuild:
             attempts=attempts,
         )
 
-    def _disk(self, shards: Iterable[PlannedShard], archives: int = 0) -> Disk:
-        """The cache's disk, which is large enough for any one of the shards beside so many bytes of archives."""
+    def _disk(self, wanted: Needs, archives: int = 0) -> Disk:
+        """The cache's disk, which is large enough for what is wanted beside so many bytes of archives."""
         limits = self.limits
         disk = Disk(
             self.executor,
@@ -207,7 +207,7 @@ class DatasetBuild:
             archives=archives,
             max_wait=limits.pace.max_wait,
         )
-        disk.require(shards)
+        disk.require(wanted)
         return disk
 
     def _finished_before(self) -> dict[str, FinishedClip]:

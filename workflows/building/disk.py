@@ -179,10 +179,9 @@ class Disk:
         """A clip was finished: what its rows took corrects the guess, where that was too small."""
         self._a_frame = max(self._a_frame, 1.1 * bytes_ / frames)
 
-    def require(self, shards: Iterable[PlannedShard]) -> None:
-        """Raises UserError when the limit, and WorkRemains when the disk, is too small for the largest of the shards.
+    def require(self, wanted: Needs) -> None:
+        """Raises UserError when the limit, and WorkRemains when the disk, is too small for what the shards need.
         Looks at the disks, so that there is something to go by."""
-        wanted = needs(shards, self.recipe)
         self._largest_shard, self._a_download = wanted.shard, wanted.download
         need = wanted.least
         self._begin_to_look()

@@ -80,7 +80,7 @@ def _planned(asked: Asked, outcomes: dict[str, str], next_shard: dict[str, int])
 def _beside(dataset: Dataset, asked: Asked, console: Console) -> Plan:
     """What is left to do beside what the dataset holds, which is printed: its unfinished plans and a new one."""
     table = asked.annotations.table
-    outcomes: dict[str, str] = dict(dataset.settled(dict(zip(table["clip_id"], table["video_id"], strict=True))))
+    outcomes: dict[str, str] = dict(dataset.settled(zip(table["clip_id"], table["video_id"], strict=True)))
     committed = {name.removeprefix("shards/").removesuffix(".json") for name in dataset.marker_names()}
     begun = []
     for number, one in dataset.plans().items():

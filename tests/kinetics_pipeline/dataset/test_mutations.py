@@ -230,7 +230,7 @@ def look(folder: Path) -> list[str]:
         named += [*map(str, findings.faults), *findings.pending]
         counts = dataset.counts()
         named += [f"{counts}"] if (counts.ok, counts.failed) != (CLIPS - 2, {"gone": 1, "withdrawn": 1}) else []
-        dataset.settled({})
+        dataset.settled(())
     except UserError as error:
         named.append(str(error))
     assert not any("\n" in line for line in named)

@@ -39,7 +39,7 @@ from kinetics_pipeline.workflows.building.dataset_build import (
     Tried,
     WantedClips,
 )
-from kinetics_pipeline.workflows.building.disk import needs
+from kinetics_pipeline.workflows.building.disk import needs, needs_of
 from kinetics_pipeline.workflows.building.events import BuildEvent
 from kinetics_pipeline.workflows.building.lease import Lease
 
@@ -129,8 +129,8 @@ class CopiesBuild(DatasetBuild):
         seconds = (table["time_end"] - table["time_start"]).sort_values(ascending=False, na_position="first")
         longest = table.loc[seconds.index[: settings.clips_per_shard]]
         shard = PlannedShard("", list(clips_of(longest)), local=not self._others)
-        need = needs([shard], self.dataset.recipe).least
-        room = Room(self._disk([shard]).beside(need), need, self.limits.max_disk)
+        wanted = needs([shard], self.dataset.recipe)
+        room = Room(self._disk(wanted).beside(wanted.least), wanted.least, self.limits.max_disk)
         known = self.state.list
         asked = {one.key for one in self.asked.archives}
         again = [one.key for one in known.archives if one.key in asked and self._may_have_come(one)]
@@ -159,7 +159,7 @@ class CopiesBuild(DatasetBuild):
             return _failed(entry, marker.plan, groups.get(marker.plan))
 
         records = dataset.newest(newest)
-        settled = dataset.settled({clip_id: clip.video_id for clip_id, clip in clips.items()})
+        settled = dataset.settled((clip_id, clip.video_id) for clip_id, clip in clips.items())
         return Selection(
             clips,
             settings.limit,
@@ -194,7 +194,7 @@ class CopiesBuild(DatasetBuild):
         plan = self._planned(taken, lambda _: taken, BEFORE_ARCHIVES)
         if not len(plan):
             return
-        self._disk(plan.shards(), self.state.list.reserve)
+        self._disk(needs_of(plan, self.dataset.recipe), self.state.list.reserve)
         number = self.dataset.add_plan(plan)
         yield self._driver(number, plan, plan.shard_names(), {}, self._from_first())
         self._finished(number, plan)
@@ -240,7 +240,7 @@ class CopiesBuild(DatasetBuild):
         plan = self._planned(there, lambda _: there, group, labels)
         if not len(plan):
             return
-        self._disk(plan.shards(), tried.archives)  # raises before the plan is frozen
+        self._disk(needs_of(plan, self.dataset.recipe), tried.archives)  # raises before the plan is frozen
         number = self.dataset.add_plan(plan)
         self._fetch_next(keys, later)
         yield self._driver(number, plan, plan.shard_names(), {}, tried)
@@ -322,7 +322,7 @@ class CopiesBuild(DatasetBuild):
         plan = self._planned(clip_ids, self.wanted.held_locally, None)
         if not len(plan):
             return
-        self._disk(plan.shards())
+        self._disk(needs_of(plan, self.dataset.recipe))
         number = self.dataset.add_plan(plan)
         outcomes = {clip_id: failed.outcome for clip_id, failed in self.selection.failed.items()}
         yield self._driver(number, plan, plan.shard_names(), outcomes, self._from_all())

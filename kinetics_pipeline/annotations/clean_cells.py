@@ -24,8 +24,7 @@ def cleaned(row: Row) -> Row:
     """The row with a label of ordinary blanks, and an id in place of a YouTube address."""
     video, path, label = row.video_id, row.path, row.label
     if label is not None and not label.isascii():
-        label = _seen(label) or None
-        row = row._replace(label=label)
+        row = row._replace(label=cleaned_label(label))
     if video is not None and VIDEO_ID.fullmatch(video) is None:
         video = _seen(video)
         if written := _TEXT_FOR_EXCEL.fullmatch(video):
@@ -36,6 +35,11 @@ def cleaned(row: Row) -> Row:
     if video is None and path is not None and (address := _YOUTUBE.fullmatch(path)):
         return row._replace(video_id=address[1], path=None)
     return row
+
+
+def cleaned_label(label: str | None) -> str | None:
+    """The label with ordinary blanks alone; None where nothing is left."""
+    return label if label is None or label.isascii() else _seen(label) or None
 
 
 def _seen(text: str) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from kinetics_pipeline.annotations.class_names import matched
 from kinetics_pipeline.annotations.clean_cells import cleaned
 from kinetics_pipeline.annotations.files import Document
 from kinetics_pipeline.annotations.json_rows import is_line_of_json, read_json, read_json_lines
-from kinetics_pipeline.annotations.rows import BadRow, Line, Reject, Row
+from kinetics_pipeline.annotations.rows import BadRow, Line, Reject, Row, Rows
 from kinetics_pipeline.annotations.split_lists import ALL, read_lists
 from kinetics_pipeline.annotations.text_tables import read_table
 from kinetics_pipeline.errors import UserError
@@ -66,7 +66,7 @@ class Collected:
     def add_class_folders(self, name: str, folders: ClassFolders) -> None:
         """Takes the videos of class folders. Their classes are the folders' names until `name_classes` is called."""
         self._folder_rows.append(slice(len(self.document), len(self.document) + len(folders.rows)))
-        self._extend(iter(folders.rows), name)
+        self._extend(folders.rows, name)
         self.origins.append((name, self._other_split))
 
     def name_classes(self, labels: Sequence[str] | None) -> None:
@@ -89,20 +89,20 @@ class Collected:
         rows, bad = read_lists(documents)
         for row in bad:
             self._reject(row.file, row.line, row.reason)
-        self._extend(iter(rows), documents[0].name)
+        self._extend(rows, documents[0].name)
         self.origins.append((documents[0].name, ALL))
 
-    def _extend(self, rows: Iterator[Row], name: str) -> None:
-        while batch := [cleaned(row) for row in islice(rows, AT_ONCE)]:
-            self.document.extend([len(self.origins)] * len(batch))
+    def _extend(self, rows: Iterable[Row | Rows], name: str) -> None:
+        for columns in _in_columns(rows):
+            self.document.extend([len(self.origins)] * len(columns[0]))
             if len(self.document) > MAX_ROWS:
                 raise UserError(f"annotation file {name}: more than {MAX_ROWS:,} rows are asked for")
-            for field, column, values in zip(Row._fields, self.columns, zip(*batch, strict=True), strict=True):
-                cells: Sequence[Any] = values
+            for field, column, values in zip(Row._fields, self.columns, columns, strict=True):
+                cells: Iterable[Any] = values
                 if field in _NAMES:
-                    cells = [cell if cell is None else normalised(cell) for cell in cells]
+                    cells = [cell if cell is None or cell.isascii() else normalised(cell) for cell in values]
                 if field in _REPEATED:
-                    cells = [self._known.setdefault(cell, cell) for cell in cells]
+                    cells = map(self._known.setdefault, values, values)
                 column.extend(cells)
 
     def _reject(self, name: str, line: Line, reason: str) -> None:
@@ -113,7 +113,22 @@ class Collected:
             self.bad.append((len(self.origins), BadRow(name, line, reason)))
 
 
-def _parse(document: Document, reject: Reject) -> tuple[Iterator[Row], bool]:
+def _in_columns(rows: Iterable[Row | Rows]) -> Iterator[tuple[Sequence[Any], ...]]:
+    """The cells of each field, clean, of some thousand rows at a time."""
+    single: list[Row] = []
+    for row in rows:
+        if isinstance(row, Row):
+            single.append(cleaned(row))
+        if single and (isinstance(row, Rows) or len(single) == AT_ONCE):
+            yield tuple(zip(*single, strict=True))
+            single = []
+        if isinstance(row, Rows):
+            yield row.columns
+    if single:
+        yield tuple(zip(*single, strict=True))
+
+
+def _parse(document: Document, reject: Reject) -> tuple[Iterator[Row | Rows], bool]:
     """The rows of a file, and whether their labels are class numbers. Raises UserError for a file without text."""
     if document.format == "json lines":
         return read_json_lines(document.name, document.lines(), reject), False

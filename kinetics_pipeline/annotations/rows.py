@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kinetics_pipeline.file_names import is_video
 from kinetics_pipeline.records import VIDEO_ID
@@ -55,6 +55,14 @@ class Row(NamedTuple):
     """Names of the lists that a clip is on, as `train1 test2 train3`: UCF-101 and HMDB-51 split their clips thrice."""
     actions: str | None = None
     """`label start end;...`: of a clip with several labels, each in its own time."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Many rows, whose cells are clean."""
+
+    columns: tuple[Sequence[Any], ...]
+    """The cells of each field of `Row`."""
 
 
 @dataclass(frozen=True)

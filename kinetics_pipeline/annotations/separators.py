@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import csv
 import re
+import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, pairwise
 
@@ -27,6 +28,11 @@ SAMPLE = 1000
 """Lines that are looked at to find out what separates cells."""
 MOST_LINES_A_ROW = 1000
 """A quote that is open for longer is never closed."""
+AT_ONCE = 500
+"""Lines that are cut together: so few that the garbage collector, which counts lists, is not started for them."""
+
+Block = tuple[Sequence[int], Sequence[list[str]]]
+"""The lines at which some rows begin, from 1, and the cells of each."""
 
 
 @dataclass
@@ -38,6 +44,9 @@ class Cells:
     """The names of the columns, as `column_names` spells them."""
     rows: Iterator[tuple[int, list[str]]]
     """The line of a row's start, from 1, and its cells; without the header and without blank lines."""
+    blocks: Iterator[Block]
+    """The same rows, many at once where each takes one line; blank ones may be among them. To be read in place of
+    `rows`."""
 
 
 def split_cells(name: str, lines: Iterator[str], reject: Reject) -> Cells:
@@ -57,25 +66,34 @@ def split_cells(name: str, lines: Iterator[str], reject: Reject) -> Cells:
             raise UserError(f"annotation file {name} says sep={shown(declared[1])}; allowed: {allowed}")
     sample = [line for line in sample if not line.isspace()]
     separator = declared[1] if declared is not None else _separator(sample)
-    rows = _blank_separated(lines, begin) if separator == BLANK else _csv_rows(lines, begin, separator, reject)
+    if separator == BLANK:
+        rows = _blank_separated(lines, begin)
+        blocks: Iterator[Block] = (([line], [row]) for line, row in rows)
+    else:
+        source = _Lines(lines, begin)
+        rows, blocks = _csv_rows(source, separator, reject), _csv_blocks(source, separator, reject)
     first = _cells(sample[0], separator) if sample else []
     header = column_names(first)
     if not (is_header(header) or charades.is_header(first)):
-        return Cells(separator, None, rows)
+        return Cells(separator, None, rows, blocks)
     next(rows)
-    return Cells(separator, header, rows)
+    return Cells(separator, header, rows, blocks)
 
 
 def _without_comments(lines: Iterator[str]) -> Iterator[str]:
     """The lines, blank ones in place of those that begin with `# `; but such a line before the first row may name the
     columns (AudioSet)."""
-    before = True
     for line in lines:
         if _COMMENT.match(line):
             names = line.lstrip("# \t")
-            line = names if before and _names_videos(names) else "\n"
-        before = before and line.isspace()
+            line = names if _names_videos(names) else "\n"
         yield line
+        if not line.isspace():
+            break
+    while block := list(islice(lines, AT_ONCE)):
+        if "#" in "".join(block):
+            block = ["\n" if _COMMENT.match(line) else line for line in block]
+        yield from block
 
 
 def _names_videos(line: str) -> bool:
@@ -138,19 +156,40 @@ def _blank_separated(lines: Iterator[str], begin: int) -> Iterator[tuple[int, li
             yield number, blank_separated(line)
 
 
-def _csv_rows(lines: Iterator[str], begin: int, separator: str, reject: Reject) -> Iterator[tuple[int, list[str]]]:
-    """A row with broken quotes is bad and costs no other row: reading goes on in the next line, although an open quote
-    would run on to the next quote or the end."""
-    source = _Lines(lines, begin)
-    while source.more():
-        reader = csv.reader(source, delimiter=separator, strict=True, skipinitialspace=True)
+def _csv_blocks(source: _Lines, separator: str, reject: Reject) -> Iterator[Block]:
+    """All rows: many at once where each takes one line and none is broken, else one by one."""
+    while lines := source.ahead(AT_ONCE):
         try:
-            for row in reader:
+            rows = list(_reader(lines, separator))
+        except csv.Error:
+            rows = []
+        begin, end = source.begin, source.begin + len(lines)
+        if len(rows) == len(lines):
+            source.pass_over(len(lines))
+            yield range(begin, end), rows
+        else:
+            yield from (([line], [row]) for line, row in _csv_rows(source, separator, reject, end))
+
+
+def _csv_rows(
+    source: _Lines, separator: str, reject: Reject, end: int = sys.maxsize
+) -> Iterator[tuple[int, list[str]]]:
+    """The rows that begin before the line `end`, without blank ones. A row with broken quotes is bad and costs no other
+    row: reading goes on in the next line, although an open quote would run on to the next quote or the end."""
+    while source.begin < end and source.more():
+        try:
+            for row in _reader(source, separator):
                 start = source.begin_row()
                 if any(cell and not cell.isspace() for cell in row):
                     yield start, row
+                if source.begin >= end:
+                    return
         except csv.Error as error:
             reject(source.back_to_second_line(), f"not a CSV row ({error})")
+
+
+def _reader(lines: Iterable[str], separator: str) -> Iterator[list[str]]:
+    return csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
 
 
 class _Lines:
@@ -160,7 +199,8 @@ class _Lines:
         self._lines = lines
         self._again: deque[str] = deque()
         self._of_row: list[str] = []
-        self._start = begin
+        self.begin = begin
+        """The line at which the row begins that is read next."""
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -177,17 +217,28 @@ class _Lines:
             self._again.append(line)
         return bool(self._again)
 
+    def ahead(self, most: int) -> list[str]:
+        """The next lines, between two rows, without passing over them; fewer than `most` before the end alone."""
+        self._again.extend(islice(self._lines, max(0, most - len(self._again))))
+        return list(islice(self._again, most))
+
+    def pass_over(self, count: int) -> None:
+        """Goes on behind so many lines, which `ahead` gave."""
+        for _ in range(count):
+            self._again.popleft()
+        self.begin += count
+
     def begin_row(self) -> int:
         """The line at which the finished row began."""
-        start = self._start
-        self._start += len(self._of_row)
+        start = self.begin
+        self.begin += len(self._of_row)
         self._of_row.clear()
         return start
 
     def back_to_second_line(self) -> int:
         """Goes on after the first line of the row, which is bad, and gives that line's number."""
-        start = self._start
+        start = self.begin
         self._again.extendleft(reversed(self._of_row[1:]))
         self._of_row.clear()
-        self._start += 1
+        self.begin += 1
         return start

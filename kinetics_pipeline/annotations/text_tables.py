@@ -8,19 +8,21 @@ from itertools import chain, islice
 from operator import itemgetter
 
 from kinetics_pipeline.annotations import charades, class_number_lists
+from kinetics_pipeline.annotations.plain_blocks import Header, plain_rows
 from kinetics_pipeline.annotations.rows import (
     COLUMNS,
     DECIMAL_COMMA,
     EITHER_COLUMNS,
     Reject,
     Row,
+    Rows,
     column_names,
     is_time,
     names_file,
     shown,
     unread_time,
 )
-from kinetics_pipeline.annotations.separators import BLANK, split_cells
+from kinetics_pipeline.annotations.separators import BLANK, Block, split_cells
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.records import YOUTUBE_ID
 
@@ -30,7 +32,7 @@ SAMPLE = 10_000
 Numbered = Iterable[tuple[int, list[str]]]
 
 
-def read_table(name: str, lines: Iterator[str], reject: Reject) -> tuple[Iterator[Row], bool]:
+def read_table(name: str, lines: Iterator[str], reject: Reject) -> tuple[Iterator[Row | Rows], bool]:
     """The rows of a table called `name`, and whether their labels are class numbers.
 
     Raises UserError, also while the rows are read, when the file as a whole makes no sense.
@@ -39,22 +41,22 @@ def read_table(name: str, lines: Iterator[str], reject: Reject) -> tuple[Iterato
     if cells.header is not None and charades.is_header(cells.header):
         return charades.read_rows(cells.header, cells.rows, reject), False
     if cells.header is not None:
-        return _decimal_points(_with_header(name, cells.header, cells.rows, reject), cells.separator), False
+        header = _read_header(name, cells.header)
+        if cells.separator == ",":
+            return _block_by_block(header, cells.blocks, reject), False
+        return _decimal_points(_with_header(header, cells.rows, reject)), False
     if cells.separator == BLANK:
         return class_number_lists.read_rows(cells.rows, reject), True
     if cells.separator == ",":
         return _without_header(cells.rows, reject), False
-    rows = _decimal_points(_without_header(cells.rows, reject), cells.separator)
+    rows = _decimal_points(_without_header(cells.rows, reject))
     sample = list(islice(rows, SAMPLE))
     numbered = bool(sample) and all(row.path is not None and (row.label or "").isdecimal() for row in sample)
     return chain(sample, rows), numbered
 
 
-def _decimal_points(rows: Iterator[Row], separator: str) -> Iterator[Row]:
+def _decimal_points(rows: Iterator[Row]) -> Iterator[Row]:
     """Times as `1.5`: where a comma does not separate cells it may be decimal."""
-    if separator == ",":
-        yield from rows
-        return
     for row in rows:
         start, end = (
             time.replace(",", ".") if isinstance(time, str) and DECIMAL_COMMA.fullmatch(time) else time
@@ -63,7 +65,8 @@ def _decimal_points(rows: Iterator[Row], separator: str) -> Iterator[Row]:
         yield row._replace(time_start=start, time_end=end)
 
 
-def _with_header(name: str, header: list[str], cells: Numbered, reject: Reject) -> Iterator[Row]:
+def _read_header(name: str, header: list[str]) -> Header:
+    """The columns of a file. Raises UserError where they make no sense."""
     while header and not header[-1]:
         header = header[:-1]
     column = {field: next((n for n in names if n in header), None) for field, names in COLUMNS.items()}
@@ -81,9 +84,23 @@ def _with_header(name: str, header: list[str], cells: Numbered, reject: Reject) 
         )
     width = len(header)
     pick = itemgetter(*(header.index(n) if n is not None else width for n in column.values()))
-    either, timed = column["video"] in EITHER_COLUMNS, column["time_start"] is not None
+    return Header(header, pick, either=column["video"] in EITHER_COLUMNS, timed=column["time_start"] is not None)
+
+
+def _block_by_block(header: Header, blocks: Iterable[Block], reject: Reject) -> Iterator[Row | Rows]:
+    for lines, rows in blocks:
+        plain = plain_rows(header, lines, rows)
+        if plain is not None:
+            yield plain
+        else:
+            there = ((line, row) for line, row in zip(lines, rows, strict=True) if any(map(str.strip, row)))
+            yield from _with_header(header, there, reject)
+
+
+def _with_header(header: Header, cells: Numbered, reject: Reject) -> Iterator[Row]:
+    names, width, either, timed = header.names, len(header.names), header.either, header.timed
     for line, row in cells:
-        if row[0][:1].lower() == header[0][:1] and column_names(row)[:width] == header:
+        if row[0][:1].lower() == names[0][:1] and column_names(row)[:width] == names:
             continue  # two files were joined
         if len(row) != width:
             if len(row) < width or any(map(str.strip, row[width:])):
@@ -91,7 +108,7 @@ def _with_header(name: str, header: list[str], cells: Numbered, reject: Reject) 
                 continue
             row = row[:width]
         row.append("")  # what the absent columns read
-        video, path, label, start, end, split = (cell.strip() or None for cell in pick(row))
+        video, path, label, start, end, split = (cell.strip() or None for cell in header.pick(row))
         if either and path is None and video is not None and names_file(video):
             video, path = None, video
         if timed and start is None and end is None and path is None and video is not None:

@@ -33,9 +33,11 @@ test: $(READY) ## all tests
 test-fast: $(READY) ## the tests that start no cluster and train nothing
 	$(BIN)/python -m pytest -q -m 'not slow'
 
-lint: $(READY) ## ruff: rules and format
+lint: $(READY) ## ruff: rules and format; shellcheck and hadolint, where these have wheels
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(if $(wildcard $(BIN)/shellcheck),$(BIN)/shellcheck docker/slurm.sh .ci/run,@echo "shellcheck is not installed: skipped")
+	$(if $(wildcard $(BIN)/hadolint),$(BIN)/hadolint docker/Dockerfile,@echo "hadolint is not installed: skipped")
 
 types: $(READY) ## mypy
 	$(BIN)/mypy

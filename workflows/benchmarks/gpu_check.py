@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.flow import TVL1, require_backend, tvl1
 from kinetics_pipeline.workflows.benchmarks import scenes
+from kinetics_pipeline.workflows.building.placement.probe import trouble_with
 
 REFERENCE = Path(__file__).with_name("flow_reference.npz")
 SIZE = (256, 340)
@@ -82,6 +83,7 @@ def clip_of_250() -> NDArray[np.uint8]:
 
 def conformance() -> Iterator[Check]:
     """Against OpenCV's flow from a file, against known motion, and against the PyTorch reference."""
+    yield Check("the pair that a build tries first", (trouble := trouble_with("cuda")) == "", trouble or "flow found")
     stored = np.load(REFERENCE)
     moved = (scenes.shift(1.5, -0.75, 96, 128), scenes.rotation(1, 96, 128), scenes.zoom(1.02, 96, 128))
     known = {scene.name.split()[0]: scene for scene in moved}

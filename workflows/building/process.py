@@ -24,6 +24,7 @@ from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
 from kinetics_pipeline.workflows.building.disk import Disk
 from kinetics_pipeline.workflows.building.executor import Executor, Lost, Moment, Ref
 from kinetics_pipeline.workflows.building.nodes import Located, bring, this_node, unpack_there
+from kinetics_pipeline.workflows.building.resources import STARTS_WITHIN
 from kinetics_pipeline.workflows.runtime.progress import duration
 
 LOOK_EVERY, LOOK_SOON = 15.0, 1.0
@@ -248,7 +249,7 @@ class Processing:
             self.none_since = None if places else now.monotonic
             return
         self.none_since = now.monotonic if self.none_since is None else self.none_since
-        if now.monotonic - self.none_since > self.disk.max_wait and not self.running:
+        if now.monotonic - self.none_since > max(self.disk.max_wait, STARTS_WITHIN) and not self.running:
             raise WorkRemains(f"no GPU has been there for {duration(now.monotonic - self.none_since)} (--max-wait)")
 
     def result(self, ref: Ref) -> tuple[ClipJob, Processed | Lost]:

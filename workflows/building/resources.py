@@ -17,6 +17,10 @@ HOLD = 0.01
 CORE = 1 - HOLD
 """What a clip asks for where it is to have a core."""
 
+STARTS_WITHIN = 60.0
+"""Seconds that are waited for a core or a GPU in any case, however short `--max-wait` is: a process has to start, and
+somebody else may have it. `auto` waits no longer for a GPU."""
+
 
 @dataclass(frozen=True)
 class Resources:

@@ -133,6 +133,11 @@ def test_a_gpu_that_does_not_come_within_max_wait_leaves_work() -> None:
         settle(Standin({}, growing=Autoscaler({})), "cuda", max_wait=60)
 
 
+def test_a_core_that_takes_seconds_to_answer_is_waited_for_whatever_max_wait_says() -> None:
+    slow = Standin({}, cores_there=0, growing=Autoscaler({}), brings_after=20)
+    assert settle(slow, None, max_wait=1)[0] == "cpu"
+
+
 @pytest.mark.parametrize(("cores", "asked", "lack"), [(0, None, "no core"), (4, "cuda", "no GPU for flow on cuda")])
 def test_a_cluster_that_lacks_something_and_cannot_grow_says_so_within_ten_seconds(
     cores: float, asked: FlowBackend | None, lack: str

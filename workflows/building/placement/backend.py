@@ -12,12 +12,11 @@ from kinetics_pipeline.recipe import FlowMethod
 from kinetics_pipeline.workflows.building.executor import Moment, Ref
 from kinetics_pipeline.workflows.building.placement.autoscaler import Autoscaler
 from kinetics_pipeline.workflows.building.placement.probe import Probed
+from kinetics_pipeline.workflows.building.resources import STARTS_WITHIN
 from kinetics_pipeline.workflows.runtime.progress import duration
 
 PATIENCE = 10.0
 """Seconds in which an autoscaler is heard of where there is one, and after which it is told what is waited for."""
-AUTO_PATIENCE = 60.0
-"""Seconds that `auto` waits for a GPU that is there: somebody else may have it."""
 TICK = 0.5
 
 
@@ -56,9 +55,14 @@ class Settling:
     cluster: Cluster
     say: Callable[[str], None]
     max_wait: float
-    """Seconds."""
+    """Seconds; see `STARTS_WITHIN`."""
     go_on: Callable[[], None]
     """Raises when the build is to end; called about twice a second."""
+
+    @property
+    def _longest(self) -> float:
+        """Seconds that are waited for a core or a GPU."""
+        return max(self.max_wait, STARTS_WITHIN)
 
     def backend(self, flow: FlowMethod, asked: FlowBackend | None, existing: FlowBackend | None) -> FlowBackend:
         """The backend of the recipe. `asked`: None for `auto`. `existing`: that of a dataset that is there.
@@ -85,7 +89,7 @@ class Settling:
         """A GPU where one computes flow, else the cores."""
         cluster = self.cluster
         if nodes := cluster.gpu_nodes():
-            found = self._probed("cuda", nodes, AUTO_PATIENCE)
+            found = self._probed("cuda", nodes, STARTS_WITHIN)
             troubles = [one for one in found if one.trouble]
             for one in troubles:
                 self.say(f"a GPU is not used: node {one.node[:8]}: {one.trouble}")
@@ -110,9 +114,9 @@ class Settling:
             raise JobFailed("flow on cuda needs a GPU, and Ray sees none on this machine")
         if not nodes:
             self._require_growth("no GPU for flow on cuda")
-        found = self._probed("cuda", nodes or [None], self.max_wait)
+        found = self._probed("cuda", nodes or [None], self._longest)
         if not found:
-            raise WorkRemains(f"no GPU was to be had within {duration(self.max_wait)} (--max-wait)")
+            raise WorkRemains(f"no GPU was to be had within {duration(self._longest)} (--max-wait)")
         if all(one.trouble for one in found):
             raise JobFailed(f"flow on cuda: node {found[0].node[:8]}: {found[0].trouble}")
         for one in found:
@@ -120,9 +124,9 @@ class Settling:
                 self.say(f"a GPU is not used: node {one.node[:8]}: {one.trouble}")
 
     def _on_a_core(self, backend: FlowBackend | None) -> None:
-        found = self._probed(backend, [None], self.max_wait)
+        found = self._probed(backend, [None], self._longest)
         if not found:
-            raise WorkRemains(f"no core was to be had within {duration(self.max_wait)} (--max-wait)")
+            raise WorkRemains(f"no core was to be had within {duration(self._longest)} (--max-wait)")
         if found[0].trouble:
             raise JobFailed(f"flow on {backend}: node {found[0].node[:8]}: {found[0].trouble}")
 

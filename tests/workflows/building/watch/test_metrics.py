@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import promql_parser
 import pytest
 import yaml
@@ -24,7 +25,7 @@ from kinetics_pipeline.annotations.table import load_annotations
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.sources.base import Failure
 from kinetics_pipeline.workflows.building.watch.exporters import SESSION, MetricsPort
-from kinetics_pipeline.workflows.building.watch.live import LaneState, Live, Stage
+from kinetics_pipeline.workflows.building.watch.live import CacheState, LaneState, Live, Stage
 from kinetics_pipeline.workflows.building.watch.metrics import TABLE
 from kinetics_pipeline.workflows.flags.values import host_and_port
 from tests.builders.driven_builds import DrivenBuild, Watched
@@ -143,6 +144,36 @@ def test_the_title_of_each_panel_is_its_question() -> None:
     assert all(panel["title"].endswith("?") for panel in panels)
     assert [one["name"] for one in board()["templating"]["list"]] == ["datasource", "session"]
     assert len({(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels}) == len(panels)
+
+
+needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool (Debian: prometheus)")
+
+
+@needs_promtool
+def test_each_alert_fires_for_what_it_is_for_and_for_nothing_else() -> None:
+    tests = DOCKER.parent / "tests" / "data" / "alerts_test.yaml"
+    expected = [one for test in yaml.safe_load(tests.read_text())["tests"] for one in test["alert_rule_test"]]
+    rules = yaml.safe_load((DOCKER / "alerts.yaml").read_text())["groups"][0]["rules"]
+    for fires in (True, False):
+        assert {one["alertname"] for one in expected if bool(one["exp_alerts"]) is fires} == {
+            rule["alert"] for rule in rules
+        }
+    done = subprocess.run(["promtool", "test", "rules", str(tests)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_promtool
+def test_promtool_has_nothing_against_what_is_scraped() -> None:
+    lane = LaneState("direct", 0, 0, 7, 0, 1e9 + 5)
+    cache = CacheState(used=5, free=7)
+    with served() as port:
+        port.show(msgspec.structs.replace(LIVE, lanes=[lane], cache=cache, left=5.0, seconds={"flow": 3.0}))
+        assert {name for name in scraped(port.port) if name.startswith("kinetics_")} == {one.name for one in TABLE}
+        with urllib.request.urlopen(f"http://127.0.0.1:{port.port}/metrics", timeout=30) as answer:
+            text = answer.read().decode()
+    text = text.replace(SESSION, "session")  # Ray's name, which is not in snake case
+    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.skipif(shutil.which("prometheus") is None, reason="no prometheus is installed (Debian: prometheus)")

@@ -16,7 +16,7 @@ class Header:
     """The columns of a table."""
 
     names: list[str]
-    """As `column_names` spells them."""
+    """The spelling is that of `column_names`."""
     pick: Callable[[Sequence[Any]], tuple[Any, ...]]
     """Picks video, path, label, start, end and split out of a row with one more cell, which absent columns read."""
     either: bool

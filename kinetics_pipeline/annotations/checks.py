@@ -293,8 +293,10 @@ def _name_videos(videos: np.ndarray, paths: np.ndarray, good: np.ndarray) -> Non
     path, so that a video is called the same in whatever order the
     rows come.
     """
-    taken = {videos[i] for i in good if videos[i] is not None}
     to_name = [i for i in good if videos[i] is None]
+    if not to_name:
+        return
+    taken = {videos[i] for i in good if videos[i] is not None}
     stems = {path: re.sub(r"[^A-Za-z0-9_.-]", "_", PurePosixPath(path).stem) for path in {paths[i] for i in to_name}}
     shared: dict[str, int] = {}
     for stem in stems.values():

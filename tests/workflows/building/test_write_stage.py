@@ -58,7 +58,7 @@ def test_a_shard_without_a_clip_is_written_by_the_driver_itself(
     folders.prepare()
     monkeypatch.setattr(ray_executor, "this_node", lambda: "here")  # no cluster is there to be asked
     monkeypatch.setattr(writing, "is_current", lambda *_: True)
-    executor = RayExecutor(folders, on_gpu=False, slots=1, say=print)
+    executor = RayExecutor(folders, print, on_gpu=False, slots=1, grows=False)
     finished = tuple(FinishedClip(Record.of(clip, "not_found", "", Spent()), None) for clip in clips)
     job = WriteJob(dataset.store.uri, "00000", "train-00000", finished, RECIPE, tuple(CLASSES), 1)
     ref = executor.start_write(job, None)

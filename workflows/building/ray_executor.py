@@ -89,8 +89,7 @@ class RayExecutor:
         cluster has an autoscaler. `say` tells the user a line."""
         self.folders, self.on_gpu, self.slots = folders, on_gpu, slots
         self._here = this_node()
-        self._keeps = Holds(self._here, grows=grows)
-        self._idle = Idle() if grows else None
+        self._grows, self._keeps, self._idle = grows, Holds(self._here), Idle()
         self._gpus = GpuPool(folders, say, grows=grows)
         self._fetchers: dict[str, Any] = {}
         self._fetches: dict[Ref, tuple[str, Any]] = {}
@@ -118,11 +117,11 @@ class RayExecutor:
         return named_nodes()
 
     def keep_nodes(self, nodes: Collection[str]) -> None:
+        if not self._grows:  # nobody takes a node
+            return
         at_work = {node for node, _ in (*self._fetches.values(), *self._holds.values())}
         busy = {*nodes, *at_work, *self._archives.values()}
         self._keeps.keep(busy, named_nodes())
-        if self._idle is None:
-            return
         for node in self._idle.ended({*self._fetchers, *self._archive_nodes}, busy, time.monotonic()):
             for actors in (self._fetchers, self._archive_nodes):
                 if (actor := actors.pop(node, None)) is not None:

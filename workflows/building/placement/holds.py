@@ -27,23 +27,19 @@ class _Hold:
 class Holds:
     """The nodes that are held for one build."""
 
-    def __init__(self, here: str, *, grows: bool) -> None:
-        """`here`: the driver's own node. `grows`: whether there is an autoscaler; without one nothing is held."""
-        self._here, self._grows = here, grows
+    def __init__(self, here: str) -> None:
+        """`here`: the driver's own node."""
+        self._here = here
         self._actors: dict[str, Any] = {}
 
     def keep(self, nodes: Collection[str], alive: Collection[str]) -> None:
         """Holds these nodes from now on, and lets go of the others."""
-        wanted = {node for node in nodes if node != self._here and node in alive} if self._grows else set()
+        wanted = {node for node in nodes if node != self._here and node in alive}
         for node in [node for node in self._actors if node not in wanted]:
             with suppress(ray.exceptions.RayError):
                 ray.kill(self._actors.pop(node))
         for node in wanted - self._actors.keys():
             self._actors[node] = _hold.options(scheduling_strategy=on(node)).remote()
-
-    @property
-    def nodes(self) -> frozenset[str]:
-        return frozenset(self._actors)
 
 
 _hold = ray.remote(**TABLE["hold"].options(max_restarts=-1))(_Hold)

@@ -47,6 +47,7 @@ from kinetics_pipeline.workflows.building.watch.event_log import EventLog, log_f
 from kinetics_pipeline.workflows.building.watch.exporters import Exporter, MetricsPort, RayMetrics
 from kinetics_pipeline.workflows.building.watch.live import Live
 from kinetics_pipeline.workflows.building.watch.notify import Notifier
+from kinetics_pipeline.workflows.building.watch.waiting import NodesAwaited
 from kinetics_pipeline.workflows.building.watch.watcher import Watcher
 from kinetics_pipeline.workflows.flags.build_flags import BuildConfig
 from kinetics_pipeline.workflows.flags.record import as_record, command_line
@@ -164,9 +165,10 @@ class _Build:
         `_require_going`."""
         config = self.config
         asked = config.flow_backend if config.flow_backend != "auto" else None
-        settling = Settling(cluster, self._say, config.max_wait, self._require_going)
         try:
-            backend = settling.backend(config.flow, asked, existing.flow_backend if existing else None)
+            with NodesAwaited(self.lease.store) as awaited:
+                settling = Settling(cluster, self._say, config.max_wait, self._require_going, awaited.show)
+                backend = settling.backend(config.flow, asked, existing.flow_backend if existing else None)
         except WorkRemains as remains:
             raise WorkRemains(f"{remains}; {self.to_go_on}") from None
         return asked_recipe(config, existing, backend)
@@ -183,6 +185,7 @@ class _Build:
             self.executor,
             gpus=partial(_gpus, recipe),
             unplaced=unplaced,
+            lacks=self.executor.lacks,
             log=EventLog(log_folder(folders.root.parent, folders.root.name)),
             exporters=exporters,
             notifier=None if config.notify is None else Notifier(words_of(config.notify), self._say),

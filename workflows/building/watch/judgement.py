@@ -41,6 +41,8 @@ def limiting(looks: Sequence[Look], seconds: Mapping[str, float]) -> tuple[str, 
     last = looks[-1]
     if last.cache is not None and last.cache.short:
         return "cache", last.cache.short
+    if last.lacks:
+        return "process", _waiting_for(last)
     if busy_share(looks) >= BUSY and (last.waiting or last.processing > last.places):
         return _processing(last, seconds)
     if last.wanted or last.fetching:
@@ -112,10 +114,15 @@ def why_nothing_goes_on(last: Look, quiet: float, unanswered: str, usual: float 
     if last.processing:
         return _why_no_clip_ends(last, usual)
     if last.waiting:
-        return f"{_number(last.waiting, 'clip')} waiting for a core or a GPU: the cluster has none now"
+        return _waiting_for(last)
     if (pause := paused(wanted, last.now)) is not None:
         return pause
     return _why_none_comes(last, wanted)
+
+
+def _waiting_for(last: Look) -> str:
+    lacks = last.lacks or "a core or a GPU: the cluster has none now"
+    return f"{_number(last.waiting, 'clip')} waiting for {lacks}"
 
 
 def _why_no_clip_ends(last: Look, usual: float | None) -> str:

@@ -167,6 +167,11 @@ def test_work_that_goes_on_as_usual_is_no_standstill() -> None:
     assert why_nothing_goes_on(its_turn, 100.0, "") == ""
 
 
+def test_clips_that_lack_a_gpu_are_what_limits_while_videos_still_come() -> None:
+    limit, why = limiting([Look(NOW, 1, waiting=5, fetching=3, lacks="a GPU: 1 asked, 0 there")], {})
+    assert (limit, why) == ("process", "5 clips waiting for a GPU: 1 asked, 0 there")
+
+
 @pytest.mark.parametrize(
     ("look", "why"),
     [
@@ -176,6 +181,10 @@ def test_work_that_goes_on_as_usual_is_no_standstill() -> None:
         ),
         (Look(NOW, 2, processing=3, unplaced=3), "3 clips waiting for a core: none of the cluster's is free"),
         (Look(NOW, 1, waiting=5), "5 clips waiting for a core or a GPU: the cluster has none now"),
+        (
+            Look(NOW, 1, waiting=5, lacks="a GPU: 2 asked, 0 there; its autoscaler brings 1 gpu"),
+            "5 clips waiting for a GPU: 2 asked, 0 there; its autoscaler brings 1 gpu",
+        ),
         (
             Look(NOW, 2, fetching=4, oldest={"fetch": Work("fetch", "v", 25.0), "write": Work("write", "s", 90.0)}),
             "4 downloads under way, v for 25 s",

@@ -49,6 +49,7 @@ class ArchiveHolder:
         self._reached = False
         """Whether any archive was given, or refused, since the last one for which nobody answered."""
         self._silent_since: float | None = None
+        self._workers_started = False
 
     def want(self, keys: Iterable[str]) -> None:
         """Begins to fetch the archives that are not here, in the order given."""
@@ -56,6 +57,9 @@ class ArchiveHolder:
         under_way = {*self.on_the_way(), *self.here, *self.refused}
         for key in keys:
             if key not in under_way:
+                if not self._workers_started:
+                    self._workers_started = True
+                    self.executor.start_workers()
                 node = nodes[self._numbers[key] % len(nodes)]
                 self._running[self.executor.start_hold(self._jobs[key], node)] = key
 

@@ -192,5 +192,8 @@ class ArchiveExecutor(Executor, Protocol):
 
     def held(self, ref: Ref) -> ArchiveAnswer | Lost: ...
 
+    def start_workers(self) -> None:
+        """Begins to start the processes that make clips: the cores have nothing else to do until archives are here."""
+
     def keep_only_archives(self, keys: Collection[str]) -> None:
         """Begins to remove the other archives from all nodes."""

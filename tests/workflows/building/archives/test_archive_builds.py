@@ -73,11 +73,12 @@ def test_each_archive_is_fetched_once_and_two_groups_are_the_most_that_is_held(
         clip(n): "ok" if n < CLIPS else "not_found" for n in range(CLIPS + 10)
     }
     assert executor.peak <= held_at_most(copy)
+    assert executor.starts == 1, "processes start while the first archives are on their way"
     plans = [build.dataset.plan(number) for number in build.dataset.plan_numbers()]
     assert [plan.archive_group for plan in plans] == [0, 1, 2, 3, None]
     assert [len(plan) for plan in plans] == [15, 15, 15, 15, 10]
     before = len(copy.gets)
-    build.run()
+    assert build.run().starts == 0
     assert asked(copy)[before:] == []
     assert len(build.dataset.plan_numbers()) == 5
 

@@ -1,8 +1,8 @@
 """The obstore client of a URI: addresses, regions, credentials, and a client that also works after a fork.
 
 Everything usual is taken from the environment, as the cloud's own tools do: AWS_ACCESS_KEY_ID, AWS_REGION,
-AWS_ENDPOINT_URL, GOOGLE_APPLICATION_CREDENTIALS, STORAGE_EMULATOR_HOST, AZURE_STORAGE_ACCOUNT_NAME, roles of machines and pods. Profiles of
-`~/.aws` (also SSO) are read by boto3, where it is installed.
+AWS_ENDPOINT_URL, GOOGLE_APPLICATION_CREDENTIALS, STORAGE_EMULATOR_HOST, AZURE_STORAGE_ACCOUNT_NAME, roles of machines
+and pods. Profiles of `~/.aws` (also SSO) are read by boto3, where it is installed.
 """
 
 from __future__ import annotations

@@ -23,7 +23,8 @@ TICK = 0.5
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
 """Seconds after which an archive that nobody answered for is asked for again; each further pause is twice as long."""
 TRIES = 3
-"""Times that nobody answers for one archive, while others are given, after which it is given up."""
+"""Times that nobody answers for one archive, while others are given or its server begins to, after which it is given
+up."""
 
 
 class ArchiveHolder:
@@ -94,7 +95,7 @@ class ArchiveHolder:
             raise WorkRemains(f"archives cannot be kept in the cache: {answer.reason}; make room")
         elif isinstance(answer, NoAnswer):
             self._unanswered[key] += 1
-            if self._reached and self._unanswered[key] >= TRIES:
+            if (self._reached or answer.answered) and self._unanswered[key] >= TRIES:
                 self._refuse(NotGiven(key, answer.reason))
                 return
             self._silent_since = now if self._silent_since is None or self._reached else self._silent_since

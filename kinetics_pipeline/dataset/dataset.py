@@ -307,10 +307,15 @@ class Dataset:
         return found
 
     def newest_table(
-        self, schema: pa.Schema, outcome: Outcome | None = None, files: Sequence[StoredFile] | None = None
+        self,
+        schema: pa.Schema,
+        outcome: Outcome | None = None,
+        files: Sequence[StoredFile] | None = None,
+        read: Callable[[int], object] = lambda number: None,
     ) -> pa.Table:
-        """See `newest_entries`: for many clips, where `newest` would take ten times the memory."""
-        return newest_entries(self._current(files), schema, outcome)
+        """See `newest_entries`: for many clips, where `newest` would take ten times the memory. `read` is told, again
+        and again, how many markers were read."""
+        return newest_entries(_told(self._current(files), read), schema, outcome)
 
     def records(self) -> dict[str, Record]:
         """The newest record of each clip that has one, by clip_id."""
@@ -375,6 +380,12 @@ class Dataset:
         nothing = pa.table({name: pa.array([], pa.string()) for name in names})
         together = pa.concat_tables([nothing, *planned])
         return together.filter(pc.invert(pc.is_in(together["clip_id"], recorded))).group_by(names).aggregate([])
+
+
+def _told(markers: Iterable[Marker], read: Callable[[int], object]) -> Iterator[Marker]:
+    for number, marker in enumerate(markers, 1):
+        yield marker
+        read(number)
 
 
 def _only_markers(files: Sequence[StoredFile]) -> list[StoredFile]:

@@ -36,7 +36,7 @@ from kinetics_pipeline.workflows.building.events import BuildEvent, ClipFinished
 from kinetics_pipeline.workflows.building.lanes import Pace
 from kinetics_pipeline.workflows.building.lease import Lease, LeaseHeld
 from kinetics_pipeline.workflows.building.placement.backend import Settling
-from kinetics_pipeline.workflows.building.placement.cluster import RayCluster
+from kinetics_pipeline.workflows.building.placement.cluster import RayCluster, unplaced
 from kinetics_pipeline.workflows.building.process import uses_gpu
 from kinetics_pipeline.workflows.building.ray_executor import RayExecutor
 from kinetics_pipeline.workflows.building.reconciliation import enlarged_from, note_sources, refresh_summaries
@@ -56,9 +56,11 @@ from kinetics_pipeline.workflows.runtime.cluster import addressed, connected, re
 from kinetics_pipeline.workflows.runtime.memory import give_back_memory
 from kinetics_pipeline.workflows.runtime.progress import Meter
 from kinetics_pipeline.workflows.runtime.signals import stop_requested
+from kinetics_pipeline.workflows.runtime.slow_calls import slow_calls_told
 
 INDEX_EVERY = 500
 """Shards committed between two writings of the index of markers."""
+Say = Callable[[str], None]
 SAY_AGAIN = 600.0
 """Seconds after which it is told again that nothing goes on for the same reason."""
 
@@ -81,6 +83,15 @@ def build_dataset(files: Sequence[str], config: BuildConfig) -> BuildResult:
     asked = read_asked(files, config)
     say_what_is_odd(asked.annotations, console)
     give_back_memory()
+    slow = [lambda line: console.print(f"no progress: {line}", markup=False, soft_wrap=True)]
+    with slow_calls_told(slow, of_ray=True):
+        return _build_asked(asked, config, console, files, slow)
+
+
+def _build_asked(
+    asked: Asked, config: BuildConfig, console: Console, files: Sequence[str], slow: list[Say]
+) -> BuildResult:
+    """`slow`: who is told of a store, or of a cluster, that keeps this process waiting."""
     store = open_store(config.output)
     existing = Dataset.open(config.output) if store.exists(DATASET) else None
     if existing is not None:
@@ -88,7 +99,7 @@ def build_dataset(files: Sequence[str], config: BuildConfig) -> BuildResult:
         existing.require_classes(asked.annotations.labels)
     with Lease.acquire(store) as lease, connected(config.cpus), stop_requested() as should_stop:
         try:
-            return _Build(asked, config, lease, console, files, should_stop).run(existing)
+            return _Build(asked, config, lease, console, files, should_stop, slow).run(existing)
         finally:
             refresh_summaries(config.output)
 
@@ -104,9 +115,10 @@ class _Build:
         console: Console,
         files: Sequence[str],
         should_stop: Callable[[], bool],
+        slow: list[Say],
     ) -> None:
         self.asked, self.config, self.lease, self.console = asked, config, lease, console
-        self.files, self.should_stop = files, should_stop
+        self.files, self.should_stop, self.slow = files, should_stop, slow
         command = command_line("build", files, config)
         withheld = f" (put back what is {WITHHELD})" if WITHHELD in command else ""
         self.to_go_on = f"to go on{withheld}: {command}"
@@ -136,6 +148,7 @@ class _Build:
         build = self._build(lease, limits)
         try:
             with self._watcher(recipe, folders) as self.watcher:
+                self.slow.append(self.watcher.held_up)
                 for step in build.drivers(folders.scratch):
                     give_back_memory()
                     if isinstance(step, Driver):
@@ -177,6 +190,7 @@ class _Build:
             self.lease.store,
             self.executor,
             gpus=partial(_gpus, recipe),
+            unplaced=unplaced,
             log=EventLog(log_folder(folders.root.parent, folders.root.name)),
             exporters=exporters,
             notifier=None if config.notify is None else Notifier(words_of(config.notify), self._say),

@@ -26,6 +26,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {seconds % 60:02d} s" if minutes else f"{seconds} s"
 
 
+def precise_duration(seconds: float) -> str:
+    """What `duration` says, with a decimal below ten seconds."""
+    return f"{seconds:.1f} s" if seconds < 10 else duration(seconds)
+
+
 def size(count: float) -> str:
     """`1.2 GB`, in powers of 1000."""
     for unit in ("B", "kB", "MB", "GB", "TB"):
@@ -49,7 +54,7 @@ class Meter:
         self._notebook = NotebookBar() if in_notebook() else None
         if self._console.is_terminal and self._notebook is None:
             self._bar = Progress(
-                BarColumn(bar_width=30),
+                BarColumn(bar_width=20),
                 TextColumn("{task.fields[text]}"),
                 console=self._console,
                 transient=True,
@@ -82,14 +87,15 @@ class Meter:
         return (self.total - self.done) / self.rate if self.rate > 0 else None
 
     def text(self) -> str:
+        return " · ".join([*self._parts(), *filter(None, [self.note])])
+
+    def _parts(self) -> list[str]:
         parts = [f"{self.done} of {self.total} {self.things}"]
         if self.rate > 0:
             parts.append(f"{self.rate:.2f}/s" if self.rate < 10 else f"{self.rate:.0f}/s")
             if self.done < self.total and self.seconds_left is not None:
                 parts.append(f"{duration(self.seconds_left)} left")
-        if self.note:
-            parts.append(self.note)
-        return " · ".join(parts)
+        return parts
 
     def at(self, done: int, note: str = "") -> None:
         """Says how far it is; `note` is a short text behind the numbers."""
@@ -97,7 +103,8 @@ class Meter:
         if self._notebook is not None:
             self._notebook.show(done, self.total, self.text())
         elif self._bar:
-            self._bar.update(self._task, completed=done, text=self.text())
+            text = " · ".join(self._parts()) + (f"\n{note}" if note else "")  # in 80 columns, whatever the note
+            self._bar.update(self._task, completed=done, text=text)
         elif time.monotonic() - self._last_line >= LINE_EVERY:
             self._last_line = time.monotonic()
             print(self.text(), file=sys.stderr, flush=True)
@@ -107,4 +114,4 @@ class Meter:
         if self._notebook is not None:
             self._notebook.say(line)
             return
-        self._console.print(line, highlight=False, soft_wrap=True, markup=False)
+        self._console.print(line, highlight=False, soft_wrap=not self._console.is_terminal, markup=False)

@@ -30,8 +30,8 @@ class EvaluateResult:
 
     @property
     def scores(self) -> Mapping[str, Mapping[str, Any]]:
-        """Scores by stream (`rgb`, `flow`, `fused`, `both`): `clips`, `top1`, `top5`, `mean_class`, `mean_error`, all but
-        the first from 0 to 1; `per_class` by name; `confusion` as rows of counts, [true][predicted]. Of clips with
+        """Scores by stream (`rgb`, `flow`, `fused`, `both`): `clips`, `top1`, `top5`, `mean_class`, `mean_error`, all
+        but the first from 0 to 1; `per_class` by name; `confusion` as rows of counts, [true][predicted]. Of clips with
         several actions `videos`, `classification_map` and `localisation_map`."""
         scores: Mapping[str, Mapping[str, Any]] = self.document["scores"]
         return scores

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -76,6 +78,15 @@ def test_a_pair_does_not_depend_on_its_neighbours(crossing: NDArray[np.uint8]) -
 
 def test_identical_frames_have_zero_flow(crossing: NDArray[np.uint8]) -> None:
     assert not tvl1(np.stack([crossing[0]] * 3), "cpu").any()
+
+
+@pytest.mark.parametrize("order", [[0, 0, 1, 1, 1, 2], [0, 1, 2, 2], [0, 0, 1, 0, 0]], ids=str)
+def test_frames_that_repeat_change_nothing_for_the_other_pairs(crossing: NDArray[np.uint8], order: list[int]) -> None:
+    found = tvl1(crossing[order], "cpu")
+    for flow, before, after in zip(found, order[:-1], order[1:], strict=True):
+        expected = cpu.flow(crossing[[before, after]], TVL1())[0]
+        np.testing.assert_array_equal(flow, expected)
+    assert sum(flow.any() for flow in found) == sum(a != b for a, b in itertools.pairwise(order))
 
 
 def test_rgb_is_made_grey_as_opencv_does(crossing: NDArray[np.uint8]) -> None:

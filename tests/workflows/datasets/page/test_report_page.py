@@ -25,7 +25,6 @@ from tests.builders.clips import built, drawn_frames
 
 HOSTILE = "</script><script>window.hurt = 1</script><img src=x onerror='window.hurt = 1'>"
 CLASSES = ["juggling", "surfing", HOSTILE]
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def made(folder: Path, count: int = 30) -> Dataset:
@@ -135,17 +134,6 @@ def test_failures_are_bounded_and_every_outcome_has_some(dataset: Dataset) -> No
 
 
 # In a browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if BROWSER is None:
-        pytest.skip("there is no Chromium on this machine")
-    api = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser, and is not installed")
-    with api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 @pytest.fixture

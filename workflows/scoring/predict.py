@@ -26,7 +26,6 @@ from kinetics_pipeline.models.scoring.evaluation import Predictions
 from kinetics_pipeline.models.scoring.evaluation import evaluate as evaluate_network
 from kinetics_pipeline.models.scoring.metrics import fuse, softmax
 from kinetics_pipeline.recipe import Recipe
-from kinetics_pipeline.shards import codec
 from kinetics_pipeline.sources.base import Media
 from kinetics_pipeline.sources.objects.videos import is_object_place
 from kinetics_pipeline.video.container import VideoStream

@@ -69,7 +69,7 @@ class Rendered:
 
     @property
     def split(self) -> str:
-        """Of seven times eight videos, which have 21 clips of every class, two times eight are for validation."""
+        """For validation are two of every seven times eight videos, which have 21 clips of every class."""
         return "val" if self.video // len(CLASSES) % 7 in (1, 4) else "train"
 
     @property

@@ -39,6 +39,7 @@ TRAINING = {
     "dropout": "0",
     "clip-gradients": "1",
     "precise-batch-norm": "5",
+    "precision": "fp32",
     "evaluate-every": "0",
 }
 """Flags for a training of some tens of steps from random weights; the recipe's numbers are for a hundred thousand.

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 
 import cv2
 import numpy as np
 
 from kinetics_pipeline.flow import tvl1
-from kinetics_pipeline.workflows.demo.videos import CLIP_SECONDS, Rendered, frames_of
+from kinetics_pipeline.workflows.demo.videos import CLIP_SECONDS, Rendered, drawing
 from kinetics_pipeline.workflows.pictures import Picture, flow_colours, flow_legend, stacked, strip, written
 
 SHOWN = ("moving left", "moving up", "growing", "turning right")
-FRAMES, FLOWS = 3, 2
+FRAMES = 3
 SIZE = (340, 256)
 """Width and height at which flow is computed: a short side of 256, as in a dataset with the default recipe."""
 HEIGHT = 128
 """Height of a frame in the picture."""
 LABEL_WIDTH, GAP = 120, 8
 FPS = 75
-"""Frames a second of what is drawn: at 256 the demo's scenes are too fast for TV-L1 at 25."""
+"""Frames a second between which flow is computed: at 256 the demo's scenes are too fast for TV-L1 at 25."""
 FASTEST = 5.0
 """Pixels a frame at which a colour has its full strength."""
 
@@ -34,11 +33,12 @@ def demo_picture(clips: Sequence[Rendered], classes: Sequence[str] = SHOWN) -> P
 
 
 def _row(clip: Rendered) -> Picture:
-    count = CLIP_SECONDS * FPS
-    frames = np.stack(list(islice(frames_of(clip, SIZE, FPS), count)))
-    shown = [round((k + 0.5) * count / FRAMES) for k in range(FRAMES)]
-    flow = np.concatenate([tvl1(frames[k : k + 2]) for k in shown[:: FRAMES // FLOWS + 1]])
-    small = np.stack([cv2.resize(frames[k], _width_height(), interpolation=cv2.INTER_AREA) for k in shown])
+    draw = drawing(clip, SIZE)
+    times = [(k + 0.5) * CLIP_SECONDS / FRAMES for k in range(FRAMES)]
+    frames = [draw(seconds) for seconds in times]
+    pairs = [np.stack([frames[k], draw(times[k] + 1 / FPS)]) for k in (0, FRAMES - 1)]
+    flow = np.concatenate([tvl1(pair) for pair in pairs])
+    small = np.stack([cv2.resize(frame, _width_height(), interpolation=cv2.INTER_AREA) for frame in frames])
     colours = np.stack(
         [cv2.resize(f, _width_height(), interpolation=cv2.INTER_AREA) for f in flow_colours(flow, FASTEST)]
     )

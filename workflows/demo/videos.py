@@ -12,7 +12,7 @@ import csv
 import math
 import os
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
@@ -129,19 +129,22 @@ def write_rows(path: Path, rows: Sequence[tuple[str, str, int, int, str]]) -> No
         writer.writerows(rows)
 
 
-def frames_of(clip: Rendered, size: tuple[int, int] | None = None, fps: float | None = None) -> Iterator[Frame]:
-    """The frames of a clip's shot, uint8 RGB [H, W, 3]; in its format's size and rate, or in `size` (width, height) and
-    `fps`."""
+def frames_of(clip: Rendered) -> Iterator[Frame]:
+    """The frames of a clip's shot, uint8 RGB [H, W, 3], in its format's size and rate."""
     width, height, rate = clip.format
-    fps = fps or per_second(rate)
+    fps = per_second(rate)
+    yield from map(drawing(clip, (width, height)), (k / fps for k in range(round(SHOT_SECONDS * fps))))
+
+
+def drawing(clip: Rendered, size: tuple[int, int]) -> Callable[[float], Frame]:
+    """What draws the frame of a clip's shot at a time (seconds from its start), in `size` (width, height)."""
     random = np.random.default_rng([26, clip.seed, clip.number])
     hue = CLASSES.index(clip.label) / len(CLASSES) + random.normal(0, HUE_SPREAD)
-    scene = Scene(random, *(size or (width, height)), hue)
+    scene = Scene(random, *size, hue)
     speed = random.uniform(0.85, 1.15)
     moment = random.uniform(-CLIP_SECONDS / 2, CLIP_SECONDS / 2) * speed
-    for k in range(round(SHOT_SECONDS * fps)):
-        # Time zero is the middle of the clip: paths are as long before it as after it.
-        yield scene.frame(pose(clip.label, (k / fps - CLIP_SECONDS / 2) * speed, moment))
+    # Time zero of a path is the middle of the clip: paths are as long before it as after it.
+    return lambda seconds: scene.frame(pose(clip.label, (seconds - CLIP_SECONDS / 2) * speed, moment))
 
 
 def pose(label: str, seconds: float, moment: float) -> Pose:

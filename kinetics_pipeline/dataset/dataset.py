@@ -331,6 +331,17 @@ class Dataset:
                 outcomes.setdefault(clip_id, "withdrawn")
         return outcomes
 
+    def settled_table(self, asked: pa.Table) -> pa.Table:
+        """The same as `settled`, as columns `clip_id` and `outcome`: of many clips these take a third of the memory.
+        `asked`: columns `clip_id` and `video_id`."""
+        found = self.newest_table(_OUTCOMES)
+        if not (withdrawn := pa.array(list(self.withdrawn()), pa.string())):
+            return found
+        early = asked.filter(pc.or_(pc.is_in(asked["clip_id"], withdrawn), pc.is_in(asked["video_id"], withdrawn)))
+        ids = early["clip_id"].filter(pc.invert(pc.is_in(early["clip_id"], found["clip_id"])))
+        more = pa.table([ids, pa.array(["withdrawn"] * len(ids), pa.string())], schema=_OUTCOMES)
+        return pa.concat_tables([found, more])
+
     def tombstones(self) -> list[Tombstone]:
         """Every withdrawal there was, in order. Raises JobFailed that names a damaged one."""
         names = self.tombstone_names()

@@ -182,7 +182,7 @@ class _Build:
     def _build(self, lease: Lease, limits: Limits) -> DatasetBuild:
         asked = self.asked
         sources = dict(zip(asked.keys, asked.sources, strict=True))
-        wanted = WantedClips(asked.annotations.table, asked.settings, asked.held_locally)
+        wanted = WantedClips(asked.annotations.columns, asked.settings, asked.held_locally)
         if not asked.copies:
             return DatasetBuild(self.dataset, lease, self.executor, sources, wanted, limits)
         archives = AskedArchives(

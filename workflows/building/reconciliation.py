@@ -145,7 +145,7 @@ def note_sources(store: Store, asked: Asked) -> None:
     from kinetics_pipeline.sources.objects.videos import ObjectVideos
     from kinetics_pipeline.workflows.building.copies import CopySource
 
-    table, held = asked.annotations.table, {}
+    table, held = asked.annotations.columns, {}
     for key, source in zip(asked.keys, asked.sources, strict=True):
         if isinstance(source, CopySource):
             held[source.name] = _held_in_archives(store, key, source.name, clips_of(table))

@@ -141,7 +141,7 @@ def say_what_is_odd(annotations: Annotations, console: Console) -> None:
             console.print(f"  {row}", highlight=False, markup=False, soft_wrap=True)
     known: list[str] = []
     if len(annotations.published) == 1 and len(annotations.folders) == 0:
-        known = against_known_counts(annotations.published[0], Counter(annotations.table["split"]))
+        known = against_known_counts(annotations.published[0], Counter(annotations.columns["split"].to_pylist()))
     for line in [*known, *overlaps(annotations), *alike(annotations.labels)]:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 

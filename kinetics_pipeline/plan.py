@@ -252,27 +252,19 @@ def make_plan(
     `archive_group`: the group of archives that hold those held locally.
     Raises UserError for a class or split that no row has.
     """
-    from kinetics_pipeline.annotations.columns import ClipsOfTable, rows_with
+    from kinetics_pipeline.annotations.columns import ClipsOfTable, as_columns, outcome_table, rows_with, without_clips
 
-    todo = in_order(asked, settings)
-    if settings.limit is not None:
-        todo = todo.slice(0, settings.limit)
-    if len(known := outcome_table(outcomes)):
-        done = known["clip_id"].filter(pc.invert(rows_with(known["outcome"], settings.retried())))
-        todo = todo.filter(pc.invert(pc.is_in(todo["clip_id"], done)))
+    known = outcome_table(outcomes)
+    done = known["clip_id"].filter(pc.invert(rows_with(known["outcome"], settings.retried())))
+    if settings.limit is None and settings.per_class is None:
+        todo = _ordered(without_clips(_selected(as_columns(asked), settings), done))
+    else:
+        todo = without_clips(in_order(asked, settings).slice(0, settings.limit), done)
     held = held_locally(ClipsOfTable(todo))
     local = pc.is_in(todo["clip_id"], pa.array(list(held), pa.string())).to_numpy().astype(bool)
     shards = _packed(todo, local, settings.clips_per_shard)
     source = LOCAL if archive_group is None else source_of_group(archive_group)
     return Plan(_table(todo, local, shards, dict(next_shard), source))
-
-
-def outcome_table(outcomes: Mapping[str, str] | pa.Table) -> pa.Table:
-    """Outcomes as columns `clip_id` and `outcome`, which `make_plan` takes as well as a mapping."""
-    if isinstance(outcomes, pa.Table):
-        return outcomes
-    columns = (pa.array(list(values), pa.string()) for values in (outcomes.keys(), outcomes.values()))
-    return pa.table(dict(zip(("clip_id", "outcome"), columns, strict=True)))
 
 
 def in_order(asked: pd.DataFrame | pa.Table, settings: PlanSettings) -> pa.Table:

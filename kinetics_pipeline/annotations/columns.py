@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -72,6 +72,19 @@ def rows_with(column: pa.ChunkedArray, texts: Collection[str]) -> pa.Array:
         return pc.is_in(encoded, pa.array(list(texts), pa.string()))
     marked = np.array([text in texts for text in encoded.dictionary.to_pylist()] + [False], bool)
     return pa.array(marked[codes(column)])
+
+
+def outcome_table(outcomes: Mapping[str, str] | pa.Table) -> pa.Table:
+    """Outcomes by clip_id as columns `clip_id` and `outcome`."""
+    if isinstance(outcomes, pa.Table):
+        return outcomes
+    columns = (pa.array(list(values), pa.string()) for values in (outcomes.keys(), outcomes.values()))
+    return pa.table(dict(zip(("clip_id", "outcome"), columns, strict=True)))
+
+
+def without_clips(table: pa.Table, clip_ids: pa.ChunkedArray) -> pa.Table:
+    """The rows of other clips than these."""
+    return table.filter(pc.invert(pc.is_in(table["clip_id"], clip_ids))) if len(clip_ids) else table
 
 
 def _values(column: pa.ChunkedArray) -> np.ndarray:

@@ -48,8 +48,10 @@ _COPY = f"state/{DATASET}"
 _MARKER = re.compile(rf"shards/{SHARD_NAME.pattern}\.json")
 TOMBSTONES = "state/withdrawn"
 _TOMBSTONE = re.compile(rf"{TOMBSTONES}/\d{{5,}}\.json")
-_OUTCOMES = pa.schema([("clip_id", pa.string()), ("outcome", pa.string())])
-_REASONS = _OUTCOMES.append(pa.field("detail", pa.string()))
+OUTCOME_COLUMNS = pa.schema([("clip_id", pa.string()), ("outcome", pa.string())])
+_RECORDED = pa.schema(
+    [*OUTCOME_COLUMNS, *((name, pa.string()) for name in ("detail", "split", "source")), ("rows", pa.int16())]
+)
 T = TypeVar("T")
 
 
@@ -113,6 +115,7 @@ class Dataset:
         self._plans = PlanFiles(store)
         self._listed: list[StoredFile] | None = None
         self._listed_last: list[StoredFile] | None = None
+        self._recorded: pa.Table | None = None
 
     @classmethod
     def open(cls, uri: str | os.PathLike[str]) -> Dataset:
@@ -261,7 +264,7 @@ class Dataset:
         try:
             yield
         finally:
-            self._listed = None
+            self._listed = self._recorded = None
 
     def _shard_files(self) -> list[StoredFile]:
         return self.store.files("shards") if self._listed is None else self._listed
@@ -312,13 +315,19 @@ class Dataset:
         """See `newest_entries`: for many clips, where `newest` would take ten times the memory."""
         return newest_entries(self._current(files), schema, outcome)
 
+    def recorded(self, files: Sequence[StoredFile] | None = None) -> pa.Table:
+        """What counts and summaries are made of (`_RECORDED`), of each clip's newest entry; read once in a listing."""
+        table = self.newest_table(_RECORDED, files=files) if self._recorded is None else self._recorded
+        self._recorded = None if self._listed is None else table
+        return table
+
     def records(self) -> dict[str, Record]:
         """The newest record of each clip that has one, by clip_id."""
         return self.newest(lambda _, entry: Record.from_json(entry))
 
     def outcomes(self) -> dict[str, Outcome]:
         """The newest outcome of each clip that has one, by clip_id."""
-        table = self.newest_table(_OUTCOMES)
+        table = self.newest_table(OUTCOME_COLUMNS)
         return dict(zip(table["clip_id"].to_pylist(), map(sys.intern, table["outcome"].to_pylist()), strict=True))
 
     def settled(self, asked: Iterable[tuple[str, str]]) -> dict[str, Outcome]:
@@ -330,17 +339,6 @@ class Dataset:
             if clip_id in withdrawn or video in withdrawn:
                 outcomes.setdefault(clip_id, "withdrawn")
         return outcomes
-
-    def settled_table(self, asked: pa.Table) -> pa.Table:
-        """The same as `settled`, as columns `clip_id` and `outcome`: of many clips these take a third of the memory.
-        `asked`: columns `clip_id` and `video_id`."""
-        found = self.newest_table(_OUTCOMES)
-        if not (withdrawn := pa.array(list(self.withdrawn()), pa.string())):
-            return found
-        early = asked.filter(pc.or_(pc.is_in(asked["clip_id"], withdrawn), pc.is_in(asked["video_id"], withdrawn)))
-        ids = early["clip_id"].filter(pc.invert(pc.is_in(early["clip_id"], found["clip_id"])))
-        more = pa.table([ids, pa.array(["withdrawn"] * len(ids), pa.string())], schema=_OUTCOMES)
-        return pa.concat_tables([found, more])
 
     def tombstones(self) -> list[Tombstone]:
         """Every withdrawal there was, in order. Raises JobFailed that names a damaged one."""
@@ -359,7 +357,7 @@ class Dataset:
         listed = self._shard_files()
         sizes, markers = {file.name: file.size for file in listed}, _only_markers(listed)
         shards = [file.name.removesuffix(".json") for file in markers]
-        recorded = self.newest_table(_REASONS, files=markers)
+        recorded = self.recorded(markers)
         reasons = recorded.group_by(["outcome", "detail"]).aggregate([([], "count_all")]).to_pylist()
         outcomes = Counter[str]()
         for one in reasons:

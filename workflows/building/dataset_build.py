@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kinetics_pipeline.annotations.columns import as_frame, rows_with
-from kinetics_pipeline.dataset.dataset import Dataset
+from kinetics_pipeline.annotations.columns import as_frame, outcome_table, rows_with, without_clips
+from kinetics_pipeline.dataset.dataset import OUTCOME_COLUMNS, Dataset
 from kinetics_pipeline.dataset.withdraw import finish_withdrawals
-from kinetics_pipeline.plan import Plan, PlannedShard, PlanSettings, make_plan, outcome_table
+from kinetics_pipeline.plan import Plan, PlannedShard, PlanSettings, make_plan
 from kinetics_pipeline.records import RETRYABLE, Clip, Record, Spent
 from kinetics_pipeline.sources.base import LocalSource, NetworkSource
 from kinetics_pipeline.sources.pace.retries import Event
@@ -147,7 +147,7 @@ class DatasetBuild:
         dataset, asked = self.dataset, self.wanted.columns
         while True:
             with dataset.one_listing():
-                unfinished, outcomes = dataset.unfinished(), dataset.settled_table(asked)
+                unfinished, outcomes = dataset.unfinished(), settled_table(dataset, asked)
                 if unfinished is None:
                     plan = make_plan(
                         asked,
@@ -231,6 +231,19 @@ class DatasetBuild:
             kept = {PurePosixPath(name).stem for name, _ in open_store(self.limits.keep_clips).list()}
             found = {clip: one for clip, one in found.items() if clip in kept or one.record.outcome != "ok"}
         return found
+
+
+def settled_table(dataset: Dataset, asked: pa.Table) -> pa.Table:
+    """What `Dataset.settled` says, as columns `clip_id` and `outcome`: a third of the memory. `asked`: columns
+    `clip_id` and `video_id`."""
+    found = dataset.newest_table(OUTCOME_COLUMNS)
+    if not (ids := list(dataset.withdrawn())):
+        return found
+    withdrawn = pa.array(ids, pa.string())
+    early = asked.filter(pc.or_(pc.is_in(asked["clip_id"], withdrawn), pc.is_in(asked["video_id"], withdrawn)))
+    early = without_clips(early, found["clip_id"])["clip_id"].combine_chunks()
+    more = pa.table([early, pa.array(["withdrawn"] * len(early), pa.string())], schema=OUTCOME_COLUMNS)
+    return pa.concat_tables([found, more])
 
 
 def videos_of(plan: Plan, clip_ids: pa.ChunkedArray) -> set[str]:

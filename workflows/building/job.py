@@ -39,7 +39,12 @@ from kinetics_pipeline.workflows.building.placement.backend import Settling
 from kinetics_pipeline.workflows.building.placement.cluster import RayCluster
 from kinetics_pipeline.workflows.building.process import uses_gpu
 from kinetics_pipeline.workflows.building.ray_executor import RayExecutor
-from kinetics_pipeline.workflows.building.reconciliation import enlarged_from, note_sources, refresh_summaries
+from kinetics_pipeline.workflows.building.reconciliation import (
+    enlarged_from,
+    note_sources,
+    refresh_summaries,
+    write_summaries,
+)
 from kinetics_pipeline.workflows.building.request import Asked, asked_recipe, read_asked, say_what_is_odd
 from kinetics_pipeline.workflows.building.state import RUN, look_at_lanes, traffic
 from kinetics_pipeline.workflows.building.time_needed import Expectation, expected
@@ -83,8 +88,9 @@ def build(files: Sequence[str], config: BuildConfig) -> None:
     with Lease.acquire(store) as lease, connected(config.cpus), stop_requested() as should_stop:
         try:
             _Build(asked, config, lease, console, files, should_stop).run(existing)
-        finally:
+        except BaseException:
             refresh_summaries(config.output)
+            raise
 
 
 class _Build:
@@ -107,6 +113,8 @@ class _Build:
         self.shards = 0
         """Committed by the plan that is running."""
         self._found: set[str] = set()
+        self._told = "", ""
+        """Source and detail of the last record that findings were looked for in."""
         self._stalled: dict[str, float] = {}
         """Reasons for which nothing went on, without their numbers, with when they were told (monotonic)."""
 
@@ -147,6 +155,7 @@ class _Build:
         with self.dataset.one_listing():
             self.dataset.refresh_index()
             self._report(time.monotonic() - began)
+            write_summaries(self.dataset)
 
     def _settled_recipe(self, existing: Recipe | None, cluster: RayCluster) -> Recipe:
         """The recipe, with a flow backend that a node has computed a pair with. Raises as `Settling.backend` and
@@ -285,6 +294,9 @@ class _Build:
     def _say_findings(self, record: Record, meter: Meter) -> None:
         """What a failure says of the user's network, and a small picture of its source, once for all clips; `advice`
         says at the end what to do."""
+        if (record.source, record.detail) == self._told:  # many clips fail alike
+            return
+        self._told = record.source, record.detail
         for detail in sorted(FINDINGS.keys() & set(record.detail.split("; ")) - self._found):
             self._found.add(detail)
             meter.say(f"found: {detail} (clip {record.clip_id}; others may follow)")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from kinetics_pipeline.workflows.building.request import Asked
 
 FILE = "reconciliation.json"
-_ENTRIES = pa.schema([(name, pa.string()) for name in ("clip_id", "split", "outcome", "source", "detail")])
+_KINDS = ["split", "outcome", "source", "detail"]
 SOURCES = "state/sources.json"
 """What the last build's sources held."""
 NO_FILE = ": no file"
@@ -186,8 +186,8 @@ def reconcile(dataset: Dataset) -> Reconciliation:
     """See the module. Raises JobFailed where the dataset is damaged."""
     versions, cvdf = _asked_by_name(dataset)
     splits: dict[str, SplitCounts] = {}
-    entries = dataset.newest_table(_ENTRIES)
-    kinds = entries.group_by(_ENTRIES.names[1:], use_threads=False).aggregate([([], "count_all")]).to_pylist()
+    entries = dataset.recorded()
+    kinds = entries.group_by(_KINDS, use_threads=False).aggregate([([], "count_all")]).to_pylist()
     names = {kind["source"] for kind in kinds if kind["source"]}
     for kind in kinds:
         counts = splits.setdefault(kind["split"], SplitCounts())
@@ -214,9 +214,14 @@ def refresh_summaries(uri: str) -> None:
     with suppress(UserError, OSError):
         dataset = Dataset.open(uri)
         with dataset.one_listing():
-            for write in (write_card, write_reconciliation):
-                with suppress(UserError, OSError):
-                    write(dataset)
+            write_summaries(dataset)
+
+
+def write_summaries(dataset: Dataset) -> None:
+    """Writes the card and `FILE` of a dataset. Nothing is raised, as by `refresh_summaries`."""
+    for write in (write_card, write_reconciliation):
+        with suppress(UserError, OSError):
+            write(dataset)
 
 
 def write_reconciliation(dataset: Dataset) -> None:

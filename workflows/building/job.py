@@ -287,7 +287,10 @@ class _Build:
 
     def _say_what_stalls(self, live: Live | None, meter: Meter) -> None:
         """Why nothing goes on, where it was looked at; the same reason again after a while only."""
-        if live is None or not live.no_progress:
+        if live is None:
+            return
+        meter.left, meter.is_stalled = live.left, bool(live.no_progress)
+        if not live.no_progress:
             return
         reason, now = re.sub(r"[\d,.]+", "", live.no_progress), time.monotonic()
         if now - self._stalled.get(reason, float("-inf")) > SAY_AGAIN:

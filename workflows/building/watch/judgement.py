@@ -120,9 +120,10 @@ def why_nothing_goes_on(last: Look, quiet: float, unanswered: str, usual: float 
 
 def _why_no_clip_ends(last: Look, usual: float | None) -> str:
     """Why no clip comes out, while some are at work; empty while they take no longer than usual."""
-    if last.unplaced >= last.processing:
-        return f"{_number(last.processing, 'clip')} waiting for a core: none of the cluster's is free"
     oldest = last.oldest.get("process", Work("process", "", 0.0))
+    if last.unplaced >= last.processing:  # some may be at work, and others' work wait: Ray tells no more
+        sent = f"{oldest.name} was sent {duration(oldest.seconds)} ago"
+        return f"{_number(last.processing, 'clip')} at the cluster, none of whose cores is free; {sent}"
     if oldest.seconds < QUIET or (usual is not None and oldest.seconds < TIMES_USUAL * usual):
         return ""  # that is what a clip takes
     known = "none has ended yet" if usual is None else f"usually {precise_duration(usual)}"

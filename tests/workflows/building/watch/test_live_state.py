@@ -174,7 +174,10 @@ def test_work_that_goes_on_as_usual_is_no_standstill() -> None:
             Look(NOW, 2, processing=2, oldest={"process": Work("process", "v", 25.0)}),
             "2 clips at work, v for 25 s, none has ended yet",
         ),
-        (Look(NOW, 2, processing=3, unplaced=3), "3 clips waiting for a core: none of the cluster's is free"),
+        (
+            Look(NOW, 2, processing=3, unplaced=3, oldest={"process": Work("process", "v", 25.0)}),
+            "3 clips at the cluster, none of whose cores is free; v was sent 25 s ago",
+        ),
         (Look(NOW, 1, waiting=5), "5 clips waiting for a core or a GPU: the cluster has none now"),
         (
             Look(NOW, 2, fetching=4, oldest={"fetch": Work("fetch", "v", 25.0), "write": Work("write", "s", 90.0)}),

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
+from kinetics_pipeline.redaction import html_table
+
 Final = Literal["gone", "not_found", "too_short", "decode", "withdrawn"]
 NeedsAccess = Literal["private", "age_restricted", "members_only", "geo_blocked"]
 Retryable = Literal["network", "no_format", "internal"]
@@ -172,6 +174,11 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it: what is known, a line each."""
+        known = {name: value for name, value in self.to_json().items() if value not in (None, "", {})}
+        return html_table(f"clip {self.clip_id}: {self.outcome}", list(known.items())[1:])
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Record:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from kinetics_pipeline.errors import JobFailed, WorkRemains
 from kinetics_pipeline.plan import Plan, read_columns
@@ -55,6 +56,14 @@ class PlanFiles:
         """The number and these columns of every plan, in order. Raises JobFailed for a file that is damaged."""
         for number, version in self._versions().items():
             yield number, self._columns(number, names, version)
+
+    def without_record(self, recorded: pa.ChunkedArray) -> pa.Table:
+        """`clip_id` and `video_id` of the planned clips that are not in `recorded`; each once."""
+        names = ["clip_id", "video_id"]
+        planned = [table for _, table in self.columns(names)]
+        nothing = pa.table({name: pa.array([], pa.string()) for name in names})
+        together = pa.concat_tables([nothing, *planned])
+        return together.filter(pc.invert(pc.is_in(together["clip_id"], recorded))).group_by(names).aggregate([])
 
     def add(self, plan: Plan, planned: Mapping[int, Collection[str]]) -> int:
         """Writes the next plan; its number. `planned`: the shards of every plan there is. See `Dataset.add_plan`."""

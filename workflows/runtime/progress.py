@@ -1,4 +1,4 @@
-"""What long work says while it runs: a bar on a terminal, a plain line now and then in a log."""
+"""What long work says while it runs: a bar on a terminal or in a notebook, a plain line now and then in a log."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+
+from kinetics_pipeline.workflows.runtime.notebook import NotebookBar, in_notebook
 
 LINE_EVERY = 15.0
 """Seconds between the lines of a log."""
@@ -50,10 +52,11 @@ class Meter:
         """Seconds left, where the caller knows better than the mean rate so far."""
         self.is_stalled = False
         """Whether nothing goes on, so that nobody knows how long it will take."""
-        self._console = Console(stderr=True)
+        self._console = Console(stderr=True, force_jupyter=False)
         self._bar: Progress | None = None
         self._last_line = time.monotonic()
-        if self._console.is_terminal:
+        self._notebook = NotebookBar() if in_notebook() else None
+        if self._console.is_terminal and self._notebook is None:
             self._bar = Progress(
                 BarColumn(bar_width=20),
                 TextColumn("{task.fields[text]}"),
@@ -72,6 +75,9 @@ class Meter:
     ) -> None:
         if self._bar:
             self._bar.stop()
+        if self._notebook is not None:
+            self._notebook.show(self.done, self.total, self.text(), ended=True)
+            return
         self._console.print(self.text(), highlight=False, soft_wrap=True)
 
     @property
@@ -99,7 +105,9 @@ class Meter:
     def at(self, done: int, note: str = "") -> None:
         """Says how far it is; `note` is a short text behind the numbers."""
         self.done, self.note = done, note
-        if self._bar:
+        if self._notebook is not None:
+            self._notebook.show(done, self.total, self.text())
+        elif self._bar:
             text = " · ".join(self._parts()) + (f"\n{note}" if note else "")  # in 80 columns, whatever the note
             self._bar.update(self._task, completed=done, text=text)
         elif time.monotonic() - self._last_line >= LINE_EVERY:
@@ -108,4 +116,7 @@ class Meter:
 
     def say(self, line: str) -> None:
         """A line that stays, above the bar."""
+        if self._notebook is not None:
+            self._notebook.say(line)
+            return
         self._console.print(line, highlight=False, soft_wrap=not self._console.is_terminal, markup=False)

@@ -1,9 +1,13 @@
-"""Text as it may be shown and kept: URLs without accounts and queries, and nothing that acts on a terminal."""
+"""Text as it may be shown and kept: URLs without accounts and queries, nothing that acts on a terminal or in a page."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from html import escape
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+_LEFT = ' style="text-align:left"'
 WITHHELD = "WITHHELD"
 """Stands where a secret may have stood, so that who reads it knows what to put back."""
 
@@ -17,6 +21,32 @@ def visible(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def html_table(title: str, rows: Iterable[Iterable[Any]], heads: Iterable[str] = ()) -> str:
+    """A table as notebooks show it: all texts are escaped, so that none of them is markup.
+
+    >>> html_table("a<b", [])
+    '<div>a&lt;b</div><table></table>'
+    """
+    head = "".join(f"<th{_LEFT}>{_shown_in_html(name)}</th>" for name in heads)
+    cells = [list(row) for row in rows]
+    columns = max(map(len, cells), default=1)
+    body = "".join(f"<tr>{_row_in_html(row, columns)}</tr>" for row in cells)
+    return f"<div>{_shown_in_html(title)}</div><table>{f'<tr>{head}</tr>' if head else ''}{body}</table>"
+
+
+def _row_in_html(row: list[Any], columns: int) -> str:
+    """The cells; the last one reaches to the end of the table."""
+    spans = [1] * (len(row) - 1) + [columns - len(row) + 1]
+    return "".join(
+        f"<td{_LEFT}{f' colspan={span}' if span > 1 else ''}>{_shown_in_html(cell)}</td>"
+        for cell, span in zip(row, spans, strict=True)
+    )
+
+
+def _shown_in_html(value: Any) -> str:
+    return escape(visible(str(value)))
 
 
 def without_secrets(text: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -139,17 +141,20 @@ def clip_sheet(
     lines: Sequence[str],
     frames: NDArray[np.uint8],
     flow: NDArray[np.floating] | None,
-    fps: float,
+    fps: float | None,
     shown: int = 8,
     height: int = 120,
 ) -> list[Picture]:
     """Rows that show a clip [T, H, W, 3] of `fps` frames a second and its flow [T, 2, H, W] in pixels: `lines` in full,
-    frames with their times, flow with its largest length; frames that repeat the one before are marked."""
+    frames with their times (their numbers where `fps` is None), flow with its largest length; frames that repeat the
+    one before are marked."""
     same = repeated_frames(frames)
     chosen = even_frames(len(frames), shown)
     pictures = [strip(frames, shown, height)]
     tile = (pictures[0].shape[1] + GAP) // len(chosen) - GAP
-    times = [[f"{k / fps:.2f} s", "repeats the frame before" if same[k] else ""] for k in chosen]
+    times = [
+        [f"{k / fps:.2f} s" if fps else f"frame {k}", "repeats the frame before" if same[k] else ""] for k in chosen
+    ]
     captions = [_captions(times, tile)]
     lines = [*lines, *([f"{same.sum()} of {len(frames)} frames repeat the frame before"] if same.any() else [])]
     if flow is not None:
@@ -234,11 +239,33 @@ def require_picture_file(path: Path) -> None:
         raise UserError(f"a picture cannot be written to {path}: there is no folder {path.parent}")
 
 
+@dataclass(frozen=True)
+class Sheet:
+    """A picture (uint8 [H, W, 3], RGB) that a notebook shows."""
+
+    pixels: Picture = field(repr=False)
+
+    def __repr__(self) -> str:
+        height, width, _ = self.pixels.shape
+        return f"a picture of {width}x{height} pixels; save(FILE) writes it"
+
+    def encoded(self, suffix: str = ".png") -> bytes:
+        """The picture as a file of that kind: .png, .jpg or .jpeg."""
+        return bytes(cv2.imencode(suffix, cv2.cvtColor(self.pixels, cv2.COLOR_RGB2BGR))[1])
+
+    def _repr_png_(self) -> bytes:
+        return self.encoded()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Raises UserError as `write_picture`."""
+        write_picture(Path(path), self.pixels)
+
+
 def write_picture(path: Path, picture: Picture) -> None:
     """Writes a PNG or JPEG, by its suffix. Raises UserError when it cannot be written."""
     require_picture_file(path)
-    encoded = cv2.imencode(path.suffix.lower(), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
+    encoded = Sheet(picture).encoded(path.suffix.lower())
     try:
-        path.write_bytes(encoded.tobytes())
+        path.write_bytes(encoded)
     except OSError as error:
         raise UserError(f"a picture cannot be written to {path}: {error.strerror}") from error

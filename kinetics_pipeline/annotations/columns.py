@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kinetics_pipeline.records import Clip
+from kinetics_pipeline.records import Clip, among
 
 # Imported where a DataFrame is made: it takes most of a second of a process's start.
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def outcome_table(outcomes: Mapping[str, str] | pa.Table) -> pa.Table:
 
 def without_clips(table: pa.Table, clip_ids: pa.ChunkedArray) -> pa.Table:
     """The rows of other clips than these."""
-    return table.filter(pc.invert(pc.is_in(table["clip_id"], clip_ids))) if len(clip_ids) else table
+    return table.filter(pc.invert(among(table["clip_id"], clip_ids))) if len(clip_ids) else table
 
 
 def _values(column: pa.ChunkedArray) -> np.ndarray:

@@ -49,9 +49,7 @@ _MARKER = re.compile(rf"shards/{SHARD_NAME.pattern}\.json")
 TOMBSTONES = "state/withdrawn"
 _TOMBSTONE = re.compile(rf"{TOMBSTONES}/\d{{5,}}\.json")
 OUTCOME_COLUMNS = pa.schema([("clip_id", pa.string()), ("outcome", pa.string())])
-_RECORDED = pa.schema(
-    [*OUTCOME_COLUMNS, *((name, pa.string()) for name in ("detail", "split", "source")), ("rows", pa.int16())]
-)
+_REASONS = OUTCOME_COLUMNS.append(pa.field("detail", pa.string()))
 T = TypeVar("T")
 
 
@@ -114,8 +112,8 @@ class Dataset:
         """The one it was begun with: older shards may lie beside newer ones. Each says its own in its footer."""
         self._plans = PlanFiles(store)
         self._listed: list[StoredFile] | None = None
+        self._newest: pa.Table | None = None
         self._listed_last: list[StoredFile] | None = None
-        self._recorded: pa.Table | None = None
 
     @classmethod
     def open(cls, uri: str | os.PathLike[str]) -> Dataset:
@@ -264,7 +262,7 @@ class Dataset:
         try:
             yield
         finally:
-            self._listed = self._recorded = None
+            self._listed = None
 
     def _shard_files(self) -> list[StoredFile]:
         return self.store.files("shards") if self._listed is None else self._listed
@@ -290,10 +288,10 @@ class Dataset:
         """See `marker_index`. Only for the holder of the lease."""
         refresh_index(self.store, self.marker_files())
 
-    def _current(self, files: Sequence[StoredFile] | None = None) -> Iterator[Marker]:
+    def _current(self) -> Iterator[Marker]:
         """The markers as they count: a clip that was withdrawn is withdrawn, whatever its marker says."""
         withdrawn = self.withdrawn()
-        for marker in self.markers(files):
+        for marker in self.markers():
             clips = tuple(as_withdrawn(entry, withdrawn) for entry in marker.clips) if withdrawn else marker.clips
             yield replace(marker, clips=clips)
 
@@ -309,17 +307,29 @@ class Dataset:
                     found[clip_id] = extract(marker, entry)
         return found
 
-    def newest_table(
-        self, schema: pa.Schema, outcome: Outcome | None = None, files: Sequence[StoredFile] | None = None
-    ) -> pa.Table:
-        """See `newest_entries`: for many clips, where `newest` would take ten times the memory."""
-        return newest_entries(self._current(files), schema, outcome)
+    @contextmanager
+    def one_reading(
+        self, schema: pa.Schema, seen: Callable[[Marker], object] = lambda marker: None
+    ) -> Iterator[pa.Table]:
+        """Within the block the shards are listed and their markers read once, into the table that it gives, however
+        much is asked of `newest_table` with columns of `schema`. `seen` is told every marker. See `one_listing`."""
+        with self.one_listing():
+            self._newest = self.newest_table(schema, seen=seen)
+            try:
+                yield self._newest
+            finally:
+                self._newest = None
 
-    def recorded(self, files: Sequence[StoredFile] | None = None) -> pa.Table:
-        """What counts and summaries are made of (`_RECORDED`), of each clip's newest entry; read once in a listing."""
-        table = self.newest_table(_RECORDED, files=files) if self._recorded is None else self._recorded
-        self._recorded = None if self._listed is None else table
-        return table
+    def newest_table(
+        self, schema: pa.Schema, outcome: Outcome | None = None, seen: Callable[[Marker], object] = lambda marker: None
+    ) -> pa.Table:
+        """See `newest_entries`: for many clips, where `newest` would take ten times the memory. `seen` is told every
+        marker that is read."""
+        known = self._newest
+        if known is not None and set(schema) <= set(known.schema):
+            chosen = known if outcome is None else known.filter(pc.equal(known["outcome"], outcome))
+            return chosen.select(schema.names)
+        return newest_entries(self._current(), schema, outcome, seen)
 
     def records(self) -> dict[str, Record]:
         """The newest record of each clip that has one, by clip_id."""
@@ -357,12 +367,12 @@ class Dataset:
         listed = self._shard_files()
         sizes, markers = {file.name: file.size for file in listed}, _only_markers(listed)
         shards = [file.name.removesuffix(".json") for file in markers]
-        recorded = self.recorded(markers)
+        recorded = self.newest_table(_REASONS)
         reasons = recorded.group_by(["outcome", "detail"]).aggregate([([], "count_all")]).to_pylist()
         outcomes = Counter[str]()
         for one in reasons:
             outcomes[one["outcome"]] += one["count_all"]
-        waiting = self._waiting(recorded["clip_id"])
+        waiting = self._plans.without_record(recorded["clip_id"])
         gone = pa.array(list(self.withdrawn()), pa.string())
         early = pc.or_(pc.is_in(waiting["clip_id"], gone), pc.is_in(waiting["video_id"], gone))
         if withdrawn := pc.sum(early).as_py():
@@ -376,14 +386,6 @@ class Dataset:
             bytes=sum(sizes.get(shard + SUFFIX[self.recipe.layout], 0) for shard in shards),
             reasons={(r["outcome"], r["detail"] or ""): r["count_all"] for r in reasons if r["outcome"] != "ok"},
         )
-
-    def _waiting(self, recorded: pa.ChunkedArray) -> pa.Table:
-        """`clip_id` and `video_id` of the planned clips that have no record; each once."""
-        names = ["clip_id", "video_id"]
-        planned = [table for _, table in self._plans.columns(names)]
-        nothing = pa.table({name: pa.array([], pa.string()) for name in names})
-        together = pa.concat_tables([nothing, *planned])
-        return together.filter(pc.invert(pc.is_in(together["clip_id"], recorded))).group_by(names).aggregate([])
 
 
 def _only_markers(files: Sequence[StoredFile]) -> list[StoredFile]:

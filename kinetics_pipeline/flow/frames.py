@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,3 +39,9 @@ def grey_frames(frames: object) -> NDArray[np.uint8]:
     for frame, out in zip(frames, grey, strict=True):
         cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY, dst=out)
     return grey
+
+
+def new_frames(grey: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which of the frames, uint8 [T, H, W], are not the frame before: bool [T], of which the first is True."""
+    repeats = [np.array_equal(before, after) for before, after in itertools.pairwise(grey)]
+    return np.array([True, *(not repeat for repeat in repeats)])

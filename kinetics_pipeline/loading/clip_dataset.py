@@ -18,6 +18,7 @@ from torch.utils.data import get_worker_info
 
 from kinetics_pipeline.annotations.charades import parse_actions, targets
 from kinetics_pipeline.dataset.dataset import Dataset
+from kinetics_pipeline.loading import shown
 from kinetics_pipeline.loading.arguments import whole_number
 from kinetics_pipeline.loading.batches import Batch, named_when_stacked
 from kinetics_pipeline.loading.clip_frames import ClipFrames
@@ -109,6 +110,7 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
         require_arguments(stream, frames, crop, options, dataset)
         whole_number("seed", seed)
         self.uri, self.stream, self.frames, self.crop = dataset.store.uri, stream, frames, crop
+        self.split = split
         self.train, self.seed, self.raw, self.flip = train, seed, options["raw"], options["flip"]
         self.stride, self.step_between_clips = options["stride"], options["step_between_clips"]
         self.transform = options["transform"]
@@ -148,6 +150,12 @@ class ClipDataset(TorchDataset[dict[str, Any]]):
 
     def __len__(self) -> int:
         return len(self.index) if self._ends is None else int(self._ends[-1])
+
+    def __repr__(self) -> str:
+        return shown.text(self)
+
+    def _repr_html_(self) -> str:
+        return shown.html(self)
 
     def _starts(self, step: int) -> NDArray[np.int64]:
         """How many snippets of each clip begin `step` frames apart."""

@@ -6,22 +6,14 @@ out.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
-import tempfile
-from pathlib import Path
-
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kinetics_pipeline.dataset.dataset import TOMBSTONES, Dataset
-from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.dataset.dataset import Dataset
+from kinetics_pipeline.dataset.kept_table import KeptTable
 from kinetics_pipeline.shards.markers import SHARD_NAME, shard_of
-from kinetics_pipeline.storage.digest import append_digest, without_digest
 
 _CACHE = "state/loader-index-2.arrow"
-_KEY = b"markers"
 _SCHEMA = pa.schema(
     [
         ("clip_id", pa.string()),
@@ -45,41 +37,7 @@ def load_index(dataset: Dataset) -> pa.Table:
 
     Comes from the cache unless a marker appeared, went or changed since. Raises JobFailed naming a damaged marker.
     """
-    key = _state(dataset)
-    cached = _cached(dataset, key)
-    if cached is not None:
-        return cached
-    index = _build(dataset).replace_schema_metadata({_KEY: key})
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "index.arrow"
-        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, index.schema) as stream:
-            stream.write_table(index)
-        append_digest(path)
-        with contextlib.suppress(UserError, FileNotFoundError):  # one that may only be read does without
-            dataset.store.upload(path, _CACHE)
-    return index
-
-
-def _state(dataset: Dataset) -> str:
-    """Stands for the set of markers and withdrawals: their names, sizes and versions."""
-    files = [file for file in dataset.store.files("shards") if file.name.endswith(".json")]
-    files += dataset.store.files(TOMBSTONES)
-    versions = [(file.name, file.size, file.version) for file in files]
-    return hashlib.sha256(json.dumps(versions).encode()).hexdigest()
-
-
-def _cached(dataset: Dataset, key: str) -> pa.Table | None:
-    try:
-        written = without_digest(dataset.store.read(_CACHE))
-        if written is None:
-            return None
-        with pa.ipc.open_stream(written) as stream:
-            index = stream.read_all()
-            index.validate(full=True)  # it may come from a stranger
-    except (FileNotFoundError, pa.ArrowInvalid, OSError, UserError):
-        return None
-    built_from = (index.schema.metadata or {}).get(_KEY, b"")
-    return index if built_from == key.encode() and index.schema.equals(_SCHEMA) and _is_possible(index) else None
+    return _KEPT.load(dataset, lambda: _build(dataset))
 
 
 def _is_possible(index: pa.Table) -> bool:
@@ -101,3 +59,6 @@ def _build(dataset: Dataset) -> pa.Table:
     for number, field in enumerate(_SCHEMA):  # one by one: two copies of all would be a third of the memory
         index = index.set_column(number, field, index[field.name].combine_chunks())
     return index
+
+
+_KEPT = KeptTable(_CACHE, _SCHEMA, _is_possible)

@@ -1,8 +1,8 @@
 """The obstore client of a URI: addresses, regions, credentials, and a client that also works after a fork.
 
 Everything usual is taken from the environment, as the cloud's own tools do: AWS_ACCESS_KEY_ID, AWS_REGION,
-AWS_ENDPOINT_URL, GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_ACCOUNT_NAME, roles of machines and pods. Profiles of
-`~/.aws` (also SSO) are read by boto3, where it is installed.
+AWS_ENDPOINT_URL, GOOGLE_APPLICATION_CREDENTIALS, STORAGE_EMULATOR_HOST, AZURE_STORAGE_ACCOUNT_NAME, roles of machines
+and pods. Profiles of `~/.aws` (also SSO) are read by boto3, where it is installed.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from kinetics_pipeline.storage.store import LARGEST_READ
 
 SCHEMES = ("s3", "gs", "az")
 RETRY: Any = {
-    "max_retries": 8,
+    "max_retries": 12,
     "retry_timeout": timedelta(minutes=2),
-    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=10), "base": 2},
+    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=10), "base": 4},
 }
 _WAITS = (0.1, 0.4, 1.6, 6.4)
 """Seconds before a call is made again whose answer broke off in its body: obstore itself repeats what fails earlier."""
@@ -53,8 +53,21 @@ def connect(uri: str, *, long: bool, retry: Any = RETRY) -> Any:
     options: Any = {"timeout": _LONG if long else _SHORT, "connect_timeout": timedelta(seconds=10)}
     if parts.scheme == "s3":
         return _s3(bucket, prefix, options, retry)
-    kind: Any = GCSStore if parts.scheme == "gs" else AzureStore
-    return kind(bucket, prefix=prefix, client_options=options, retry_config=retry)
+    if parts.scheme == "gs":
+        return GCSStore(bucket, prefix=prefix, config=_emulated(options), client_options=options, retry_config=retry)
+    return AzureStore(bucket, prefix=prefix, client_options=options, retry_config=retry)
+
+
+def _emulated(options: Any) -> Any:
+    """The settings of a store that stands in for Google's (STORAGE_EMULATOR_HOST, as Google's own libraries read it);
+    empty where there is none."""
+    host = os.environ.get("STORAGE_EMULATOR_HOST", "").rstrip("/")
+    if not host:
+        return {}
+    url = host if "://" in host else f"http://{host}"
+    options["allow_http"] = url.startswith("http://")
+    account = {"gcs_base_url": url, "disable_oauth": True, "client_email": "", "private_key": "", "private_key_id": ""}
+    return {"service_account_key": msgspec.json.encode(account).decode()}
 
 
 def _s3(bucket: str, prefix: str | None, options: Any, retry: Any) -> Any:

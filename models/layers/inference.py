@@ -1,11 +1,13 @@
 """A trained network on a CPU in 32-bit floats: batch normalisation and ReLU become part of the convolution before them.
 
 Normalisation with fixed statistics is one factor and one shift a channel, which weights and a bias can hold; then two
-passes over every layer's output fall away. Results differ in the last bits: by 3e-6 of the largest feature of I3D.
+passes over every layer's output fall away. The largest convolutions of 3x3x3 take half the multiplications
+(`time_tiles`). Results differ in the last bits: by 4e-6 of the largest feature of I3D.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from kinetics_pipeline.models.layers.inception import Unit
 from kinetics_pipeline.models.layers.padding import even_padding
+from kinetics_pipeline.models.layers.time_tiles import LEAST_CHANNELS, LEAST_PLACES, TimeTiles
 
 _AGREE = 1e-5
 """Largest difference of the fused operator from the separate ones, on values around 1."""
@@ -39,8 +42,14 @@ class FoldedUnit(nn.Module):
         order = torch.channels_last_3d if weight.ndim == 5 else torch.channels_last
         self.register_buffer("weight", weight.detach().contiguous(memory_format=order))
         self.register_buffer("bias", bias.detach())
+        self.tiles: TimeTiles | None = None
+        if self.kernel == (3, 3, 3) and self.stride == (1, 1, 1) and conv.in_channels >= LEAST_CHANNELS:
+            self.tiles = TimeTiles(self.weight, self.bias, partial(_pictures, fused))
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.tiles is not None and x.shape[3] * x.shape[4] >= LEAST_PLACES:
+            tiled: Tensor = self.tiles(x)
+            return tiled
         x, sides = even_padding(x, self.kernel, self.stride)
         if self._fused is not None:
             dilation = [1] * len(sides)
@@ -48,6 +57,15 @@ class FoldedUnit(nn.Module):
             return found
         convolve = F.conv3d if x.ndim == 5 else F.conv2d
         return torch.relu_(convolve(x, self.weight, self.bias, self.stride, sides))
+
+
+def _pictures(fused: Any | None, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A convolution of 3x3 of pictures [N, C, H, W] with SAME padding, without ReLU."""
+    if fused is None:
+        return F.conv2d(x, weight, bias, padding=1)
+    one = [1, 1]
+    found: Tensor = fused(x, weight, bias, one, one, one, 1, "none", [], "")
+    return found
 
 
 @torch.no_grad()
@@ -75,10 +93,11 @@ def fused_operator() -> Any | None:
             weight = torch.randn(8, 3, *[3] * axes, generator=numbers) / 9
             bias = torch.randn(8, generator=numbers)
             one = [1] * axes
-            found = operator(x, weight, bias, one, one, one, 1, "relu", [], "")
-            expected = torch.relu((F.conv3d if axes == 3 else F.conv2d)(x, weight, bias, 1, 1))
-            if found.shape != expected.shape or not float((found - expected).abs().max()) < _AGREE:
-                return None
+            plain = (F.conv3d if axes == 3 else F.conv2d)(x, weight, bias, 1, 1)
+            for name, expected in (("none", plain), ("relu", torch.relu(plain))):
+                found = operator(x, weight, bias, one, one, one, 1, name, [], "")
+                if found.shape != expected.shape or not float((found - expected).abs().max()) < _AGREE:
+                    return None
     except (AttributeError, RuntimeError, TypeError):
         return None
     return operator

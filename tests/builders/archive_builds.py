@@ -61,6 +61,8 @@ class OnThreads(AtOnce):
         """The most bytes of archives that any node was seen to have."""
         self.made: list[tuple[str, str | None]] = []
         """Clips with the node that they were sent to."""
+        self.starts = 0
+        """Times that processes for clips were started ahead."""
         self.on_event: Callable[[], None] = lambda: None
         self._threads = {node: ThreadPoolExecutor(AT_ONCE) for node in nodes}
         self._actors = {node: ArchiveNode(folders, node) for node, folders in self.folders.items()}
@@ -103,6 +105,9 @@ class OnThreads(AtOnce):
         assert isinstance(ref, Future)
         answer: ArchiveAnswer = ref.result()
         return answer if self._node_of[ref] in self.folders else Lost("its node is gone")
+
+    def start_workers(self) -> None:
+        self.starts += 1
 
     def keep_only_archives(self, keys: Collection[str]) -> None:
         for folders in self.folders.values():

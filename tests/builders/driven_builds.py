@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ from kinetics_pipeline.workflows.building.plan_run import PlanRun
 from kinetics_pipeline.workflows.building.process import ClipJob, Processed, Processing
 from kinetics_pipeline.workflows.building.state import Attempts
 from kinetics_pipeline.workflows.building.watch.event_log import EventLog
-from kinetics_pipeline.workflows.building.watch.exporters import Exporter
 from kinetics_pipeline.workflows.building.watch.live import Live
 from kinetics_pipeline.workflows.building.watch.look import look_at
 from kinetics_pipeline.workflows.building.watch.watcher import Watcher
@@ -104,8 +103,6 @@ class Watched:
 
     states: list[Live] = field(default_factory=list)
     log: EventLog | None = None
-    exporters: Sequence[Exporter] = ()
-    on_look: Callable[[], None] = lambda: None
 
 
 @dataclass
@@ -154,7 +151,7 @@ class DrivenBuild:
             attempts=Attempts(self.dataset.store, lambda: self.executor.time),
         )
         seen = watched or Watched()
-        watcher = Watcher(self.dataset.store, executor, log=seen.log, exporters=seen.exporters)
+        watcher = Watcher(self.dataset.store, executor, log=seen.log)
         watcher.begin(run, sum(len(shard.clips) for shard in plan.shards() if shard.name in missing))
         self.charged = Counter()
         code = 0
@@ -162,7 +159,6 @@ class DrivenBuild:
             for events in driver.run():
                 if watched is not None and (live := watcher.take(events, driver)) is not None:
                     watched.states.append(live)
-                    watched.on_look()
                 for event in events:
                     if isinstance(event, ClipFinished):
                         self.charged[event.record.outcome] += 1

@@ -8,6 +8,7 @@ from itertools import groupby, pairwise
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -19,7 +20,7 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.estimate import estimate
 from kinetics_pipeline.plan import SCHEMA, Plan, PlanSettings, make_plan
 from kinetics_pipeline.recipe import Recipe
-from kinetics_pipeline.records import OUTCOMES, clip_id
+from kinetics_pipeline.records import OUTCOMES, among, clip_id
 
 LABELS = ["run", "walk", None]
 SPLITS = ["train", "val"]
@@ -357,3 +358,9 @@ def test_a_plan_is_the_same_of_a_dataframe_and_of_arrow_columns(case):
     assert planned(columns, known, local).to_parquet_bytes() == planned(table, outcomes, local).to_parquet_bytes()
     pd.testing.assert_frame_equal(as_frame(columns), table)
     assert list(clips_of(columns)) == list(clips_of(table))
+
+
+@given(st.lists(st.none() | st.sampled_from("abcdefgh")), st.sets(st.sampled_from("abcdefghij")))
+def test_ids_are_found_among_known_ones_as_arrow_finds_them(ids: list[str | None], known: set[str]):
+    columns = [pa.chunked_array([pa.array(list(some), pa.string())]) for some in (ids, known)]
+    assert among(*columns).to_pylist() == pc.is_in(columns[0], columns[1]).to_pylist()

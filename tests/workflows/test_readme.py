@@ -95,7 +95,7 @@ def test_its_story_runs_from_the_plan_to_the_python_example(
     for words in dict.fromkeys(story):
         _run(words, server.template, node, driver)
     assert (tmp_path / "prediction.png").is_file()
-    example, *_ = blocks("python")
+    example, calls, *_ = blocks("python")
     checks = """
 assert frames.shape[:2] == (25, 256)
 assert flow.shape[:3] == (2, 2, 256)
@@ -103,7 +103,21 @@ assert len(table) == 18
 assert sample["video"].shape == (2, 16, 32, 32)
 assert logits.shape == (1, len(clips.classes))
 """
-    exec(compile(example + checks, "README.md", "exec"), {})
+    calls = calls.replace("limit=10)", f"short_side=32, source={server.template!r}, cache='cache')")
+    calls += f"assert result.ok == {len(pile.clip_ids) - 3}"  # two that fail, and one that is withdrawn
+    _run_python(example + checks + calls, node)
+    assert (tmp_path / "clip.png").is_file()
+
+
+def _run_python(code: str, node: Cluster) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=800, check=False, env=_environment(node)
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _environment(node: Cluster) -> dict[str, str]:
+    return os.environ | node.environment | {"PYTHONPATH": str(ROOT)}
 
 
 def _run(words: str, mirror: str, node: Cluster, driver: StayingDriver) -> None:
@@ -129,6 +143,6 @@ def _run(words: str, mirror: str, node: Cluster, driver: StayingDriver) -> None:
         text=True,
         timeout=800,
         check=False,
-        env=os.environ | node.environment,
+        env=_environment(node),
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.flow import TVL1, require_backend, tvl1
+from kinetics_pipeline.flow.quantised import quantise_flow
 from kinetics_pipeline.workflows.benchmarks import scenes
 from kinetics_pipeline.workflows.building.placement.probe import trouble_with
 
@@ -109,9 +110,9 @@ def conformance() -> Iterator[Check]:
 
 
 def stability() -> Iterator[Check]:
-    """The same bytes again, in any batch, with and without CUDA graphs."""
+    """The same bytes again, in any batch, with and without CUDA graphs; the same iterations in any form."""
     from kinetics_pipeline.flow import cuda
-    from kinetics_pipeline.workflows.benchmarks.gpu_speed import solve_on_device
+    from kinetics_pipeline.workflows.benchmarks.gpu_speed import FORMS, solve_on_device
 
     frames = scenes.clip(9, *SIZE)
     flow = tvl1(frames, "cuda")
@@ -123,6 +124,11 @@ def stability() -> Iterator[Check]:
     )
     graphs = solve_on_device(frames, graphs=True)
     yield Check("CUDA graphs", np.array_equal(graphs, flow), "same bytes as launches")
+    for form in FORMS:
+        error = scenes.endpoint_error(solve_on_device(frames, tiling=form), flow)
+        yield Check(f"{form}", error <= 1e-3, f"EPE {error:.1e} px against the table's form")
+    same = np.array_equal(cuda.flow(frames, TVL1(), quantised=True), quantise_flow(flow))
+    yield Check("8 bits made on the device", same, "same bytes as of floats")
     yield Check("identical frames", not tvl1(frames[[0, 0, 0]], "cuda").any(), "zero flow")
     error = scenes.endpoint_error(flow, tvl1(frames, "cpu"))
     yield Check("cuda against cpu at 256x340", error <= 0.02, f"EPE {error:.4f} px")

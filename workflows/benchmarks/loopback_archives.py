@@ -29,6 +29,10 @@ class LoopbackArchives(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), _Answer)
         self.files: dict[str, bytes | int] = {}
         self.breaks: dict[str, list[int]] = {}
+        self.redirects: dict[str, str] = {}
+        """Address that a path is redirected to."""
+        self.longer: set[str] = set()
+        """Paths whose answers say a size that never comes, and know no ranges."""
         self.down = False
         """Whether connections are closed without an answer."""
         self.only_get = False
@@ -115,9 +119,15 @@ class _Answer(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         path = unquote(self.path)
+        if (elsewhere := self.server.redirects.get(path)) is not None:
+            self.send_response(302)
+            self.send_header("Location", elsewhere)
+            self.end_headers()
+            return
         data = self.server.files.get(path, 404)
         etag = f'"{hashlib.sha256(data).hexdigest()[:16]}"' if isinstance(data, bytes) else ""
         ranged = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        ranged = None if path in self.server.longer else ranged
         begin = int(ranged[1]) if etag and ranged and self.headers.get("If-Range", etag) == etag else 0
         if body:
             self.server.gets.append((path, begin))
@@ -135,7 +145,7 @@ class _Answer(BaseHTTPRequestHandler):
         if begin:
             self.send_header("Content-Range", f"bytes {begin}-{len(data) - 1}/{len(data)}")
         self.send_header("ETag", etag)
-        self.send_header("Content-Length", str(len(data) - begin))
+        self.send_header("Content-Length", str(len(data) - begin + 1000 * (path in self.server.longer)))
         self.end_headers()
         if body:
             breaks = self.server.breaks.get(path)

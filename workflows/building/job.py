@@ -1,4 +1,5 @@
-"""`build`: the command. What is done in which order says `dataset_build`; here it is told, and can be interrupted."""
+"""`build`: the command, and the call. What is done in which order says `dataset_build`; here it is told, and can be
+interrupted."""
 
 from __future__ import annotations
 
@@ -12,7 +13,6 @@ from functools import partial
 
 import ray
 from rich.console import Console
-from rich.table import Table
 
 from kinetics_pipeline.dataset.dataset import DATASET, Dataset
 from kinetics_pipeline.errors import WorkRemains
@@ -36,16 +36,18 @@ from kinetics_pipeline.workflows.building.events import BuildEvent, ClipFinished
 from kinetics_pipeline.workflows.building.lanes import Pace
 from kinetics_pipeline.workflows.building.lease import Lease, LeaseHeld
 from kinetics_pipeline.workflows.building.placement.backend import Settling
-from kinetics_pipeline.workflows.building.placement.cluster import RayCluster
+from kinetics_pipeline.workflows.building.placement.cluster import RayCluster, unplaced
 from kinetics_pipeline.workflows.building.process import uses_gpu
 from kinetics_pipeline.workflows.building.ray_executor import RayExecutor
 from kinetics_pipeline.workflows.building.reconciliation import (
+    SUMMARY_COLUMNS,
     enlarged_from,
     note_sources,
     refresh_summaries,
     write_summaries,
 )
 from kinetics_pipeline.workflows.building.request import Asked, asked_recipe, read_asked, say_what_is_odd
+from kinetics_pipeline.workflows.building.result import BuildResult
 from kinetics_pipeline.workflows.building.state import RUN, look_at_lanes, traffic
 from kinetics_pipeline.workflows.building.time_needed import Expectation, expected
 from kinetics_pipeline.workflows.building.watch.event_log import EventLog, log_folder
@@ -58,19 +60,26 @@ from kinetics_pipeline.workflows.flags.record import as_record, command_line
 from kinetics_pipeline.workflows.flags.values import host_and_port, words_of
 from kinetics_pipeline.workflows.runtime.cluster import addressed, connected, require_lasting
 from kinetics_pipeline.workflows.runtime.memory import give_back_memory
-from kinetics_pipeline.workflows.runtime.progress import Meter, duration, size
+from kinetics_pipeline.workflows.runtime.progress import Meter
 from kinetics_pipeline.workflows.runtime.signals import stop_requested
+from kinetics_pipeline.workflows.runtime.slow_calls import slow_calls_told
 
 INDEX_EVERY = 500
 """Shards committed between two writings of the index of markers."""
+Say = Callable[[str], None]
 SAY_AGAIN = 600.0
 """Seconds after which it is told again that nothing goes on for the same reason."""
 
 
 def build(files: Sequence[str], config: BuildConfig) -> None:
+    """Builds, and prints what was done. Raises as `build_dataset`."""
+    build_dataset(files, config).print()
+
+
+def build_dataset(files: Sequence[str], config: BuildConfig) -> BuildResult:
     """See the module. Raises UserError, JobFailed, WorkRemains or KeyboardInterrupt; each leaves a dataset that the
     same command goes on with."""
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, force_jupyter=False)
     for flag, place in (
         ("--output", config.output),
         ("--cache", config.cache),
@@ -80,6 +89,15 @@ def build(files: Sequence[str], config: BuildConfig) -> None:
     asked = read_asked(files, config)
     say_what_is_odd(asked.annotations, console)
     give_back_memory()
+    slow = [lambda line: console.print(f"no progress: {line}", markup=False, soft_wrap=True)]
+    with slow_calls_told(slow, of_ray=True):
+        return _build_asked(asked, config, console, files, slow)
+
+
+def _build_asked(
+    asked: Asked, config: BuildConfig, console: Console, files: Sequence[str], slow: list[Say]
+) -> BuildResult:
+    """`slow`: who is told of a store, or of a cluster, that keeps this process waiting."""
     store = open_store(config.output)
     existing = Dataset.open(config.output) if store.exists(DATASET) else None
     if existing is not None:
@@ -87,7 +105,7 @@ def build(files: Sequence[str], config: BuildConfig) -> None:
         existing.require_classes(asked.annotations.labels)
     with Lease.acquire(store) as lease, connected(config.cpus), stop_requested() as should_stop:
         try:
-            _Build(asked, config, lease, console, files, should_stop).run(existing)
+            return _Build(asked, config, lease, console, files, should_stop, slow).run(existing)
         except BaseException:
             refresh_summaries(config.output)
             raise
@@ -104,9 +122,10 @@ class _Build:
         console: Console,
         files: Sequence[str],
         should_stop: Callable[[], bool],
+        slow: list[Say],
     ) -> None:
         self.asked, self.config, self.lease, self.console = asked, config, lease, console
-        self.files, self.should_stop = files, should_stop
+        self.files, self.should_stop, self.slow = files, should_stop, slow
         command = command_line("build", files, config)
         withheld = f" (put back what is {WITHHELD})" if WITHHELD in command else ""
         self.to_go_on = f"to go on{withheld}: {command}"
@@ -118,7 +137,7 @@ class _Build:
         self._stalled: dict[str, float] = {}
         """Reasons for which nothing went on, without their numbers, with when they were told (monotonic)."""
 
-    def run(self, existing: Dataset | None) -> None:
+    def run(self, existing: Dataset | None) -> BuildResult:
         config, lease, cluster = self.config, self.lease, RayCluster()
         recipe = self._settled_recipe(existing.recipe if existing else None, cluster)
         self.dataset = Dataset.open_or_create(
@@ -138,6 +157,7 @@ class _Build:
         build = self._build(lease, limits)
         try:
             with self._watcher(recipe, folders) as self.watcher:
+                self.slow.append(self.watcher.held_up)
                 for step in build.drivers(folders.scratch):
                     give_back_memory()
                     if isinstance(step, Driver):
@@ -152,10 +172,11 @@ class _Build:
         except WorkRemains as remains:
             raise WorkRemains(f"{remains}; {self.to_go_on}") from None
         note_sources(lease.store, self.asked)
-        with self.dataset.one_listing():
+        with self.dataset.one_reading(SUMMARY_COLUMNS):
             self.dataset.refresh_index()
-            self._report(time.monotonic() - began)
+            result = self._result(time.monotonic() - began)
             write_summaries(self.dataset)
+            return result
 
     def _settled_recipe(self, existing: Recipe | None, cluster: RayCluster) -> Recipe:
         """The recipe, with a flow backend that a node has computed a pair with. Raises as `Settling.backend` and
@@ -180,6 +201,7 @@ class _Build:
             self.lease.store,
             self.executor,
             gpus=partial(_gpus, recipe),
+            unplaced=unplaced,
             log=EventLog(log_folder(folders.root.parent, folders.root.name)),
             exporters=exporters,
             notifier=None if config.notify is None else Notifier(words_of(config.notify), self._say),
@@ -284,7 +306,10 @@ class _Build:
 
     def _say_what_stalls(self, live: Live | None, meter: Meter) -> None:
         """Why nothing goes on, where it was looked at; the same reason again after a while only."""
-        if live is None or not live.no_progress:
+        if live is None:
+            return
+        meter.left, meter.is_stalled = live.left, bool(live.no_progress)
+        if not live.no_progress:
             return
         reason, now = re.sub(r"[\d,.]+", "", live.no_progress), time.monotonic()
         if now - self._stalled.get(reason, float("-inf")) > SAY_AGAIN:
@@ -305,26 +330,20 @@ class _Build:
             asked = f"--short-side {self.config.short_side} ({side}, clip {record.clip_id})"
             meter.say(f"found: pictures of {record.source} smaller than {asked}: enlarged; others may follow")
 
-    def _report(self, seconds: float) -> None:
-        """What this run did and what the dataset now holds, on stdout."""
-        console = Console(highlight=False)
-        counts = self.dataset.counts()
-        seen = self.watcher.observer
-        table = Table("outcome", "this run", "dataset", box=None, pad_edge=False)
-        for outcome, total in {"ok": counts.ok, **counts.failed}.items():
-            table.add_row(outcome, str(seen.outcomes[outcome]), str(total))
-        console.print(table)
-        if made := seen.outcomes.total():
-            console.print(f"{made} clips in {duration(seconds)} ({made / seconds:.2f}/s)")
-            spent = sorted(seen.seconds.items(), key=lambda item: -item[1])
-            console.print("seconds by stage: " + ", ".join(f"{stage} {value:.1f}" for stage, value in spent))
-        else:
-            console.print("nothing to do: every clip asked has an outcome")
-        if fetched := traffic(self._lanes_before, look_at_lanes(self.lease.store)):
-            console.print(fetched)
-        console.print(f"{counts.shards} shards, {size(counts.bytes)} in {self.lease.store.uri}", soft_wrap=True)
-        for line in advice(counts.reasons, command_of(self.dataset)):
-            console.print(line, soft_wrap=True, markup=False)
+    def _result(self, seconds: float) -> BuildResult:
+        counts, seen = self.dataset.counts(), self.watcher.observer
+        return BuildResult(
+            dataset=self.lease.store.uri,
+            made={outcome: number for outcome, number in seen.outcomes.items() if number},
+            ok=counts.ok,
+            failed=counts.failed,
+            shards=counts.shards,
+            bytes=counts.bytes,
+            seconds=seconds,
+            stages=dict(seen.seconds),
+            traffic=traffic(self._lanes_before, look_at_lanes(self.lease.store)) or "",
+            advice=tuple(advice(counts.reasons, command_of(self.dataset))),
+        )
 
 
 def asked_labels(asked: Asked, existing: Dataset | None) -> list[str]:

@@ -81,6 +81,11 @@ class Processed:
 # On the node
 
 
+def get_ready() -> None:
+    """Has the process import what a clip needs, so that its first one does not wait for that."""
+    from kinetics_pipeline.shards import clip_rows, repeats  # noqa: F401
+
+
 def process(folders: CacheFolders, job: ClipJob) -> Processed | Lost:
     """One clip from its file to its encoded rows in this node's spool. Never raises for a bad clip.
 

@@ -37,7 +37,7 @@ from kinetics_pipeline.workflows.building.nodes import (
 )
 from kinetics_pipeline.workflows.building.placement.gpus import GpuPool
 from kinetics_pipeline.workflows.building.placement.holds import Holds, Idle
-from kinetics_pipeline.workflows.building.process import ClipJob, Processed, process
+from kinetics_pipeline.workflows.building.process import ClipJob, Processed, get_ready, process
 from kinetics_pipeline.workflows.building.resources import TABLE
 from kinetics_pipeline.workflows.building.write import WriteJob, Written, write
 
@@ -52,6 +52,7 @@ LONGEST_REMOVAL = 30.0
 _fetcher = ray.remote(**TABLE["fetch"].options())(Fetcher)
 _archive_node = ray.remote(**TABLE["archives"].options(max_concurrency=AT_ONCE))(ArchiveNode)
 _process_on_cpu = ray.remote(**TABLE["clip"].options(max_retries=3))(process)
+_get_ready = ray.remote(**TABLE["clip"].options(max_retries=0))(get_ready)
 _write = ray.remote(**TABLE["write"].options(max_retries=3))(write)
 _ON_FILES = TABLE["files"].options(max_retries=1)
 _keep_only = ray.remote(**_ON_FILES)(keep_only)
@@ -200,6 +201,10 @@ class RayExecutor:
             return Lost("its node died while it was fetched")
         except ray.exceptions.RayTaskError as error:
             return lost_by(error, "an archive cannot be kept in the cache")
+
+    def start_workers(self) -> None:
+        for _ in range(0 if self.on_gpu else self.places()):  # an actor on a GPU is started when it is asked for
+            _get_ready.remote()
 
     def keep_only_archives(self, keys: Collection[str]) -> None:
         self._archives = {key: node for key, node in self._archives.items() if key in keys}

@@ -24,7 +24,7 @@ from kinetics_pipeline.annotations.table import clips_of
 from kinetics_pipeline.dataset.card import write_card
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.records import ENLARGED, NEEDS_ACCESS, RETRYABLE, Clip
+from kinetics_pipeline.records import ENLARGED, NEEDS_ACCESS, RETRYABLE, Clip, among
 from kinetics_pipeline.sources.archives.copies import COPIES, CVDF
 from kinetics_pipeline.storage.store import Store
 from kinetics_pipeline.workflows.building.state import last_run, read_state
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 FILE = "reconciliation.json"
 _KINDS = ["split", "outcome", "source", "detail"]
+_ENTRIES = pa.schema([(name, pa.string()) for name in ("clip_id", *_KINDS)])
+SUMMARY_COLUMNS = _ENTRIES.append(pa.field("rows", pa.int16()))
+"""What counts, card and reconciliation are made of."""
 SOURCES = "state/sources.json"
 """What the last build's sources held."""
 NO_FILE = ": no file"
@@ -186,7 +189,7 @@ def reconcile(dataset: Dataset) -> Reconciliation:
     """See the module. Raises JobFailed where the dataset is damaged."""
     versions, cvdf = _asked_by_name(dataset)
     splits: dict[str, SplitCounts] = {}
-    entries = dataset.recorded()
+    entries = dataset.newest_table(_ENTRIES)
     kinds = entries.group_by(_KINDS, use_threads=False).aggregate([([], "count_all")]).to_pylist()
     names = {kind["source"] for kind in kinds if kind["source"]}
     for kind in kinds:
@@ -262,7 +265,7 @@ def _pending(dataset: Dataset, recorded: pa.ChunkedArray) -> Counter[str]:
     """Clips by split that a plan has and no marker."""
     waiting: dict[str, str] = {}
     for _, plan in dataset.plan_columns(["clip_id", "shard"]):
-        left = plan.filter(pc.invert(pc.is_in(plan["clip_id"], recorded)))
+        left = plan.filter(pc.invert(among(plan["clip_id"], recorded)))
         for clip, shard in zip(left["clip_id"].to_pylist(), left["shard"].to_pylist(), strict=True):
             waiting[clip] = shard.rpartition("-")[0]
     return Counter(waiting.values())

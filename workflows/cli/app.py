@@ -152,19 +152,18 @@ def status(
     json
         Print one JSON document instead of a table; with --watch one a line.
     """
-    if clip is not None:
-        from kinetics_pipeline.workflows.datasets.clip_way import clip_way
-
-        clip_way(dataset, clip, cache, json)
-        return
-    if watch:
-        from kinetics_pipeline.workflows.datasets.watching import watch as following
-
-        following(dataset, json)
-        return
+    from kinetics_pipeline.workflows.datasets.clip_way import clip_way
     from kinetics_pipeline.workflows.datasets.status import status as job
+    from kinetics_pipeline.workflows.datasets.watching import watch as following
+    from kinetics_pipeline.workflows.runtime.slow_calls import slow_calls_told
 
-    job(dataset, json)
+    with slow_calls_told([lambda line: print(line, file=sys.stderr)]):
+        if clip is not None:
+            clip_way(dataset, clip, cache, json)
+        elif watch:
+            following(dataset, json)
+        else:
+            job(dataset, json)
 
 
 @app.command

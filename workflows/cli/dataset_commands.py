@@ -10,8 +10,10 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.recipe import Layout
 from kinetics_pipeline.workflows.flags.places import Place, PlaceOrName
+from kinetics_pipeline.workflows.flags.viewer_flags import ViewerConfig
 
 Flag = Parameter(negative=())
 
@@ -39,6 +41,8 @@ def report(
     by: Literal["class"] | None = None,
     json: Annotated[bool, Flag] = False,
     certificate: Path | None = None,
+    serve: Annotated[bool, Flag] = False,
+    viewer: ViewerConfig | None = None,
 ) -> None:
     """Say what a dataset is: what was asked, what survived by split and class, how it was made, its fingerprint.
 
@@ -54,7 +58,18 @@ def report(
         Print the facts of the page as one JSON document.
     certificate
         Write its certificate here: fingerprint and clips, to be kept with results and compared with other datasets.
+    serve
+        Show the clips in a browser on this machine, RGB and flow playing, until Ctrl-C.
     """
+    if viewer is not None and not serve:
+        raise UserError("--run, --marks and --port are for the viewer; give --serve, too")
+    if serve:
+        if html is not None or by is not None or json or certificate is not None:
+            raise UserError("--serve goes alone; allowed beside it: --run, --marks, --port")
+        from kinetics_pipeline.workflows.datasets.viewer.job import serve as show
+
+        show(dataset, viewer or ViewerConfig())
+        return
     if html is None and by is None and not json:
         from kinetics_pipeline.workflows.datasets.report import report as job
 
@@ -201,6 +216,7 @@ def export(
     format: Literal["mp4", "frames"],
     to: Path,
     split: str | None = None,
+    ids: Path | None = None,
     kept: Place | None = None,
 ) -> None:
     """Write the clips as files that other programs train from, with mmaction2's and SlowFast's lists.
@@ -215,12 +231,14 @@ def export(
         The folder to write to; what is there already is not made again.
     split
         Only this split.
+    ids
+        Only the clips in this file of ids, as the viewer saves it, or of this certificate.
     kept
         For mp4: copy the segments from this folder or URI, which --keep-clips filled.
     """
     from kinetics_pipeline.workflows.datasets.export import export as job
 
-    job(dataset, format, to, split, kept)
+    job(dataset, format, to, split, kept, ids)
 
 
 def refusals(file: PlaceOrName, /) -> None:

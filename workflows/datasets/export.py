@@ -53,16 +53,24 @@ class _Clip:
     """Its place below the export's folder, without a suffix."""
 
 
-def export(uri: str, form: Literal["mp4", "frames"], to: Path, split: str | None, kept_at: str | None) -> None:
+def export(
+    uri: str,
+    form: Literal["mp4", "frames"],
+    to: Path,
+    split: str | None,
+    kept_at: str | None,
+    ids: Path | None = None,
+) -> None:
     """Writes the clips that are ok, and their lists, below `to`; a clip that is there already is not made again.
 
-    `kept_at`: what `--keep-clips` filled: never a place that only the dataset names. Raises UserError for what there
-    is not, JobFailed for a damaged shard and when ffmpeg fails.
+    `ids`: a file of clip ids, of which only these are written. `kept_at`: what `--keep-clips` filled: never a place
+    that only the dataset names. Raises UserError for what there is not, JobFailed for a damaged shard and when ffmpeg
+    fails.
     """
     dataset = Dataset.open(uri)
     if to.exists() and not to.is_dir():
         raise UserError(f"--to is {to}, which is a file; allowed: a folder")
-    clips = list(_clips(dataset, split))
+    clips = list(_clips(dataset, split, ids))
     reader = ShardReader(dataset.store, dataset.recipe)
     kept = open_store(kept_at) if form == "mp4" and kept_at is not None else None
     if kept is not None and (folder := kept.local_path("")) is not None and not folder.is_dir():
@@ -114,10 +122,10 @@ def _kept_by_the_last_build(dataset: Dataset) -> str | None:
     return None
 
 
-def _clips(dataset: Dataset, split: str | None) -> Iterator[_Clip]:
+def _clips(dataset: Dataset, split: str | None, ids: Path | None) -> Iterator[_Clip]:
     """The clips in the order of the shards."""
     folders = _folders(dataset.classes)
-    for row in select(load_index(dataset), dataset, split, None, None, None).to_pylist():
+    for row in select(load_index(dataset), dataset, split, None, ids, None).to_pylist():
         place = Place(
             row["shard"],
             row["clip_id"],

@@ -20,6 +20,7 @@ from kinetics_pipeline.loading import ClipDataset
 from kinetics_pipeline.loading.index import load_index
 from kinetics_pipeline.redaction import visible
 from kinetics_pipeline.shards.codec import dequantise_flow
+from kinetics_pipeline.workflows.datasets.clip_names import clip_named
 from kinetics_pipeline.workflows.datasets.status import look
 from kinetics_pipeline.workflows.pictures import (
     Picture,
@@ -42,6 +43,7 @@ def inspect(uri: str, clips: Sequence[str], picture: Path | None, frames: int) -
     Raises UserError for a clip that has no record, or none that can be drawn.
     """
     dataset = Dataset.open(uri)
+    clips = [clip_named(dataset, clip) for clip in clips]
     if frames < 1:
         raise UserError(f"--frames is {frames}; allowed: 1 or more")
     if picture is not None:
@@ -56,7 +58,7 @@ def inspect(uri: str, clips: Sequence[str], picture: Path | None, frames: int) -
         if not drawn:
             raise UserError(f"--picture is {picture}, but {dataset.store.uri} holds no frames of what is asked")
         known = dataset.newest(lambda _, entry: entry if entry["clip_id"] in drawn else None)
-        rows = [row for clip in drawn for row in _rows(dataset, known[clip] or {}, clip, frames)]
+        rows = [row for clip in drawn for row in clip_rows(dataset, known[clip] or {}, clip, frames)]
         if dataset.recipe.flow != "none":
             rows.append(flow_legend(max(row.shape[1] for row in rows)))
         write_picture(picture, stacked(rows))
@@ -66,8 +68,6 @@ def inspect(uri: str, clips: Sequence[str], picture: Path | None, frames: int) -
 def _show_clips(dataset: Dataset, clips: Sequence[str]) -> None:
     entries = dataset.newest(lambda marker, entry: {"shard": marker.shard, "split": marker.split, **entry})
     for clip in clips:
-        if clip not in entries:
-            raise UserError(f"--clip is {clip!r}, of which {dataset.store.uri} has no record")
         for line in json.dumps(entries[clip], indent=1, ensure_ascii=False).splitlines():
             print(visible(line))
 
@@ -106,14 +106,16 @@ def _examples(index: pa.Table) -> list[str]:
     return list(first.values())[:SHOWN_CLASSES]
 
 
-def _rows(dataset: Dataset, record: Mapping[str, Any], clip: str, shown: int) -> list[Picture]:
-    """The rows of one clip, with what its record says of its video."""
+def clip_rows(
+    dataset: Dataset, record: Mapping[str, Any], clip: str, shown: int, height: int = HEIGHT
+) -> list[Picture]:
+    """The rows of one clip that is ok, with what its record says of its video."""
     streams: tuple[Literal["rgb", "flow"], ...] = ("rgb",) if dataset.recipe.flow == "none" else ("rgb", "flow")
     stored = {stream: _stored(dataset, clip, stream) for stream in streams}
     (frames, label), fps = stored["rgb"], dataset.recipe.fps
     flow = dequantise_flow(stored["flow"][0]) if "flow" in stored else None
     lines = [clip, label, f"{len(frames)} frames, {len(frames) / fps:.2f} s at {fps:g} fps; {_of_its_video(record)}"]
-    return clip_sheet([visible(line) for line in lines if line], frames, flow, fps, shown, HEIGHT)
+    return clip_sheet([visible(line) for line in lines if line], frames, flow, fps, shown, height)
 
 
 def _of_its_video(record: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from kinetics_pipeline.redaction import visible
 from kinetics_pipeline.workflows.building.watch.live import PAUSES, Live
-from kinetics_pipeline.workflows.runtime.progress import duration, size
+from kinetics_pipeline.workflows.runtime.progress import duration, precise_duration, size
 
 NODES_NAMED = 6
 BAR = 20
@@ -52,7 +52,7 @@ def _lines(live: Live, now: float) -> Iterator[str]:
     yield from _lanes(live, now)
     yield from _nodes(live)
     for one in live.stragglers:
-        yield f"straggler: {one.name} in {one.stage} for {duration(one.seconds)}, usually {_seconds(one.usual)}"
+        yield f"straggler: {one.name} in {one.stage} for {duration(one.seconds)}, usually {precise_duration(one.usual)}"
     if live.errors:
         yield "last errors:"
     for error in live.errors:
@@ -63,7 +63,7 @@ def _lines(live: Live, now: float) -> Iterator[str]:
 def _stages(live: Live) -> Iterator[str]:
     yield f"{'stage':<9}{'in flight':>10}{'waiting':>10}{'an hour':>12}{'usually':>14}"
     for stage in live.stages:
-        usual = "" if stage.usual is None else _seconds(stage.usual)
+        usual = "" if stage.usual is None else precise_duration(stage.usual)
         hourly = f"{stage.per_hour:,.0f}"
         yield f"{stage.name:<9}{stage.in_flight:>10,}{stage.waiting:>10,}{hourly:>12}{usual:>14}  {stage.unit}"
 
@@ -117,10 +117,6 @@ def time_left(live: Live) -> str | None:
 def rate(per_hour: float, things: str) -> str:
     """`1,204 clips an hour`, `3.2 clips a second`."""
     return f"{per_hour / 3600:.1f} {things} a second" if per_hour >= 36_000 else f"{per_hour:,.0f} {things} an hour"
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.1f} s" if value < 10 else duration(value)
 
 
 def _wrapped(text: str, indent: str) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from rich.table import Table
 
 from kinetics_pipeline.dataset.dataset import Counts, Dataset
 from kinetics_pipeline.records import FINAL, NEEDS_ACCESS, RETRYABLE
-from kinetics_pipeline.redaction import visible
+from kinetics_pipeline.redaction import html_table, visible
 from kinetics_pipeline.storage.store import Store
 from kinetics_pipeline.workflows.building.advice import advice, command_of
 from kinetics_pipeline.workflows.building.lease import condition
@@ -34,6 +35,35 @@ def status(uri: str, as_json: bool) -> None:
         print(json.dumps(document, indent=2))
     else:
         show(dataset, document)
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a dataset holds, and how a build of it goes. `live`, `building` and `egress` are as in `status --json`."""
+
+    dataset: str
+    """Its place."""
+    clips: int
+    """Clips that were asked."""
+    ok: int
+    pending: int
+    failed: dict[str, int]
+    """Clips by outcome."""
+    shards: int
+    bytes: int
+    egress: list[dict[str, Any]]
+    next: str
+    """The command to run next."""
+    building: dict[str, Any] | None
+    live: dict[str, Any] | None
+    advice: list[str]
+    """What the failures say together, and what to do."""
+
+    def _repr_html_(self) -> str:
+        rows = [("ok", self.ok), *self.failed.items(), ("pending", self.pending)]
+        told = [f"{self.clips} clips asked, {self.shards} shards, {size(self.bytes)}", *self.advice]
+        told += [f"being built by process {self.building['pid']} on {self.building['host']}"] if self.building else []
+        return html_table(self.dataset, [*rows, *([line] for line in told)], ("outcome", "clips"))
 
 
 def look(dataset: Dataset) -> dict[str, Any]:

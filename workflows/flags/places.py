@@ -16,6 +16,8 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 from cyclopts import Parameter
 
+from kinetics_pipeline.workflows.flags.typed import typed
+
 
 class PlaceKind(Enum):
     """What a text that may be a path can be besides."""
@@ -77,11 +79,12 @@ def _is_file(text: str) -> bool:
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """The base of every config. A subclass with checks of its own calls `super().__post_init__()` first."""
+    """The base of every config: values of the types that the fields have, places absolute. Raises UserError for a value
+    of another type. A subclass with checks of its own calls `super().__post_init__()` first."""
 
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(type(self), include_extras=True).items():
-            object.__setattr__(self, name, absolute(getattr(self, name), hint))
+            object.__setattr__(self, name, absolute(typed(name, getattr(self, name), hint), hint))
 
 
 def places_absolute(command: Callable[..., Any], given: inspect.BoundArguments) -> None:

@@ -69,7 +69,8 @@ def require_lasting(flag: str, place: str | Path | None) -> None:
 
 @contextmanager
 def connected(cpus: int | None = None) -> Iterator[None]:
-    """Ray, connected on entry and let go on leaving. Without RAY_ADDRESS, a cluster embedded in this process.
+    """Ray, connected on entry and let go on leaving. Without RAY_ADDRESS, a cluster embedded in this process. Where
+    this process, as that of a notebook, is connected already, that Ray is used and left.
 
     `cpus` bounds the embedded one (default: every core). Raises JobFailed when the cluster does not answer, and
     UserError when `cpus` is given for a cluster that has its own.
@@ -81,6 +82,10 @@ def connected(cpus: int | None = None) -> Iterator[None]:
     if not embedded:
         _require_answer(os.environ["RAY_ADDRESS"])
     import ray
+
+    if ray.is_initialized():
+        yield
+        return
 
     cores = cpus or os.cpu_count() or 1
     where = f"Ray to start on {cores} cores" if embedded else f"the Ray cluster at {os.environ['RAY_ADDRESS']}"

@@ -1,4 +1,4 @@
-"""What long work says while it runs: a bar on a terminal, a plain line now and then in a log."""
+"""What long work says while it runs: a bar on a terminal or in a notebook, a plain line now and then in a log."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+
+from kinetics_pipeline.workflows.runtime.notebook import NotebookBar, in_notebook
 
 LINE_EVERY = 15.0
 """Seconds between the lines of a log."""
@@ -22,6 +24,11 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes % 60:02d} min"
     return f"{minutes} min {seconds % 60:02d} s" if minutes else f"{seconds} s"
+
+
+def precise_duration(seconds: float) -> str:
+    """What `duration` says, with a decimal below ten seconds."""
+    return f"{seconds:.1f} s" if seconds < 10 else duration(seconds)
 
 
 def size(count: float) -> str:
@@ -41,12 +48,17 @@ class Meter:
         self.done = done
         self.began_with, self.began = done, time.monotonic()
         self.note = ""
-        self._console = Console(stderr=True)
+        self.left: float | None = None
+        """Seconds left, where the caller knows better than the mean rate so far."""
+        self.is_stalled = False
+        """Whether nothing goes on, so that nobody knows how long it will take."""
+        self._console = Console(stderr=True, force_jupyter=False)
         self._bar: Progress | None = None
         self._last_line = time.monotonic()
-        if self._console.is_terminal:
+        self._notebook = NotebookBar() if in_notebook() else None
+        if self._console.is_terminal and self._notebook is None:
             self._bar = Progress(
-                BarColumn(bar_width=30),
+                BarColumn(bar_width=20),
                 TextColumn("{task.fields[text]}"),
                 console=self._console,
                 transient=True,
@@ -63,6 +75,9 @@ class Meter:
     ) -> None:
         if self._bar:
             self._bar.stop()
+        if self._notebook is not None:
+            self._notebook.show(self.done, self.total, self.text(), ended=True)
+            return
         self._console.print(self.text(), highlight=False, soft_wrap=True)
 
     @property
@@ -76,24 +91,32 @@ class Meter:
         return (self.total - self.done) / self.rate if self.rate > 0 else None
 
     def text(self) -> str:
+        return " · ".join([*self._parts(), *filter(None, [self.note])])
+
+    def _parts(self) -> list[str]:
         parts = [f"{self.done} of {self.total} {self.things}"]
         if self.rate > 0:
             parts.append(f"{self.rate:.2f}/s" if self.rate < 10 else f"{self.rate:.0f}/s")
-            if self.done < self.total and self.seconds_left is not None:
-                parts.append(f"{duration(self.seconds_left)} left")
-        if self.note:
-            parts.append(self.note)
-        return " · ".join(parts)
+            left = self.left if self.left is not None else self.seconds_left
+            if self.done < self.total and left is not None and not self.is_stalled:
+                parts.append(f"{duration(left)} left")
+        return parts
 
     def at(self, done: int, note: str = "") -> None:
         """Says how far it is; `note` is a short text behind the numbers."""
         self.done, self.note = done, note
-        if self._bar:
-            self._bar.update(self._task, completed=done, text=self.text())
+        if self._notebook is not None:
+            self._notebook.show(done, self.total, self.text())
+        elif self._bar:
+            text = " · ".join(self._parts()) + (f"\n{note}" if note else "")  # in 80 columns, whatever the note
+            self._bar.update(self._task, completed=done, text=text)
         elif time.monotonic() - self._last_line >= LINE_EVERY:
             self._last_line = time.monotonic()
             print(self.text(), file=sys.stderr, flush=True)
 
     def say(self, line: str) -> None:
         """A line that stays, above the bar."""
-        self._console.print(line, highlight=False, soft_wrap=True, markup=False)
+        if self._notebook is not None:
+            self._notebook.say(line)
+            return
+        self._console.print(line, highlight=False, soft_wrap=not self._console.is_terminal, markup=False)

@@ -34,8 +34,11 @@ def let_signals_interrupt() -> None:
 
 @contextmanager
 def stop_requested() -> Iterator[Callable[[], bool]]:
-    """Gives a function that says whether a stop was asked. Only in the main thread. Forked children leave Ctrl-C to
-    their parent, and end by SIGTERM as they would have."""
+    """Gives a function that says whether a stop was asked; in another thread than the main one, which gets no signals,
+    it never was. Forked children leave Ctrl-C to their parent, and end by SIGTERM as they would have."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
     owner = os.getpid()
     asked = False
 
@@ -56,3 +59,19 @@ def stop_requested() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def signals_left_alone() -> Iterator[None]:
+    """Puts back the handlers of the process that were there before the body: what a call does to end well by a signal
+    is gone with it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:  # of C, which Python cannot put back
+                signal.signal(number, handler)

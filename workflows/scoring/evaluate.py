@@ -10,9 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.dataset.fingerprint import fingerprint
 from kinetics_pipeline.errors import UserError
@@ -24,10 +21,11 @@ from kinetics_pipeline.shards.writer import versions
 from kinetics_pipeline.workflows.flags.record import as_record
 from kinetics_pipeline.workflows.flags.training_flags import EvaluateConfig
 from kinetics_pipeline.workflows.runtime.model_errors import as_user_errors
-from kinetics_pipeline.workflows.scoring.action_scores import action_scores, print_action_scores, video_logits
+from kinetics_pipeline.workflows.scoring.action_scores import action_scores, video_logits
 from kinetics_pipeline.workflows.scoring.footprint import footprints
-from kinetics_pipeline.workflows.scoring.groups import group_scores, groups_table, read_groups
-from kinetics_pipeline.workflows.scoring.predictions_file import predictions_file, write_predictions
+from kinetics_pipeline.workflows.scoring.groups import group_scores, read_groups
+from kinetics_pipeline.workflows.scoring.predictions_file import write_predictions
+from kinetics_pipeline.workflows.scoring.result import EvaluateResult
 from kinetics_pipeline.workflows.scoring.seen_in_training import seen_in_training
 from kinetics_pipeline.workflows.scoring.sharing import predictions_of, require_workers, views_of
 from kinetics_pipeline.workflows.scoring.trained import Trained, open_trained
@@ -35,7 +33,14 @@ from kinetics_pipeline.workflows.training.run_folder import write_json
 
 
 def evaluate(output: str, config: EvaluateConfig) -> dict[str, Any]:
-    """Prints the table and writes the results, which it returns. Raises UserError for what cannot be compared."""
+    """Prints the table and writes the results, which it returns. Raises as `score`."""
+    result = score(output, config)
+    result.print()
+    return dict(result.document)
+
+
+def score(output: str, config: EvaluateConfig) -> EvaluateResult:
+    """Writes the results, and returns them. Raises UserError for what cannot be compared."""
     dataset = Dataset.open(output)
     given = {"rgb": config.rgb, "flow": config.flow, "both": config.both}
     streams = [open_trained(path, name, bn_eps=config.bn_eps) for name, path in given.items() if path]
@@ -85,12 +90,7 @@ def evaluate(output: str, config: EvaluateConfig) -> dict[str, Any]:
         "versions": versions(),
     }
     _write(file, results, found)
-    if several:
-        print_action_scores(results)
-        print(f"results lie in {file}")
-        return results
-    _print(results, file)
-    return results
+    return EvaluateResult(file, results)
 
 
 def _default_output(given: Path, config: EvaluateConfig) -> Path:
@@ -181,32 +181,3 @@ def _write(file: Path, results: dict[str, Any], found: dict[str, Predictions]) -
             write_predictions(file, found, results["classes"])
     except OSError as error:
         raise UserError(f"--output is {file}, which cannot be written: {error.strerror}") from error
-
-
-def _print(results: dict[str, Any], file: Path) -> None:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("stream")
-    for column in ("clips", "top-1", "top-5", "mean class", "mean error"):
-        table.add_column(column, justify="right")
-    for name, score in results["scores"].items():
-        row = (f"{score[key]:.1%}" for key in ("top1", "top5", "mean_class", "mean_error"))
-        label = f"{name} ({results['config']['fuse']})" if name == "fused" else name
-        if "both" in results["scores"] and name != "both":
-            label = f"{name}, its head of both"
-        table.add_row(label, str(score["clips"]), *row)
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(table)
-    if results["config"]["groups"]:
-        console.print(groups_table({name: score["groups"] for name, score in results["scores"].items()}))
-    for stream, one in results["checkpoints"].items():
-        seen = one["footprint"]
-        console.print(f"{stream}: trained on snippets of {seen['training']}; scored on {seen['testing']}")
-    cover, split = results["coverage"], results["config"]["split"]
-    chance = 1 / len(results["classes"])
-    share = cover["ok"] / cover["asked"] if cover["asked"] else 0.0
-    console.print(
-        f"{cover['ok']} of {cover['asked']} clips asked of {split} are there ({share:.1%}); "
-        f"{len(results['classes'])} classes, chance {chance:.1%}"
-    )
-    print(f"results, with confusion and accuracy by class, lie in {file}")
-    print(f"label, prediction and logits of each clip lie in {predictions_file(file)}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +15,8 @@ from numpy.typing import NDArray
 
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.flow import tvl1
+from kinetics_pipeline.flow import quantised_tvl1
+from kinetics_pipeline.flow.parameters import NO_MOTION
 from kinetics_pipeline.loading import normalise
 from kinetics_pipeline.loading.index import load_index
 from kinetics_pipeline.loading.whole_clips import WholeClips, whole_video
@@ -26,44 +26,33 @@ from kinetics_pipeline.models.scoring.evaluation import Predictions
 from kinetics_pipeline.models.scoring.evaluation import evaluate as evaluate_network
 from kinetics_pipeline.models.scoring.metrics import fuse, softmax
 from kinetics_pipeline.recipe import Recipe
-from kinetics_pipeline.redaction import visible
-from kinetics_pipeline.shards import codec
 from kinetics_pipeline.sources.base import Media
 from kinetics_pipeline.sources.objects.videos import is_object_place
 from kinetics_pipeline.video.container import VideoStream
 from kinetics_pipeline.video.frames import BrokenVideo, TooShort, read_clip
+from kinetics_pipeline.workflows.datasets.clip_names import clip_named
 from kinetics_pipeline.workflows.flags.training_flags import PredictConfig
-from kinetics_pipeline.workflows.pictures import annotated, require_picture_file, write_picture
+from kinetics_pipeline.workflows.pictures import require_picture_file
 from kinetics_pipeline.workflows.runtime.model_errors import as_user_errors
 from kinetics_pipeline.workflows.scoring.fetch_video import fetch_video, shown
+from kinetics_pipeline.workflows.scoring.prediction import Prediction, StoredFrames
 from kinetics_pipeline.workflows.scoring.trained import Trained, open_trained
 
 MOST_FRAMES = 250
 """Ten seconds at 25 fps, from the start: a clip of Kinetics."""
 
 
-@dataclass(frozen=True)
-class StoredFrames:
-    """Whole frames as they are stored: RGB uint8 [T, H, W, 3] and, where it is needed, flow uint8 [T, 2, H, W]."""
-
-    name: str
-    rgb: NDArray[np.uint8]
-    flow: NDArray[np.uint8] | None
-    truth: str | None = None
-    fps: float = 25.0
-    source_fps: float | None = None
-    """Frames a second of the video that they are from; None where it is not known."""
-
-    def stored(self, stream: str) -> NDArray[np.uint8]:
-        """The values of a stream, channels first: [C, T, H, W]."""
-        if stream == "rgb":
-            return self.rgb.transpose(3, 0, 1, 2)
-        assert self.flow is not None
-        return self.flow.transpose(1, 0, 2, 3)
-
-
 def predict(video: str, config: PredictConfig) -> list[tuple[str, float]]:
-    """Prints the most probable classes, and returns them with their probabilities.
+    """Prints the most probable classes, and returns them with their probabilities. Raises as `prediction_of`."""
+    found = prediction_of(video, config)
+    found.print()
+    if config.picture is not None:
+        print(f"picture: {config.picture}")
+    return list(found.best)
+
+
+def prediction_of(video: str, config: PredictConfig) -> Prediction:
+    """What the streams see. Writes the picture, where one is asked for.
 
     Raises UserError for a file, a run or a clip that cannot be used.
     """
@@ -85,22 +74,11 @@ def predict(video: str, config: PredictConfig) -> list[tuple[str, float]]:
         stored = _from_dataset(video, config, streams, needs_flow)
     probabilities = _probabilities(stored, streams, config)
     best = np.argsort(-probabilities, kind="stable")[: config.top]
-    named = [(streams[0].classes[k], float(probabilities[k])) for k in best]
-    width = max(len(name) for name, _ in named)
-    truth = f", labelled {stored.truth}" if stored.truth else ""
-    print(f"{stored.name}: {len(stored.rgb)} frames, {' and '.join(one.stream for one in streams)}{truth}")
-    for name, value in named:
-        print(f"  {name:<{width}}  {value:6.1%}")
+    named = tuple((streams[0].classes[k], float(probabilities[k])) for k in best)
+    found = Prediction(stored, named, tuple(one.stream for one in streams))
     if config.picture is not None:
-        flow = None if stored.flow is None else codec.dequantise_flow(stored.flow)
-        write_picture(config.picture, annotated(stored.rgb, flow, named, _title(stored, truth), fps=stored.fps))
-        print(f"picture: {config.picture}")
-    return named
-
-
-def _title(stored: StoredFrames, truth: str) -> str:
-    rate = f"its video: {stored.source_fps:g} fps" if stored.source_fps else "frame rate of its video not recorded"
-    return visible(f"{stored.name}{truth}; {len(stored.rgb)} frames at {stored.fps:g} fps; {rate}")
+        found.picture().save(config.picture)
+    return found
 
 
 def _from_url(url: str, config: PredictConfig, streams: Sequence[Trained], needs_flow: bool) -> StoredFrames:
@@ -173,11 +151,11 @@ def _flow(frames: NDArray[np.uint8], count: int, recipe: Recipe) -> NDArray[np.u
     """The flow of the first `count` frames as it would be stored: the last one's is that of the one before where no
     frame follows."""
     if len(frames) == 1:
-        return codec.quantise_flow(np.zeros((1, 2, *frames.shape[1:3]), np.float32))
-    flow = tvl1(frames, **vars(recipe.flow_parameters))
+        return np.full((1, 2, *frames.shape[1:3]), NO_MOTION, np.uint8)
+    flow = quantised_tvl1(frames, **vars(recipe.flow_parameters))
     if len(flow) < count:
         flow = np.concatenate([flow, flow[-1:]])
-    return codec.quantise_flow(flow[:count])
+    return flow[:count]
 
 
 def _one_recipe(streams: Sequence[Trained]) -> Recipe:
@@ -198,6 +176,7 @@ def _from_dataset(clip_id: str, config: PredictConfig, streams: Sequence[Trained
     if config.start is not None or config.end is not None:
         raise UserError("--start and --end choose a piece of a file; a clip of --dataset is taken as it is")
     dataset = Dataset.open(config.dataset)
+    clip_id = clip_named(dataset, clip_id)
     index = load_index(dataset)
     found = index.filter(pc.equal(index["clip_id"], clip_id)).to_pylist()
     if not found:
@@ -217,9 +196,7 @@ def _from_dataset(clip_id: str, config: PredictConfig, streams: Sequence[Trained
 
 
 def _not_there(clip_id: str, dataset: Dataset) -> UserError:
-    record = dataset.records().get(clip_id)
-    if record is None:
-        return UserError(f"clip {clip_id} has no record in {dataset.store.uri}; give one of its clip ids")
+    record = dataset.records()[clip_id]
     why = f" ({record.detail})" if record.detail else ""
     return UserError(f"clip {clip_id} of {dataset.store.uri} is {record.outcome}{why}; allowed: clips that are ok")
 

@@ -19,10 +19,11 @@ from kinetics_pipeline.shards.writer import versions
 from kinetics_pipeline.workflows.flags.record import as_record
 from kinetics_pipeline.workflows.flags.training_flags import TrainConfig
 from kinetics_pipeline.workflows.runtime.cluster import addressed, connected, require_lasting
-from kinetics_pipeline.workflows.runtime.progress import Meter, duration
+from kinetics_pipeline.workflows.runtime.progress import Meter
 from kinetics_pipeline.workflows.runtime.signals import stop_requested
 from kinetics_pipeline.workflows.training.here import train_here, trains_here
 from kinetics_pipeline.workflows.training.metrics import SCORES, MetricsFollower, main_score
+from kinetics_pipeline.workflows.training.result import TrainResult
 from kinetics_pipeline.workflows.training.run_folder import Ending, RunFolder, write_json
 from kinetics_pipeline.workflows.training.settings import Settings
 from kinetics_pipeline.workflows.training.share import Share, share, this_machine
@@ -34,6 +35,14 @@ PATIENCE = 30.0
 
 
 def train(output: str, config: TrainConfig) -> None:
+    """Trains, and prints what came of it. Raises as `train_run`."""
+    result = train_run(output, config)
+    print(f"{result.run} is finished: {result}" if result.was_finished else result)
+    if not result.was_finished:
+        print(f"checkpoints, metrics.jsonl and tensorboard lie in {result.run}")
+
+
+def train_run(output: str, config: TrainConfig) -> TrainResult:
     """See the module. Raises UserError, JobFailed, or KeyboardInterrupt when stopped; the same command goes on."""
     require_lasting("--run", config.run)
     dataset = Dataset.open(output)
@@ -44,16 +53,14 @@ def train(output: str, config: TrainConfig) -> None:
         run.begin(_record(settings, dataset))
         done = _steps_done(run)
         if done >= steps and run.results.exists():
-            print(f"{run.path} is finished: {_results_line(run)}")
-            return
+            return TrainResult.read(run, was_finished=True)
         _check(settings, begins=done == 0)
         with nullcontext() if trains_here(config) else connected(), stop_requested() as should_stop:
             ending = _train(settings, steps, done, should_stop)
         if ending.reason == "stopped":
             raise KeyboardInterrupt
         _write_results(settings, dataset)
-    print(_results_line(run))
-    print(f"checkpoints, metrics.jsonl and tensorboard lie in {run.path}")
+    return TrainResult.read(run)
 
 
 def _settings(dataset: Dataset, config: TrainConfig, run: RunFolder) -> Settings:
@@ -233,14 +240,3 @@ def _write_results(settings: Settings, dataset: Dataset) -> None:
         "classes": len(settings.classes),
     }
     write_json(run.results, results)
-
-
-def _results_line(run: RunFolder) -> str:
-    results = json.loads(run.results.read_bytes())
-    text = f"{results['steps']} steps, {results['samples_per_second']:.1f} clips/s ({results['bound']}-bound), "
-    text += f"loss {results['loss']:.3f}, {duration(results['seconds'])}"
-    best = results["best"]
-    if best is None:
-        return text
-    score = main_score(best)
-    return f"{text}; best {SCORES[score]} {best[score]:.1%} at step {best['step']}"

@@ -1,15 +1,18 @@
-"""TV-L1's inner steps as Triton kernels. A program is one tile of one pair; a launch is all tiles of all pairs.
+"""TV-L1's inner steps as Triton kernels. A program is one tile of one pair; a launch is all tiles of the pairs listed.
 
 No program waits for another and none writes what another of its launch reads: flow and dual variables exist twice, an
 iteration reads one copy and writes the other. Which copy of a pair is the newest follows from the number of iterations
-it has made. That number and the tiles' sums of squared change exist twice as well and swap with every launch; a program
-adds its pair's sums of the launch before, always in the same order, and leaves a pair alone that has stopped. So
-stopping needs neither atomics, nor flags, nor a call of the host, and the result is the same in every run.
+it has made. That number and the sum of squared change exist three times: a launch reads one, adds to the second, and
+clears the third for the launch that follows. Sums are integers, so that they depend neither on the order of additions
+nor on the tiles: every form of these kernels stops a pair at the same iteration, in every run.
 
-Layouts, all contiguous float32 but `made` and `first_frames`: images [frames, H, W]; flow [2 copies, N, 2 (u, v), H,
-W]; dual [2 copies, N, 4 (p11, p12, p21, p22), H, W]; data [N, 4 (ix, iy, rho, 1 / |gradient|^2), H, W]; change [2, N,
-tiles]; made: int32 [2, N], iterations; first_frames: int32 [N], each pair's first frame. `now` (0 or 1) is the newest
-copy of change and made.
+A program leaves a pair alone that has stopped, and `list_live` takes such pairs off the list, without a call of the
+host.
+
+Layouts, all contiguous, float32 where nothing else is said: images [frames, H, W]; flow [2 copies, N, 2 (u, v), H, W];
+dual [2 copies, N, 4 (p11, p12, p21, p22), H, W]; data [N, 4 (ix, iy, rho, 1 / |gradient|^2), H, W]; change: int64 [3,
+N], px^2 times `ONE`; made: int32 [3, N], iterations; first_frames: int32 [N], each pair's first frame; live: int32 [N],
+numbers of the pairs that go on, then -1. `now` (0, 1 or 2) is the newest copy of change and made.
 """
 
 from __future__ import annotations
@@ -25,13 +28,20 @@ from kinetics_pipeline.flow.cuda.median_network import median9, median25
 NO_GRADIENT = tl.constexpr(1.1920929e-7)
 """Squared gradients up to this (FLT_EPSILON) are none, as in OpenCV."""
 
-SIZES = ["now", "pairs", "height", "width", "tiles"]
+ONE = 2.0**26
+"""What a change of 1 px^2 counts in the sums. A pixel's is rounded up, so that none but a change of zero counts as
+zero: 2^-26 px^2 are far below the mean at which a pair stops, epsilon^2 = 10^-4 px^2."""
+MOST = 4096.0
+"""px^2 that a pixel counts at most (a move of 64 px in one iteration): 2^24 pixels then fit into 63 bits."""
+SCALE: tl.constexpr = tl.constexpr(ONE)
+LIMIT: tl.constexpr = tl.constexpr(MOST)
+
+SIZES = ["now", "pairs", "height", "width"]
 """Arguments whose value is not worth a variant of a kernel: levels have any size, and compiling takes a second."""
 
 Decorator = Callable[[Callable[..., Any]], Any]
 helper: Decorator = triton.jit
 kernel: Decorator = triton.jit(do_not_specialize=SIZES)
-kernel_of_two: Decorator = triton.jit(do_not_specialize=SIZES[:-1])
 
 
 @helper
@@ -44,10 +54,15 @@ def _tile(height, width, tile_h: tl.constexpr, tile_w: tl.constexpr):  # type: i
 
 
 @helper
-def _last_change(change, now, pairs, pair, tiles, padded_tiles: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The pair's squared change of the last iteration, over all tiles."""
-    k = tl.arange(0, padded_tiles)
-    return tl.sum(tl.load(change + (now * pairs + pair) * tiles + k, mask=k < tiles, other=0.0), axis=0)
+def _goes_on(change, now, pairs, pair, threshold):  # type: ignore[no-untyped-def]
+    """Whether a pair's squared change of the last iteration is above the threshold. A pair of -1 does not go on."""
+    return tl.load(change + now * pairs + pair, mask=pair >= 0, other=0).to(tl.float32) > threshold
+
+
+@helper
+def _sum(moved):  # type: ignore[no-untyped-def]
+    """The sum of a tile's squared changes, px^2, as an integer."""
+    return tl.sum(tl.ceil(tl.minimum(moved, LIMIT) * SCALE).to(tl.int64))
 
 
 @helper
@@ -79,7 +94,7 @@ def _sample(image, top, left, ty, tx, height, width):  # type: ignore[no-untyped
     return total + wy3 * _sample_row(image, top + 2, left, wx0, wx1, wx2, wx3, height, width)
 
 
-@kernel_of_two
+@kernel
 def warp(  # type: ignore[no-untyped-def]
     image,
     image_x,
@@ -154,6 +169,7 @@ def _dual_at(old, new, at, plane, gx, gy, tau_over_theta, inside):  # type: igno
 
 @kernel
 def iterate(  # type: ignore[no-untyped-def]
+    live,
     flow,
     dual,
     data,
@@ -167,19 +183,18 @@ def iterate(  # type: ignore[no-untyped-def]
     pairs,
     height,
     width,
-    tiles,
-    padded_tiles: tl.constexpr,
     tile_h: tl.constexpr,
     tile_w: tl.constexpr,
 ):
-    """One iteration of every pair that has not stopped. step: lambda * theta; threshold: px^2, summed over the image.
+    """One iteration of every pair that has not stopped. step: lambda * theta; threshold: px^2 times `ONE`, of the sum.
 
     The new dual variables of a pixel need the new flow right of it and below: it is computed again, from values that
     the neighbours load anyway, so that an iteration is one pass over memory.
     """
-    pair, tile, then = tl.program_id(1).to(tl.int64), tl.program_id(0), 1 - now
-    count = tl.load(made + now * pairs + pair)
-    if _last_change(change, now, pairs, pair, tiles, padded_tiles) > threshold:
+    pair, then = tl.load(live + tl.program_id(1)).to(tl.int64), (now + 1) % 3
+    goes_on = _goes_on(change, now, pairs, pair, threshold)
+    count = tl.load(made + now * pairs + pair, mask=pair >= 0, other=0)
+    if goes_on:
         plane = height * width
         y, x = _tile(height, width, tile_h, tile_w)
         inside, at = (y < height) & (x < width), y * width + x
@@ -198,13 +213,37 @@ def iterate(  # type: ignore[no-untyped-def]
         vx, vy = tl.where(has_right, right_v - new_v, 0.0), tl.where(has_below, below_v - new_v, 0.0)
         _dual_at(p + 2 * plane, new_p + 2 * plane, at, plane, vx, vy, tau_over_theta, inside)
         moved = (new_u - u) * (new_u - u) + (new_v - v) * (new_v - v)
-        tl.store(change + (then * pairs + pair) * tiles + tile, tl.sum(tl.where(inside, moved, 0.0)))
-        if tile == 0:
-            tl.store(made + then * pairs + pair, count + 1)
-    else:
-        tl.store(change + (then * pairs + pair) * tiles + tile, 0.0)
-        if tile == 0:
-            tl.store(made + then * pairs + pair, count)
+        tl.atomic_add(change + then * pairs + pair, _sum(tl.where(inside, moved, 0.0)), sem="relaxed")
+    if (tl.program_id(0) == 0) & (pair >= 0):
+        tl.store(made + then * pairs + pair, count + goes_on.to(tl.int32))
+        tl.store(change + ((now + 2) % 3) * pairs + pair, 0)
+
+
+@kernel
+def list_live(  # type: ignore[no-untyped-def]
+    live, count, change, made, now, threshold, pairs, block: tl.constexpr
+):
+    """Lists the pairs that go on, in their order, and their number in `count`, int32 [1]. One program.
+
+    All copies of `made`, and those of `change` of pairs that stopped, become what the newest says: a pair that is not
+    listed is not kept up to date by `iterate`.
+    """
+    found = 0
+    for start in range(0, pairs, block):
+        pair = start + tl.arange(0, block)
+        exists = pair < pairs
+        goes_on = _goes_on(change, now, pairs, tl.where(exists, pair, -1), threshold)
+        tl.store(live + found + tl.cumsum(goes_on.to(tl.int32), 0) - 1, pair, mask=goes_on)
+        found += tl.sum(goes_on.to(tl.int32))
+        latest = tl.load(made + now * pairs + pair, mask=exists)
+        tl.store(made + ((now + 1) % 3) * pairs + pair, latest, mask=exists)
+        tl.store(made + ((now + 2) % 3) * pairs + pair, latest, mask=exists)
+        for copy in tl.static_range(3):
+            tl.store(change + copy * pairs + pair, tl.zeros([block], tl.int64), mask=exists & (goes_on == 0))
+    for start in range(found, pairs, block):
+        place = start + tl.arange(0, block)
+        tl.store(live + place, tl.full([block], -1, tl.int32), mask=place < pairs)
+    tl.store(count, found)
 
 
 @helper
@@ -224,6 +263,7 @@ def _column(image, y, x, height, width):  # type: ignore[no-untyped-def]
 
 @kernel
 def median(  # type: ignore[no-untyped-def]
+    live,
     flow,
     filtered,
     change,
@@ -233,15 +273,13 @@ def median(  # type: ignore[no-untyped-def]
     pairs,
     height,
     width,
-    tiles,
-    padded_tiles: tl.constexpr,
     side: tl.constexpr,
     tile_h: tl.constexpr,
     tile_w: tl.constexpr,
 ):
     """Medians of the newest flow of every pair that goes on, into `filtered` [N, 2, H, W]; side: 3 or 5."""
-    pair, component = tl.program_id(1).to(tl.int64) // 2, tl.program_id(1).to(tl.int64) % 2
-    if _last_change(change, now, pairs, pair, tiles, padded_tiles) > threshold:
+    pair, component = tl.load(live + tl.program_id(1) // 2).to(tl.int64), tl.program_id(1) % 2
+    if _goes_on(change, now, pairs, pair, threshold):
         plane = height * width
         y, x = _tile(height, width, tile_h, tile_w)
         newest = (tl.load(made + now * pairs + pair) % 2) * pairs + pair
@@ -266,6 +304,7 @@ def median(  # type: ignore[no-untyped-def]
 
 @kernel
 def take_filtered(  # type: ignore[no-untyped-def]
+    live,
     flow,
     filtered,
     change,
@@ -275,14 +314,12 @@ def take_filtered(  # type: ignore[no-untyped-def]
     pairs,
     height,
     width,
-    tiles,
-    padded_tiles: tl.constexpr,
     tile_h: tl.constexpr,
     tile_w: tl.constexpr,
 ):
     """Puts what `median` made in the newest flow's place."""
-    pair, component = tl.program_id(1).to(tl.int64) // 2, tl.program_id(1).to(tl.int64) % 2
-    if _last_change(change, now, pairs, pair, tiles, padded_tiles) > threshold:
+    pair, component = tl.load(live + tl.program_id(1) // 2).to(tl.int64), tl.program_id(1) % 2
+    if _goes_on(change, now, pairs, pair, threshold):
         plane = height * width
         y, x = _tile(height, width, tile_h, tile_w)
         inside, at = (y < height) & (x < width), y * width + x

@@ -1,41 +1,28 @@
 """A batch of pairs through the pyramid, on the device; the host only launches.
 
-How long a pair goes on is decided on the device (`kernels`). The host merely wants to stop launching when all pairs are
-done with a warp: after every `POLL` iterations it asks whether any goes on, launches the next `POLL`, and only then
-waits for the answer. So the device always has work in its queue, and what is launched in vain returns at once.
+How long a pair goes on is decided on the device (`kernels`). After every `POLL` iterations the device lists the pairs
+that go on, and what it launches next is theirs alone. The host learns their number one such block later, so that it
+never waits for an empty queue: its launches may have more programs than pairs are listed, which return at once.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 import triton
 from torch import Tensor
 
 from kinetics_pipeline.flow.cuda import kernels
-from kinetics_pipeline.flow.cuda.deferred_check import DeferredCheck
+from kinetics_pipeline.flow.cuda.deferred_number import DeferredNumber
+from kinetics_pipeline.flow.cuda.tiling import Tiling, tiling_for
 from kinetics_pipeline.flow.images import centred_gradient, pyramid, upsample
 from kinetics_pipeline.flow.parameters import TVL1
 
+POLL = 6
+"""Iterations between two lists. A multiple of 2 and of 3, the numbers of copies that launches take in turn: a recorded
+block of launches begins and ends with the same copies."""
 
-@dataclass(frozen=True)
-class Tiling:
-    """The pixels of a program, and the warps that share them. Two pixels a thread keep all of it in registers."""
-
-    height: int = 16
-    width: int = 64
-    warps: int = 16
-
-    def arguments(self) -> dict[str, Any]:
-        # Multiply-adds are fused whatever Triton's default: a result depends on nothing but its input.
-        return {"tile_h": self.height, "tile_w": self.width, "num_warps": self.warps, "enable_fp_fusion": True}
-
-
-TILING = Tiling()
-POLL = 10
-"""Iterations between two checks; even, so that a recorded run of them begins and ends with the same copies."""
+UNMOVED = 2**62
+"""What `change` holds before the first iteration of a warp: more than any sum (`kernels.MOST`)."""
 
 
 def bytes_per_pair(height: int, width: int) -> int:
@@ -45,19 +32,20 @@ def bytes_per_pair(height: int, width: int) -> int:
 
 @torch.no_grad()
 def solve(
-    frames: Tensor, first_frames: Tensor, parameters: TVL1, *, graphs: bool = False, tiling: Tiling = Tiling()
+    frames: Tensor, first_frames: Tensor, parameters: TVL1, *, graphs: bool = False, tiling: Tiling | None = None
 ) -> Tensor:
     """float32 [N, 2, H, W] of uint8 [T, H, W]: pair n is frame first_frames[n] (int32 [N]) and the one after it.
 
     graphs: record `POLL` launches of a level once and replay them (CUDA graphs), which saves the host's time where few
-    pairs leave the device waiting for launches. The result is the same.
+    pairs leave the device waiting for launches. tiling: None for the table's (`tiling`). The result is the same.
     """
+    form = tiling or default_tiling(frames.device)
     levels = pyramid(frames, parameters)
     uv = torch.zeros(2, len(first_frames), *levels[-1].shape[1:], device=frames.device)
     for images in reversed(levels):
         if uv.shape[-2:] != images.shape[-2:]:
             uv = upsample(uv, images.shape[-2], images.shape[-1], parameters)
-        level = Level(images, first_frames, uv, parameters, graphs, tiling)
+        level = Level(images, first_frames, uv, parameters, graphs, form)
         for _ in range(parameters.warps):
             level.warp()
             level.solve_warp()
@@ -66,6 +54,11 @@ def solve(
             torch.cuda.current_stream().synchronize()  # a graph is not to be destroyed while it runs
         del level  # before the next, larger one is allocated
     return uv.transpose(0, 1).contiguous()
+
+
+def default_tiling(device: torch.device) -> Tiling:
+    """What the table says for this GPU; for the newest that it knows where there is none (the interpreter)."""
+    return tiling_for(torch.cuda.get_device_capability(device) if device.type == "cuda" else (99, 0))
 
 
 class Level:
@@ -84,22 +77,29 @@ class Level:
         self.dual = images.new_zeros(2, self.pairs, 4, *planes)
         self.data = images.new_empty(self.pairs, 4, *planes)
         self.filtered = images.new_empty(self.pairs, 2, *planes)
-        self.change = images.new_empty(2, self.pairs, self.tiles)
-        self.made = torch.zeros(2, self.pairs, dtype=torch.int32, device=images.device)
+        self.change = images.new_zeros(3, self.pairs, dtype=torch.int64)
+        self.made = images.new_zeros(3, self.pairs, dtype=torch.int32)
+        self.all_pairs = torch.arange(self.pairs, dtype=torch.int32, device=images.device)
+        self.live = self.all_pairs.clone()
+        self.live_count = images.new_zeros(1, dtype=torch.int32)
+        self.listed = self.pairs
+        """Pairs that launches are made for: as many as `live` lists, or more."""
         self.now = 0
-        self.threshold = parameters.epsilon**2 * self.height * self.width
-        self.recorded: dict[int, torch.cuda.CUDAGraph] = {}
+        self.threshold = parameters.epsilon**2 * self.height * self.width * kernels.ONE
+        self.recorded: dict[tuple[int, int], torch.cuda.CUDAGraph] = {}
 
     def warp(self) -> None:
         """Samples the second images where the flow points now; all pairs go on again."""
         images = (self.images, self.image_x, self.image_y, self.first_frames)
         size = (self.pairs, self.height, self.width)
         kernels.warp[(self.tiles, self.pairs)](*images, self.flow, self.data, self.made, self.now, *size, **self.launch)
-        self.change[self.now] = float("inf")
+        self.change[self.now] = UNMOVED
+        self.live.copy_(self.all_pairs)
+        self.listed = self.pairs
 
     def solve_warp(self) -> None:
         """Outer rounds (each a median filter and `innerIterations`) until every pair has stopped."""
-        check: DeferredCheck | None = None
+        last: DeferredNumber | None = None
         for _ in range(self.parameters.outerIterations):
             if self.parameters.medianFiltering > 1:
                 self.median()
@@ -107,46 +107,61 @@ class Level:
             while left > 0:
                 self.iterate(min(POLL, left))
                 left -= POLL
-                if check is not None and not check.result():
-                    return
-                check = DeferredCheck(self.change[self.now])
+                number = self.list_live()
+                if last is not None:
+                    self.listed = last.result()
+                    if not self.listed:
+                        return
+                last = number
 
     def median(self) -> None:
-        grid, tail = (self.tiles, 2 * self.pairs), self._tail()
-        state = (self.flow, self.filtered, self.change, self.made, self.now, self.threshold)
-        kernels.median[grid](*state, *tail, side=self.parameters.medianFiltering, **self.launch)
-        kernels.take_filtered[grid](*state, *tail, **self.launch)
+        grid = (self.tiles, 2 * self.listed)
+        state = (self.live, self.flow, self.filtered, *self._stops())
+        kernels.median[grid](*state, *self._size(), side=self.parameters.medianFiltering, **self.launch)
+        kernels.take_filtered[grid](*state, *self._size(), **self.launch)
+
+    def list_live(self) -> DeferredNumber:
+        """Takes the pairs that have stopped off the list; their number is known when the device comes to it."""
+        block = min(1024, triton.next_power_of_2(self.pairs))
+        state = (self.live, self.live_count, *self._stops(), self.pairs)
+        kernels.list_live[(1,)](*state, block=block, enable_fp_fusion=True)
+        return DeferredNumber(self.live_count)
 
     def iterate(self, count: int) -> None:
         if not self.graphs or count != POLL:
-            self._launch(count)
-        elif self.now in self.recorded:
-            self.recorded[self.now].replay()
+            self._launch(count, self.listed)
+            return
+        rows = min(self.pairs, triton.next_power_of_2(self.listed))
+        if (key := (self.now, rows)) not in self.recorded:
+            self._launch(count, rows)  # compiles, which cannot be recorded
+            self.recorded[key] = self._record(count, rows)
         else:
-            self._launch(count)  # compiles, which cannot be recorded
-            self.recorded[self.now] = self._record(count)
+            self.recorded[key].replay()
 
-    def _record(self, count: int) -> torch.cuda.CUDAGraph:
+    def _record(self, count: int, rows: int) -> torch.cuda.CUDAGraph:
         """`count` launches, recorded and not run. (`torch.cuda.graph` collects garbage first, which takes longer.)"""
         graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             graph.capture_begin(capture_error_mode="thread_local")
-            self._launch(count)
+            self._launch(count, rows)
             graph.capture_end()
         torch.cuda.current_stream().wait_stream(stream)
         return graph
 
-    def _launch(self, count: int) -> None:
+    def _launch(self, count: int, rows: int) -> None:
         p = self.parameters
         weights = (p.lambda_ * p.theta, p.theta, p.tau / p.theta)
         for _ in range(count):
-            state = (self.flow, self.dual, self.data, self.change, self.made, self.now, self.threshold)
-            kernels.iterate[(self.tiles, self.pairs)](*state, *weights, *self._tail(), **self.launch)
-            self.now = 1 - self.now
+            state = (self.live, self.flow, self.dual, self.data, *self._stops())
+            kernels.iterate[(self.tiles, rows)](*state, *weights, *self._size(), **self.launch)
+            self.now = (self.now + 1) % 3
 
-    def _tail(self) -> tuple[int, ...]:
-        return self.pairs, self.height, self.width, self.tiles, max(128, triton.next_power_of_2(self.tiles))
+    def _stops(self) -> tuple[Tensor, Tensor, int, float]:
+        return self.change, self.made, self.now, self.threshold
+
+    def _size(self) -> tuple[int, int, int]:
+        return self.pairs, self.height, self.width
 
     def newest_flow(self) -> Tensor:
         """[2, N, H, W]"""

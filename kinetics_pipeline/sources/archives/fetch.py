@@ -44,6 +44,19 @@ class GivenUp(Exception):
 class NobodyThere(Exception):
     """No connection, or none that lasted."""
 
+    answered = False
+    """Whether there was a server, which began to send the archive and never came further."""
+
+
+class BrokenOff(NobodyThere):
+    """The server begins to send the archive, and never comes further than a certain byte."""
+
+    answered = True
+
+
+class _Unwell(Exception):
+    """The server asks to come again later."""
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -90,25 +103,17 @@ class Fetcher:
         """What the server says of an archive. Raises NobodyThere."""
         if is_object_place(address.url):
             return _look_at_object(address.url)
-        refused: list[str] = []
         headers = {**_PLAIN, **authorization(address.url)}
         try:
-            with (
-                self._guarded() as refused,
-                requests.head(
-                    address.url, timeout=(CONNECT_SECONDS, READ_SECONDS), allow_redirects=True, headers=headers
-                ) as answer,
-            ):
+            with self._guarded() as refused, _asked("HEAD", address.url, headers, refused) as answer:
                 if answer.status_code not in HEAD_REFUSED:
                     return _seen(answer)
             first = {**headers, "Range": "bytes=0-0"}
-            with self._guarded() as refused, _got(address.url, first, refused) as answer:
+            with self._guarded() as refused, _asked("GET", address.url, first, refused) as answer:
                 return _seen(answer)
-        except GivenUp:  # a private address: `fetch` says so
+        except GivenUp:  # `fetch` says why
             return NOTHING_THERE
         except requests.RequestException as error:
-            if refused:
-                return NOTHING_THERE
             raise NobodyThere(f"no connection ({type(error).__name__})") from None
 
     def _whole(self, address: Address, path: Path, most: int | None) -> None:
@@ -117,21 +122,26 @@ class Fetcher:
         tries = 0
         while True:
             before = part.stat().st_size if part.exists() else 0
+            ending: type[NobodyThere] = NobodyThere
             try:
                 if go_on(address, part, about, most):
                     part.replace(path)
                     about.unlink(missing_ok=True)
                     return
-                reason = "the connection broke off"
+                ending, reason = BrokenOff, _broke_off(part)
             except requests.Timeout:
                 reason = f"no answer within {READ_SECONDS:.0f} s"
-            except (requests.RequestException, HTTPError) as error:
+            except requests.RequestException as error:
                 reason = f"no connection ({type(error).__name__})"
+            except HTTPError:
+                ending, reason = BrokenOff, _broke_off(part)
+            except _Unwell as error:
+                reason = str(error)
             if self._stop.is_set():
                 raise NobodyThere("stopped")
             tries = 0 if part.exists() and part.stat().st_size > before else tries + 1
             if tries == TRIES:
-                raise NobodyThere(reason)
+                raise ending(reason)
             self._stop.wait(WAIT * 2 ** max(0, tries - 1))
 
     def _on(self, address: Address, part: Path, about: Path, most: int | None) -> bool:
@@ -142,7 +152,7 @@ class Fetcher:
         headers = {**_PLAIN, **authorization(address.url)}
         if offset and version:
             headers |= {"Range": f"bytes={offset}-", "If-Range": version}
-        with self._guarded() as refused, _got(address.url, headers, refused) as answer:
+        with self._guarded() as refused, _asked("GET", address.url, headers, refused) as answer:
             if answer.status_code == 416 and offset:  # it is whole, or another file now
                 if answer.headers.get("Content-Range", "").rpartition("/")[2] == str(offset):
                     return True
@@ -150,7 +160,7 @@ class Fetcher:
                 part.unlink()
                 return False
             if answer.status_code >= 500 or answer.status_code in (408, 429):
-                return False
+                raise _Unwell(f"the server answered {answer.status_code} {answer.reason}")
             begin, total_size = _sent(answer, offset, most)
             version = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
             if offset and not begin:
@@ -207,6 +217,10 @@ class Fetcher:
             yield refused
 
 
+def _broke_off(part: Path) -> str:
+    return f"the connection breaks off at byte {part.stat().st_size if part.exists() else 0:,}"
+
+
 _PLAIN = {"Accept-Encoding": "identity"}
 
 
@@ -225,6 +239,8 @@ def _look_at_object(url: str) -> Seen:
 def _seen(answer: requests.Response) -> Seen:
     if answer.status_code not in (200, 206):
         return NOTHING_THERE if answer.status_code in (401, 403, 404, 410) else Seen(None, "")
+    if _is_page(answer):
+        return NOTHING_THERE
     length = answer.headers.get("Content-Length", "")
     if answer.status_code == 206:
         length = answer.headers.get("Content-Range", "").rpartition("/")[2]
@@ -242,15 +258,23 @@ def _not_given(error: ObjectRefused) -> GivenUp | NobodyThere:
 
 
 @contextmanager
-def _got(url: str, headers: dict[str, str], refused: list[str]) -> Iterator[requests.Response]:
-    """The answer to a GET. A redirect to a private address gives the archive up."""
+def _asked(method: str, url: str, headers: dict[str, str], refused: list[str]) -> Iterator[requests.Response]:
+    """The answer to a request. Redirects that end nowhere, or at a private address, give the archive up."""
+    limits = (CONNECT_SECONDS, READ_SECONDS)
     try:
-        with requests.get(url, headers=headers, stream=True, timeout=(CONNECT_SECONDS, READ_SECONDS)) as answer:
-            yield answer
+        answer = requests.request(method, url, headers=headers, stream=True, timeout=limits, allow_redirects=True)
+    except (requests.TooManyRedirects, ValueError) as error:  # a ValueError: what an answer names is not an address
+        raise GivenUp(f"the server's redirects end nowhere ({type(error).__name__})") from None
     except requests.ConnectionError:
         if refused:
             raise GivenUp(f"{refused[0]} is a private address; see --allow-private-addresses") from None
         raise
+    with answer:
+        yield answer
+
+
+def _is_page(answer: requests.Response) -> bool:
+    return "text/html" in answer.headers.get("Content-Type", "").lower()
 
 
 def _sent(answer: requests.Response, offset: int, most: int | None) -> tuple[int, int | None]:
@@ -258,7 +282,7 @@ def _sent(answer: requests.Response, offset: int, most: int | None) -> tuple[int
     answer that is not the archive."""
     if answer.status_code not in (200, 206):
         raise GivenUp(f"the server answered {answer.status_code} {answer.reason}")
-    if "text/html" in answer.headers.get("Content-Type", "").lower():
+    if _is_page(answer):
         raise GivenUp("the server sent a web page")
     begin, total_size = _begins(answer)
     if begin not in (0, offset):

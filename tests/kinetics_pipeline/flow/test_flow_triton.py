@@ -1,4 +1,4 @@
-"""The GPU kernels without a GPU: run by Triton's interpreter, and compiled for one.
+"""The GPU kernels without a GPU: run by Triton's interpreter.
 
 `TRITON_INTERPRET` counts when the kernels are imported, so the interpreter has a process of its own.
 """
@@ -26,6 +26,8 @@ PROGRAM = """
 import sys
 import numpy, torch
 from kinetics_pipeline.flow import TVL1, cuda, tvl1
+from kinetics_pipeline.flow.cuda import solver
+from kinetics_pipeline.flow.cuda.tiling import Tiling
 frames = numpy.load("frames.npy")
 fixed, free = eval(sys.argv[1]), eval(sys.argv[2])
 results = {f"fixed{side}": tvl1(frames, "cuda", medianFiltering=side, **fixed) for side in (5, 3, 1)}
@@ -40,6 +42,11 @@ cuda.solve = small_memory
 results["halved"] = tvl1(frames, "cuda", **free)
 cuda.solve = solve
 results["first"], results["second"] = cuda.flow_of_clips([frames[:2], frames[1:]], TVL1(**free))
+
+batch, first_frames = torch.tensor(frames), torch.arange(len(frames) - 1, dtype=torch.int32)
+for height, width in ((4, 16), (16, 8), (32, 32)):
+    form = Tiling(height, width)
+    results[f"form{height}x{width}"] = solver.solve(batch, first_frames, TVL1(**free), tiling=form).numpy()
 numpy.savez("results.npz", **results)
 """
 
@@ -91,26 +98,10 @@ def test_clips_in_one_batch_get_the_flow_they_get_alone(interpreted: dict[str, N
     np.testing.assert_array_equal(interpreted["second"], interpreted["free"][1:])
 
 
-@pytest.mark.parametrize("name", ["warp", "iterate", "median", "take_filtered"])
-def test_kernels_compile_for_a_gpu_without_spilling_registers(name: str) -> None:
-    import triton
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
-    from kinetics_pipeline.flow.cuda import kernels
-    from kinetics_pipeline.flow.cuda.solver import TILING
-
-    if os.environ.get("TRITON_INTERPRET") == "1":
-        pytest.skip("kernels are interpreted")
-    kernel = getattr(kernels, name)
-    constants = {"tile_h": TILING.height, "tile_w": TILING.width, "padded_tiles": 128, "side": 5}
-    kinds = dict.fromkeys(("now", "pairs", "height", "width", "tiles"), "i32")
-    kinds |= dict.fromkeys(("threshold", "step", "theta", "tau_over_theta"), "fp32")
-    kinds |= dict.fromkeys(("first_frames", "made"), "*i32")
-    kinds |= dict.fromkeys(constants, "constexpr")
-    signature = {argument: kinds.get(argument, "*fp32") for argument in kernel.arg_names}
-    source = ASTSource(kernel, signature, {k: v for k, v in constants.items() if k in kernel.arg_names})
-    options = {"num_warps": TILING.warps, "enable_fp_fusion": True}
-    compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
-    assert compiled.asm["cubin"]
-    assert ".local" not in compiled.asm["ptx"]
+def test_every_form_of_the_kernels_stops_every_pair_at_the_same_iteration(
+    interpreted: dict[str, NDArray[np.float32]],
+) -> None:
+    forms = [name for name in interpreted if name.startswith("form")]
+    assert len(forms) == 3
+    for name in forms:
+        np.testing.assert_array_equal(interpreted[name], interpreted["free"], err_msg=name)

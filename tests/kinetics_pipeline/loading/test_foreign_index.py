@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from kinetics_pipeline.dataset import kept_table
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.loading import index
 from kinetics_pipeline.recipe import Recipe
@@ -31,7 +32,7 @@ def write(dataset: Dataset, table: pa.Table, metadata: Mapping[bytes, bytes]) ->
 
 def test_an_index_of_these_markers_is_taken_as_it_is(dataset: Dataset) -> None:
     known = index._build(dataset).set_column(9, "frames", pa.array([7, 7], pa.int32()))
-    write(dataset, known, {index._KEY: index._state(dataset).encode()})
+    write(dataset, known, {kept_table._KEY: kept_table._state(dataset).encode()})
     assert index.load_index(dataset)["frames"].to_pylist() == [7, 7]
 
 
@@ -54,10 +55,10 @@ def test_rows_that_no_build_writes_are_passed_over(dataset: Dataset, column: str
     place = right.column_names.index(column)
     values = [value, *right[column].to_pylist()[1:]]
     changed = right.set_column(place, right.field(place), pa.array(values, right.field(place).type))
-    write(dataset, changed, {index._KEY: index._state(dataset).encode()})
+    write(dataset, changed, {kept_table._KEY: kept_table._state(dataset).encode()})
     assert index.load_index(dataset)[column].to_pylist() == right[column].to_pylist()
 
 
 def test_an_index_that_names_its_markers_in_no_letters_is_passed_over(dataset: Dataset) -> None:
-    write(dataset, index._build(dataset), {index._KEY: b"\xff\xfe"})
+    write(dataset, index._build(dataset), {kept_table._KEY: b"\xff\xfe"})
     assert len(index.load_index(dataset)) == 2

@@ -105,7 +105,7 @@ def test_a_relative_place_becomes_absolute_and_a_uri_stays(flag: str, hint: Any,
 
 def test_a_config_made_in_python_has_absolute_places_and_defaults_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert TrainConfig(run=Path("r"), init=Path("w.pt")).init == tmp_path / "w.pt"
+    assert TrainConfig(run=Path("r"), init=Path("w.pt")).init == str(tmp_path / "w.pt")
     assert PaperConfig().runs == tmp_path / "paper"
     assert EvaluateConfig(rgb=Path("r")).rgb == tmp_path / "r"
     build = BuildConfig(output="out", source=("youtube", "videos/*.tar"), keep_clips="s3://b/c")

@@ -70,7 +70,7 @@ def test_flow_in_pieces_is_that_of_the_whole_and_the_last_frame_has_that_before_
         assert (flows == 128).all()
         return
     from kinetics_pipeline.flow import tvl1
-    from kinetics_pipeline.shards.codec import quantise_flow
+    from kinetics_pipeline.flow.quantised import quantise_flow
 
     whole = quantise_flow(tvl1(frames, "cpu"))
     np.testing.assert_array_equal(flows[:-1], whole)

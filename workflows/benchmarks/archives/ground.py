@@ -21,7 +21,7 @@ from kinetics_pipeline.workflows.benchmarks.loopback_archives import LoopbackArc
 from kinetics_pipeline.workflows.building.watch.event_log import NAME
 
 VIDEOS = 2
-"""Videos of one archive."""
+"""Videos of one archive, where not told otherwise."""
 SECONDS = 2
 PADDING = 300_000
 """Bytes behind each video, which no decoder reads, so that archives have a size worth waiting for."""
@@ -61,12 +61,12 @@ def video(folder: Path) -> bytes:
     return path.read_bytes()
 
 
-def fill(server: LoopbackArchives, folder: Path, archives: int) -> BenchCopy:
-    """Archives of `VIDEOS` videos each, a list of them, and an annotation file that asks for all."""
+def fill(server: LoopbackArchives, folder: Path, archives: int, videos: int = VIDEOS) -> BenchCopy:
+    """Archives of so many videos each, a list of them, and an annotation file that asks for all."""
     film = video(folder)
     rows = [("label", "youtube_id", "time_start", "time_end", "split")]
     for number in range(archives):
-        names = [f"bench{number:04d}{n}" for n in range(VIDEOS)]
+        names = [f"bench{number:04d}{n}" for n in range(videos)]
         rows += [("abc"[number % 3], name, "0", str(SECONDS), "train") for name in names]
         chance = random.Random(number)  # noqa: S311
         server.files[f"/k/part_{number}.tar.gz"] = packed(

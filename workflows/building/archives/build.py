@@ -30,7 +30,7 @@ from kinetics_pipeline.workflows.building.archives.freezing import AskedArchives
 from kinetics_pipeline.workflows.building.archives.holder import ArchiveHolder
 from kinetics_pipeline.workflows.building.archives.node import ArchiveExecutor, ArchiveJob, Here, NotGiven
 from kinetics_pipeline.workflows.building.archives.selection import Failed, Selection
-from kinetics_pipeline.workflows.building.archives.state import ArchiveState, as_archive, contents_of
+from kinetics_pipeline.workflows.building.archives.state import ArchiveState, as_archive, contents_of, findings
 from kinetics_pipeline.workflows.building.dataset_build import (
     BuildExecutor,
     DatasetBuild,
@@ -177,10 +177,8 @@ class CopiesBuild(DatasetBuild):
             contents = Contents(damage=answer.reason, given_up=True)
         else:
             contents = contents_of(answer.archive)
-        if contents.damage and contents != self.state.contents(one):
-            what = f"damaged: {contents.damage}; {len(contents.members)} videos before that"
-            told = f"given up: {contents.damage}" if contents.given_up else what
-            self.asked.say(f"archive {one.title} is {told}; what it lacks is left to the next source")
+        if contents != self.state.contents(one) and (line := findings(one, contents)) is not None:
+            self.asked.say(line)
         self.state.learn(one, contents)
         self.selection.learn({one.key: as_archive(one, contents)})
 

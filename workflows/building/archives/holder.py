@@ -23,7 +23,8 @@ TICK = 0.5
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
 """Seconds after which an archive that nobody answered for is asked for again; each further pause is twice as long."""
 TRIES = 3
-"""Times that nobody answers for one archive, while others are given, after which it is given up."""
+"""Times that nobody answers for one archive, while others are given or its server begins to, after which it is given
+up."""
 
 
 class ArchiveHolder:
@@ -49,6 +50,7 @@ class ArchiveHolder:
         self._reached = False
         """Whether any archive was given, or refused, since the last one for which nobody answered."""
         self._silent_since: float | None = None
+        self._workers_started = False
 
     def want(self, keys: Iterable[str]) -> None:
         """Begins to fetch the archives that are not here, in the order given."""
@@ -56,6 +58,9 @@ class ArchiveHolder:
         under_way = {*self.on_the_way(), *self.here, *self.refused}
         for key in keys:
             if key not in under_way:
+                if not self._workers_started:
+                    self._workers_started = True
+                    self.executor.start_workers()
                 node = nodes[self._numbers[key] % len(nodes)]
                 self._running[self.executor.start_hold(self._jobs[key], node)] = key
 
@@ -90,7 +95,7 @@ class ArchiveHolder:
             raise WorkRemains(f"archives cannot be kept in the cache: {answer.reason}; make room")
         elif isinstance(answer, NoAnswer):
             self._unanswered[key] += 1
-            if self._reached and self._unanswered[key] >= TRIES:
+            if (self._reached or answer.answered) and self._unanswered[key] >= TRIES:
                 self._refuse(NotGiven(key, answer.reason))
                 return
             self._silent_since = now if self._silent_since is None or self._reached else self._silent_since

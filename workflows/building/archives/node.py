@@ -66,6 +66,8 @@ class NoAnswer:
 
     key: str
     reason: str
+    answered: bool = False
+    """Whether its server began to send it, and never came further."""
 
 
 @dataclass(frozen=True)
@@ -96,12 +98,13 @@ class ArchiveNode:
             with locked(folder, "archive", patience=PATIENCE):
                 return Here(job.key, replace(self._read(job, folder), node=self.node))
         except (GivenUp, UserError) as error:
-            if isinstance(error.__context__, OSError):  # the disk, and not the archive
+            # The disk, and not the archive. An error of requests is an OSError, too: it is of the server.
+            if isinstance(error, UserError) and isinstance(error.__context__, OSError):
                 return NoRoom(job.key, str(error))
             shutil.rmtree(folder, ignore_errors=True)
             return NotGiven(job.key, str(error))
         except NobodyThere as error:
-            return NoAnswer(job.key, str(error))
+            return NoAnswer(job.key, str(error), error.answered)
         except TimeoutError:
             return NoAnswer(job.key, "another process is fetching it")
         except OSError as error:
@@ -191,6 +194,9 @@ class ArchiveExecutor(Executor, Protocol):
     def start_hold(self, job: ArchiveJob, node: str) -> Ref: ...
 
     def held(self, ref: Ref) -> ArchiveAnswer | Lost: ...
+
+    def start_workers(self) -> None:
+        """Begins to start the processes that make clips: the cores have nothing else to do until archives are here."""
 
     def keep_only_archives(self, keys: Collection[str]) -> None:
         """Begins to remove the other archives from all nodes."""

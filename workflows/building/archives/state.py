@@ -7,7 +7,9 @@ from pathlib import Path
 
 import msgspec
 
+from kinetics_pipeline.file_names import is_video
 from kinetics_pipeline.sources.archives.listed import ArchiveList, Contents, ListedArchive
+from kinetics_pipeline.sources.local.parts import is_archive
 from kinetics_pipeline.sources.local.tars import Archive
 from kinetics_pipeline.storage.store import Store
 from kinetics_pipeline.workflows.building.state import read_state
@@ -53,6 +55,23 @@ def contents_of(archive: Archive) -> Contents:
     return Contents(
         members=list(archive.members), container=archive.container, size=archive.size, damage=archive.damage
     )
+
+
+def findings(archive: ListedArchive, contents: Contents) -> str | None:
+    """A line for the user about an archive that is not what it should be; None for one that is."""
+    left = "what it lacks is left to the next source"
+    if contents.given_up:
+        return f"archive {archive.title} is given up: {contents.damage}; {left}"
+    if contents.damage:
+        return (
+            f"archive {archive.title} is damaged: {contents.damage}; {len(contents.members)} videos before that; {left}"
+        )
+    if not any(is_video(name) for name, _, _ in contents.members):
+        files = [name for name, _, _ in contents.members]
+        held = f"{len(files)} files, the first {files[0][-80:]!a}" if files else "it is empty"
+        nested = "; an archive within an archive is not read" if any(map(is_archive, files)) else ""
+        return f"archive {archive.title} holds no videos: {held}{nested}"
+    return None
 
 
 def as_archive(listed: ListedArchive, contents: Contents) -> Archive:

@@ -13,7 +13,7 @@ from kinetics_pipeline.workflows.building.executor import Moment, Ref
 from kinetics_pipeline.workflows.building.nodes import LOST_WORK, on, this_node
 from kinetics_pipeline.workflows.building.placement.autoscaler import Autoscaler, autoscaler
 from kinetics_pipeline.workflows.building.placement.probe import Probed, trouble_with
-from kinetics_pipeline.workflows.building.resources import TABLE
+from kinetics_pipeline.workflows.building.resources import CORE, TABLE
 from kinetics_pipeline.workflows.runtime.cluster import addressed
 
 
@@ -22,6 +22,14 @@ def _probe(backend: FlowBackend | None) -> Probed:
 
 
 _remote_probe: Any = ray.remote(max_retries=0)(_probe)
+
+
+def unplaced() -> int:
+    """Pieces of work, whoever's they are, that want a core and that Ray has none for now."""
+    from ray.autoscaler.v2.sdk import get_cluster_status
+
+    demands = get_cluster_status(ray.get_runtime_context().gcs_address).resource_demands.ray_task_actor_demand
+    return sum(one.count for demand in demands for one in demand.bundles_by_count if one.bundle.get("CPU", 0.0) >= CORE)
 
 
 class RayCluster:

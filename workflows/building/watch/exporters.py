@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -14,6 +15,8 @@ from kinetics_pipeline.workflows.building.watch.metrics import TABLE, samples
 
 SESSION = "SessionName"
 """The label by which Ray tells clusters apart; a board has it as a variable."""
+LEAST = math.ulp(0.0)
+"""Begins a counter: Ray refuses to count 0. It is gone in the first addition of anything."""
 
 
 class Exporter(Protocol):
@@ -48,6 +51,7 @@ class RayMetrics:
             one.name: kinds[one.kind](one.name, description=one.help, tag_keys=one.labels) for one in TABLE
         }
         self._counters = _Counters()
+        self._begun: set[tuple[str, tuple[str, ...]]] = set()
 
     def show(self, live: Live) -> None:
         for metric, labels, value in samples(live):
@@ -56,6 +60,9 @@ class RayMetrics:
                 self._metrics[metric.name].set(value, tags=tags)
                 continue
             _, more = self._counters.risen(metric.name, labels, value)
+            if (metric.name, labels) not in self._begun:
+                self._begun.add((metric.name, labels))
+                self._metrics[metric.name].inc(LEAST, tags=tags)
             if more > 0:
                 self._metrics[metric.name].inc(more, tags=tags)
 

@@ -12,15 +12,13 @@ from statistics import fmean, stdev
 
 from kinetics_pipeline.workflows.building.executor import Moment
 from kinetics_pipeline.workflows.building.watch.live import PAUSES
-from kinetics_pipeline.workflows.building.watch.look import LONG, LaneLook, Look
-from kinetics_pipeline.workflows.runtime.progress import duration
+from kinetics_pipeline.workflows.building.watch.look import LaneLook, Look, Work
+from kinetics_pipeline.workflows.runtime.progress import duration, precise_duration
 
 BUSY = 0.85
 """Share of the places in use from which the places are what limits."""
 QUIET = 20.0
 """Seconds without progress after which the reason is told; looks are 5 s apart, so that it is told within 30 s."""
-FIRST_CLIP = 300.0
-"""Seconds that a clip may take before it is known what one takes."""
 TIMES_USUAL = 3.0
 """Times the usual duration from which work is a straggler, when it takes a minute as well."""
 LEAST_MADE = 5
@@ -112,22 +110,37 @@ def why_nothing_goes_on(last: Look, quiet: float, unanswered: str, usual: float 
     if last.cache is not None and last.cache.short:
         return last.cache.short
     if last.processing:
-        if last.longest < (FIRST_CLIP if usual is None else max(LONG, TIMES_USUAL * usual)):
-            return ""  # that is what a clip takes
-        return f"{_number(last.processing, 'clip')} at work, the longest for {duration(last.longest)}"
+        return _why_no_clip_ends(last, usual)
+    if last.waiting:
+        return f"{_number(last.waiting, 'clip')} waiting for a core or a GPU: the cluster has none now"
     if (pause := paused(wanted, last.now)) is not None:
         return pause
     return _why_none_comes(last, wanted)
 
 
+def _why_no_clip_ends(last: Look, usual: float | None) -> str:
+    """Why no clip comes out, while some are at work; empty while they take no longer than usual."""
+    oldest = last.oldest.get("process", Work("process", "", 0.0))
+    if last.unplaced >= last.processing:  # some may be at work, and others' work wait: Ray tells no more
+        sent = f"{oldest.name} was sent {duration(oldest.seconds)} ago"
+        return f"{_number(last.processing, 'clip')} at the cluster, none of whose cores is free; {sent}"
+    if oldest.seconds < QUIET or (usual is not None and oldest.seconds < TIMES_USUAL * usual):
+        return ""  # that is what a clip takes
+    known = "none has ended yet" if usual is None else f"usually {precise_duration(usual)}"
+    most = f"; decoding is given up after {duration(last.time_limit)} (--clip-time-limit)" if last.time_limit else ""
+    at_work = _number(last.processing, "clip")
+    return f"{at_work} at work, {oldest.name} for {duration(oldest.seconds)}, {known}{most}"
+
+
 def _why_none_comes(last: Look, wanted: Sequence[LaneLook]) -> str:
     """Why nothing comes from the sources, or goes to the dataset."""
     if last.fetching:
-        asked = f"{_number(last.fetching, 'download')} under way, the longest for {duration(last.longest)}"
+        asked = f"{_number(last.fetching, 'download')} under way{_the_longest(last, 'fetch')}"
         youtube = any(lane.source == "youtube" for lane in wanted)
         return asked + ("; `doctor --canary` says whether YouTube answers" if youtube else "")
     if last.writing:
-        return f"{_number(last.writing, 'shard')} being written, the longest for {duration(last.longest)}"
+        trouble = f"; {last.store_trouble}" if last.store_trouble else ""
+        return f"{_number(last.writing, 'shard')} being written{_the_longest(last, 'write')}{trouble}"
     if any(lane.interval and lane.next_allowed_at > last.now.unix for lane in wanted):
         return ""  # it waits for its turn, as --rate says
     return limiting([last], {})[1] if last.later or last.wanted else ""
@@ -175,6 +188,11 @@ def _rates_of_spans(made: Sequence[tuple[float, int]]) -> list[float]:
             rates.append((number - before) / (when - since))
             since, before = when, number
     return rates
+
+
+def _the_longest(last: Look, stage: str) -> str:
+    work = last.oldest.get(stage)
+    return "" if work is None else f", {work.name} for {duration(work.seconds)}"
 
 
 def _number(count: int, thing: str) -> str:

@@ -72,8 +72,14 @@ class Look:
     cache: CacheState | None = None
     long: tuple[Work, ...] = ()
     """What is under way for longer than `LONG`, the longest first."""
-    longest: float = 0.0
-    """Seconds that the oldest work is under way."""
+    oldest: Mapping[str, Work] = field(default_factory=dict)
+    """The work that is under way longest, by stage."""
+    time_limit: float = 0.0
+    """Seconds that decoding a clip may take."""
+    unplaced: int = 0
+    """Clips that were sent to the cluster and that it has no core for."""
+    store_trouble: str = ""
+    """What keeps the dataset's store from taking anything; empty while it does."""
 
     @property
     def wanted(self) -> int:
@@ -102,7 +108,8 @@ def look_at(driver: Driver, now: Moment, gpus: int = 0) -> Look:
         nodes=driver.executor.nodes(),
         cache=_cache(disk),
         long=tuple(work for work in ages if work.seconds > LONG),
-        longest=ages[0].seconds if ages else 0.0,
+        oldest={work.stage: work for work in reversed(ages)},
+        time_limit=process.time_limit,
     )
 
 

@@ -6,15 +6,18 @@ never holds an id, so the number of series stays small however large a dataset i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from kinetics_pipeline.records import HOPE
 from kinetics_pipeline.workflows.building.watch.live import Live
 
 PREFIX = "kinetics_"
 LIMITS = ("cache", "fetch", "decode", "flow", "encode", "keep", "process", "write")
 """What can set the pace."""
+STEPS = ("fetch", "decode", "flow", "encode", "keep")
+"""What the seconds of a clip are spent on."""
 Values = Iterable[tuple[tuple[str, ...], float]]
 """Values of the labels, and the value."""
 
@@ -48,6 +51,12 @@ def _one(value: Callable[[Live], float | None]) -> Callable[[Live], Values]:
     return values
 
 
+def _each(names: Iterable[str], found: Mapping[str, float]) -> Values:
+    """A value for each name, 0 where there is none yet: Prometheus sees a counter rise from the second value on, so
+    that the first failures would be missed."""
+    return [((name,), float(found.get(name, 0.0))) for name in dict.fromkeys((*names, *found))]
+
+
 def _left(live: Live) -> float | None:
     return live.left
 
@@ -65,7 +74,7 @@ TABLE: tuple[Metric, ...] = (
         "clips",
         "Clips that have come to their outcome.",
         "outcome",
-        values=lambda live: [((outcome,), float(number)) for outcome, number in live.outcomes.items()],
+        values=lambda live: _each(reversed(HOPE), live.outcomes),
     ),
     _counter("retries", "Tries made again after one that failed.", values=_one(lambda live: live.retries)),
     _counter("fetched_bytes", "Bytes fetched from network sources.", values=_one(lambda live: live.bytes_fetched)),
@@ -81,7 +90,7 @@ TABLE: tuple[Metric, ...] = (
         "stage_seconds",
         "Seconds that clips took, by step.",
         "stage",
-        values=lambda live: [((stage,), seconds) for stage, seconds in live.seconds.items()],
+        values=lambda live: _each(STEPS, live.seconds),
     ),
     _gauge(
         "in_flight",

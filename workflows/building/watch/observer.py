@@ -58,7 +58,7 @@ class Observer:
         self.outcomes: Counter[str] = Counter()
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.ended: Counter[str] = Counter()
-        """Units that came out of a stage, well or not."""
+        """Units that came out of a stage, well or not; a video for which its source did not answer has not."""
         self.retries = self.bytes_written = self.bytes_fetched = 0
         self.clips_of_node: Counter[str] = Counter()
         self.errors: dict[str, LastError] = {}
@@ -110,7 +110,7 @@ class Observer:
             self._failed("lost", answer.job.video_id, answer.result.reason, now)
             return
         download = answer.result.download
-        self.ended["fetch"] += 1
+        self.ended["fetch"] += not answer.is_refused
         self.bytes_fetched += download.bytes_fetched
         if download.media:
             self._taken["fetch"].append(answer.result.seconds)
@@ -165,6 +165,7 @@ class Observer:
         if no_progress is None:
             is_over = self.things == "clips" and self.done >= self.total and not look.writing
             no_progress = "" if is_over else why_nothing_goes_on(look, quiet, self._unanswered, self._usual("process"))
+        left = None if no_progress else left
         return Live(
             time=now.unix,
             since=self.since,

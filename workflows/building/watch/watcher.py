@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -20,11 +22,13 @@ from kinetics_pipeline.workflows.building.lease import LeaseHeld
 from kinetics_pipeline.workflows.building.plan_run import PlanRun
 from kinetics_pipeline.workflows.building.watch.event_log import EventLog, Line, iso
 from kinetics_pipeline.workflows.building.watch.exporters import Exporter
+from kinetics_pipeline.workflows.building.watch.judgement import QUIET
 from kinetics_pipeline.workflows.building.watch.live import LIVE, PAUSES, LaneState, Live, encoded
 from kinetics_pipeline.workflows.building.watch.log_lines import lines_of, pauses
 from kinetics_pipeline.workflows.building.watch.look import Look, look_at
 from kinetics_pipeline.workflows.building.watch.notify import Notifier
 from kinetics_pipeline.workflows.building.watch.observer import LONGEST_DETAIL, Observer
+from kinetics_pipeline.workflows.runtime.progress import duration
 
 LOOK_EVERY = 5.0
 """Seconds between two looks at the driver."""
@@ -45,13 +49,14 @@ class Watcher:
         executor: Executor,
         *,
         gpus: Callable[[], int] = lambda: 0,
+        unplaced: Callable[[], int] = lambda: 0,
         log: EventLog | None = None,
         exporters: Sequence[Exporter] = (),
         notifier: Notifier | None = None,
     ) -> None:
-        """`gpus`: how many GPUs clips are processed on; 0 where cores do it. `exporters`: where metrics go; they are
-        closed at the end."""
-        self._store, self._executor, self._gpus = store, executor, gpus
+        """`gpus`: how many GPUs clips are processed on; 0 where cores do it. `unplaced`: how much work the
+        cluster has no core for. `exporters`: where metrics go; they are closed at the end."""
+        self._store, self._executor, self._gpus, self._unplaced = store, executor, gpus, unplaced
         self.log, self._exporters, self._notifier = log, exporters, notifier
         self.observer = Observer(executor.now())
         self.live: Live | None = None
@@ -59,6 +64,12 @@ class Watcher:
         self._looked = self._written = float("-inf")
         self._thread = ThreadPoolExecutor(1)
         self._writing: Future[None] | None = None
+        self._writing_since = 0.0
+        self._refused = ""
+        """Why the last write failed; empty where it did not."""
+        self._look: Look | None = None
+        self._telling = threading.Lock()
+        """Held while something is told to the log and the exporters: `held_up` is called by another thread."""
         self._lanes: Sequence[LaneState] = ()
         self._names: Mapping[str, str] = {}
 
@@ -70,6 +81,8 @@ class Watcher:
     ) -> None:
         """A build that has come to its end has removed the file; where another has taken over, it is that one's."""
         how = "finished" if error is None else how_it_ended(error)
+        if self._look is not None:
+            self._show(self.observer.state(replace(self._look, now=self._executor.now())))
         self._note("ended", how)
         self._tell(_event(error), detail=how)
         if error is not None and self.live is not None and not isinstance(error, LeaseHeld | Superseded):
@@ -97,12 +110,26 @@ class Watcher:
         self.observer.take(events, now)
         live = None
         if now.monotonic - self._looked >= LOOK_EVERY:
-            look = look_at(driver, now, self._gpus())
+            look = self._look = self._with_troubles(look_at(driver, now, self._gpus()))
             self._names = look.nodes
             live = self._seen(self.observer.state(look))
         if self.log is not None and events:
-            self.log.write(list(lines_of(events, self._names, now)))
+            with self._telling:
+                self.log.write(list(lines_of(events, self._names, now)))
         return live
+
+    def _with_troubles(self, look: Look) -> Look:
+        """The look, with what only others can say of why nothing goes on."""
+        quiet = look.now.monotonic - self.observer.progressed.monotonic
+        unplaced = self._unplaced() if look.processing and quiet > QUIET / 2 else 0
+        return replace(look, unplaced=unplaced, store_trouble=self._store_trouble())
+
+    def _store_trouble(self) -> str:
+        """Why the store takes no live state; empty where it does."""
+        waited = self._executor.now().monotonic - self._writing_since
+        if self._writing is not None and not self._writing.done() and waited > QUIET / 2:
+            return f"{without_secrets(self._store.uri)} has not answered for {duration(waited)}"
+        return self._refused
 
     def waited(self, done: int, unanswered: str) -> Live | None:
         """How many of what is waited for are there. `unanswered`: what was last said where nobody gives any."""
@@ -119,7 +146,8 @@ class Watcher:
         """A line of the log that is about no clip."""
         if self.log is not None:
             time = iso(self._executor.now().unix)
-            self.log.write([Line(time, event, detail=detail[:LONGEST_DETAIL], lane=lane, until=until)])
+            with self._telling:
+                self.log.write([Line(time, event, detail=detail[:LONGEST_DETAIL], lane=lane, until=until)])
 
     def _tell(self, event: str, **facts: str) -> None:
         """Runs the user's command."""
@@ -128,25 +156,38 @@ class Watcher:
             self._notifier.tell(event, {"dataset": without_secrets(self._store.uri), **counts, **facts})
 
     def _seen(self, live: Live) -> Live:
-        if live.no_progress and (self.live is None or not self.live.no_progress):
+        if has_stalled := bool(live.no_progress) and (self.live is None or not self.live.no_progress):
             self._note("stalled", live.no_progress)
         for lane in pauses(self._lanes, live):
             why, until = PAUSES.get(lane.reason, lane.reason), iso(lane.paused_until)
             self._note("paused", why, lane=lane.name, until=until)
             self._tell("paused", detail=why, lane=lane.name, until=until)
-        for exporter in self._exporters:
-            exporter.show(live)
+        self._show(live)
         self._lanes = live.lanes
         self.live, self._looked = live, self._executor.now().monotonic
-        if self._looked - self._written >= WRITE_EVERY:
+        if has_stalled or self._looked - self._written >= WRITE_EVERY:
             self._written = self._looked
             self._write(live)
         return live
+
+    def _show(self, live: Live) -> None:
+        with self._telling:
+            for exporter in self._exporters:
+                exporter.show(live)
+
+    def held_up(self, why: str) -> None:
+        """The driver itself has been waiting for long, for the store or for Ray. Called by another thread."""
+        self._note("stalled", why)
+        if self.live is not None:
+            live = msgspec.structs.replace(self.live, no_progress=why, time=self._executor.now().unix)
+            self._show(live)
+            self._write(live)
 
     def _write(self, live: Live, *, wait: bool = False) -> None:
         """Writes in a thread: a slow store holds up nothing. Left out while the write before it goes on."""
         if self._writing is not None and not self._writing.done() and not wait:
             return
+        self._writing_since = self._executor.now().monotonic
         self._writing = self._thread.submit(self._put, encoded(live))
         if wait:
             self._wait()
@@ -154,8 +195,10 @@ class Watcher:
     def _put(self, data: bytes) -> None:
         try:
             self._store.write(LIVE, data)
-        except (UserError, OSError):
-            return  # nobody is shown this state: the next one follows
+        except (UserError, OSError) as error:
+            self._refused = str(error)[:LONGEST_DETAIL]  # nobody is shown this state: the next one follows
+        else:
+            self._refused = ""
 
     def _wait(self) -> None:
         try:

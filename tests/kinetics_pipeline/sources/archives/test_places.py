@@ -7,6 +7,7 @@ import threading
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from kinetics_pipeline.sources.archives.places import archives_at, typed_address
 from kinetics_pipeline.sources.objects import bucket
 from kinetics_pipeline.sources.objects.videos import objects_below
 from kinetics_pipeline.storage.open_store import open_store
+from tests.builders.fake_gcs import fake_gcs
 
 TOKEN = "hf_secret"
 FILES = ["README.md", "videos/part 1 (a).tar.part-001", "videos/part 1 (a).tar.part-002", "videos/x.zip", "other/y.tar"]
@@ -144,9 +146,8 @@ def test_a_hub_that_is_not_there_leaves_the_work_to_the_same_command(
         archives_at("hf://datasets/me/kinetics")
 
 
-@pytest.fixture
-def stored(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A bucket with two archives below a prefix."""
+@contextmanager
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     pytest.importorskip("moto.server")
     from tests.builders.faulty_s3 import faulty_s3
 
@@ -158,17 +159,31 @@ def stored(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
             "AWS_REGION": "us-east-1",
         }.items():
             monkeypatch.setenv(name, value)
-        bucket.open_bucket.cache_clear()
-        objects_below.cache_clear()
         name = f"bucket-{uuid.uuid4().hex}"
         with urllib.request.urlopen(urllib.request.Request(f"{endpoint}/{name}", method="PUT")):
             pass
-        store = open_store(f"s3://{name}")
+        yield f"s3://{name}"
+
+
+@contextmanager
+def gs(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    with fake_gcs() as server:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.base)
+        yield "gs://bucket"
+
+
+@pytest.fixture(params=[s3, gs])
+def stored(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A bucket with two archives below a prefix."""
+    with request.param(monkeypatch) as uri:
+        bucket.open_bucket.cache_clear()
+        objects_below.cache_clear()
+        store = open_store(uri)
         store.write("k/train/part_0.tar.gz", b"a" * 3_000_000)
         store.write("k/replacement.tgz", b"b" * 10)
         store.write("k/._part_0.tar.gz", b"junk")
         store.write("loose/abc.mp4", b"video")
-        yield f"s3://{name}"
+        yield uri
 
 
 def test_archives_of_a_bucket_are_listed_fetched_resumed_to_the_byte_and_never_glued(

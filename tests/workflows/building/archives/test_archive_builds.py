@@ -73,11 +73,12 @@ def test_each_archive_is_fetched_once_and_two_groups_are_the_most_that_is_held(
         clip(n): "ok" if n < CLIPS else "not_found" for n in range(CLIPS + 10)
     }
     assert executor.peak <= held_at_most(copy)
+    assert executor.starts == 1, "processes start while the first archives are on their way"
     plans = [build.dataset.plan(number) for number in build.dataset.plan_numbers()]
     assert [plan.archive_group for plan in plans] == [0, 1, 2, 3, None]
     assert [len(plan) for plan in plans] == [15, 15, 15, 15, 10]
     before = len(copy.gets)
-    build.run()
+    assert build.run().starts == 0
     assert asked(copy)[before:] == []
     assert len(build.dataset.plan_numbers()) == 5
 
@@ -268,6 +269,30 @@ def test_a_cache_that_holds_no_two_groups_gets_smaller_ones_and_one_too_small_is
     build.max_disk = 2_680_000
     with pytest.raises(UserError, match=r"--max-disk is 2\.7 MB"):
         build.run()
+
+
+def test_odd_servers_cost_their_own_archive_alone(copy: LoopbackArchives, tmp_path: Path) -> None:
+    whole = packed({member(60): random.Random(60).randbytes(2000)})
+    build = filled(
+        copy, tmp_path, loop=b"-", ftp=b"-", nowhere=b"-", private=b"-", longer=whole, nested=packed({"x.tar": whole})
+    )
+    copy.redirects = {
+        "/k/loop.tar.gz": "/k/loop.tar.gz",
+        "/k/ftp.tar.gz": "ftp://127.0.0.1/x.tar",
+        "/k/nowhere.tar.gz": "http://[::nowhere/x.tar",
+        "/k/private.tar.gz": "http://169.254.1.1/x.tar",
+    }
+    copy.longer = {"/k/longer.tar.gz"}
+    build.max_wait = 3600.0
+    build.run()
+    assert [build.outcomes[clip(n)][0] for n in range(CLIPS + 1)] == ["ok"] * CLIPS + ["not_found"]
+    said = "\n".join(sorted(build.said))
+    assert "ftp.tar.gz is given up: the server's redirects end nowhere (InvalidSchema)" in said
+    assert "longer.tar.gz is given up: the connection breaks off at byte" in said
+    assert "loop.tar.gz is given up: the server's redirects end nowhere (TooManyRedirects)" in said
+    assert "nested.tar.gz holds no videos: 1 files, the first 'x.tar'; an archive within an archive is not read" in said
+    assert "nowhere.tar.gz is given up: the server's redirects end nowhere" in said
+    assert "private.tar.gz is given up: 169.254.1.1 is a private address; see --allow-private-addresses" in said
 
 
 def test_a_mirror_that_is_down_ends_the_run_with_work_left(copy: LoopbackArchives, tmp_path: Path) -> None:

@@ -158,11 +158,39 @@ def test_a_paused_address_is_the_reason_that_nothing_goes_on() -> None:
 
 
 def test_work_that_goes_on_as_usual_is_no_standstill() -> None:
-    at_work = Look(NOW, 2, processing=2, longest=100.0)
+    at_work = Look(NOW, 2, processing=2, oldest={"process": Work("process", "v", 100.0)}, time_limit=1800.0)
     assert why_nothing_goes_on(at_work, 100.0, "", usual=40.0) == ""
-    assert why_nothing_goes_on(at_work, 100.0, "", usual=30.0) == "2 clips at work, the longest for 1 min 40 s"
+    given_up = "; decoding is given up after 30 min 00 s (--clip-time-limit)"
+    longer = why_nothing_goes_on(at_work, 100.0, "", usual=30.0)
+    assert longer == f"2 clips at work, v for 1 min 40 s, usually 30 s{given_up}"
     its_turn = Look(NOW, 2, lanes=(replace(LANE, in_flight=0, next_allowed_at=NOW.unix + 9),))
     assert why_nothing_goes_on(its_turn, 100.0, "") == ""
+
+
+@pytest.mark.parametrize(
+    ("look", "why"),
+    [
+        (
+            Look(NOW, 2, processing=2, oldest={"process": Work("process", "v", 25.0)}),
+            "2 clips at work, v for 25 s, none has ended yet",
+        ),
+        (
+            Look(NOW, 2, processing=3, unplaced=3, oldest={"process": Work("process", "v", 25.0)}),
+            "3 clips at the cluster, none of whose cores is free; v was sent 25 s ago",
+        ),
+        (Look(NOW, 1, waiting=5), "5 clips waiting for a core or a GPU: the cluster has none now"),
+        (
+            Look(NOW, 2, fetching=4, oldest={"fetch": Work("fetch", "v", 25.0), "write": Work("write", "s", 90.0)}),
+            "4 downloads under way, v for 25 s",
+        ),
+        (
+            Look(NOW, 2, writing=1, oldest={"write": Work("write", "s", 25.0)}, store_trouble="s3://b is gone"),
+            "1 shard being written, s for 25 s; s3://b is gone",
+        ),
+    ],
+)
+def test_what_hangs_is_told_within_30_seconds_with_its_own_time(look: Look, why: str) -> None:
+    assert why_nothing_goes_on(look, 25.0, "") == why
 
 
 def test_eight_times_in_ten_the_time_left_lies_between_its_bounds() -> None:

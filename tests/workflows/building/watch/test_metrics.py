@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import socket
 import subprocess
-import time
-import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,16 +18,12 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from kinetics_pipeline.annotations.table import load_annotations
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.sources.base import Failure
+from kinetics_pipeline.records import OUTCOMES
 from kinetics_pipeline.workflows.building.watch.exporters import SESSION, MetricsPort
 from kinetics_pipeline.workflows.building.watch.live import CacheState, LaneState, Live, Stage
 from kinetics_pipeline.workflows.building.watch.metrics import TABLE
 from kinetics_pipeline.workflows.flags.values import host_and_port
-from tests.builders.driven_builds import DrivenBuild, Watched
-from tests.builders.youtube_builds import asked_for
-from tests.workflows.building.watch.test_live_state import Server
 
 DOCKER = Path(__file__).parents[4] / "docker"
 UNITS = ("_seconds", "_bytes", "_ratio")
@@ -84,8 +77,8 @@ def test_what_is_scraped_is_the_live_state_and_counters_never_fall() -> None:
         port.show(LIVE)
         first = scraped(port.port)
         assert first["kinetics_clips_total"] == {
-            ((SESSION, "session_1"), ("outcome", "ok")): 4.0,
-            ((SESSION, "session_1"), ("outcome", "gone")): 1.0,
+            ((SESSION, "session_1"), ("outcome", outcome)): {"ok": 4.0, "gone": 1.0}.get(outcome, 0.0)
+            for outcome in OUTCOMES
         }
         assert first["kinetics_queued"] == {((SESSION, "session_1"), ("stage", "fetch")): 2.0}
         assert "kinetics_left_seconds" not in first
@@ -174,67 +167,3 @@ def test_promtool_has_nothing_against_what_is_scraped() -> None:
     text = text.replace(SESSION, "session")  # Ray's name, which is not in snake case
     done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-@pytest.mark.skipif(shutil.which("prometheus") is None, reason="no prometheus is installed (Debian: prometheus)")
-def test_prometheus_answers_every_query_of_the_board_and_the_alerts_during_a_build(tmp_path: Path) -> None:
-    (tmp_path / "rules.yaml").write_text((DOCKER / "alerts.yaml").read_text())
-    with served() as exporter, _prometheus(tmp_path, exporter.port) as asked_at:
-        answers: dict[str, Any] = {}
-
-        def look() -> None:
-            time.sleep(0.5)  # two scrapes
-            answers.update({query: found for query in queries() if (found := _answer(asked_at, query))})
-
-        build = DrivenBuild(tmp_path, Server(Failure("gone", "it was removed")))  # type: ignore[arg-type]
-        videos = [f"okokoko{number:04d}" for number in range(40)]
-        table = load_annotations([str(asked_for(tmp_path, videos).annotations)]).table
-        assert build.run(table, watched=Watched(exporters=[exporter], on_look=look), rate=1800.0) == 0
-        assert [query for query in queries() if query not in answers] == []
-        rules = _get(f"{asked_at}/api/v1/rules")["data"]["groups"][0]["rules"]
-        assert {rule["health"] for rule in rules} <= {"ok", "unknown"}
-        assert len(rules) == 5
-
-
-@contextmanager
-def _prometheus(folder: Path, port: int) -> Iterator[str]:
-    """A Prometheus that reads the port five times a second; its address."""
-    scrape = {"job_name": "build", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
-    config = {"global": {"scrape_interval": "200ms"}, "rule_files": ["rules.yaml"], "scrape_configs": [scrape]}
-    (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
-    own = _free_port()
-    command = [
-        *("prometheus", f"--config.file={folder / 'prometheus.yaml'}", f"--storage.tsdb.path={folder / 'tsdb'}"),
-        f"--web.listen-address=127.0.0.1:{own}",
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        address, deadline = f"http://127.0.0.1:{own}", time.monotonic() + 60
-        while True:
-            try:
-                urllib.request.urlopen(f"{address}/-/ready", timeout=5).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline
-                assert process.poll() is None
-                time.sleep(0.1)
-        yield address
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-def _get(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=30) as answer:
-        return json.load(answer)
-
-
-def _answer(address: str, query: str) -> list[Any]:
-    found = _get(f"{address}/api/v1/query?{urllib.parse.urlencode({'query': query})}")["data"]["result"]
-    return [one for one in found if one["value"][1] != "NaN"]

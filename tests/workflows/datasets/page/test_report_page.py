@@ -25,7 +25,6 @@ from tests.builders.clips import built, drawn_frames
 
 HOSTILE = "</script><script>window.hurt = 1</script><img src=x onerror='window.hurt = 1'>"
 CLASSES = ["juggling", "surfing", HOSTILE]
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def made(folder: Path, count: int = 30) -> Dataset:
@@ -94,6 +93,22 @@ def test_withdrawn_clips_are_counted_and_not_named(tmp_path: Path, capsys: pytes
     assert "v002" not in json.dumps(facts)
 
 
+def test_where_no_clip_failed_the_page_says_so_in_a_line(tmp_path: Path) -> None:
+    text = page(facts_of(built(tmp_path / "dataset", 3, recipe=Recipe(short_side=48, flow="none"))))
+    assert "<p>No clip failed.</p>" in text
+    assert 'data-table="failures"' not in text
+
+
+def test_the_page_reads_the_markers_once(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kinetics_pipeline.dataset import dataset as module
+
+    read: list[str] = []
+    parse = module.parse_marker
+    monkeypatch.setattr(module, "parse_marker", lambda name, data: read.append(name) or parse(name, data))
+    facts_of(dataset)
+    assert len(read) == len(dataset.marker_names())
+
+
 def test_a_shard_whose_file_is_cut_short_is_named(tmp_path: Path) -> None:
     dataset = built(tmp_path / "dataset", 8)
     file = tmp_path / "dataset" / "shards" / "train-00001.parquet"
@@ -135,17 +150,6 @@ def test_failures_are_bounded_and_every_outcome_has_some(dataset: Dataset) -> No
 
 
 # In a browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if BROWSER is None:
-        pytest.skip("there is no Chromium on this machine")
-    api = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser, and is not installed")
-    with api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 @pytest.fixture

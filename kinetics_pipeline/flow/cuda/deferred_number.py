@@ -1,4 +1,4 @@
-"""A check of values on a GPU that lets the GPU go on: the result is fetched later."""
+"""A number on a GPU that is fetched while the GPU goes on."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import torch
 from torch import Tensor
 
 
-class DeferredCheck:
-    """Whether any of `values` is not zero at this point of the device's queue."""
+class DeferredNumber:
+    """What `values`, int32 [1], holds at this point of the device's queue."""
 
     def __init__(self, values: Tensor) -> None:
         self._event: torch.cuda.Event | None = None
-        self._found = values.any()
         if values.is_cuda:
-            self._found = torch.empty((), dtype=torch.bool, pin_memory=True).copy_(self._found, non_blocking=True)
+            self._found = torch.empty_like(values, device="cpu", pin_memory=True).copy_(values, non_blocking=True)
             self._event = torch.cuda.Event()
             self._event.record()
+        else:
+            self._found = values.clone()
 
-    def result(self) -> bool:
+    def result(self) -> int:
         """Waits for the device to come to that point."""
         if self._event is not None:
             self._event.synchronize()
-        return bool(self._found)
+        return int(self._found)

@@ -308,9 +308,7 @@ class Dataset:
         return found
 
     @contextmanager
-    def one_reading(
-        self, schema: pa.Schema, seen: Callable[[Marker], object] = lambda marker: None
-    ) -> Iterator[pa.Table]:
+    def one_reading(self, schema: pa.Schema, seen: Callable[[Marker], object]) -> Iterator[pa.Table]:
         """Within the block the shards are listed and their markers read once, into the table that it gives, however
         much is asked of `newest_table` with columns of `schema`. `seen` is told every marker. See `one_listing`."""
         with self.one_listing():
@@ -362,6 +360,10 @@ class Dataset:
         """Why each clip or video that was ever withdrawn was, by its id. A video's is that of all its clips."""
         return {id_: stone.reason for stone in self.tombstones() for id_ in stone.ids}
 
+    def open_plan_columns(self, names: Sequence[str]) -> Iterator[pa.Table]:
+        """These columns of every plan with shards that are not committed."""
+        return self._plans.open_columns(names, frozenset(self.marker_names()))
+
     def counts(self) -> Counts:
         """What `status` shows."""
         listed = self._shard_files()
@@ -372,7 +374,7 @@ class Dataset:
         outcomes = Counter[str]()
         for one in reasons:
             outcomes[one["outcome"]] += one["count_all"]
-        waiting = self._plans.without_record(recorded["clip_id"])
+        waiting = self._plans.without_record(recorded["clip_id"], sizes)
         gone = pa.array(list(self.withdrawn()), pa.string())
         early = pc.or_(pc.is_in(waiting["clip_id"], gone), pc.is_in(waiting["video_id"], gone))
         if withdrawn := pc.sum(early).as_py():

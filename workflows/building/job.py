@@ -172,7 +172,7 @@ class _Build:
         except WorkRemains as remains:
             raise WorkRemains(f"{remains}; {self.to_go_on}") from None
         note_sources(lease.store, self.asked)
-        with self.dataset.one_reading(SUMMARY_COLUMNS):
+        with self.dataset.one_reading(SUMMARY_COLUMNS, lambda marker: None):
             self.dataset.refresh_index()
             result = self._result(time.monotonic() - began)
             write_summaries(self.dataset)

@@ -264,7 +264,7 @@ def _kind(outcome: str) -> str:
 def _pending(dataset: Dataset, recorded: pa.ChunkedArray) -> Counter[str]:
     """Clips by split that a plan has and no marker."""
     waiting: dict[str, str] = {}
-    for _, plan in dataset.plan_columns(["clip_id", "shard"]):
+    for plan in dataset.open_plan_columns(["clip_id", "shard"]):
         left = plan.filter(pc.invert(among(plan["clip_id"], recorded)))
         for clip, shard in zip(left["clip_id"].to_pylist(), left["shard"].to_pylist(), strict=True):
             waiting[clip] = shard.rpartition("-")[0]

@@ -48,8 +48,8 @@ _COPY = f"state/{DATASET}"
 _MARKER = re.compile(rf"shards/{SHARD_NAME.pattern}\.json")
 TOMBSTONES = "state/withdrawn"
 _TOMBSTONE = re.compile(rf"{TOMBSTONES}/\d{{5,}}\.json")
-_OUTCOMES = pa.schema([("clip_id", pa.string()), ("outcome", pa.string())])
-_REASONS = _OUTCOMES.append(pa.field("detail", pa.string()))
+OUTCOME_COLUMNS = pa.schema([("clip_id", pa.string()), ("outcome", pa.string())])
+_REASONS = OUTCOME_COLUMNS.append(pa.field("detail", pa.string()))
 T = TypeVar("T")
 
 
@@ -308,7 +308,9 @@ class Dataset:
         return found
 
     @contextmanager
-    def one_reading(self, schema: pa.Schema, seen: Callable[[Marker], object]) -> Iterator[pa.Table]:
+    def one_reading(
+        self, schema: pa.Schema, seen: Callable[[Marker], object] = lambda marker: None
+    ) -> Iterator[pa.Table]:
         """Within the block the shards are listed and their markers read once, into the table that it gives, however
         much is asked of `newest_table` with columns of `schema`. `seen` is told every marker. See `one_listing`."""
         with self.one_listing():
@@ -335,7 +337,7 @@ class Dataset:
 
     def outcomes(self) -> dict[str, Outcome]:
         """The newest outcome of each clip that has one, by clip_id."""
-        table = self.newest_table(_OUTCOMES)
+        table = self.newest_table(OUTCOME_COLUMNS)
         return dict(zip(table["clip_id"].to_pylist(), map(sys.intern, table["outcome"].to_pylist()), strict=True))
 
     def settled(self, asked: Iterable[tuple[str, str]]) -> dict[str, Outcome]:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from kinetics_pipeline.errors import JobFailed, WorkRemains
 from kinetics_pipeline.plan import Plan, read_columns
+from kinetics_pipeline.records import among
 from kinetics_pipeline.storage.digest import with_digest, without_digest
 from kinetics_pipeline.storage.store import Store
 
@@ -60,10 +61,10 @@ class PlanFiles:
     def without_record(self, recorded: pa.ChunkedArray) -> pa.Table:
         """`clip_id` and `video_id` of the planned clips that are not in `recorded`; each once."""
         names = ["clip_id", "video_id"]
-        planned = [table for _, table in self.columns(names)]
+        plans = (table for _, table in self.columns(names))
+        waiting = [table.filter(pc.invert(among(table["clip_id"], recorded))) for table in plans]
         nothing = pa.table({name: pa.array([], pa.string()) for name in names})
-        together = pa.concat_tables([nothing, *planned])
-        return together.filter(pc.invert(pc.is_in(together["clip_id"], recorded))).group_by(names).aggregate([])
+        return pa.concat_tables([nothing, *waiting]).group_by(names).aggregate([])
 
     def add(self, plan: Plan, planned: Mapping[int, Collection[str]]) -> int:
         """Writes the next plan; its number. `planned`: the shards of every plan there is. See `Dataset.add_plan`."""

@@ -102,8 +102,8 @@ def why_nothing_goes_on(
     last: Look, quiet: float, unanswered: str, usual: float | None = None, usual_fetch: float | None = None
 ) -> str:
     """Why there was no progress for `quiet` seconds; empty while that is not long. `unanswered`: what the last
-    connection that failed was told. `usual`: seconds that a clip takes to process, `usual_fetch` that a video takes to come,
-    where they are known."""
+    connection that failed was told. `usual`: seconds that a clip takes to process, `usual_fetch` that a video takes to
+    come, where they are known."""
     wanted = [lane for lane in last.lanes if lane.waiting or lane.in_flight or (last.later and lane.is_unreached)]
     unreached = [lane for lane in wanted if lane.is_unreached]
     if unreached and len(unreached) == len(wanted) and not last.processing and quiet > QUIET / 2:

@@ -270,6 +270,7 @@ class _Build:
             if found := sum(one.node is not None for one in run.finished.values()):
                 meter.say(f"{found} clips were finished by an earlier run")
             meter.say(f"expected: {self._time_needed(run.plan, missing)}")
+            give_back_memory()  # of the parts of the plan that were looked at
             with closing(driver.run()) as rounds:
                 for events in rounds:
                     self._tell(events, driver, meter)
@@ -295,6 +296,7 @@ class _Build:
                 self.shards += 1
                 if self.shards % INDEX_EVERY == 0:
                     self.dataset.refresh_index()
+                    give_back_memory()
         note = [f"{self.shards} shards"]
         resumes = driver.fetch.lanes.resumes_at(self.executor.now())
         if resumes is not None:

@@ -165,6 +165,7 @@ class Settling:
             cluster.give_up(running)
 
     def _waits_for(self, backend: FlowBackend | None) -> str:
-        what = "a GPU to compute a pair" if backend == "cuda" else "a core"
+        device = "a GPU" if backend == "cuda" else "a core"
+        what = device if backend is None else f"{device}, and a process there, to compute a pair of flow"
         growing = None if self.cluster.embedded else self.cluster.autoscaler()
         return f"waiting for {what}{f': {growing}' if growing is not None else ''}"

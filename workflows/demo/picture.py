@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from kinetics_pipeline.flow import tvl1
 from kinetics_pipeline.workflows.demo.videos import CLIP_SECONDS, Rendered, drawing
@@ -38,11 +39,7 @@ def _row(clip: Rendered) -> Picture:
     frames = [draw(seconds) for seconds in times]
     pairs = [np.stack([frames[k], draw(times[k] + 1 / FPS)]) for k in (0, FRAMES - 1)]
     flow = np.concatenate([tvl1(pair) for pair in pairs])
-    small = np.stack([cv2.resize(frame, _width_height(), interpolation=cv2.INTER_AREA) for frame in frames])
-    colours = np.stack(
-        [cv2.resize(f, _width_height(), interpolation=cv2.INTER_AREA) for f in flow_colours(flow, FASTEST)]
-    )
-    pictures = [strip(part, len(part)) for part in (small, colours)]
+    pictures = [strip(_scaled(part), len(part)) for part in (np.stack(frames), flow_colours(flow, FASTEST))]
     name = np.full((HEIGHT, LABEL_WIDTH, 3), 255, np.uint8)
     gap = name[:, :GAP].copy()
     text = written([clip.label], LABEL_WIDTH)
@@ -50,5 +47,6 @@ def _row(clip: Rendered) -> Picture:
     return np.concatenate([name, pictures[0], gap, pictures[1]], axis=1)
 
 
-def _width_height() -> tuple[int, int]:
-    return round(SIZE[0] * HEIGHT / SIZE[1]), HEIGHT
+def _scaled(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    size = round(SIZE[0] * HEIGHT / SIZE[1]), HEIGHT
+    return np.asarray([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in frames], np.uint8)

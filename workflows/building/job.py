@@ -39,7 +39,13 @@ from kinetics_pipeline.workflows.building.placement.backend import Settling
 from kinetics_pipeline.workflows.building.placement.cluster import RayCluster, unplaced
 from kinetics_pipeline.workflows.building.process import uses_gpu
 from kinetics_pipeline.workflows.building.ray_executor import RayExecutor
-from kinetics_pipeline.workflows.building.reconciliation import enlarged_from, note_sources, refresh_summaries
+from kinetics_pipeline.workflows.building.reconciliation import (
+    SUMMARY_COLUMNS,
+    enlarged_from,
+    note_sources,
+    refresh_summaries,
+    write_summaries,
+)
 from kinetics_pipeline.workflows.building.request import Asked, asked_recipe, read_asked, say_what_is_odd
 from kinetics_pipeline.workflows.building.result import BuildResult
 from kinetics_pipeline.workflows.building.state import RUN, look_at_lanes, traffic
@@ -101,8 +107,9 @@ def _build_asked(
     with Lease.acquire(store) as lease, connected(config.cpus), stop_requested() as should_stop:
         try:
             return _Build(asked, config, lease, console, files, should_stop, slow).run(existing)
-        finally:
+        except BaseException:
             refresh_summaries(config.output)
+            raise
 
 
 class _Build:
@@ -126,6 +133,8 @@ class _Build:
         self.shards = 0
         """Committed by the plan that is running."""
         self._found: set[str] = set()
+        self._told = "", ""
+        """Source and detail of the last record that findings were looked for in."""
         self._stalled: dict[str, float] = {}
         """Reasons for which nothing went on, without their numbers, with when they were told (monotonic)."""
 
@@ -164,9 +173,11 @@ class _Build:
         except WorkRemains as remains:
             raise WorkRemains(f"{remains}; {self.to_go_on}") from None
         note_sources(lease.store, self.asked)
-        with self.dataset.one_listing():
+        with self.dataset.one_reading(SUMMARY_COLUMNS, lambda marker: None):
             self.dataset.refresh_index()
-            return self._result(time.monotonic() - began)
+            result = self._result(time.monotonic() - began)
+            write_summaries(self.dataset)
+            return result
 
     def _settled_recipe(self, existing: Recipe | None, cluster: RayCluster) -> Recipe:
         """The recipe, with a flow backend that a node has computed a pair with. Raises as `Settling.backend` and
@@ -205,7 +216,7 @@ class _Build:
     def _build(self, lease: Lease, limits: Limits) -> DatasetBuild:
         asked = self.asked
         sources = dict(zip(asked.keys, asked.sources, strict=True))
-        wanted = WantedClips(asked.annotations.table, asked.settings, asked.held_locally)
+        wanted = WantedClips(asked.annotations.columns, asked.settings, asked.held_locally)
         if not asked.copies:
             return DatasetBuild(self.dataset, lease, self.executor, sources, wanted, limits)
         archives = AskedArchives(
@@ -262,6 +273,7 @@ class _Build:
             if found := sum(one.node is not None for one in run.finished.values()):
                 meter.say(f"{found} clips were finished by an earlier run")
             meter.say(f"expected: {self._time_needed(run.plan, missing)}")
+            give_back_memory()  # of the parts of the plan that were looked at
             with closing(driver.run()) as rounds:
                 for events in rounds:
                     self._tell(events, driver, meter)
@@ -287,6 +299,7 @@ class _Build:
                 self.shards += 1
                 if self.shards % INDEX_EVERY == 0:
                     self.dataset.refresh_index()
+                    give_back_memory()
         note = [f"{self.shards} shards"]
         resumes = driver.fetch.lanes.resumes_at(self.executor.now())
         if resumes is not None:
@@ -298,7 +311,10 @@ class _Build:
 
     def _say_what_stalls(self, live: Live | None, meter: Meter) -> None:
         """Why nothing goes on, where it was looked at; the same reason again after a while only."""
-        if live is None or not live.no_progress:
+        if live is None:
+            return
+        meter.left, meter.is_stalled = live.left, bool(live.no_progress)
+        if not live.no_progress:
             return
         reason, now = re.sub(r"[\d,.]+", "", live.no_progress), time.monotonic()
         if now - self._stalled.get(reason, float("-inf")) > SAY_AGAIN:
@@ -308,6 +324,9 @@ class _Build:
     def _say_findings(self, record: Record, meter: Meter) -> None:
         """What a failure says of the user's network, and a small picture of its source, once for all clips; `advice`
         says at the end what to do."""
+        if (record.source, record.detail) == self._told:  # many clips fail alike
+            return
+        self._told = record.source, record.detail
         for detail in sorted(FINDINGS.keys() & set(record.detail.split("; ")) - self._found):
             self._found.add(detail)
             meter.say(f"found: {detail} (clip {record.clip_id}; others may follow)")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from kinetics_pipeline.annotations.columns import as_columns
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.dataset.withdraw import finish_withdrawals, withdraw
 from kinetics_pipeline.errors import UserError, WorkRemains
@@ -328,7 +329,9 @@ class Run:
                 lease,
                 executor,
                 {"server": self.server},
-                WantedClips(self.table, PlanSettings(clips_per_shard=self.shape.clips_per_shard), lambda clips: ()),
+                WantedClips(
+                    as_columns(self.table), PlanSettings(clips_per_shard=self.shape.clips_per_shard), lambda clips: ()
+                ),
                 Limits(Pace(rate=RATE, slots=2), self.max_disk),
             )
             try:

@@ -173,3 +173,7 @@ def test_a_video_whose_worker_dies_is_tried_again_and_not_for_ever():
 def test_activitynet_s_names_do_not_double_their_beginning():
     template = PRESETS["actionformer-anet"].files["joined"]
     assert file_name(template, "v_QOlSCBRmfWY") == file_name(template, "QOlSCBRmfWY") == "v_QOlSCBRmfWY.npy"
+
+
+def test_a_video_s_name_reaches_no_terminal_raw() -> None:
+    assert Item("a", "/videos/a\x1b[2J\nok.mp4", 1).shown == r"/videos/a\x1b[2J\nok.mp4"

@@ -90,7 +90,7 @@ def _cached_columns(data: bytes | memoryview, names: Sequence[str] | None = None
 
 
 _plans: dict[Any, tuple[pa.Table, Plan]] = {}
-"""With what was asked, which must live on for its id to remain its own."""
+"""Plans beside what was asked, which must live on for its id to remain its own."""
 _shards: dict[int, tuple[Plan, list[PlannedShard]]] = {}
 _bytes: dict[int, tuple[Plan, bytes]] = {}
 _shards_of, _bytes_of = Plan.shards, Plan.to_parquet_bytes

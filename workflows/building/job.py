@@ -105,11 +105,11 @@ def _build_asked(
         existing.recipe.require_same(asked_recipe(config, existing.recipe))
         existing.require_classes(asked.annotations.labels)
     with Lease.acquire(store) as lease, connected(config.cpus), stop_requested() as should_stop:
-        try:
-            return _Build(asked, config, lease, console, files, should_stop, slow).run(existing)
-        except BaseException:
-            refresh_summaries(config.output)
-            raise
+        with ExitStack() as unfinished:
+            unfinished.callback(refresh_summaries, config.output)
+            result = _Build(asked, config, lease, console, files, should_stop, slow).run(existing)
+            unfinished.pop_all()  # a whole build has written them itself
+        return result
 
 
 class _Build:

@@ -94,9 +94,9 @@ class Watcher:
         if self._notifier is not None:
             self._notifier.end()
 
-    def begin(self, run: PlanRun, clips: int) -> None:
-        """The next plan, of which so many clips are to be made."""
-        self.observer.begin(run.plan_name, "clips", clips, run.finished, self._executor.now())
+    def begin(self, run: PlanRun, clips: int, fetched: int = 0) -> None:
+        """The next plan, of which so many clips are to be made, and so many of them fetched."""
+        self.observer.begin(run.plan_name, "clips", clips, run.finished, self._executor.now(), fetched=fetched)
         self._note("begun", f"plan {run.plan_name}: {counted(clips, 'clip')} in {counted(len(run.missing), 'shard')}")
         self._looked = float("-inf")
 

@@ -8,20 +8,20 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
-import cyclopts
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Group, MissingArgumentError, Parameter
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.workflows.cli import dataset_commands, model_commands
+from kinetics_pipeline.workflows.cli.config_file import config_source
 from kinetics_pipeline.workflows.extras import how_to_get
 from kinetics_pipeline.workflows.flags.build_flags import BuildConfig, DemoConfig, PlanConfig
 from kinetics_pipeline.workflows.flags.features_flags import FeaturesConfig
-from kinetics_pipeline.workflows.flags.places import Place, PlaceOrName, places_absolute
+from kinetics_pipeline.workflows.flags.places import Config, Place, PlaceOrName, places_absolute
 from kinetics_pipeline.workflows.flags.training_flags import EvaluateConfig, PaperConfig, PredictConfig, TrainConfig
 from kinetics_pipeline.workflows.runtime.cluster import prepare
 
@@ -45,6 +45,7 @@ app = App(
     suppress_keyboard_interrupt=False,  # `run` says that the same command resumes
 )
 app.meta.suppress_keyboard_interrupt = False
+ELSEWHERE = Group("From a file", sort_key=90)
 Annotations = Annotated[tuple[str, ...], Parameter(negative=())]
 
 
@@ -200,7 +201,7 @@ def evaluate(dataset: Place | None = None, /, *, config: EvaluateConfig | None =
         deepmind_sample(config.deepmind_sample, config)
         return
     if dataset is None:
-        raise UserError("OUTPUT is missing; name the dataset to be scored on")
+        raise UserError("DATASET is missing; name the dataset to be scored on")
     from kinetics_pipeline.workflows.scoring.evaluate import evaluate as job
 
     job(dataset, config)
@@ -291,35 +292,39 @@ def schedules(*, picture: Path | None = None, config: PaperConfig | None = None)
 @app.meta.default
 def _with_config(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
-    config: Annotated[Path | None, Parameter(name="--config")] = None,
+    config: Annotated[Path | None, Parameter(name="--config", group=ELSEWHERE)] = None,
 ) -> Any:
     """Flags may also come from a file; those on the command line win.
 
     Parameters
     ----------
     config
-        A TOML or JSON file with the flags of the command, as `short_side = 128`.
+        A TOML or JSON file with the flags of the command, as `short_side = 128`; or a run's own config.json.
     """
-    app.config = [] if config is None else [_config_source(config)]
+    app.config = [] if config is None else [config_source(config)]
     command, given, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
     places_absolute(command, given)
+    _say_without_effect(given.arguments.values())
     return command(*given.args, **given.kwargs)
 
 
-def _config_source(path: Path) -> Any:
-    readers = {".toml": cyclopts.config.Toml, ".json": cyclopts.config.Json}
-    if path.suffix not in readers:
-        raise UserError(f"--config is {path}; allowed: a .toml or .json file")
-    if not path.is_file():
-        raise UserError(f"--config is {path}, which is not a file")
-    try:
-        source = readers[path.suffix](path, must_exist=True, use_commands_as_keys=False)
-        tables = [name for name, value in source.config.items() if isinstance(value, dict)]
-    except (ValueError, AttributeError, CycloptsError) as error:
-        raise UserError(f"--config is {path}, which cannot be read: {str(error).splitlines()[0]}") from error
-    if tables:
-        raise UserError(f"--config is {path}, where {tables[0]} is a table; allowed: flags alone, as short_side = 128")
-    return source
+def _say_without_effect(values: Iterable[Any]) -> None:
+    for value in values:
+        if isinstance(value, Config):
+            from kinetics_pipeline.workflows.flags.without_effect import without_effect
+
+            for line in without_effect(value):
+                print(f"note: {line}", file=sys.stderr)
+
+
+def _missing(error: MissingArgumentError, arguments: Sequence[str]) -> str:
+    """What to say of a flag or an argument that is not there, or has no value."""
+    assert error.argument is not None
+    name, command = error.argument.name, " ".join(error.command_chain or ())
+    if error.keyword is not None or any(word.partition("=")[0] == name for word in arguments):
+        return f"{error.keyword or name} of {command} has no value; allowed: {name} VALUE"
+    what = " ".join((error.argument.parameter.help or "").split())
+    return f"{name} is missing, which {command} needs{f': {what}' if what else ''}"
 
 
 def _some(annotations: tuple[str, ...]) -> tuple[str, ...]:
@@ -354,6 +359,9 @@ def run(arguments: Sequence[str]) -> int:
                 )
         prepare()
         result = app.meta(list(arguments), exit_on_error=False, print_error=False)
+    except MissingArgumentError as error:
+        print(f"{PROGRAM}: {_missing(error, arguments)}", file=sys.stderr)
+        return 2
     except CycloptsError as error:
         print(f"{PROGRAM}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -13,11 +13,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
-from cyclopts import App, CycloptsError, Group, MissingArgumentError, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.workflows.cli import dataset_commands, model_commands
 from kinetics_pipeline.workflows.cli.config_file import config_source
+from kinetics_pipeline.workflows.cli.usage_errors import said_of
 from kinetics_pipeline.workflows.extras import how_to_get
 from kinetics_pipeline.workflows.flags.build_flags import BuildConfig, DemoConfig, PlanConfig
 from kinetics_pipeline.workflows.flags.features_flags import FeaturesConfig
@@ -57,7 +58,7 @@ def demo(*, config: DemoConfig | None = None) -> None:
     job(config or DemoConfig())
 
 
-@app.command
+@app.command(usage="Usage: kinetics-pipeline doctor [OPTIONS] [ANNOTATIONS...]")
 def doctor(
     *annotations: PlaceOrName,
     json: Annotated[bool, Parameter(negative=())] = False,
@@ -100,7 +101,7 @@ def doctor(
     return job(json, None if canary is None else next(iter(canary), CANARY), annotations, rate, nodes)
 
 
-@app.command
+@app.command(usage="Usage: kinetics-pipeline plan [OPTIONS] ANNOTATIONS...")
 def plan(*annotations: PlaceOrName, config: PlanConfig | None = None) -> None:
     """Show what a build would do: clips, videos, where they would come from, bytes, days at the present rate.
 
@@ -114,7 +115,7 @@ def plan(*annotations: PlaceOrName, config: PlanConfig | None = None) -> None:
     job(_some(annotations), config or PlanConfig())
 
 
-@app.command
+@app.command(usage="Usage: kinetics-pipeline build --output STR [OPTIONS] ANNOTATIONS...")
 def build(*annotations: PlaceOrName, config: BuildConfig) -> None:
     """Download, cut, compute flow, write shards. After any interruption, the same command resumes.
 
@@ -158,6 +159,8 @@ def status(
     from kinetics_pipeline.workflows.datasets.watching import watch as following
     from kinetics_pipeline.workflows.runtime.slow_calls import slow_calls_told
 
+    if cache is not None and clip is None:
+        print("note: --cache has no effect without --clip", file=sys.stderr)
     with slow_calls_told([lambda line: print(line, file=sys.stderr)]):
         if clip is not None:
             clip_way(dataset, clip, cache, json)
@@ -185,7 +188,7 @@ def train(dataset: Place, /, *, config: TrainConfig) -> None:
     job(dataset, config)
 
 
-@app.command
+@app.command(usage="Usage: kinetics-pipeline evaluate [OPTIONS] DATASET")
 def evaluate(dataset: Place | None = None, /, *, config: EvaluateConfig | None = None) -> None:
     """Score trained streams on whole clips, and both fused.
 
@@ -221,7 +224,7 @@ def predict(video: PlaceOrName, /, *, config: PredictConfig | None = None) -> No
     job(video, config or PredictConfig())
 
 
-@app.command
+@app.command(usage="Usage: kinetics-pipeline features --to PATH [OPTIONS] VIDEOS...")
 def features(*videos: Place, config: FeaturesConfig) -> None:
     """Write what the last layer of trained networks sees of videos of any length, as the field's files.
 
@@ -317,28 +320,20 @@ def _say_without_effect(values: Iterable[Any]) -> None:
                 print(f"note: {line}", file=sys.stderr)
 
 
-def _missing(error: MissingArgumentError, arguments: Sequence[str]) -> str:
-    """What to say of a flag or an argument that is not there, or has no value."""
-    assert error.argument is not None
-    name, command = error.argument.name, " ".join(error.command_chain or ())
-    if error.keyword is not None or any(word.partition("=")[0] == name for word in arguments):
-        return f"{error.keyword or name} of {command} has no value; allowed: {name} VALUE"
-    what = " ".join((error.argument.parameter.help or "").split())
-    return f"{name} is missing, which {command} needs{f': {what}' if what else ''}"
-
-
 def _some(annotations: tuple[str, ...]) -> tuple[str, ...]:
     if not annotations:
         raise UserError("ANNOTATIONS is missing; name at least one annotation file (csv or json)")
     return annotations
 
 
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _require_utf8(arguments: Sequence[str]) -> None:
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f"{argument!a} is not UTF-8, as all names have to be; set LC_ALL or LANG to a UTF-8 locale"
+            ) from error
 
 
 def _give_up(stream: TextIO) -> None:
@@ -352,18 +347,12 @@ def _give_up(stream: TextIO) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Runs one command; see `kinetics_pipeline.workflows.__main__.main`."""
     try:
-        for argument in arguments:
-            if not _is_utf8(argument):
-                raise UserError(
-                    f"{argument!a} is not UTF-8, as all names have to be; set LC_ALL or LANG to a UTF-8 locale"
-                )
+        _require_utf8(arguments)
         prepare()
+        app.config = []  # not the file of an earlier call
         result = app.meta(list(arguments), exit_on_error=False, print_error=False)
-    except MissingArgumentError as error:
-        print(f"{PROGRAM}: {_missing(error, arguments)}", file=sys.stderr)
-        return 2
     except CycloptsError as error:
-        print(f"{PROGRAM}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{PROGRAM}: {said_of(error, arguments)}", file=sys.stderr)
         return 2
     except UserError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)

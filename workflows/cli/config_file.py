@@ -1,4 +1,4 @@
-"""`--config FILE`: flags from a file of one's own, or from the record that a run, a dataset or a result keeps of them."""
+"""`--config FILE`: flags from a file of one's own, or from the record that a run, a dataset or a result keeps."""
 
 from __future__ import annotations
 

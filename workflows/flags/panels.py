@@ -1,8 +1,9 @@
-"""In which panel of `--help` each flag is shown: those that most people need in the first one."""
+"""The panel of `--help` that each flag is shown in: those that most people need are in the first one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import get_annotations
 from typing import Annotated, TypeVar, get_type_hints
 
 from cyclopts import Group, Parameter
@@ -18,7 +19,7 @@ def panels(**names: str) -> Callable[[type[C]], type[C]]:
 
     def decorate(config: type[C]) -> type[C]:
         hints = get_type_hints(config, include_extras=True)
-        own = dict(config.__dict__.get("__annotations__", {}))
+        own = get_annotations(config)
         for place, (title, flags) in enumerate(names.items()):
             panel = Group(title.replace("_", " "), sort_key=place)
             for name in flags.split():

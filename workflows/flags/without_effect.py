@@ -1,4 +1,4 @@
-"""Flags that change nothing beside the others that were given: said in a line, so that nobody waits for their effect."""
+"""Flags that change nothing beside the others that were given: said, so that nobody waits for their effect."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from kinetics_pipeline.workflows.flags.training_flags import EvaluateConfig, Pre
 OF_YOUTUBE = ("rate", "cookies", "allow_access", "ytdlp_option", "cool_down")
 OF_THE_NETWORK = ("proxy", "egress", "allow_private_addresses")
 OF_ARCHIVES = ("keep_archives", "archives_per_plan")
+OF_A_DATASET = ("split", "clips", "groups", "views", "mirrored", "window", "stride", "crops", "workers", "output")
 OF_FLOW = ("flow_backend", "flow_quality")
 
 
@@ -48,7 +49,7 @@ def _of_selection(config: Selection) -> Iterator[tuple[str, str]]:
 
 def _of_training(config: TrainConfig) -> Iterator[tuple[str, str]]:
     if config.evaluate_every == 0:
-        yield from _all(("val_split", "val_clips"), "with --evaluate-every 0")
+        yield "val_split", "with --evaluate-every 0"
     if config.hold_out:
         yield "val_split", "with --hold-out"
     if config.workers == 1:
@@ -67,6 +68,8 @@ def _of_scoring(config: EvaluateConfig | PredictConfig | FeaturesConfig) -> Iter
             yield "window", "with --views whole"
         if config.deepmind_sample is None:
             yield "top", "without --deepmind-sample"
+        else:
+            yield from _all(OF_A_DATASET, "with --deepmind-sample")
 
 
 def _all(flags: Iterable[str], why: str) -> Iterator[tuple[str, str]]:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from kinetics_pipeline.flow.parameters import NO_MOTION
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Clip, FrameFacts, Outcome, most_hopeful
 from kinetics_pipeline.sources.base import Media
@@ -136,16 +137,16 @@ def _wanted_frames(clip: Clip, recipe: Recipe) -> int | None:
     return max(1, round((clip.time_end - clip.time_start) * recipe.fps))
 
 
-def _flow(frames: NDArray[np.uint8], count: int, recipe: Recipe) -> NDArray[np.float32] | None:
-    """float32 [count, 2, H, W]: of frame t the motion to t + 1, of the last one the motion to the frame after the clip.
-    Where the video has no such frame the last flow is repeated; a clip of a single frame does not move."""
+def _flow(frames: NDArray[np.uint8], count: int, recipe: Recipe) -> NDArray[np.uint8] | None:
+    """uint8 [count, 2, H, W], quantised: of frame t the motion to t + 1, of the last one the motion to the frame after
+    the clip. Where the video has no such frame the last flow is repeated; a clip of a single frame does not move."""
     if recipe.flow == "none":
         return None
     if len(frames) == 1:
-        return np.zeros((1, 2, *frames.shape[1:3]), np.float32)
-    from kinetics_pipeline.flow import tvl1
+        return np.full((1, 2, *frames.shape[1:3]), NO_MOTION, np.uint8)
+    from kinetics_pipeline.flow import quantised_tvl1
 
-    flow = tvl1(frames, backend=recipe.flow_backend, **asdict(recipe.flow_parameters))
+    flow = quantised_tvl1(frames, backend=recipe.flow_backend, **asdict(recipe.flow_parameters))
     return flow if len(flow) == count else np.concatenate([flow, flow[-1:]])
 
 

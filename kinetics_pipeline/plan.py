@@ -14,7 +14,7 @@ import io
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -142,10 +142,9 @@ class Plan:
     def _made(self, extents: Sequence[tuple[str, bool, int, int]]) -> Iterator[PlannedShard]:
         if not extents:
             return
-        from kinetics_pipeline.annotations.table import clips_of
+        from kinetics_pipeline.annotations.columns import clips_of
 
-        table = pa.concat_tables([self.table.slice(begin, count) for _, _, begin, count in extents])
-        clips = clips_of(Plan(table).frame())
+        clips = clips_of(pa.concat_tables([self.table.slice(begin, count) for _, _, begin, count in extents]))
         for name, is_local, _, count in extents:
             yield PlannedShard(name, list(islice(clips, count)), is_local)
 
@@ -169,17 +168,9 @@ class Plan:
     def frame(self) -> pd.DataFrame:
         """The clips as `read_annotations` gives them: None for no label or path, NaN for no times. With the plan's
         columns."""
-        import pandas as pd
+        from kinetics_pipeline.annotations.columns import as_frame
 
-        columns = {name: self.table[name] for name in self.table.column_names}
-        return pd.DataFrame(
-            {
-                name: pd.Series(column.to_pylist(), dtype=object)
-                if pa.types.is_string(column.type)
-                else column.to_numpy()
-                for name, column in columns.items()
-            }
-        )
+        return as_frame(self.table)
 
     def to_parquet_bytes(self) -> bytes:
         """The same bytes for the same plan and the same pyarrow."""
@@ -243,56 +234,61 @@ def _require_bounded(number: int, most: int, what: str) -> None:
 
 
 def make_plan(
-    asked: pd.DataFrame,
+    asked: pd.DataFrame | pa.Table,
     *,
-    outcomes: Mapping[str, str],
+    outcomes: Mapping[str, str] | pa.Table,
     settings: PlanSettings,
     held_locally: Callable[[Iterable[Clip]], Collection[str]],
     next_shard: Mapping[str, int],
     archive_group: int | None = None,
 ) -> Plan:
-    """Plans the clips of `asked` (as `read_annotations` gives them) that have no outcome, or one to be retried.
+    """Plans the clips of `asked` (as `read_annotations` gives them, or as Arrow columns) that have no outcome, or one
+    to be retried.
 
-    `outcomes`: what became of a clip, by clip_id; the clips of an unfinished plan must be finished first.
+    `outcomes`: what became of a clip, by clip_id, or a table of `clip_id` and `outcome`; the clips of an unfinished
+    plan must be finished first.
     `held_locally`: of some clips the clip_ids that local sources hold; asked once, of the clips to be planned alone.
     `next_shard`: for each split the number of its next shard; 0 where there is none yet.
     `archive_group`: the group of archives that hold those held locally.
     Raises UserError for a class or split that no row has.
     """
-    from kinetics_pipeline.annotations.table import ClipsOfTable
+    from kinetics_pipeline.annotations.columns import ClipsOfTable, as_columns, outcome_table, rows_with, without_clips
 
-    ordered = in_order(asked, settings)
-    if settings.limit is not None:
-        ordered = ordered.iloc[: settings.limit]
-    retried = settings.retried()
-    waits = [(outcome := outcomes.get(clip)) is None or outcome in retried for clip in ordered["clip_id"]]
-    todo = ordered[np.array(waits, dtype=bool)].reset_index(drop=True)
-    del ordered, waits
-    held = frozenset(held_locally(ClipsOfTable(todo)))
-    local = np.array([clip in held for clip in todo["clip_id"]], dtype=bool)
+    known = outcome_table(outcomes)
+    done = known["clip_id"].filter(pc.invert(rows_with(known["outcome"], settings.retried())))
+    if settings.limit is None and settings.per_class is None:
+        todo = _ordered(without_clips(_selected(as_columns(asked), settings), done))
+    else:
+        todo = without_clips(in_order(asked, settings).slice(0, settings.limit), done)
+    held = held_locally(ClipsOfTable(todo))
+    local = pc.is_in(todo["clip_id"], pa.array(list(held), pa.string())).to_numpy().astype(bool)
+    shards = _packed(todo, local, settings.clips_per_shard)
     source = LOCAL if archive_group is None else source_of_group(archive_group)
-    return Plan(_table(todo, local, _packed(todo, local, settings.clips_per_shard), dict(next_shard), source))
+    return Plan(_table(todo, local, shards, dict(next_shard), source))
 
 
-def in_order(asked: pd.DataFrame, settings: PlanSettings) -> pd.DataFrame:
+def in_order(asked: pd.DataFrame | pa.Table, settings: PlanSettings) -> pa.Table:
     """The clips that `settings` leave, but for its `limit`, in the fixed order. Raises as `make_plan` does."""
-    ordered = _ordered(_selected(asked, settings))
+    from kinetics_pipeline.annotations.columns import as_columns, number_among_equals
+
+    ordered = _ordered(_selected(as_columns(asked), settings))
     if settings.per_class is None:
         return ordered
-    return ordered[(ordered.groupby("label", dropna=False).cumcount() < settings.per_class).to_numpy()]
+    return ordered.filter(pa.array(number_among_equals(ordered["label"]) < settings.per_class))
 
 
-def _selected(asked: pd.DataFrame, settings: PlanSettings) -> pd.DataFrame:
+def _selected(asked: pa.Table, settings: PlanSettings) -> pa.Table:
     from kinetics_pipeline.annotations.checks import normalised_split
+    from kinetics_pipeline.annotations.columns import rows_with
 
-    if settings.splits is not None:
-        splits = {normalised_split(split) for split in settings.splits}
-        _require("split", splits, set(asked["split"]))
+    splits = None if settings.splits is None else {normalised_split(split) for split in settings.splits}
+    if splits is not None:
+        _require("split", splits, set(asked["split"].unique().to_pylist()))
     if settings.classes is not None:
-        _require("class", set(settings.classes), set(asked["label"]) - {None})
-        asked = asked[asked["label"].isin(list(settings.classes))]
-    if settings.splits is not None:
-        asked = asked[asked["split"].isin(list(splits))]
+        _require("class", set(settings.classes), set(asked["label"].unique().to_pylist()) - {None})
+        asked = asked.filter(rows_with(asked["label"], frozenset(settings.classes)))
+    if splits is not None:
+        asked = asked.filter(rows_with(asked["split"], splits))
     return asked
 
 
@@ -312,63 +308,67 @@ def require_among(what: str, named: Iterable[str], allowed: Collection[str], whe
         raise UserError(f"{what} {name!r} is not in {where}; {hint}")
 
 
-def _ordered(clips: pd.DataFrame) -> pd.DataFrame:
+def _ordered(clips: pa.Table) -> pa.Table:
     """Sorts by the video's hash, then by time, a whole video before its parts. 128 bits: no two videos share a hash."""
-    import pandas as pd
-
-    if clips["clip_id"].duplicated().any():
+    if pc.count_distinct(clips["clip_id"]).as_py() != len(clips):
         raise ValueError("a clip is asked for twice")
-    codes, videos = pd.factorize(clips["video_id"])
+    videos = clips["video_id"].combine_chunks().dictionary_encode()
     hashes = bytearray()
-    for video in videos:
-        hashes += hashlib.blake2b(video.encode(), digest_size=16, key=SEED).digest()
-    keys = np.frombuffer(hashes, dtype=">u8").reshape(-1, 2)[codes]
-    start, end = (np.nan_to_num(clips[name].to_numpy(dtype=np.float64), nan=-1) for name in ("time_start", "time_end"))
-    return clips.iloc[np.lexsort((end, start, keys[:, 1], keys[:, 0]))]
+    for begin in range(0, len(videos.dictionary), ROWS_READ_AT_ONCE):
+        for video in videos.dictionary.slice(begin, ROWS_READ_AT_ONCE).cast(pa.binary()).to_pylist():
+            hashes += hashlib.blake2b(video, digest_size=16, key=SEED).digest()
+    keys = np.frombuffer(hashes, dtype=">u8").reshape(-1, 2).astype(np.uint64)
+    places = np.empty(len(keys), np.int32)
+    places[np.lexsort((keys[:, 1], keys[:, 0]))] = np.arange(len(keys), dtype=np.int32)
+    start, end = (pc.fill_null(clips[name], -1.0).to_numpy() for name in ("time_start", "time_end"))
+    return clips.take(pa.array(np.lexsort((end, start, places[videos.indices.to_numpy()]))))
 
 
-def _packed(clips: pd.DataFrame, local: np.ndarray, clips_per_shard: int) -> list[list[int]]:
+def _packed(clips: pa.Table, local: np.ndarray, clips_per_shard: int) -> list[np.ndarray]:
     """Rows of every shard, shards in the order of their first clip: splits and kinds of source advance together.
 
     A video goes whole into the open shard of its split and kind, or closes it and opens the next; one with more clips
     than a shard takes fills shards of its own, and its rest is the next open shard.
     """
-    shards: list[list[int]] = []
-    open_shard: dict[tuple[str, bool], list[int]] = {}
-    for group, rows in _videos(clips, local):
-        shard = open_shard.get(group)
-        if shard is not None and len(shard) + len(rows) <= clips_per_shard:
-            shard += rows
-            continue
-        for begin in range(0, len(rows), clips_per_shard):
-            shards.append(rows[begin : begin + clips_per_shard])
-        open_shard[group] = shards[-1]
-    return shards
+    from kinetics_pipeline.annotations.columns import codes
+
+    videos, groups = codes(clips["video_id"]), 2 * codes(clips["split"]) + local
+    firsts: list[int] = []
+    shards: list[np.ndarray] = []
+    for group in np.unique(groups):
+        rows = np.flatnonzero(groups == group)
+        begins = np.flatnonzero(np.diff(videos[rows], prepend=-1))  # a video's rows follow each other
+        cuts = _cuts(begins, len(rows), clips_per_shard)
+        firsts += [int(rows[first]) for _, first in cuts]
+        shards += np.split(rows, [begin for begin, _ in cuts[1:]])
+    return [shards[number] for number in np.argsort(firsts, kind="stable")]
 
 
-def _videos(clips: pd.DataFrame, local: np.ndarray) -> Iterable[tuple[tuple[str, bool], list[int]]]:
-    """The rows of each video by split and kind of source, in order. A video's rows follow each other."""
-    last: str | None = None
-    groups: dict[tuple[str, bool], list[int]] = {}
-    for row, (video, split, kind) in enumerate(zip(clips["video_id"], clips["split"], local.tolist(), strict=True)):
-        if video != last:
-            yield from groups.items()
-            last, groups = video, {}
-        groups.setdefault((split, kind), []).append(row)
-    yield from groups.items()
+def _cuts(begins: np.ndarray, clips: int, clips_per_shard: int) -> list[tuple[int, int]]:
+    """Where each shard begins, and the first clip of the video with which it begins. `begins`: of the videos."""
+    ends = np.append(begins[1:], clips)
+    cuts: list[tuple[int, int]] = []
+    video = 0
+    while video < len(begins):
+        begin = first = int(begins[video])
+        cuts.append((begin, first))
+        while ends[video] - begin > clips_per_shard:
+            begin += clips_per_shard
+            cuts.append((begin, first))
+        video = int(np.searchsorted(ends, begin + clips_per_shard, side="right"))
+    return cuts
 
 
 def _table(
-    clips: pd.DataFrame, local: np.ndarray, packed: list[list[int]], next_shard: dict[str, int], source: str
+    clips: pa.Table, local: np.ndarray, shards: Sequence[np.ndarray], next_shard: dict[str, int], source: str
 ) -> pa.Table:
-    splits = clips["split"].tolist()
     names: list[str] = []
-    for rows in packed:
-        split = splits[rows[0]]
+    for split in clips["split"].take(pa.array([int(rows[0]) for rows in shards], pa.int64())).to_pylist():
         number = next_shard.get(split, 0)
         next_shard[split] = number + 1
-        names += [f"{split}-{number:05d}"] * len(rows)
-    order = np.fromiter(chain.from_iterable(packed), np.intp, len(names))
+        names.append(f"{split}-{number:05d}")
+    order = np.concatenate([np.empty(0, np.intp), *shards])
+    shard = np.repeat(np.arange(len(shards)), [len(rows) for rows in shards])
 
     def column(field: pa.Field) -> pa.Array:
         if field.name == "position":
@@ -376,13 +376,14 @@ def _table(
         if field.name == "source":
             return pc.if_else(pa.array(local[order]), source, NETWORK)
         if field.name == "shard":
-            return pa.array(names, field.type)
-        if field.name not in clips:
+            return pa.array(names, field.type).take(pa.array(shard))
+        if field.name not in clips.column_names:
             return pa.nulls(len(order), field.type)
-        # from_pandas: a NaN time is a null.
-        return pa.array(clips[field.name].to_numpy()[order], type=field.type, from_pandas=True)
+        return clips[field.name].combine_chunks().take(pa.array(order)).cast(field.type)
 
-    schema = plan_schema({name for name in JOINED.names if name in clips and clips[name].notna().any()})
+    schema = plan_schema(
+        {name for name in JOINED.names if name in clips.column_names and pc.any(clips[name].is_valid()).as_py()}
+    )
     return pa.table([column(field) for field in schema], schema=schema)
 
 

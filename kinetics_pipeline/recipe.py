@@ -14,9 +14,6 @@ Interpolation = Literal["bilinear", "bicubic", "area", "lanczos"]
 FlowMethod = Literal["tvl1", "none"]
 Layout = Literal["parquet", "array"]
 
-FLOW_BOUND = 20
-"""Flow is clamped to +-20 px before it is stored, as in I3D's preprocessing (kinetics-i3d, README)."""
-
 
 @dataclass(frozen=True)
 class Recipe:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
 
 from kinetics_pipeline.redaction import html_table
 
@@ -53,6 +58,7 @@ _TIME = r"\d{6,}(?:\.\d{3})?"
 CLIP_ID = re.compile(rf"(?P<video>{VIDEO_ID.pattern}?)(?:_{_TIME}_{_TIME})?")
 """What `clip_id` makes. A video's own id may end as if it had times; then it is taken for a clip of another video."""
 SPLIT = re.compile(r"[a-z0-9_]+")
+_IDS_AT_ONCE = 1 << 16
 
 
 def clip_id(video_id: str, time_start: float | None = None, time_end: float | None = None) -> str:
@@ -111,6 +117,14 @@ class FrameFacts:
     """Stored RGB frames whose bytes are those of the frame before: of a video slower than the recipe's frame rate."""
 
 
+_NO_FACTS = FrameFacts()
+
+
+@lru_cache(maxsize=16)
+def _utc(unix: int) -> str:
+    return datetime.fromtimestamp(unix, UTC).isoformat().replace("+00:00", "Z")
+
+
 @dataclass(frozen=True)
 class Record:
     """What became of a clip: one for every clip of a shard, in its commit marker. JSON through `to_json`."""
@@ -164,16 +178,15 @@ class Record:
             requests=spent.requests,
             frames=frames,
             seconds=dict(spent.seconds),
-            **asdict(facts or FrameFacts()),
+            **vars(facts or _NO_FACTS),
         )
 
     def at(self, unix: float) -> Record:
         """The record of a clip that had its outcome at this time, seconds since 1970."""
-        moment = datetime.fromtimestamp(unix, UTC)
-        return replace(self, finished=moment.isoformat(timespec="seconds").replace("+00:00", "Z"))
+        return Record(**{**vars(self), "finished": _utc(int(unix))})
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**vars(self), "seconds": dict(self.seconds)}  # a hundred times as fast as `asdict`
 
     def _repr_html_(self) -> str:
         """How a notebook shows it: what is known, a line each."""
@@ -189,3 +202,25 @@ class Record:
 def most_hopeful(outcomes: Iterable[Outcome]) -> Outcome:
     """The outcome, of several, that leaves most hope (`HOPE`). Raises ValueError when there are none."""
     return max(outcomes, key=HOPE.index)
+
+
+def among(clip_ids: pa.ChunkedArray, known: pa.ChunkedArray) -> pa.Array:
+    """Marks the clip_ids that are among the known ones, which are all different. `pyarrow.compute.is_in` says the same
+    with several times the memory, which for a million ids is hundreds of megabytes."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    def hashes(ids: pa.ChunkedArray) -> np.ndarray:
+        found = array("q")
+        for begin in range(0, len(ids), _IDS_AT_ONCE):
+            found.extend(map(hash, ids.slice(begin, _IDS_AT_ONCE).to_pylist()))
+        return np.asarray(found, np.int64)
+
+    if not len(clip_ids) or not len(known):
+        return pa.array(np.zeros(len(clip_ids), np.bool_))
+    of_known = hashes(known)
+    order = np.argsort(of_known)
+    places = np.searchsorted(of_known[order], hashes(clip_ids))
+    nearest = known.combine_chunks().take(pa.array(order[np.minimum(places, len(order) - 1)]))
+    return pc.fill_null(pc.equal(clip_ids.combine_chunks(), nearest), False)

@@ -12,7 +12,6 @@ Times that a row leaves out ask for the whole video. Where a row names no split,
 from __future__ import annotations
 
 import logging
-import math
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,18 +21,19 @@ from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from kinetics_pipeline.annotations import charades
 from kinetics_pipeline.annotations.checks import CheckedRows, Duplicate
 from kinetics_pipeline.annotations.class_folders import read_class_folders
 from kinetics_pipeline.annotations.collected import Collected
+from kinetics_pipeline.annotations.columns import as_columns, as_frame, clips_of
 from kinetics_pipeline.annotations.files import Document, open_annotations, read_text
 from kinetics_pipeline.annotations.published import fetch_published, is_published
 from kinetics_pipeline.annotations.rows import BadRow, shown
 from kinetics_pipeline.annotations.split_by import split_of
 from kinetics_pipeline.annotations.split_lists import open_lists, split_lists
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.records import Clip
 from kinetics_pipeline.storage.cache import cache_folder
 
 __all__ = ["Annotations", "BadRow", "Duplicate", "clips_of", "load_annotations", "read_annotations", "read_labels"]
@@ -52,7 +52,8 @@ MOST_CLASSES = 10_000
 class Annotations:
     """What annotation files ask for, and what is wrong with them."""
 
-    table: pd.DataFrame
+    columns: pa.Table
+    """What the module's docstring says of a table, as Arrow columns (`as_columns`)."""
     labels: list[str]
     """The classes in order of their numbers: the list given, else the sorted labels of the table."""
     bad_rows: list[BadRow]
@@ -66,10 +67,15 @@ class Annotations:
     published: tuple[str, ...] = ()
     """The versions of Kinetics that were asked for by name."""
 
+    @property
+    def table(self) -> pd.DataFrame:
+        """The same as a DataFrame, made anew each time: it takes three times the memory."""
+        return as_frame(self.columns)
+
     def only(self, clip_ids: Container[str]) -> Annotations:
         """These annotations with fewer clips; the classes stay."""
-        keep = [clip in clip_ids for clip in self.table["clip_id"]]
-        return replace(self, table=self.table[keep].reset_index(drop=True))
+        keep = pa.array([clip in clip_ids for clip in self.columns["clip_id"].to_pylist()], pa.bool_())
+        return replace(self, columns=self.columns.filter(keep))
 
     def changed_since(self, before: Mapping[str, str]) -> list[str]:
         """A line for each file that is not the one of this name with which a dataset was begun (`before`: its
@@ -131,7 +137,7 @@ def load_annotations(
         _share_out(table, split_by)
     published = tuple(str(path) for path in paths if is_published(str(path)))
     classes = list(labels) if labels is not None else _classes(table, numbered=read.numbered)
-    return Annotations(table, classes, bad_rows, bad_count, duplicates, hashes, folders, published)
+    return Annotations(as_columns(table), classes, bad_rows, bad_count, duplicates, hashes, folders, published)
 
 
 def _files(paths: Sequence[str | Path], mirror: str | None, cache: Path | None) -> Iterator[str | Path]:
@@ -192,25 +198,6 @@ def read_labels(path: str | Path) -> list[str]:
     if not labels:
         raise UserError(f"labels file {path} has no labels; it needs one a line")
     return list(labels)
-
-
-def clips_of(table: pd.DataFrame) -> Iterator[Clip]:
-    """The rows of a table as clips, NaN times as None."""
-    paths = table["path"] if "path" in table else [None] * len(table)
-    columns = (table[name] for name in ("clip_id", "video_id", "time_start", "time_end", "label", "split"))
-    for name, video, start, end, label, split, path in zip(*columns, paths, strict=True):
-        whole = math.isnan(start)
-        yield Clip(name, video, None if whole else start, None if whole else end, label, split, path)
-
-
-@dataclass(frozen=True)
-class ClipsOfTable:
-    """The rows of a table as clips, made anew each time that they are asked for: never all of them are held."""
-
-    table: pd.DataFrame
-
-    def __iter__(self) -> Iterator[Clip]:
-        return clips_of(self.table)
 
 
 def _classes(table: pd.DataFrame, *, numbered: bool) -> list[str]:

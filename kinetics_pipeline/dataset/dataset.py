@@ -48,8 +48,8 @@ _COPY = f"state/{DATASET}"
 _MARKER = re.compile(rf"shards/{SHARD_NAME.pattern}\.json")
 TOMBSTONES = "state/withdrawn"
 _TOMBSTONE = re.compile(rf"{TOMBSTONES}/\d{{5,}}\.json")
-_OUTCOMES = pa.schema([("clip_id", pa.string()), ("outcome", pa.string())])
-_REASONS = _OUTCOMES.append(pa.field("detail", pa.string()))
+OUTCOME_COLUMNS = pa.schema([("clip_id", pa.string()), ("outcome", pa.string())])
+_REASONS = OUTCOME_COLUMNS.append(pa.field("detail", pa.string()))
 T = TypeVar("T")
 
 
@@ -112,6 +112,7 @@ class Dataset:
         """The one it was begun with: older shards may lie beside newer ones. Each says its own in its footer."""
         self._plans = PlanFiles(store)
         self._listed: list[StoredFile] | None = None
+        self._newest: pa.Table | None = None
         self._listed_last: list[StoredFile] | None = None
 
     @classmethod
@@ -287,10 +288,10 @@ class Dataset:
         """See `marker_index`. Only for the holder of the lease."""
         refresh_index(self.store, self.marker_files())
 
-    def _current(self, files: Sequence[StoredFile] | None = None) -> Iterator[Marker]:
+    def _current(self) -> Iterator[Marker]:
         """The markers as they count: a clip that was withdrawn is withdrawn, whatever its marker says."""
         withdrawn = self.withdrawn()
-        for marker in self.markers(files):
+        for marker in self.markers():
             clips = tuple(as_withdrawn(entry, withdrawn) for entry in marker.clips) if withdrawn else marker.clips
             yield replace(marker, clips=clips)
 
@@ -306,16 +307,27 @@ class Dataset:
                     found[clip_id] = extract(marker, entry)
         return found
 
+    @contextmanager
+    def one_reading(self, schema: pa.Schema, seen: Callable[[Marker], object]) -> Iterator[pa.Table]:
+        """Within the block the shards are listed and their markers read once, into the table that it gives, however
+        much is asked of `newest_table` with columns of `schema`. `seen` is told every marker. See `one_listing`."""
+        with self.one_listing():
+            self._newest = self.newest_table(schema, seen=seen)
+            try:
+                yield self._newest
+            finally:
+                self._newest = None
+
     def newest_table(
-        self,
-        schema: pa.Schema,
-        outcome: Outcome | None = None,
-        files: Sequence[StoredFile] | None = None,
-        read: Callable[[int], object] = lambda number: None,
+        self, schema: pa.Schema, outcome: Outcome | None = None, seen: Callable[[Marker], object] = lambda marker: None
     ) -> pa.Table:
-        """See `newest_entries`: for many clips, where `newest` would take ten times the memory. `read` is told, again
-        and again, how many markers were read."""
-        return newest_entries(_told(self._current(files), read), schema, outcome)
+        """See `newest_entries`: for many clips, where `newest` would take ten times the memory. `seen` is told every
+        marker that is read."""
+        known = self._newest
+        if known is not None and set(schema) <= set(known.schema):
+            chosen = known if outcome is None else known.filter(pc.equal(known["outcome"], outcome))
+            return chosen.select(schema.names)
+        return newest_entries(self._current(), schema, outcome, seen)
 
     def records(self) -> dict[str, Record]:
         """The newest record of each clip that has one, by clip_id."""
@@ -323,7 +335,7 @@ class Dataset:
 
     def outcomes(self) -> dict[str, Outcome]:
         """The newest outcome of each clip that has one, by clip_id."""
-        table = self.newest_table(_OUTCOMES)
+        table = self.newest_table(OUTCOME_COLUMNS)
         return dict(zip(table["clip_id"].to_pylist(), map(sys.intern, table["outcome"].to_pylist()), strict=True))
 
     def settled(self, asked: Iterable[tuple[str, str]]) -> dict[str, Outcome]:
@@ -348,17 +360,21 @@ class Dataset:
         """Why each clip or video that was ever withdrawn was, by its id. A video's is that of all its clips."""
         return {id_: stone.reason for stone in self.tombstones() for id_ in stone.ids}
 
+    def open_plan_columns(self, names: Sequence[str]) -> Iterator[pa.Table]:
+        """These columns of every plan with shards that are not committed."""
+        return self._plans.open_columns(names, frozenset(self.marker_names()))
+
     def counts(self) -> Counts:
         """What `status` shows."""
         listed = self._shard_files()
         sizes, markers = {file.name: file.size for file in listed}, _only_markers(listed)
         shards = [file.name.removesuffix(".json") for file in markers]
-        recorded = self.newest_table(_REASONS, files=markers)
+        recorded = self.newest_table(_REASONS)
         reasons = recorded.group_by(["outcome", "detail"]).aggregate([([], "count_all")]).to_pylist()
         outcomes = Counter[str]()
         for one in reasons:
             outcomes[one["outcome"]] += one["count_all"]
-        waiting = self._waiting(recorded["clip_id"])
+        waiting = self._plans.without_record(recorded["clip_id"], sizes)
         gone = pa.array(list(self.withdrawn()), pa.string())
         early = pc.or_(pc.is_in(waiting["clip_id"], gone), pc.is_in(waiting["video_id"], gone))
         if withdrawn := pc.sum(early).as_py():
@@ -372,20 +388,6 @@ class Dataset:
             bytes=sum(sizes.get(shard + SUFFIX[self.recipe.layout], 0) for shard in shards),
             reasons={(r["outcome"], r["detail"] or ""): r["count_all"] for r in reasons if r["outcome"] != "ok"},
         )
-
-    def _waiting(self, recorded: pa.ChunkedArray) -> pa.Table:
-        """`clip_id` and `video_id` of the planned clips that have no record; each once."""
-        names = ["clip_id", "video_id"]
-        planned = [table for _, table in self._plans.columns(names)]
-        nothing = pa.table({name: pa.array([], pa.string()) for name in names})
-        together = pa.concat_tables([nothing, *planned])
-        return together.filter(pc.invert(pc.is_in(together["clip_id"], recorded))).group_by(names).aggregate([])
-
-
-def _told(markers: Iterable[Marker], read: Callable[[int], object]) -> Iterator[Marker]:
-    for number, marker in enumerate(markers, 1):
-        yield marker
-        read(number)
 
 
 def _only_markers(files: Sequence[StoredFile]) -> list[StoredFile]:

@@ -12,8 +12,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import pyarrow as pa
+
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.shards.markers import Marker
+
+ENTRIES = pa.schema(
+    [
+        *((name, pa.string()) for name in ("clip_id", "video_id", "label", "split", "outcome", "content")),
+        *((name, pa.float64()) for name in ("time_start", "time_end")),
+    ]
+)
+"""What is read of each clip."""
+_AT_ONCE = 8192
+_encoder = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True)
@@ -36,20 +48,26 @@ class Fingerprint:
 def fingerprint(dataset: Dataset) -> Fingerprint:
     """The fingerprint of what is committed now. Raises JobFailed that names a marker which is damaged."""
 
-    def lines(marker: Marker, entry: dict[str, Any]) -> tuple[str, str | None]:
-        return asked_line(marker, entry), entry["content"] if entry["outcome"] == "ok" else None
-
-    newest = dataset.newest(lines)
-    survivors = {clip_id: content for clip_id, (_, content) in newest.items() if content is not None}
-    return fingerprint_of([asked for asked, _ in newest.values()], dataset.recipe.to_json(), survivors)
+    asked: list[str] = []
+    survivors: dict[str, str] = {}
+    for batch in dataset.newest_table(ENTRIES).to_batches(_AT_ONCE):
+        for entry in batch.to_pylist():
+            asked.append(_asked(entry, entry["split"]))
+            if entry["outcome"] == "ok":
+                survivors[entry["clip_id"]] = entry["content"]
+    return fingerprint_of(asked, dataset.recipe.to_json(), survivors)
 
 
 def asked_line(marker: Marker, entry: Mapping[str, Any]) -> str:
     """What was asked of a clip."""
+    return _asked(entry, marker.split)
+
+
+def _asked(entry: Mapping[str, Any], split: str) -> str:
     clip_id, video_id, start, end, label = (
         entry[k] for k in ("clip_id", "video_id", "time_start", "time_end", "label")
     )
-    return _json([clip_id, video_id, _number(start), _number(end), label, marker.split])
+    return _json([clip_id, video_id, _number(start), _number(end), label, split])
 
 
 def fingerprint_of(asked: Iterable[str], recipe: Mapping[str, Any], survivors: Mapping[str, str]) -> Fingerprint:
@@ -63,7 +81,7 @@ def _number(seconds: float | None) -> float | None:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return _encoder.encode(value)
 
 
 def _hash(lines: Iterable[str]) -> str:

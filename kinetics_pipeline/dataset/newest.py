@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from operator import itemgetter
 from typing import IO, Any
 
@@ -21,11 +21,17 @@ _ROWS_AT_ONCE = 8192
 _OUTCOME = pa.field("outcome", pa.string())
 
 
-def newest_entries(markers: Iterable[Marker], schema: pa.Schema, outcome: Outcome | None = None) -> pa.Table:
+def newest_entries(
+    markers: Iterable[Marker],
+    schema: pa.Schema,
+    outcome: Outcome | None = None,
+    seen: Callable[[Marker], object] = lambda marker: None,
+) -> pa.Table:
     """Fields of the newest entry of each clip, `clip_id` and those of its marker among them (`file`, `split`).
 
     A row for every clip, or every clip of that outcome, in the order of the markers and of the clips in them; null
     where an entry says nothing. Of a clip's entries that of the highest plan is the newest, and of those the last.
+    `seen` is told every marker.
     """
     schema = schema if outcome is None or _OUTCOME in schema else schema.append(_OUTCOME)
     keys, plans, lengths = array("q"), array("q"), array("q")
@@ -34,6 +40,7 @@ def newest_entries(markers: Iterable[Marker], schema: pa.Schema, outcome: Outcom
     with tempfile.TemporaryFile() as spilled:  # rather than two copies in memory
         with pa.ipc.new_stream(spilled, schema) as stream:
             for marker in markers:
+                seen(marker)
                 for name, column in columns.items():
                     if name in _OF_MARKER:
                         column += [getattr(marker, name)] * len(marker.clips)

@@ -7,9 +7,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from kinetics_pipeline.errors import JobFailed, WorkRemains
 from kinetics_pipeline.plan import Plan, read_columns
+from kinetics_pipeline.records import among
+from kinetics_pipeline.shards.markers import marker_name
 from kinetics_pipeline.storage.digest import with_digest, without_digest
 from kinetics_pipeline.storage.store import Store
 
@@ -55,6 +58,22 @@ class PlanFiles:
         """The number and these columns of every plan, in order. Raises JobFailed for a file that is damaged."""
         for number, version in self._versions().items():
             yield number, self._columns(number, names, version)
+
+    def open_columns(self, names: Sequence[str], committed: Collection[str]) -> Iterator[pa.Table]:
+        """These columns of every plan with a shard whose marker is not `committed`; a committed shard has a record of
+        each of its clips."""
+        for number, version in self._versions().items():
+            shards = self._columns(number, ["shard"], version)["shard"].unique().to_pylist()
+            if not all(marker_name(shard) in committed for shard in shards):
+                yield self._columns(number, names, version)
+
+    def without_record(self, recorded: pa.ChunkedArray, committed: Collection[str]) -> pa.Table:
+        """`clip_id` and `video_id` of the planned clips that are not in `recorded`; each once."""
+        names = ["clip_id", "video_id"]
+        plans = self.open_columns(names, committed)
+        waiting = [table.filter(pc.invert(among(table["clip_id"], recorded))) for table in plans]
+        nothing = pa.table({name: pa.array([], pa.string()) for name in names})
+        return pa.concat_tables([nothing, *waiting]).group_by(names).aggregate([])
 
     def add(self, plan: Plan, planned: Mapping[int, Collection[str]]) -> int:
         """Writes the next plan; its number. `planned`: the shards of every plan there is. See `Dataset.add_plan`."""

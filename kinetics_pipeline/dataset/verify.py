@@ -167,6 +167,30 @@ def _asked(rows: Iterable[tuple[Any, ...]]) -> str:
     return hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()
 
 
+class QuickLook:
+    """`verify --quick` for one who reads every marker anyway: `see` each of them, in any order, then ask `faults`."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        numbers = sorted({*dataset.plan_numbers(), *dataset.plan_copies()})
+        self._plans, self._faults = _plans(dataset, numbers)
+        self._faults += _tombstones(dataset)
+        self._read = frozenset(planned.plan for planned in self._plans.values())
+        self._sizes = _sizes_by_shard(dict(dataset.store.list("shards")))
+
+    def see(self, marker: Marker) -> None:
+        """Checks a marker that was read against its plan and its data file's size."""
+        shard = marker.shard
+        planned, sizes = self._plans.get(shard), self._sizes.get(shard, {})
+        job = _Job(self._dataset, shard, sizes, planned, self._read, quick=True)
+        if _look_at(job, marker).faults:
+            self._faults += _check(job).faults
+
+    def faults(self) -> list[Fault]:
+        """What is wrong with plans, withdrawals and the shards that were seen."""
+        return self._faults
+
+
 @dataclass(frozen=True)
 class _Job:
     dataset: Dataset
@@ -254,6 +278,11 @@ def _look(job: _Job) -> _Checked:
         marker = parse_marker(f"{dataset.store.uri}/{name}", data)
     except JobFailed as error:
         return _Checked([Fault(name, _after_the_name(error), shard)])
+    return _look_at(job, marker)
+
+
+def _look_at(job: _Job, marker: Marker) -> _Checked:
+    dataset, shard = job.dataset, job.shard
     # A plan that cannot be read is a fault of its own, and none of its shards'.
     unread = job.planned is None and marker.plan not in job.plans_read
     faults = [] if unread else _against_plan(marker, job.planned)

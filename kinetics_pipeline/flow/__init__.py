@@ -10,7 +10,7 @@ In: uint8 [T, H, W] or [T, H, W, 3]. Out: float32 [T-1, 2, H, W] in px (`tvl1`).
 algorithm in plain PyTorch; `cpu` and `cuda` compute the same faster; `opencv` is what they are compared with.
 """
 
-from kinetics_pipeline.flow.backends import BACKENDS, require_backend, resolve_backend, tvl1
+from kinetics_pipeline.flow.backends import BACKENDS, quantised_tvl1, require_backend, resolve_backend, tvl1
 from kinetics_pipeline.flow.parameters import TVL1, FlowBackend
 
-__all__ = ["BACKENDS", "TVL1", "FlowBackend", "require_backend", "resolve_backend", "tvl1"]
+__all__ = ["BACKENDS", "TVL1", "FlowBackend", "quantised_tvl1", "require_backend", "resolve_backend", "tvl1"]

@@ -9,12 +9,13 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.flow.parameters import TVL1, FlowBackend
+from kinetics_pipeline.flow.parameters import NO_MOTION, TVL1, FlowBackend
 
 if TYPE_CHECKING:  # a recipe and the flags are read without numpy
     import numpy as np
@@ -32,22 +33,43 @@ def tvl1(frames: NDArray[np.uint8], backend: str = "auto", **parameters: Any) ->
     25, shows every frame twice.
     Raises UserError for frames, parameters or a backend that are not allowed.
     """
+    return cast("NDArray[np.float32]", _computed(frames, backend, parameters, quantised=False))
+
+
+def quantised_tvl1(frames: NDArray[np.uint8], backend: str = "auto", **parameters: Any) -> NDArray[np.uint8]:
+    """The same in 8 bits, as `quantise_flow` gives it: uint8 [T-1, 2, H, W], `NO_MOTION` where nothing moves.
+
+    `cpu` and `cuda` quantise where they compute, so that no floats are kept.
+    """
+    return cast("NDArray[np.uint8]", _computed(frames, backend, parameters, quantised=True))
+
+
+def _computed(frames: NDArray[np.uint8], backend: str, parameters: dict[str, Any], *, quantised: bool) -> Any:
+    import numpy as np
+
     from kinetics_pipeline.flow.frames import grey_frames, new_frames
 
     chosen = resolve_backend(backend)
     settings = TVL1.named(**parameters)
     grey = grey_frames(frames)
     require_backend(chosen)
-    flow: Callable[[NDArray[np.uint8], TVL1], NDArray[np.float32]] = import_module(_MODULES[chosen]).flow
+    flow: Callable[..., Any] = import_module(_MODULES[chosen]).flow
+    if quantised:
+        flow = partial(flow, quantised=True) if chosen in ("cpu", "cuda") else _quantised_afterwards(flow)
     new = new_frames(grey)
     if new.all() or chosen == "opencv":  # what the others are compared with computes every pair
         return flow(grey, settings)
-    import numpy as np
-
-    flows = np.zeros((len(grey) - 1, 2, *grey.shape[1:]), np.float32)
+    shape = (len(grey) - 1, 2, *grey.shape[1:])
+    flows = np.full(shape, NO_MOTION, np.uint8) if quantised else np.zeros(shape, np.float32)
     if new.sum() > 1:
         flows[new[1:]] = flow(grey[new], settings)
     return flows
+
+
+def _quantised_afterwards(flow: Callable[..., NDArray[np.float32]]) -> Callable[..., NDArray[np.uint8]]:
+    from kinetics_pipeline.flow.quantised import quantise_flow
+
+    return lambda grey, settings: quantise_flow(flow(grey, settings))
 
 
 _MODULES: dict[FlowBackend, str] = {

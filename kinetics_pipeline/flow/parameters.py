@@ -16,6 +16,12 @@ ALIASES = {"lambda": "lambda_", "innnerIterations": "innerIterations"}
 SMALLEST_LEVEL = 16
 """Pixels: OpenCV adds no level with a shorter side."""
 
+NO_MOTION = 128
+"""What flow of zero is in 8 bits."""
+
+FLOW_BOUND = 20
+"""Flow is clamped to +-20 px before it is stored, as in I3D's preprocessing (kinetics-i3d, README)."""
+
 
 @dataclass(frozen=True)
 class TVL1:

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from kinetics_pipeline.flow.quantised import quantise_flow
 from kinetics_pipeline.recipe import Layout, Recipe
 from kinetics_pipeline.shards import codec
 from kinetics_pipeline.shards.schema import ORIGIN_FIELDS, clip_schema, row_schema
@@ -27,6 +28,9 @@ Images = list[NDArray[np.uint8]] | NDArray[np.uint8]
 
 class CorruptRow(ValueError):
     """A row whose images are not those that were written: its CRC, its sizes or its JPEGs do not agree."""
+
+
+Flow = NDArray[np.float32] | NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -61,12 +65,17 @@ class Shape:
 
 
 def encode_clip(
-    clip_id: str, label: int, frames: NDArray[np.uint8], flow: NDArray[np.float32] | None, recipe: Recipe
+    clip_id: str,
+    label: int,
+    frames: NDArray[np.uint8],
+    flow: Flow | None,
+    recipe: Recipe,
 ) -> bytes:
     """The rows of a clip.
 
-    `label` is the class number (-1: none or several), `frames` uint8 [T, H, W, 3] with T >= 1, `flow` float32
-    [T, 2, H, W] in pixels a frame, (u, v), or None when the recipe has none. Raises ValueError for anything else.
+    `label` is the class number (-1: none or several), `frames` uint8 [T, H, W, 3] with T >= 1, `flow` [T, 2, H, W],
+    (u, v): float32 in pixels a frame, or uint8 as `flow.quantised_tvl1` gives it; None when the recipe has none.
+    Raises ValueError for anything else.
     """
     frames = np.ascontiguousarray(frames)
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or frames.shape[0] < 1:
@@ -74,10 +83,14 @@ def encode_clip(
     count, height, width, _ = frames.shape
     if (flow is None) != (recipe.flow == "none"):
         raise ValueError(f"flow is {'missing' if flow is None else 'given'}, but the recipe says {recipe.flow}")
-    stored = None if flow is None else codec.quantise_flow(flow)
+    stored = None if flow is None else _stored(flow)
     if stored is not None and stored.shape != (count, 2, height, width):
         raise ValueError(f"flow is {list(stored.shape)}; the frames ask for {[count, 2, height, width]}")
     return _encoded(clip_id, label, frames, stored, recipe)
+
+
+def _stored(flow: Flow) -> NDArray[np.uint8]:
+    return flow.astype(np.uint8, copy=False) if flow.dtype == np.uint8 else quantise_flow(flow.astype(np.float32))
 
 
 def recode(rows: pa.RecordBatch, made: Recipe, recipe: Recipe) -> bytes:

@@ -10,23 +10,11 @@ import simplejpeg
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-from kinetics_pipeline.recipe import FLOW_BOUND
+from kinetics_pipeline.flow.parameters import FLOW_BOUND
 
 Bytes = bytes | NDArray[np.uint8]
 _SOF0, _SOS = 0xC0, 0xDA
 """JPEG's markers of a baseline image's size and of the pixels' begin (ITU-T T.81, table B.1)."""
-
-
-def quantise_flow(flow: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Pixels a frame, clamped to +-20, as `128 + rint(px * 127 / 20)`: 1 to 255, and no motion is exactly 128.
-
-    Rounded, never floored: flooring doubles the error. Raises ValueError for a flow that is not finite.
-    """
-    if not np.isfinite(flow).all():
-        raise ValueError("the flow holds values that are not finite")
-    clamped = np.clip(np.ascontiguousarray(flow), -FLOW_BOUND, FLOW_BOUND)
-    steps: NDArray[np.uint8] = (128 + np.rint(clamped * (127 / FLOW_BOUND))).astype(np.uint8)
-    return steps
 
 
 def dequantise_flow(stored: NDArray[np.uint8]) -> NDArray[np.float32]:

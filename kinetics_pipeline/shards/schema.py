@@ -19,7 +19,8 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from kinetics_pipeline.errors import JobFailed, UserError
-from kinetics_pipeline.recipe import FLOW_BOUND, Layout, Recipe
+from kinetics_pipeline.flow.parameters import FLOW_BOUND
+from kinetics_pipeline.recipe import Layout, Recipe
 
 SCHEMA_VERSION = 2
 """Shards are written in this one. A newer one is refused; every older one stays readable."""

@@ -16,12 +16,14 @@ import json
 import platform
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from kinetics_pipeline.errors import WorkRemains
 from kinetics_pipeline.recipe import Layout, Recipe
@@ -164,7 +166,8 @@ def _write_rows(
     entries: list[dict[str, Any]] = []
     shapes: list[Shape] = []
     numbers = {label: number for number, label in enumerate(classes)}
-    with new_data_file(path, recipe, classes) as append:
+    with ExitStack() as stack:
+        append: Callable[[pa.RecordBatch], None] | None = None
         for record, payload in clips:
             entry = record.to_json()
             if record.outcome == "ok":
@@ -175,6 +178,7 @@ def _write_rows(
                 label = -1 if record.label is None else numbers.get(record.label, -1)
                 if (shape.clip_id, shape.frames, shape.label) != (record.clip_id, record.frames, label):
                     raise CorruptRow(f"the rows of {shape} are not those of {record.clip_id}, label {label}")
+                append = append or stack.enter_context(new_data_file(path, recipe, classes))
                 append(rows)
                 shapes.append(shape)
                 entry |= {"rows": shape.rows, "height": shape.height, "width": shape.width, "content": shape.content}

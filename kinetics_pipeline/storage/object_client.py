@@ -32,10 +32,12 @@ from kinetics_pipeline.storage.store import LARGEST_READ
 
 SCHEMES = ("s3", "gs", "az")
 RETRY: Any = {
-    "max_retries": 8,
+    "max_retries": 12,
     "retry_timeout": timedelta(minutes=2),
-    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=10), "base": 2},
+    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=10), "base": 4},
 }
+"""Rides out about a minute of refusals: the waits grow from 0.1 to 10 s (with a base of 2, and so much chance in each,
+they do not grow)."""
 _WAITS = (0.1, 0.4, 1.6, 6.4)
 """Seconds before a call is made again whose answer broke off in its body: obstore itself repeats what fails earlier."""
 _BROKEN_OFF = re.compile(r"(decoding response|request or response) body")

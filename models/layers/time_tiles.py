@@ -20,7 +20,7 @@ Convolve = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 FRAMES, OUTPUTS = 6, 4
 """Frames that a tile is made of, and frames that it makes."""
 LEAST_CHANNELS, LEAST_PLACES = 64, 14 * 14
-"""With fewer input channels, or smaller pictures, the sums take longer than the multiplications that they save."""
+"""Where there are fewer input channels, or smaller pictures, the sums take longer than what they save."""
 VALUES_AT_ONCE = 1_200_000
 """Values of one frame of all tiles that are made at once: what lies between the sums stays in the processor's cache."""
 

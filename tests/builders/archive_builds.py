@@ -208,7 +208,7 @@ class ArchiveBuild:
                 executor,
                 sources,
                 WantedClips(
-                    annotations.table,
+                    annotations.columns,
                     self.settings,
                     lambda clips: set().union(*(held(one, clips) for one in local)),  # type: ignore[arg-type]
                 ),

@@ -7,9 +7,11 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
+
+from tests.builders.answers import Answers
 
 
 class FakeGCS(ThreadingHTTPServer):
@@ -35,7 +37,7 @@ def fake_gcs() -> Iterator[FakeGCS]:
             server.shutdown()
 
 
-class _Answer(BaseHTTPRequestHandler):
+class _Answer(Answers):
     protocol_version = "HTTP/1.1"
     server: FakeGCS
 
@@ -92,15 +94,3 @@ class _Answer(BaseHTTPRequestHandler):
             if path.startswith(begin + prefix)
         )
         return f"<ListBucketResult><IsTruncated>false</IsTruncated>{contents}</ListBucketResult>".encode()
-
-    def _say(self, status: int, body: bytes, **headers: str) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass

@@ -11,10 +11,11 @@ import pytest
 
 from kinetics_pipeline.clip import ClipResult, process_clip
 from kinetics_pipeline.flow import tvl1
+from kinetics_pipeline.flow.quantised import quantise_flow
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Clip, FrameFacts, clip_id
 from kinetics_pipeline.shards.clip_rows import decode_payload, rows_of, shape_of
-from kinetics_pipeline.shards.codec import dequantise_flow, quantise_flow
+from kinetics_pipeline.shards.codec import dequantise_flow
 from kinetics_pipeline.sources.base import Media
 from kinetics_pipeline.video.frames import read_clip
 from tests.builders.videos import Videos

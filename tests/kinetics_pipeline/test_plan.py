@@ -1,22 +1,26 @@
 """What a plan promises, whatever is asked in whatever order."""
 
+import hashlib
 import io
+import math
 from collections import Counter
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinetics_pipeline import plan
+from kinetics_pipeline.annotations.columns import as_columns, as_frame, clips_of, outcome_table
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.estimate import estimate
 from kinetics_pipeline.plan import SCHEMA, Plan, PlanSettings, make_plan
 from kinetics_pipeline.recipe import Recipe
-from kinetics_pipeline.records import OUTCOMES, clip_id
+from kinetics_pipeline.records import OUTCOMES, among, clip_id
 
 LABELS = ["run", "walk", None]
 SPLITS = ["train", "val"]
@@ -312,3 +316,51 @@ def test_the_estimate_is_that_of_the_measured_clip():
     assert estimate(plan, 1, Recipe(flow="none", fps=12.5, short_side=128)).bytes == pytest.approx(4 * 4.13e6 / 8)
     assert estimate(plan, 1, Recipe(layout="array")).bytes == pytest.approx(4 * 250 * 256 * 341.33 * 5, rel=1e-4)
     assert estimate(planned(table, dict.fromkeys(table["clip_id"], "ok")), 300, Recipe()).bytes == 0
+
+
+def reference(table: pd.DataFrame, local: set[str], clips_per_shard: int) -> list[list[str]]:
+    """The clips of each shard: one video after the other into the open shard of its split and kind of source."""
+    shards: list[list[str]] = []
+    opened: dict[tuple[str, bool], list[str]] = {}
+
+    def order(row) -> tuple[bytes, float, float]:
+        video = hashlib.blake2b(row.video_id.encode(), digest_size=16, key=plan.SEED).digest()
+        return video, *(-1 if math.isnan(one) else one for one in (row.time_start, row.time_end))
+
+    for _, video in groupby(sorted(table.itertuples(), key=order), key=lambda row: row.video_id):
+        kinds: dict[tuple[str, bool], list[str]] = {}
+        for row in video:
+            kinds.setdefault((row.split, row.clip_id in local), []).append(row.clip_id)
+        for kind, clips in kinds.items():
+            shard = opened.get(kind)
+            if shard is not None and len(shard) + len(clips) <= clips_per_shard:
+                shard += clips
+            else:
+                shards += [clips[k : k + clips_per_shard] for k in range(0, len(clips), clips_per_shard)]
+                opened[kind] = shards[-1]
+    return shards
+
+
+@given(asked(), shard_sizes)
+@unhurried
+def test_shards_are_those_of_one_video_after_the_other(case, clips_per_shard: int):
+    table, _, local = case
+    made = planned(table, local=local, clips_per_shard=clips_per_shard)
+    found = [[clip.clip_id for clip in shard.clips] for shard in made.shards()]
+    assert found == reference(table, local, clips_per_shard)
+
+
+@given(asked())
+@unhurried
+def test_a_plan_is_the_same_of_a_dataframe_and_of_arrow_columns(case):
+    table, outcomes, local = case
+    columns, known = as_columns(table), outcome_table(outcomes)
+    assert planned(columns, known, local).to_parquet_bytes() == planned(table, outcomes, local).to_parquet_bytes()
+    pd.testing.assert_frame_equal(as_frame(columns), table)
+    assert list(clips_of(columns)) == list(clips_of(table))
+
+
+@given(st.lists(st.none() | st.sampled_from("abcdefgh")), st.sets(st.sampled_from("abcdefghij")))
+def test_ids_are_found_among_known_ones_as_arrow_finds_them(ids: list[str | None], known: set[str]):
+    columns = [pa.chunked_array([pa.array(list(some), pa.string())]) for some in (ids, known)]
+    assert among(*columns).to_pylist() == pc.is_in(columns[0], columns[1]).to_pylist()

@@ -35,11 +35,11 @@ import torch
 from numpy.typing import NDArray
 
 from kinetics_pipeline.flow import TVL1, tvl1
+from kinetics_pipeline.flow.quantised import quantise_flow
 from kinetics_pipeline.loading.windows import Windows, crop_corner
 from kinetics_pipeline.models import Checkpoint, build_model, save_checkpoint
 from kinetics_pipeline.models.precision import FP32, device_here
 from kinetics_pipeline.recipe import Recipe
-from kinetics_pipeline.shards import codec
 from kinetics_pipeline.video import read_frames
 from kinetics_pipeline.workflows.benchmarks import scenes
 from kinetics_pipeline.workflows.scoring.extraction.extractor import Extractor, extract_whole
@@ -171,7 +171,7 @@ def _parts(extractor: Extractor, video: Path, windows: Windows) -> None:
     frames = np.stack(list(read_frames(video, fps=30, short_side=extractor.recipe.short_side)))
     streams: dict[str, Bytes] = {"rgb": frames.transpose(3, 0, 1, 2)}
     if extractor.flow is not None:
-        flow = codec.quantise_flow(tvl1(frames, "cpu"))
+        flow = quantise_flow(tvl1(frames, "cpu"))
         streams["flow"] = np.concatenate([flow, flow[-1:]]).transpose(1, 0, 2, 3)
     _windows_one_by_one(extractor.networks, streams, windows, len(frames))
 
@@ -199,7 +199,7 @@ def _usual(video: Path, networks: Sequence[Network], windows: Windows, pairs: li
     streams: dict[str, Bytes] = {"rgb": np.stack(frames).transpose(3, 0, 1, 2)}
     if flows:
         pairs[0] = spent / len(flows)
-        streams["flow"] = codec.quantise_flow(np.stack([*flows, flows[-1]])).transpose(1, 0, 2, 3)
+        streams["flow"] = quantise_flow(np.stack([*flows, flows[-1]])).transpose(1, 0, 2, 3)
     _windows_one_by_one(networks, streams, windows, len(frames))
 
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.flow import TVL1, require_backend, tvl1
+from kinetics_pipeline.flow.quantised import quantise_flow
 from kinetics_pipeline.workflows.benchmarks import scenes
 from kinetics_pipeline.workflows.building.placement.probe import trouble_with
 
@@ -126,6 +127,8 @@ def stability() -> Iterator[Check]:
     for form in FORMS:
         error = scenes.endpoint_error(solve_on_device(frames, tiling=form), flow)
         yield Check(f"{form}", error <= 1e-3, f"EPE {error:.1e} px against the table's form")
+    same = np.array_equal(cuda.flow(frames, TVL1(), quantised=True), quantise_flow(flow))
+    yield Check("8 bits made on the device", same, "same bytes as of floats")
     yield Check("identical frames", not tvl1(frames[[0, 0, 0]], "cuda").any(), "zero flow")
     error = scenes.endpoint_error(flow, tvl1(frames, "cpu"))
     yield Check("cuda against cpu at 256x340", error <= 0.02, f"EPE {error:.4f} px")

@@ -1,10 +1,11 @@
 """What a dataset of 10,000 shards costs to look at: its status, a build's scan, opening it to train, an epoch's order.
 
     python -m workflows.benchmarks.scale [--shards N] [--folder FOLDER]
+    python -m workflows.benchmarks.scale --rows N [N ...] [--keep FILE] [--before FILE] [--picture PNG]
 
 Plans and markers are real, of 65 clips a shard, and a second plan tries again what failed, a clip in twenty. The data
 files, of which none is read here, are holes of the size that the markers say. Each step runs in a process of its own,
-as a user's command does.
+as a user's command does. With `--rows` another table and its picture: see `many_rows`.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pandas as pd
 from rich.console import Console
@@ -29,6 +32,8 @@ from kinetics_pipeline.records import clip_id
 from kinetics_pipeline.shards.data_file import data_name
 from kinetics_pipeline.shards.markers import marker_name, sealed
 from kinetics_pipeline.shards.writer import versions
+from kinetics_pipeline.workflows.benchmarks import many_rows
+from kinetics_pipeline.workflows.pictures import write_picture
 
 CLIPS_PER_SHARD = 65
 DATA_BYTES = 270_000_000
@@ -129,11 +134,32 @@ def measure(name: str, folder: Path) -> tuple[float, float, float, int]:
     return time.perf_counter() - begun, float(wall), float(cpu), int(peak) * 1024
 
 
+def show_rows(rows: Sequence[int], keep: Path | None, before: Path | None, picture: Path | None) -> None:
+    """Measures, prints, keeps and draws what so many rows cost."""
+    earlier = msgspec.json.decode(before.read_bytes(), type=list[many_rows.Cost]) if before is not None else []
+    found = []
+    for number in rows:
+        with tempfile.TemporaryDirectory() as folder:
+            found.append(many_rows.measure(number, Path(folder)))
+    if keep is not None:
+        keep.write_bytes(msgspec.json.encode(found))
+    if picture is not None:
+        write_picture(picture, many_rows.draw(found, earlier))
+    Console(width=140).print(many_rows.table(found, earlier))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shards", type=int, default=10_000)
     parser.add_argument("--folder", type=Path, help="keep the dataset here, and take it from here the next time")
+    parser.add_argument("--rows", type=int, nargs="+", help="measure `plan` and `build` of so many annotation rows")
+    parser.add_argument("--keep", type=Path, help="where what was measured of rows is kept, as JSON")
+    parser.add_argument("--before", type=Path, help="what was kept so earlier, to be shown beside it")
+    parser.add_argument("--picture", type=Path, help="where memory over time is drawn")
     asked = parser.parse_args()
+    if asked.rows:
+        show_rows(asked.rows, asked.keep, asked.before, asked.picture)
+        return
     with tempfile.TemporaryDirectory() as temporary:
         folder = asked.folder or Path(temporary) / "data"
         if not (folder / "dataset.json").exists():

@@ -9,14 +9,16 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from kinetics_pipeline.dataset.dataset import Dataset
+from kinetics_pipeline.annotations.columns import as_frame, outcome_table, rows_with, without_clips
+from kinetics_pipeline.dataset.dataset import OUTCOME_COLUMNS, Dataset
 from kinetics_pipeline.dataset.withdraw import finish_withdrawals
 from kinetics_pipeline.plan import Plan, PlannedShard, PlanSettings, make_plan
-from kinetics_pipeline.records import Clip, Record, Spent
+from kinetics_pipeline.records import RETRYABLE, Clip, Record, Spent
 from kinetics_pipeline.sources.base import LocalSource, NetworkSource
 from kinetics_pipeline.sources.pace.retries import Event
 from kinetics_pipeline.storage.open_store import open_store
@@ -31,6 +33,9 @@ from kinetics_pipeline.workflows.building.process import ClipExecutor, Processin
 from kinetics_pipeline.workflows.building.state import Attempts
 from kinetics_pipeline.workflows.building.write import WriteExecutor, Writing
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 class BuildExecutor(FetchExecutor, ClipExecutor, WriteExecutor, DiskExecutor, Protocol):
     """Runs all stages, and looks after the cache on every node."""
@@ -43,11 +48,16 @@ class BuildExecutor(FetchExecutor, ClipExecutor, WriteExecutor, DiskExecutor, Pr
 class WantedClips:
     """The clips that a command asks for."""
 
-    table: pd.DataFrame
-    """The clips asked, as `read_annotations` gives them."""
+    columns: pa.Table
+    """The clips asked (`Annotations.columns`)."""
     settings: PlanSettings
     held_locally: Callable[[Iterable[Clip]], Collection[str]]
     """See `make_plan`."""
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The same clips as `read_annotations` gives them; made anew each time."""
+        return as_frame(self.columns)
 
 
 @dataclass(frozen=True)
@@ -134,15 +144,13 @@ class DatasetBuild:
 
     def _plans(self) -> Iterator[Step]:
         """The plans that are not finished, then what is asked and not planned."""
-        dataset, table = self.dataset, self.wanted.table
+        dataset, asked = self.dataset, self.wanted.columns
         while True:
             with dataset.one_listing():
-                if (unfinished := dataset.unfinished()) is not None:
-                    outcomes = dataset.outcomes()
-                else:
-                    outcomes = dataset.settled(zip(table["clip_id"], table["video_id"], strict=True))
+                unfinished, outcomes = dataset.unfinished(), settled_table(dataset, asked)
+                if unfinished is None:
                     plan = make_plan(
-                        table,
+                        asked,
                         outcomes=outcomes,
                         settings=self.wanted.settings,
                         held_locally=self.wanted.held_locally,
@@ -150,20 +158,26 @@ class DatasetBuild:
                     )
             if unfinished is None:
                 break
-            yield self._driver(*unfinished, outcomes)
+            driver = self._driver(*unfinished, outcomes)
+            del unfinished, outcomes  # not held while the driver is at work
+            yield driver
+            del driver
         if len(plan):
             self._disk(needs_of(plan, dataset.recipe))  # raises before the plan is frozen
-            yield self._driver(dataset.add_plan(plan), plan, plan.shard_names(), outcomes)
+            driver = self._driver(dataset.add_plan(plan), plan, plan.shard_names(), outcomes)
+            del plan, outcomes
+            yield driver
 
     def _driver(
         self,
         number: int,
         plan: Plan,
         missing: Sequence[str],
-        outcomes: Mapping[str, str],
+        outcomes: Mapping[str, str] | pa.Table,
         tried: Tried | None = None,
     ) -> Driver:
-        """`outcomes`: what was known of clips before. `tried`: with which sources, by default all."""
+        """`outcomes`: what was known of clips before, as `make_plan` takes it. `tried`: with which sources, by default
+        all."""
         tried = tried or Tried(self.sources)
         executor, store, pace = self.executor, self.lease.store, self.limits.pace
         shards = partial(plan.shards, set(missing))
@@ -179,12 +193,10 @@ class DatasetBuild:
         )
         disk = self._disk(needs_of(plan.of_shards(missing), self.dataset.recipe), tried.archives)
         attempts = Attempts(store, monotonic=lambda: executor.now().monotonic, earlier=tried.earlier)
-        familiar = {
-            clip.video_id
-            for shard in (shards() if outcomes or attempts else ())
-            for clip in shard.clips
-            if outcomes.get(clip.clip_id) in ("no_format", "internal", "network") or attempts.was_doubted(clip.clip_id)
-        }
+        known = outcome_table(outcomes)
+        familiar = videos_of(plan, known["clip_id"].filter(rows_with(known["outcome"], RETRYABLE)))
+        for shard in shards() if attempts else ():
+            familiar.update(clip.video_id for clip in shard.clips if attempts.was_doubted(clip.clip_id))
         return Driver(
             run,
             tried.sources,
@@ -219,6 +231,24 @@ class DatasetBuild:
             kept = {PurePosixPath(name).stem for name, _ in open_store(self.limits.keep_clips).list()}
             found = {clip: one for clip, one in found.items() if clip in kept or one.record.outcome != "ok"}
         return found
+
+
+def settled_table(dataset: Dataset, asked: pa.Table) -> pa.Table:
+    """What `Dataset.settled` says, as columns `clip_id` and `outcome`: a third of the memory. `asked`: columns
+    `clip_id` and `video_id`."""
+    found = dataset.newest_table(OUTCOME_COLUMNS)
+    if not (ids := list(dataset.withdrawn())):
+        return found
+    withdrawn = pa.array(ids, pa.string())
+    early = asked.filter(pc.or_(pc.is_in(asked["clip_id"], withdrawn), pc.is_in(asked["video_id"], withdrawn)))
+    early = without_clips(early, found["clip_id"])["clip_id"].combine_chunks()
+    more = pa.table([early, pa.array(["withdrawn"] * len(early), pa.string())], schema=OUTCOME_COLUMNS)
+    return pa.concat_tables([found, more])
+
+
+def videos_of(plan: Plan, clip_ids: pa.ChunkedArray) -> set[str]:
+    """The videos of these clips, as far as they are planned."""
+    return set(plan.table["video_id"].filter(pc.is_in(plan.table["clip_id"], clip_ids)).to_pylist())
 
 
 def withdrawn_clips(dataset: Dataset, shards: Iterable[PlannedShard]) -> dict[str, FinishedClip]:

@@ -299,12 +299,12 @@ class Disk:
         """One line on what there is not enough of."""
         used = max((seen.used for seen, _ in self._by_node.values()), default=0)
         free = min((seen.free for seen, _ in self._by_node.values()), default=0)
-        wanted = max([self._a_download, *self._more.values()])
         if self.limits:
             held, limit = used + self.notes, (self.limit or 0) + self.notes
             need = limit + self._room_wanted - self.room()
             return f"the cache holds {size(held)} of --max-disk {size(limit)}; {size(need)} would let it go on"
-        return f"the disk of the cache has {size(max(0, free))} to give, and {size(wanted)} are wanted"
+        need = max(0, free + self._room_wanted - self.room())
+        return f"the disk of the cache has {size(max(0, free))} to give; {size(need)} would let it go on"
 
     def fullest(self) -> tuple[int, int, int | None] | None:
         """Bytes used, free and allowed (None: no limit) on the fullest node; None before the first look."""

@@ -66,6 +66,7 @@ class Driver:
     ) -> None:
         """`sources`: by their keys, in the order in which they are tried."""
         self.plan_run, self.sources, self.executor = run, sources, executor
+        self._keys = list(sources)
         self.fetch, self.process, self.write = fetch, process, write
         self.disk, self.attempts = disk, attempts
         self.shards = OpenShards(run, disk)
@@ -129,14 +130,15 @@ class Driver:
         if known is not None:
             self._finish(one, known)
             return
-        if isinstance(decide(self.attempts.of(one.clip.clip_id), list(self.sources)), Done):
+        before = self.attempts.of(one.clip.clip_id)
+        if before and isinstance(decide(before, self._keys), Done):
             self.attempts.ask_again(one.clip.clip_id)
         self._advance(one, now, delay=False)
 
     def _advance(self, one: ClipInProgress, now: Moment, *, delay: bool = True) -> None:
         """Does what the policy says of everything tried so far."""
         while True:
-            decision = decide(self.attempts.of(one.clip.clip_id), list(self.sources))
+            decision = decide(self.attempts.of(one.clip.clip_id), self._keys)
             if isinstance(decision, Done):
                 spent = Spent(one.requests, one.seconds)
                 record = Record.of(one.clip, decision.outcome, decision.detail, spent).at(now.unix)

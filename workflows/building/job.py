@@ -39,7 +39,13 @@ from kinetics_pipeline.workflows.building.placement.backend import Settling
 from kinetics_pipeline.workflows.building.placement.cluster import RayCluster, unplaced
 from kinetics_pipeline.workflows.building.process import uses_gpu
 from kinetics_pipeline.workflows.building.ray_executor import RayExecutor
-from kinetics_pipeline.workflows.building.reconciliation import enlarged_from, note_sources, refresh_summaries
+from kinetics_pipeline.workflows.building.reconciliation import (
+    SUMMARY_COLUMNS,
+    enlarged_from,
+    note_sources,
+    refresh_summaries,
+    write_summaries,
+)
 from kinetics_pipeline.workflows.building.request import Asked, asked_recipe, read_asked, say_what_is_odd
 from kinetics_pipeline.workflows.building.result import BuildResult
 from kinetics_pipeline.workflows.building.state import RUN, look_at_lanes, traffic
@@ -48,6 +54,7 @@ from kinetics_pipeline.workflows.building.watch.event_log import EventLog, log_f
 from kinetics_pipeline.workflows.building.watch.exporters import Exporter, MetricsPort, RayMetrics
 from kinetics_pipeline.workflows.building.watch.live import Live
 from kinetics_pipeline.workflows.building.watch.notify import Notifier
+from kinetics_pipeline.workflows.building.watch.waiting import NodesAwaited
 from kinetics_pipeline.workflows.building.watch.watcher import Watcher
 from kinetics_pipeline.workflows.flags.build_flags import BuildConfig
 from kinetics_pipeline.workflows.flags.record import as_record, command_line
@@ -98,10 +105,11 @@ def _build_asked(
         existing.recipe.require_same(asked_recipe(config, existing.recipe))
         existing.require_classes(asked.annotations.labels)
     with Lease.acquire(store) as lease, connected(config.cpus), stop_requested() as should_stop:
-        try:
-            return _Build(asked, config, lease, console, files, should_stop, slow).run(existing)
-        finally:
-            refresh_summaries(config.output)
+        with ExitStack() as unfinished:
+            unfinished.callback(refresh_summaries, config.output)
+            result = _Build(asked, config, lease, console, files, should_stop, slow).run(existing)
+            unfinished.pop_all()  # a whole build has written them itself
+        return result
 
 
 class _Build:
@@ -125,6 +133,8 @@ class _Build:
         self.shards = 0
         """Committed by the plan that is running."""
         self._found: set[str] = set()
+        self._told = "", ""
+        """Source and detail of the last record that findings were looked for in."""
         self._stalled: dict[str, float] = {}
         """Reasons for which nothing went on, without their numbers, with when they were told (monotonic)."""
 
@@ -163,18 +173,21 @@ class _Build:
         except WorkRemains as remains:
             raise WorkRemains(f"{remains}; {self.to_go_on}") from None
         note_sources(lease.store, self.asked)
-        with self.dataset.one_listing():
+        with self.dataset.one_reading(SUMMARY_COLUMNS, lambda marker: None):
             self.dataset.refresh_index()
-            return self._result(time.monotonic() - began)
+            result = self._result(time.monotonic() - began)
+            write_summaries(self.dataset)
+            return result
 
     def _settled_recipe(self, existing: Recipe | None, cluster: RayCluster) -> Recipe:
         """The recipe, with a flow backend that a node has computed a pair with. Raises as `Settling.backend` and
         `_require_going`."""
         config = self.config
         asked = config.flow_backend if config.flow_backend != "auto" else None
-        settling = Settling(cluster, self._say, config.max_wait, self._require_going)
         try:
-            backend = settling.backend(config.flow, asked, existing.flow_backend if existing else None)
+            with NodesAwaited(self.lease.store) as awaited:
+                settling = Settling(cluster, self._say, config.max_wait, self._require_going, awaited.show)
+                backend = settling.backend(config.flow, asked, existing.flow_backend if existing else None)
         except WorkRemains as remains:
             raise WorkRemains(f"{remains}; {self.to_go_on}") from None
         return asked_recipe(config, existing, backend)
@@ -191,6 +204,7 @@ class _Build:
             self.executor,
             gpus=partial(_gpus, recipe),
             unplaced=unplaced,
+            lacks=self.executor.lacks,
             log=EventLog(log_folder(folders.root.parent, folders.root.name)),
             exporters=exporters,
             notifier=None if config.notify is None else Notifier(words_of(config.notify), self._say),
@@ -202,7 +216,7 @@ class _Build:
     def _build(self, lease: Lease, limits: Limits) -> DatasetBuild:
         asked = self.asked
         sources = dict(zip(asked.keys, asked.sources, strict=True))
-        wanted = WantedClips(asked.annotations.table, asked.settings, asked.held_locally)
+        wanted = WantedClips(asked.annotations.columns, asked.settings, asked.held_locally)
         if not asked.copies:
             return DatasetBuild(self.dataset, lease, self.executor, sources, wanted, limits)
         archives = AskedArchives(
@@ -259,6 +273,7 @@ class _Build:
             if found := sum(one.node is not None for one in run.finished.values()):
                 meter.say(f"{found} clips were finished by an earlier run")
             meter.say(f"expected: {self._time_needed(run.plan, missing)}")
+            give_back_memory()  # of the parts of the plan that were looked at
             with closing(driver.run()) as rounds:
                 for events in rounds:
                     self._tell(events, driver, meter)
@@ -284,6 +299,7 @@ class _Build:
                 self.shards += 1
                 if self.shards % INDEX_EVERY == 0:
                     self.dataset.refresh_index()
+                    give_back_memory()
         note = [f"{self.shards} shards"]
         resumes = driver.fetch.lanes.resumes_at(self.executor.now())
         if resumes is not None:
@@ -295,7 +311,10 @@ class _Build:
 
     def _say_what_stalls(self, live: Live | None, meter: Meter) -> None:
         """Why nothing goes on, where it was looked at; the same reason again after a while only."""
-        if live is None or not live.no_progress:
+        if live is None:
+            return
+        meter.left, meter.is_stalled = live.left, bool(live.no_progress)
+        if not live.no_progress:
             return
         reason, now = re.sub(r"[\d,.]+", "", live.no_progress), time.monotonic()
         if now - self._stalled.get(reason, float("-inf")) > SAY_AGAIN:
@@ -305,6 +324,9 @@ class _Build:
     def _say_findings(self, record: Record, meter: Meter) -> None:
         """What a failure says of the user's network, and a small picture of its source, once for all clips; `advice`
         says at the end what to do."""
+        if (record.source, record.detail) == self._told:  # many clips fail alike
+            return
+        self._told = record.source, record.detail
         for detail in sorted(FINDINGS.keys() & set(record.detail.split("; ")) - self._found):
             self._found.add(detail)
             meter.say(f"found: {detail} (clip {record.clip_id}; others may follow)")

@@ -94,9 +94,11 @@ class OpenShards:
         """Bytes that unfinished clips (of one shard, where it is given) will take in the cache, beyond those that are
         `being_made`."""
         return self._disk.rows(
-            one.clip
-            for name, one in self.clips.items()
-            if not one.is_finished and name not in being_made and only in (None, one.shard)
+            clip
+            for shard in self
+            if only in (None, shard) and not shard.is_full
+            for clip in shard.clips
+            if clip.clip_id not in shard.finished and clip.clip_id not in being_made
         )
 
     def finished_videos(self) -> set[str]:

@@ -69,7 +69,7 @@ def plan(files: Sequence[str], config: PlanConfig) -> None:
 
 def _planned(asked: Asked, outcomes: dict[str, str], next_shard: dict[str, int]) -> Plan:
     return make_plan(
-        asked.annotations.table,
+        asked.annotations.columns,
         outcomes=outcomes,
         settings=asked.settings,
         held_locally=asked.held_locally,
@@ -79,8 +79,9 @@ def _planned(asked: Asked, outcomes: dict[str, str], next_shard: dict[str, int])
 
 def _beside(dataset: Dataset, asked: Asked, console: Console) -> Plan:
     """What is left to do beside what the dataset holds, which is printed: its unfinished plans and a new one."""
-    table = asked.annotations.table
-    outcomes: dict[str, str] = dict(dataset.settled(zip(table["clip_id"], table["video_id"], strict=True)))
+    table = asked.annotations.columns
+    ids = (table[name].to_pylist() for name in ("clip_id", "video_id"))
+    outcomes: dict[str, str] = dict(dataset.settled(zip(*ids, strict=True)))
     committed = {name.removeprefix("shards/").removesuffix(".json") for name in dataset.marker_names()}
     begun = []
     for number, one in dataset.plans().items():
@@ -267,7 +268,7 @@ def _show_tars(console: Console, source: TarSource, asked: Asked) -> None:
         soft_wrap=True,
     )
     odd = {
-        "videos that no clip asks for": source.orphans(clips_of(asked.annotations.table)),
+        "videos that no clip asks for": source.orphans(clips_of(asked.annotations.columns)),
         "names that several videos have (the first that decodes counts)": source.repeated(),
     }
     for what, names in odd.items():

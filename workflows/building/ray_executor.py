@@ -216,6 +216,10 @@ class RayExecutor:
     def places(self) -> int:
         return self._gpus.places() if self.on_gpu else max(1, int(ray.cluster_resources().get("CPU", 1)))
 
+    def lacks(self) -> str:
+        """What clips wait for while there is no place for one; empty where that is not known."""
+        return self._gpus.lacks() if self.on_gpu else ""
+
     def start_clip(self, job: ClipJob) -> Ref:
         if not self.on_gpu:
             near = {} if job.node is None else {"scheduling_strategy": on(job.node, soft=True)}

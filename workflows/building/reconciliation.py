@@ -24,7 +24,7 @@ from kinetics_pipeline.annotations.table import clips_of
 from kinetics_pipeline.dataset.card import write_card
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.records import ENLARGED, NEEDS_ACCESS, RETRYABLE, Clip
+from kinetics_pipeline.records import ENLARGED, NEEDS_ACCESS, RETRYABLE, Clip, among
 from kinetics_pipeline.sources.archives.copies import COPIES, CVDF
 from kinetics_pipeline.storage.store import Store
 from kinetics_pipeline.workflows.building.state import last_run, read_state
@@ -33,7 +33,10 @@ if TYPE_CHECKING:
     from kinetics_pipeline.workflows.building.request import Asked
 
 FILE = "reconciliation.json"
-_ENTRIES = pa.schema([(name, pa.string()) for name in ("clip_id", "split", "outcome", "source", "detail")])
+_KINDS = ["split", "outcome", "source", "detail"]
+_ENTRIES = pa.schema([(name, pa.string()) for name in ("clip_id", *_KINDS)])
+SUMMARY_COLUMNS = _ENTRIES.append(pa.field("rows", pa.int16()))
+"""What counts, card and reconciliation are made of."""
 SOURCES = "state/sources.json"
 """What the last build's sources held."""
 NO_FILE = ": no file"
@@ -145,7 +148,7 @@ def note_sources(store: Store, asked: Asked) -> None:
     from kinetics_pipeline.sources.objects.videos import ObjectVideos
     from kinetics_pipeline.workflows.building.copies import CopySource
 
-    table, held = asked.annotations.table, {}
+    table, held = asked.annotations.columns, {}
     for key, source in zip(asked.keys, asked.sources, strict=True):
         if isinstance(source, CopySource):
             held[source.name] = _held_in_archives(store, key, source.name, clips_of(table))
@@ -187,7 +190,7 @@ def reconcile(dataset: Dataset) -> Reconciliation:
     versions, cvdf = _asked_by_name(dataset)
     splits: dict[str, SplitCounts] = {}
     entries = dataset.newest_table(_ENTRIES)
-    kinds = entries.group_by(_ENTRIES.names[1:], use_threads=False).aggregate([([], "count_all")]).to_pylist()
+    kinds = entries.group_by(_KINDS, use_threads=False).aggregate([([], "count_all")]).to_pylist()
     names = {kind["source"] for kind in kinds if kind["source"]}
     for kind in kinds:
         counts = splits.setdefault(kind["split"], SplitCounts())
@@ -214,9 +217,14 @@ def refresh_summaries(uri: str) -> None:
     with suppress(UserError, OSError):
         dataset = Dataset.open(uri)
         with dataset.one_listing():
-            for write in (write_card, write_reconciliation):
-                with suppress(UserError, OSError):
-                    write(dataset)
+            write_summaries(dataset)
+
+
+def write_summaries(dataset: Dataset) -> None:
+    """Writes the card and `FILE` of a dataset. Nothing is raised, as by `refresh_summaries`."""
+    for write in (write_card, write_reconciliation):
+        with suppress(UserError, OSError):
+            write(dataset)
 
 
 def write_reconciliation(dataset: Dataset) -> None:
@@ -256,8 +264,8 @@ def _kind(outcome: str) -> str:
 def _pending(dataset: Dataset, recorded: pa.ChunkedArray) -> Counter[str]:
     """Clips by split that a plan has and no marker."""
     waiting: dict[str, str] = {}
-    for _, plan in dataset.plan_columns(["clip_id", "shard"]):
-        left = plan.filter(pc.invert(pc.is_in(plan["clip_id"], recorded)))
+    for plan in dataset.open_plan_columns(["clip_id", "shard"]):
+        left = plan.filter(pc.invert(among(plan["clip_id"], recorded)))
         for clip, shard in zip(left["clip_id"].to_pylist(), left["shard"].to_pylist(), strict=True):
             waiting[clip] = shard.rpartition("-")[0]
     return Counter(waiting.values())

@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from rich.console import Console
 
 from kinetics_pipeline.annotations.checks import normalised_split
@@ -141,7 +143,7 @@ def say_what_is_odd(annotations: Annotations, console: Console) -> None:
             console.print(f"  {row}", highlight=False, markup=False, soft_wrap=True)
     known: list[str] = []
     if len(annotations.published) == 1 and len(annotations.folders) == 0:
-        known = against_known_counts(annotations.published[0], Counter(annotations.table["split"]))
+        known = against_known_counts(annotations.published[0], Counter(annotations.columns["split"].to_pylist()))
     for line in [*known, *overlaps(annotations), *alike(annotations.labels)]:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
@@ -154,9 +156,15 @@ def overlaps(annotations: Annotations) -> list[str]:
     for (first_file, first_split, file, split), number in pairs.items():
         kept = "" if first_split == split else f": {split} there, kept in {first_split}"
         lines.append(f"{number} segments of {file} are in {first_file} too, and count once{kept}")
-    places = annotations.table[["video_id", "split"]].drop_duplicates()
-    several = places[places.duplicated("video_id", keep=False)].sort_values("split")
-    for splits, number in sorted(Counter(several.groupby("video_id")["split"].agg(" and in ".join)).items()):
+    asked = annotations.columns
+    places = pa.table({"video": asked["video_id"], "split": asked["split"].cast(pa.string())})
+    places = places.group_by(["video", "split"]).aggregate([])
+    counts = places.group_by("video").aggregate([([], "count_all")])
+    several = counts["video"].filter(pc.greater(counts["count_all"], 1))
+    splits_of: dict[str, list[str]] = {}
+    for place in places.filter(pc.is_in(places["video"], several)).sort_by("split").to_pylist():
+        splits_of.setdefault(place["video"], []).append(place["split"])
+    for splits, number in sorted(Counter(map(" and in ".join, splits_of.values())).items()):
         lines.append(f"{number} videos have clips in {splits}")
     return lines
 

@@ -33,7 +33,10 @@ PathOrUri = str | os.PathLike[str]
 
 
 def build(annotations: PathOrUri | Sequence[PathOrUri], config: BuildConfig) -> BuildResult:
-    """Builds the dataset at `config.output` from annotation files, a path, URL or name each, or goes on with it."""
+    """Builds the dataset at `config.output` from annotation files, a path, URL or name each, or goes on with it.
+
+    Raises UserError for wrong input, JobFailed for what could not be done, WorkRemains where the same call goes on.
+    """
     given = [annotations] if isinstance(annotations, str | os.PathLike) else annotations
     files = tuple(_place(file, PlaceOrName) for file in given)
     if not files:
@@ -45,7 +48,7 @@ def build(annotations: PathOrUri | Sequence[PathOrUri], config: BuildConfig) -> 
 
 
 def status(dataset: PathOrUri) -> Status:
-    """What a dataset holds, and how a build of it goes."""
+    """What a dataset holds, and how a build of it goes. Raises UserError for a place that holds no dataset."""
     with _as_a_call():
         from kinetics_pipeline.dataset.dataset import Dataset
         from kinetics_pipeline.workflows.datasets.status import Status, look
@@ -55,7 +58,10 @@ def status(dataset: PathOrUri) -> Status:
 
 
 def train(dataset: PathOrUri, config: TrainConfig) -> TrainResult:
-    """Trains a model on one stream of a dataset in the folder `config.run`, or goes on with it."""
+    """Trains a model on one stream of a dataset in the folder `config.run`, or goes on with it.
+
+    Raises UserError for wrong input, JobFailed where the training fails.
+    """
     with _as_a_call():
         from kinetics_pipeline.workflows.training.job import train_run
 
@@ -76,7 +82,10 @@ def evaluate(dataset: PathOrUri, config: EvaluateConfig) -> EvaluateResult:
 
 
 def predict(video: PathOrUri, config: PredictConfig) -> Prediction:
-    """What trained streams see in a video file, at a URL, or in a clip of `config.dataset`."""
+    """What trained streams see in a video file, at a URL, or in a clip of `config.dataset`.
+
+    Raises UserError for a video, a run or a clip that cannot be used.
+    """
     with _as_a_call():
         from kinetics_pipeline.workflows.scoring.predict import prediction_of
 

@@ -20,7 +20,7 @@ from kinetics_pipeline.storage.cache import cache_folder
 from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
 from kinetics_pipeline.workflows.building.state import ATTEMPTS, read_state
 from kinetics_pipeline.workflows.building.watch.event_log import lines_with, log_folder
-from kinetics_pipeline.workflows.building.watch.live import Live
+from kinetics_pipeline.workflows.building.watch.live import PAUSES, Live
 from kinetics_pipeline.workflows.datasets.status import live_state
 
 COLUMNS = ["clip_id", "video_id", "time_start", "time_end", "label", "split", "source", "shard"]
@@ -111,7 +111,11 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     if document["withdrawn"] is not None:
         yield f"withdrawn: {document['withdrawn']}"
     for event in document["attempts"]:
-        yield f"tried since: {event['outcome']}: {event['detail']}"
+        detail = f": {event['detail']}" if event["detail"] else ""
+        if event["outcome"] in PAUSES:
+            yield f"tried since, and not counted against it: {PAUSES[event['outcome']]}{detail}"
+        else:
+            yield f"tried since: {event['outcome']}{detail}"
     if document["now"]:
         yield f"now: {document['now']}"
     if not document["log"]:
@@ -145,6 +149,7 @@ def _log_line(line: Mapping[str, Any]) -> str:
     told += [str(line[name]) for name in ("outcome", "lane", "source", "node") if line.get(name)]
     told += [f"{line['seconds']} s"] if line.get("seconds") else []
     told += [f"{line['bytes']} bytes"] if line.get("bytes") else []
-    told += [f"until {line['until']}"] if line.get("until") else []
+    until = "not before" if line.get("event") == "again" else "until"
+    told += [f"{until} {line['until']}"] if line.get("until") else []
     told += [str(line["detail"])] if line.get("detail") else []
     return "  ".join(told)

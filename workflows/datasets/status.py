@@ -12,9 +12,10 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from kinetics_pipeline.dataset.dataset import Counts, Dataset
+from kinetics_pipeline.dataset.dataset import DATASET, Counts, Dataset
 from kinetics_pipeline.records import FINAL, NEEDS_ACCESS, RETRYABLE
 from kinetics_pipeline.redaction import html_table, visible
+from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.storage.store import Store
 from kinetics_pipeline.workflows.building.advice import advice, command_of
 from kinetics_pipeline.workflows.building.lease import condition
@@ -28,7 +29,14 @@ HOPELESS, WITH_ACCESS, LATER = "final", "with access", "another day: --retry"
 
 
 def status(uri: str, as_json: bool) -> None:
-    """Prints the table, or the contract's document. Raises UserError where there is no dataset."""
+    """Prints the table, or the contract's document. Raises UserError where there is no dataset, and none begins."""
+    store = open_store(uri)
+    if (beginning := look_at_beginning(store)) is not None:
+        if as_json:
+            print(json.dumps(beginning, indent=2))
+        else:
+            _show_beginning(store, beginning)
+        return
     dataset = Dataset.open(uri)
     document = look(dataset)
     if as_json:
@@ -89,6 +97,35 @@ def look(dataset: Dataset) -> dict[str, Any]:
         "live": None if live is None else msgspec.to_builtins(live),
         "advice": [*damage, *advice(counts.reasons, command_of(dataset))],
     }
+
+
+def look_at_beginning(store: Store) -> dict[str, Any] | None:
+    """The document of a place where a build is about to begin a dataset; None where there is one already, or no build.
+    A build makes the dataset once a node has computed a pair of frames, which may have to come first."""
+    if store.exists(DATASET):
+        return None
+    live, damage = live_state(store)
+    building = who_builds(store, live)
+    if building is None or building["state"] == "silent":
+        return None
+    nothing = dict.fromkeys(("clips", "ok", "pending", "shards", "bytes"), 0)
+    return {
+        **nothing,
+        "failed": {},
+        "egress": [],
+        "next": f"kinetics-pipeline status {shlex.quote(store.uri)}",
+        "building": building,
+        "live": None if live is None else msgspec.to_builtins(live),
+        "advice": damage,
+    }
+
+
+def _show_beginning(store: Store, document: dict[str, Any]) -> None:
+    """Prints what `look_at_beginning` gave."""
+    console = Console(highlight=False)
+    console.print(visible(f"{store.uri}: no dataset yet, a build begins one"), markup=False, soft_wrap=True)
+    _show_build(console, document["building"], document["live"])
+    console.print(visible(f"next: {document['next']}"), soft_wrap=True, markup=False)
 
 
 def live_state(store: Store) -> tuple[Live | None, list[str]]:

@@ -11,8 +11,10 @@ from rich.text import Text
 
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.redaction import visible
+from kinetics_pipeline.storage.open_store import open_store
+from kinetics_pipeline.storage.store import Store
 from kinetics_pipeline.workflows.datasets.live_screen import lines, summary
-from kinetics_pipeline.workflows.datasets.status import live_state, look, show, who_builds
+from kinetics_pipeline.workflows.datasets.status import live_state, look, look_at_beginning, show, who_builds
 from kinetics_pipeline.workflows.runtime.progress import duration
 
 LOOK_EVERY = 5.0
@@ -23,44 +25,46 @@ LINE_EVERY = 15.0
 
 def watch(uri: str, as_json: bool) -> None:
     """Shows the build until it ends, then the dataset. `as_json`: one document a line. Raises UserError where there is
-    no dataset."""
-    dataset = Dataset.open(uri)
+    no dataset, and none begins."""
+    store = open_store(uri)
     if as_json:
-        _documents(dataset)
+        _documents(uri, store)
         return
+    if look_at_beginning(store) is None:
+        Dataset.open(uri)
     console = Console(highlight=False)
     if console.is_terminal:
-        _screen(dataset, console)
+        _screen(store, console)
     else:
-        _log(dataset)
+        _log(store)
+    dataset = Dataset.open(uri)
     show(dataset, look(dataset))
 
 
-def _documents(dataset: Dataset) -> None:
+def _documents(uri: str, store: Store) -> None:
     while True:
-        document = look(dataset)
+        document = look_at_beginning(store) or look(Dataset.open(uri))
         print(json.dumps(document), flush=True)
         if document["building"] is None:
             return
         time.sleep(LINE_EVERY)
 
 
-def _log(dataset: Dataset) -> None:
-    while (told := _told(dataset)) is not None:
+def _log(store: Store) -> None:
+    while (told := _told(store)) is not None:
         print(told[1], flush=True)
         time.sleep(LINE_EVERY)
 
 
-def _screen(dataset: Dataset, console: Console) -> None:
+def _screen(store: Store, console: Console) -> None:
     with Screen(console=console, auto_refresh=False, transient=True, vertical_overflow="crop") as screen:
-        while (told := _told(dataset)) is not None:
+        while (told := _told(store)) is not None:
             screen.update(Group(*(Text(line, no_wrap=True, overflow="ellipsis") for line in told[0])), refresh=True)
             time.sleep(LOOK_EVERY)
 
 
-def _told(dataset: Dataset) -> tuple[list[str], str] | None:
+def _told(store: Store) -> tuple[list[str], str] | None:
     """The screen, and all in one line; None when nobody builds."""
-    store = dataset.store
     live, damage = live_state(store)
     building = who_builds(store, live)
     if building is None:

@@ -1,27 +1,28 @@
-"""Small labelled videos whose classes differ in motion alone.
+"""Small labelled videos whose classes are motions.
 
-A bright textured disc lies on a dark background, and moves, grows or turns. Textures, colours, sizes and places are
-drawn at random for each clip. A disc that does not move is shifted, and one that does not grow is scaled, as if it had
-done so for a random time: discs of every class have the same places and sizes, and a single frame does not tell the
-class.
+A video has three shots of two seconds, each of another scene that moves, grows or turns as a whole; the annotations
+name the first second of each shot. Shapes, places and sizes are drawn at random: scenes that do not grow are scaled as
+if they had done so for a random time. The colour of the ground is a hint, as scenery is in real videos: each class has
+a hue that its clips are near to, and neighbours overlap.
 """
 
 from __future__ import annotations
 
 import csv
 import math
+import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from kinetics_pipeline.errors import JobFailed
 from kinetics_pipeline.video.ffmpeg import executable
+from kinetics_pipeline.workflows.demo.scene import Frame, Pose, Scene
 
 CLASSES = (
     "growing",
@@ -33,44 +34,53 @@ CLASSES = (
     "turning left",
     "turning right",
 )
-FORMATS = ((160, 120, "25"), (176, 144, "30"), (128, 96, "24"), (120, 160, "25"), (192, 108, "25/2"))
+FORMATS = ((96, 72, "25"), (80, 60, "30"), (64, 48, "24"), (72, 96, "25"), (112, 64, "30"))
 """Width, height, frames a second. Five and the eight classes have no common divisor: every class gets every format."""
-CLIP_SECONDS = 2
-VIDEO_SECONDS = 3
-"""Longer than the clip, so that there is something to cut."""
+SHOTS = 3
+"""Shots of a video; three and the eight classes have no common divisor: eight videos have three of every class."""
+SHOT_SECONDS = 2
+CLIP_SECONDS = 1
+"""Less than the shot, so that there is something to cut, and the frame after the clip is of the same shot."""
+VIDEO_SECONDS = SHOTS * SHOT_SECONDS
+SPEED, GROWTH, TURN = 1.2, 1.6, 2.4
+"""A second's movement in short sides of the frame, growth as a power of e, and turn in radians."""
+HUE_SPREAD = 0.03
+"""Standard deviation of a clip's hue, in turns of the colour wheel; the hues of two classes are an eighth apart."""
 MISSING_ID = "missing-id0"
 """The video id of a row of the annotations whose video does not exist."""
 ENCODE_SECONDS = 60.0
 """A video takes a quarter of a second; a minute means that something is wrong."""
 
-Frame = NDArray[np.uint8]
-Numbers = NDArray[np.float32]
-
 
 @dataclass(frozen=True)
 class Rendered:
-    """One video to render, and the clip of it that the annotations name."""
+    """One clip to render: a shot of a video, of which the annotations name the first second."""
 
     number: int
+    seed: int = 0
 
     @property
     def label(self) -> str:
         return CLASSES[self.number % len(CLASSES)]
 
     @property
+    def video(self) -> int:
+        return self.number // SHOTS
+
+    @property
     def split(self) -> str:
-        """Two of five clips of a class are for validation."""
-        return "val" if self.number // len(CLASSES) % 5 in (1, 3) else "train"
+        """For validation are two of every seven times eight videos, which have 21 clips of every class."""
+        return "val" if self.video // len(CLASSES) % 7 in (1, 4) else "train"
 
     @property
     def video_id(self) -> str:
         """Eleven characters, as YouTube's."""
-        return f"motion-{self.number:04d}"
+        return f"motion-{self.video:04d}"
 
     @property
     def start(self) -> int:
         """Seconds of the video at which the clip begins."""
-        return self.number // 3 % (VIDEO_SECONDS - CLIP_SECONDS + 1)
+        return self.number % SHOTS * SHOT_SECONDS
 
     @property
     def end(self) -> int:
@@ -78,75 +88,75 @@ class Rendered:
 
     @property
     def format(self) -> tuple[int, int, str]:
-        return FORMATS[self.number % len(FORMATS)]
+        return FORMATS[self.video % len(FORMATS)]
 
 
-def render_videos(folder: Path, count: int) -> list[Rendered]:
-    """Writes `count` videos as {video_id}.mp4 (H.264) into `folder`; the same ones each time.
+def render_videos(folder: Path, count: int, seed: int = 0) -> list[Rendered]:
+    """Writes `count` clips in videos {video_id}.mp4 (H.264) into `folder`; the same ones each time for a seed.
 
     Raises JobFailed when ffmpeg cannot write one.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    videos = [Rendered(number) for number in range(count)]
-    for video in videos:
-        _encode(folder / f"{video.video_id}.mp4", video)
-    return videos
+    clips = [Rendered(number, seed) for number in range(count)]
+    videos = [clips[first : first + SHOTS] for first in range(0, count, SHOTS)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda shots: _render(folder, shots), videos))
+    return clips
 
 
-def annotated(videos: Sequence[Rendered]) -> list[tuple[str, str, int, int, str]]:
-    """The rows of the annotations: one for each video, one for a video that does not exist, one after a video's end."""
-    rows = [(v.label, v.video_id, v.start, v.end, v.split) for v in videos]
+def _render(folder: Path, shots: Sequence[Rendered]) -> None:
+    encode(folder / f"{shots[0].video_id}.mp4", shots[0].format, chain.from_iterable(map(frames_of, shots)))
+
+
+def annotated(clips: Sequence[Rendered]) -> list[tuple[str, str, int, int, str]]:
+    """The rows of the annotations: one for each clip, one of a video that does not exist, one after a video's end."""
+    rows = [(c.label, c.video_id, c.start, c.end, c.split) for c in clips]
     rows.append((CLASSES[0], MISSING_ID, 0, CLIP_SECONDS, "train"))
-    rows.append((videos[1].label, videos[1].video_id, 60, 60 + CLIP_SECONDS, "train"))
+    rows.append((clips[1].label, clips[1].video_id, 60, 60 + CLIP_SECONDS, "train"))
     return rows
 
 
-def write_annotations(path: Path, videos: Sequence[Rendered]) -> None:
+def write_annotations(path: Path, clips: Sequence[Rendered]) -> None:
     """Writes the rows of `annotated` as a Kinetics CSV."""
+    write_rows(path, annotated(clips))
+
+
+def write_rows(path: Path, rows: Sequence[tuple[str, str, int, int, str]]) -> None:
+    """Writes (label, video id, start, end, split) as a Kinetics CSV."""
     with path.open("w", newline="") as out:
         writer = csv.writer(out)
         writer.writerow(("label", "youtube_id", "time_start", "time_end", "split"))
-        writer.writerows(annotated(videos))
+        writer.writerows(rows)
 
 
-def frames_of(video: Rendered) -> Iterator[Frame]:
-    """The frames of a video, uint8 RGB [H, W, 3]."""
-    random = np.random.default_rng([26, video.number])
-    width, height, rate = video.format
-    fps = _per_second(rate)
-    side = min(width, height)
-    ground = _texture(random, height, width, side / 8, light=60, contrast=14)
-    pattern = _texture(random, 2 * side, 2 * side, side / 6, light=175, contrast=32)
-    radius = side * random.uniform(0.26, 0.34)
-    centre = np.array([width, height]) / 2 + random.uniform(-0.05, 0.05, 2) * side
+def frames_of(clip: Rendered) -> Iterator[Frame]:
+    """The frames of a clip's shot, uint8 RGB [H, W, 3], in its format's size and rate."""
+    width, height, rate = clip.format
+    fps = per_second(rate)
+    yield from map(drawing(clip, (width, height)), (k / fps for k in range(round(SHOT_SECONDS * fps))))
+
+
+def drawing(clip: Rendered, size: tuple[int, int]) -> Callable[[float], Frame]:
+    """What draws the frame of a clip's shot at a time (seconds from its start), in `size` (width, height)."""
+    random = np.random.default_rng([26, clip.seed, clip.number])
+    hue = CLASSES.index(clip.label) / len(CLASSES) + random.normal(0, HUE_SPREAD)
+    scene = Scene(random, *size, hue)
     speed = random.uniform(0.85, 1.15)
-    angle = random.uniform(0, 2 * math.pi)
-    moment = random.uniform(-1, 1, 3) * speed
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    for k in range(round(VIDEO_SECONDS * fps)):
-        # Time zero is the middle of the clip: paths are as long before it as after it.
-        seconds = (k / fps - video.start - CLIP_SECONDS / 2) * speed
-        place, scale, turned = _pose(video.label, seconds, moment.tolist())
-        dx, dy = x - (centre[0] + place[0] * side), y - (centre[1] + place[1] * side)
-        cos, sin = math.cos(angle + turned) / scale, math.sin(angle + turned) / scale
-        seen = cv2.remap(
-            pattern,
-            (cos * dx + sin * dy + side).astype(np.float32),
-            (cos * dy - sin * dx + side).astype(np.float32),
-            cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REFLECT,
-        )
-        inside = np.clip(radius * scale - np.hypot(dx, dy) + 0.5, 0, 1)[..., None]
-        grain = random.normal(0, 2, (height, width, 1)).astype(np.float32)
-        yield np.clip(ground + inside * (seen - ground) + grain, 0, 255).astype(np.uint8)
+    moment = random.uniform(-CLIP_SECONDS / 2, CLIP_SECONDS / 2) * speed
+    # Time zero of a path is the middle of the clip: paths are as long before it as after it.
+    return lambda seconds: scene.frame(pose(clip.label, (seconds - CLIP_SECONDS / 2) * speed, moment))
 
 
-def _pose(label: str, seconds: float, moment: Sequence[float]) -> tuple[tuple[float, float], float, float]:
-    """Where the disc is (in short sides from its centre), its scale and its angle (radians, clockwise).
+def pose(label: str, seconds: float, moment: float) -> Pose:
+    """How a scene of a class lies at a time. `moment`: the random time that stands for growing in the other classes."""
+    right, down, growing, turning = moved(label, seconds, (0.0, 0.0, moment))
+    return Pose((SPEED * right, SPEED * down), math.exp(GROWTH * growing), TURN * turning)
 
-    `moment`: the random times, in seconds, that stand for moving right, moving down and growing in the other classes.
-    """
-    right, down, growing = moment
+
+def moved(label: str, seconds: float, otherwise: Sequence[float]) -> tuple[float, float, float, float]:
+    """For how many seconds a thing of a class has moved right and down, grown, and turned right; what it does not do
+    of the first three it has done for as long as `otherwise` says."""
+    right, down, growing = otherwise
     turning = 0.0
     match label:
         case "moving left":
@@ -165,31 +175,16 @@ def _pose(label: str, seconds: float, moment: Sequence[float]) -> tuple[tuple[fl
             turning = -seconds
         case "turning right":
             turning = seconds
-    return (0.3 * right, 0.3 * down), math.exp(0.5 * growing), 2.2 * turning
+    return right, down, growing, turning
 
 
-def _texture(
-    random: np.random.Generator, height: int, width: int, grain: float, light: float, contrast: float
-) -> Numbers:
-    """A random pattern: float32 [height, width, 3], shades of one random colour of lightness `light`, with blobs about
-    `grain` pixels wide and finer ones, whose motion flow can follow."""
-
-    def blobs(channels: int, size: float) -> Any:
-        noise: Any = random.normal(size=(height, width, channels)).astype(np.float32)
-        smooth = cv2.GaussianBlur(noise, (0, 0), size / 2).reshape(noise.shape)
-        return np.clip(smooth / smooth.std(), -1.6, 1.6)
-
-    colour = light + random.uniform(-15, 15) + random.uniform(-20, 20, 3)
-    shades = 0.8 * blobs(1, grain) + 0.5 * blobs(1, grain / 3) + 0.3 * blobs(3, grain)
-    return np.asarray(np.clip(colour + contrast * shades, 0, 255), np.float32)
-
-
-def _encode(path: Path, video: Rendered) -> None:
-    width, height, rate = video.format
+def encode(path: Path, format: tuple[int, int, str], frames: Iterable[Frame]) -> None:
+    """Writes uint8 RGB frames as H.264 in `format` (width, height, rate). Raises JobFailed when ffmpeg cannot."""
+    width, height, rate = format
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", rate, "-i", "pipe:0"]
     coding = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "18", "-threads", "1", "-pix_fmt", "yuv420p"]
     command = [executable(), "-y", "-hide_banner", "-nostats", "-v", "error", *source, *coding]
-    pixels = b"".join(frame.tobytes() for frame in frames_of(video))
+    pixels = b"".join(frame.tobytes() for frame in frames)
     done = subprocess.run(
         [*command, "-movflags", "+faststart", str(path)],
         input=pixels,
@@ -203,6 +198,7 @@ def _encode(path: Path, video: Rendered) -> None:
         raise JobFailed(f"ffmpeg could not write {path}: {lines[-1]}")
 
 
-def _per_second(rate: str) -> float:
+def per_second(rate: str) -> float:
+    """Frames a second of a rate as ffmpeg writes it."""
     numerator, _, denominator = rate.partition("/")
     return float(numerator) / float(denominator or 1)

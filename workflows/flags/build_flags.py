@@ -196,15 +196,18 @@ class DemoConfig(Config):
 
     folder: Path = Path("demo")
     """Where everything goes; an earlier demo there is replaced."""
-    steps: int = 200
+    steps: int = 40
     """Training steps a stream."""
-    clips: int = 40
-    """Rendered clips."""
+    clips: int = 168
+    """Rendered clips; with the default 120 to train on and 48 to be scored."""
+    seed: int = 0
+    """The seed of the videos and of the trainings."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require("--steps", self.steps, self.steps >= 1, "1 or more")
-        require("--clips", self.clips, self.clips >= 16, "16 or more")
+        require("--clips", self.clips, self.clips >= 48, "48 or more")
+        require("--seed", self.seed, self.seed >= 0, "0 or more")
 
 
 def ytdlp_options(pairs: Sequence[str]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ absolute when it is created; `places_absolute` does the same for the plain param
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -16,7 +17,10 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 from cyclopts import Parameter
 
+from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.workflows.flags.typed import typed
+
+_URI = re.compile("([a-z][a-z0-9+.-]+):/+(.*)", re.IGNORECASE | re.DOTALL)
 
 
 class PlaceKind(Enum):
@@ -39,13 +43,18 @@ KNOWN_NAMES = frozenset({"youtube", "cvdf", "-"})
 
 
 def absolute(value: Any, hint: Any) -> Any:
-    """`value` of the type `hint` with every path in it absolute and `~` expanded; URIs and names stay as they are."""
+    """`value` of the type `hint` with every path in it absolute and `~` expanded; URIs and names stay as they are.
+
+    Raises UserError for a URI where only a path is allowed: as a path, it would be a folder called `s3:`.
+    """
     kind = place_kind(hint)
     if kind is None or value is None:
         return value
     if isinstance(value, tuple | list):
         return type(value)(absolute(one, hint) for one in value)
     if isinstance(value, Path):
+        if uri := _URI.match(str(value)):
+            raise UserError(f"{uri[1]}://{uri[2]} is given; allowed there: a path on this machine")
         return value.expanduser().absolute()
     if not isinstance(value, str) or not value or "://" in value:
         return value

@@ -1,6 +1,6 @@
 """`paper reproduce motion`: that motion is learned where only motion tells classes apart, in minutes on two cores.
 
-The demo's videos, more of them: I3D on flow and on RGB must tell the classes apart, and Inception-V1 on single frames
+Discs that move on dark ground: I3D on flow and on RGB must tell the classes apart, and Inception-V1 on single frames
 must not.
 """
 
@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.table import Table
 
 from kinetics_pipeline.errors import JobFailed
-from kinetics_pipeline.workflows.demo.videos import CLASSES, render_videos, write_annotations
+from kinetics_pipeline.workflows.demo.videos import CLASSES
 from kinetics_pipeline.workflows.flags.places import words_absolute
 from kinetics_pipeline.workflows.flags.training_flags import PaperConfig, TrainConfig
 from kinetics_pipeline.workflows.paper.commands import command
+from kinetics_pipeline.workflows.paper.motion_videos import render_videos, write_annotations
 from kinetics_pipeline.workflows.training.run_folder import RunFolder
 
 CLIPS = 480

@@ -48,6 +48,10 @@ class Meter:
         self.done = done
         self.began_with, self.began = done, time.monotonic()
         self.note = ""
+        self.left: float | None = None
+        """Seconds left, where the caller knows better than the mean rate so far."""
+        self.is_stalled = False
+        """Whether nothing goes on, so that nobody knows how long it will take."""
         self._console = Console(stderr=True, force_jupyter=False)
         self._bar: Progress | None = None
         self._last_line = time.monotonic()
@@ -93,8 +97,9 @@ class Meter:
         parts = [f"{self.done} of {self.total} {self.things}"]
         if self.rate > 0:
             parts.append(f"{self.rate:.2f}/s" if self.rate < 10 else f"{self.rate:.0f}/s")
-            if self.done < self.total and self.seconds_left is not None:
-                parts.append(f"{duration(self.seconds_left)} left")
+            left = self.left if self.left is not None else self.seconds_left
+            if self.done < self.total and left is not None and not self.is_stalled:
+                parts.append(f"{duration(left)} left")
         return parts
 
     def at(self, done: int, note: str = "") -> None:

@@ -28,18 +28,16 @@ def slow_calls_told(to: Sequence[Callable[[str], None]], *, of_ray: bool = False
     owner, ended = threading.get_ident(), threading.Event()
 
     def look() -> None:
-        call: FrameType | None = None  # held, so that no later call passes for it
         seconds = 0.0
         while not ended.wait(min(LOOK_EVERY, long / 2)):
             frame = sys._current_frames().get(owner)
-            now = frame and _outermost_call(frame, of_ray=of_ray)
-            before, seconds = seconds, seconds + min(LOOK_EVERY, long / 2) if now is not None and now is call else 0.0
-            call = now
-            if call is not None and before < long <= seconds:
-                line = f"{_what(call)}, for {duration(seconds)} so far"
+            call = frame and _outermost_call(frame, of_ray=of_ray)
+            before, seconds = seconds, seconds + min(LOOK_EVERY, long / 2) if call and _marked(call) else 0.0
+            line = f"{_what(call)}, for {duration(seconds)} so far" if call and before < long <= seconds else ""
+            del frame, call
+            if line:
                 for say in to:
                     say(line)
-            del frame, now
 
     thread = threading.Thread(target=look, name="slow calls", daemon=True)
     thread.start()
@@ -48,6 +46,23 @@ def slow_calls_told(to: Sequence[Callable[[str], None]], *, of_ray: bool = False
     finally:
         ended.set()
         thread.join()
+
+
+def _marked(call: FrameType) -> bool:
+    """Whether this very call was looked at before; it is marked by its trace function, which nothing calls.
+
+    A frame that is held instead, so that no later one passes for it, keeps what its callers held. When this thread let
+    go of a reference of Ray's while Ray shut down, Ray ended the process.
+    """
+    if call.f_trace is _mark:
+        return True
+    if call.f_trace is None:  # otherwise a debugger is at work
+        call.f_trace = _mark
+    return False
+
+
+def _mark(*_: object) -> None:
+    """Traces nothing."""
 
 
 def _outermost_call(frame: FrameType, *, of_ray: bool) -> FrameType | None:

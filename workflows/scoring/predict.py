@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.flow import tvl1
+from kinetics_pipeline.flow import quantised_tvl1
+from kinetics_pipeline.flow.parameters import NO_MOTION
 from kinetics_pipeline.loading import normalise
 from kinetics_pipeline.loading.index import load_index
 from kinetics_pipeline.loading.whole_clips import WholeClips, whole_video
@@ -25,7 +26,6 @@ from kinetics_pipeline.models.scoring.evaluation import Predictions
 from kinetics_pipeline.models.scoring.evaluation import evaluate as evaluate_network
 from kinetics_pipeline.models.scoring.metrics import fuse, softmax
 from kinetics_pipeline.recipe import Recipe
-from kinetics_pipeline.shards import codec
 from kinetics_pipeline.sources.base import Media
 from kinetics_pipeline.sources.objects.videos import is_object_place
 from kinetics_pipeline.video.container import VideoStream
@@ -151,11 +151,11 @@ def _flow(frames: NDArray[np.uint8], count: int, recipe: Recipe) -> NDArray[np.u
     """The flow of the first `count` frames as it would be stored: the last one's is that of the one before where no
     frame follows."""
     if len(frames) == 1:
-        return codec.quantise_flow(np.zeros((1, 2, *frames.shape[1:3]), np.float32))
-    flow = tvl1(frames, **vars(recipe.flow_parameters))
+        return np.full((1, 2, *frames.shape[1:3]), NO_MOTION, np.uint8)
+    flow = quantised_tvl1(frames, **vars(recipe.flow_parameters))
     if len(flow) < count:
         flow = np.concatenate([flow, flow[-1:]])
-    return codec.quantise_flow(flow[:count])
+    return flow[:count]
 
 
 def _one_recipe(streams: Sequence[Trained]) -> Recipe:

@@ -16,28 +16,37 @@ from kinetics_pipeline.flow.cpu.compiled import solve_pairs
 from kinetics_pipeline.flow.cpu.layout import rounded_up, samples_size, scratch_size, state_size
 from kinetics_pipeline.flow.cpu.simd import LANES
 from kinetics_pipeline.flow.parameters import TVL1, level_sizes
+from kinetics_pipeline.flow.quantised import quantise_flow
+
+Flow = NDArray[np.float32] | NDArray[np.uint8]
 
 CHUNK = 8
 """Most pairs a thread takes at once: it prepares one frame more than it has pairs."""
 
 
-def flow(grey: NDArray[np.uint8], parameters: TVL1, threads: int | None = None) -> NDArray[np.float32]:
+def flow(grey: NDArray[np.uint8], parameters: TVL1, threads: int | None = None, *, quantised: bool = False) -> Flow:
     """float32 [T-1, 2, H, W] in px, (u, v), of uint8 [T, H, W]: the same bytes whatever the number of threads.
 
     threads: as many as `OMP_NUM_THREADS` says, which Ray sets to the CPUs a worker was given; else one a CPU.
+    quantised: uint8 in place of float32 (`quantise_flow`), made chunk by chunk.
     """
     if not grey.flags.writeable:  # numba would compile the kernels again for read-only arrays
         grey = grey.copy()
     pairs, height, width = len(grey) - 1, grey.shape[1], grey.shape[2]
-    flows = np.empty((pairs, 2 * height * width), np.float32)
+    flows = np.empty((pairs, 2 * height * width), np.uint8 if quantised else np.float32)
     threads = min(threads or default_threads(), pairs)
     chunk = min(CHUNK, -(-pairs // (4 * threads)))
     firsts = iter(range(0, pairs, chunk))
 
     def work(_: int) -> None:
         workspace = Workspace(height, width, parameters)
+        part = np.empty((chunk, 2 * height * width), np.float32)
         for first in firsts:
-            workspace.solve(grey, first, min(first + chunk, pairs), flows)
+            last = min(first + chunk, pairs)
+            found = part[: last - first] if quantised else flows[first:last]
+            workspace.solve(grey, first, last, found)
+            if quantised:
+                flows[first:last] = quantise_flow(found)
 
     if threads == 1:
         work(0)
@@ -73,7 +82,10 @@ class Workspace:
         )
 
     def solve(self, grey: NDArray[np.uint8], first: int, last: int, flows: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Writes flows[first:last], float32 [T-1, 2 * H * W]. Returns the iterations of each pair, over all levels."""
+        """Writes the flow of pairs first to last - 1 to `flows`, float32 [last - first, 2 * H * W].
+
+        Returns the iterations of each pair, over all levels.
+        """
         iterations = np.zeros(last - first, np.int64)
         solve_pairs(grey, first, last, *self.where, *self.parameters, *self.buffers, flows, iterations)
         return iterations

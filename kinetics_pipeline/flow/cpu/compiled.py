@@ -52,7 +52,7 @@ def _compiled() -> Callable[..., None]:
         flows: Any,
         iterations: Any,
     ) -> None:
-        """The pairs first, first + 1, ..., last - 1 of uint8 [T, H, W], into float32 [T-1, 2 * H * W]."""
+        """The pairs first, first + 1, ..., last - 1 of uint8 [T, H, W], into float32 [last - first, 2 * H * W]."""
         if sources == "":
             return
         build_pyramid(grey[first], sizes, scale_step, pyramids[0], starts)
@@ -76,7 +76,7 @@ def _compiled() -> Callable[..., None]:
                 inside,
                 scratch,
                 offsets,
-                flows[t],
+                flows[t - first],
             )
 
     try:

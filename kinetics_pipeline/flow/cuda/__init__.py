@@ -17,6 +17,9 @@ from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.flow.backends import interpreted
 from kinetics_pipeline.flow.cuda.solver import bytes_per_pair, solve
 from kinetics_pipeline.flow.parameters import TVL1
+from kinetics_pipeline.flow.quantised import quantise_on_device
+
+Flow = NDArray[np.float32] | NDArray[np.uint8]
 
 SHARE_OF_FREE_MEMORY = 0.7
 """The share of the free memory that a batch may take: others may use the GPU, and torch's allocator needs some."""
@@ -25,13 +28,13 @@ MOST_PAIRS = 30_000
 """Pairs of a batch: CUDA allows 65,535 programs along a grid's second axis, and the median has two a pair."""
 
 
-def flow(grey: NDArray[np.uint8], parameters: TVL1) -> NDArray[np.float32]:
-    """float32 [T-1, 2, H, W] in px, (u, v), of uint8 [T, H, W]."""
-    (result,) = flow_of_clips([grey], parameters)
+def flow(grey: NDArray[np.uint8], parameters: TVL1, *, quantised: bool = False) -> Flow:
+    """float32 [T-1, 2, H, W] in px, (u, v), of uint8 [T, H, W]; quantised: uint8, made on the device."""
+    (result,) = flow_of_clips([grey], parameters, quantised=quantised)
     return result
 
 
-def flow_of_clips(clips: Sequence[NDArray[np.uint8]], parameters: TVL1) -> list[NDArray[np.float32]]:
+def flow_of_clips(clips: Sequence[NDArray[np.uint8]], parameters: TVL1, *, quantised: bool = False) -> list[Flow]:
     """The flow of several clips, uint8 [T, H, W] of one size, in common batches: short clips fill a GPU together.
 
     Raises UserError when sizes differ, JobFailed when the memory does not hold a single pair.
@@ -42,11 +45,11 @@ def flow_of_clips(clips: Sequence[NDArray[np.uint8]], parameters: TVL1) -> list[
     starts = np.cumsum([0] + [len(clip) for clip in clips])
     frames = np.concatenate(clips)
     first_frames = np.concatenate([np.arange(a, b - 1) for a, b in itertools.pairwise(starts)])
-    flows = np.empty((len(first_frames), 2, *frames.shape[1:]), np.float32)
+    flows = np.empty((len(first_frames), 2, *frames.shape[1:]), np.uint8 if quantised else np.float32)
     batch, done = _first_batch(frames.shape[1], frames.shape[2], len(first_frames)), 0
     while done < len(first_frames):
         chosen = first_frames[done : done + batch]
-        part = _solve(frames, chosen, parameters)
+        part = _solve(frames, chosen, parameters, quantised)
         if part is None:
             if batch == 1:
                 size = f"{frames.shape[2]}x{frames.shape[1]}"
@@ -59,14 +62,17 @@ def flow_of_clips(clips: Sequence[NDArray[np.uint8]], parameters: TVL1) -> list[
     return np.split(flows, np.cumsum([len(clip) - 1 for clip in clips])[:-1])
 
 
-def _solve(frames: NDArray[np.uint8], first_frames: NDArray[np.int64], parameters: TVL1) -> NDArray[np.float32] | None:
+def _solve(
+    frames: NDArray[np.uint8], first_frames: NDArray[np.int64], parameters: TVL1, quantised: bool
+) -> Flow | None:
     """None when the memory was too small. What was allocated is then free, which it would not be inside `except`."""
     low, high = int(first_frames[0]), int(first_frames[-1]) + 2
     device = torch.device("cpu" if interpreted() else "cuda")
     try:
         batch = torch.tensor(frames[low:high], device=device)
         chosen = torch.tensor(first_frames - low, dtype=torch.int32, device=device)
-        return solve(batch, chosen, parameters).cpu().numpy()
+        found = solve(batch, chosen, parameters)
+        return (quantise_on_device(found) if quantised else found).cpu().numpy()
     except torch.cuda.OutOfMemoryError:
         return None
 

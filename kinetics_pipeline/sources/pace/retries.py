@@ -75,6 +75,8 @@ def decide(events: Sequence[Event], sources: Sequence[str], policy: Mapping[str,
     """
     if not sources:
         raise ValueError("a clip needs a source")
+    if not events:
+        return Try(sources[0], 0.0)
     charged = [event for event in events if event.source in sources and event.outcome in OUTCOMES]
     for source in sources:
         tried = [event for event in charged if event.source == source]

@@ -18,11 +18,11 @@ from kinetics_pipeline.dataset.dataset import Counts, Dataset
 from kinetics_pipeline.dataset.fingerprint import fingerprint
 from kinetics_pipeline.dataset.verify import verify
 from kinetics_pipeline.dataset.withdraw import finish_withdrawals, withdraw
+from kinetics_pipeline.flow.quantised import quantise_flow
 from kinetics_pipeline.loading import ClipDataset
 from kinetics_pipeline.loading.index import load_index
 from kinetics_pipeline.recipe import Layout, Recipe
 from kinetics_pipeline.shards.clip_rows import Origin
-from kinetics_pipeline.shards.codec import quantise_flow
 from kinetics_pipeline.shards.data_file import data_name, read_clips, write_data_file
 from kinetics_pipeline.shards.markers import sealed
 from kinetics_pipeline.storage.digest import sha256_of

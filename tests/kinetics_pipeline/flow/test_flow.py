@@ -6,10 +6,12 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.flow import TVL1, cpu, tvl1
+from kinetics_pipeline.flow import TVL1, cpu, quantised_tvl1, tvl1
+from kinetics_pipeline.flow.quantised import quantise_flow, quantise_on_device
 from kinetics_pipeline.workflows.benchmarks import scenes
 from kinetics_pipeline.workflows.benchmarks.scenes import Scene, endpoint_error
 
@@ -83,6 +85,7 @@ def test_identical_frames_have_zero_flow(crossing: NDArray[np.uint8]) -> None:
 @pytest.mark.parametrize("order", [[0, 0, 1, 1, 1, 2], [0, 1, 2, 2], [0, 0, 1, 0, 0]], ids=str)
 def test_frames_that_repeat_change_nothing_for_the_other_pairs(crossing: NDArray[np.uint8], order: list[int]) -> None:
     found = tvl1(crossing[order], "cpu")
+    np.testing.assert_array_equal(quantised_tvl1(crossing[order], "cpu"), quantise_flow(found))
     for flow, before, after in zip(found, order[:-1], order[1:], strict=True):
         expected = cpu.flow(crossing[[before, after]], TVL1())[0]
         np.testing.assert_array_equal(flow, expected)
@@ -130,3 +133,20 @@ def test_what_is_not_frames_is_refused_by_name(frames: NDArray[np.uint8], named:
         tvl1(frames, "cpu")
     assert named in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "torch", "opencv"])
+def test_flow_in_8_bits_has_the_bits_of_quantised_floats(crossing: NDArray[np.uint8], backend: str) -> None:
+    few = {"warps": 1, "outerIterations": 1}
+    floats = tvl1(crossing, backend, **few)
+    np.testing.assert_array_equal(quantised_tvl1(crossing, backend, **few), quantise_flow(floats))
+
+
+def test_a_device_quantises_to_the_same_bits() -> None:
+    halves = (np.arange(-5100, 5100, dtype=np.float32) / 2) * np.float32(20 / 127)  # as many ties as there are
+    near = np.nextafter(halves, np.float32(np.inf), dtype=np.float32)
+    for values in (halves, near, np.random.default_rng(0).normal(0, 9, 100_000).astype(np.float32)):
+        on_device = quantise_on_device(torch.from_numpy(values)).numpy()
+        np.testing.assert_array_equal(on_device, quantise_flow(values))
+    with pytest.raises(ValueError, match="not finite"):
+        quantise_on_device(torch.tensor([float("nan")]))

@@ -44,7 +44,7 @@ cuda.solve = solve
 results["first"], results["second"] = cuda.flow_of_clips([frames[:2], frames[1:]], TVL1(**free))
 
 batch, first_frames = torch.tensor(frames), torch.arange(len(frames) - 1, dtype=torch.int32)
-for height, width in ((4, 16), (16, 8), (32, 32)):
+for height, width in ((16, 16), (32, 32)):
     form = Tiling(height, width)
     results[f"form{height}x{width}"] = solver.solve(batch, first_frames, TVL1(**free), tiling=form).numpy()
 numpy.savez("results.npz", **results)
@@ -102,6 +102,6 @@ def test_every_form_of_the_kernels_stops_every_pair_at_the_same_iteration(
     interpreted: dict[str, NDArray[np.float32]],
 ) -> None:
     forms = [name for name in interpreted if name.startswith("form")]
-    assert len(forms) == 3
+    assert len(forms) == 2
     for name in forms:
         np.testing.assert_array_equal(interpreted[name], interpreted["free"], err_msg=name)

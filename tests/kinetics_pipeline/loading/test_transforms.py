@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from kinetics_pipeline.flow.quantised import quantise_flow
 from kinetics_pipeline.loading import mirror, normalise, to_device
-from kinetics_pipeline.shards.codec import dequantise_flow, quantise_flow
+from kinetics_pipeline.shards.codec import dequantise_flow
 
 
 def test_rgb_goes_from_minus_one_to_one() -> None:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from kinetics_pipeline.flow.quantised import quantise_flow
 from kinetics_pipeline.recipe import Layout, Recipe
 from kinetics_pipeline.shards import codec
 from kinetics_pipeline.shards.clip_rows import CorruptRow, check_rows, decode_payload, encode_clip, rows_of, shape_of
@@ -107,12 +108,12 @@ def test_the_array_layout_keeps_frames_and_quantised_flow_exactly() -> None:
 
 def test_flow_is_rounded_clamped_and_zero_at_128() -> None:
     pixels = np.array([0, 20, -20, 99, -99, 0.0788, -0.0788, 0.07], np.float32)
-    assert codec.quantise_flow(pixels).tolist() == [128, 255, 1, 255, 1, 129, 127, 128]
+    assert quantise_flow(pixels).tolist() == [128, 255, 1, 255, 1, 129, 127, 128]
 
 
 def test_flow_that_is_not_finite_is_refused() -> None:
     with pytest.raises(ValueError, match="not finite"):
-        codec.quantise_flow(np.array([np.nan], np.float32))
+        quantise_flow(np.array([np.nan], np.float32))
 
 
 def test_the_crc_is_over_each_images_length_and_bytes() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,12 +14,17 @@ from numpy.typing import NDArray
 
 from kinetics_pipeline.errors import JobFailed, UserError, WorkRemains
 from kinetics_pipeline.flow import FlowBackend
+from kinetics_pipeline.storage.open_store import open_store
+from kinetics_pipeline.workflows.__main__ import main
 from kinetics_pipeline.workflows.building.executor import Moment, Ref
+from kinetics_pipeline.workflows.building.lease import Lease
 from kinetics_pipeline.workflows.building.placement.autoscaler import Autoscaler, told_by
 from kinetics_pipeline.workflows.building.placement.backend import Settling
 from kinetics_pipeline.workflows.building.placement.holds import LINGER, Idle
 from kinetics_pipeline.workflows.building.placement.probe import SIDE, Compute, Probed, trouble_with
 from kinetics_pipeline.workflows.building.resources import TABLE
+from kinetics_pipeline.workflows.building.watch.live import read_live
+from kinetics_pipeline.workflows.building.watch.waiting import NodesAwaited
 
 
 def right(frames: NDArray[np.uint8], backend: str) -> NDArray[np.float32]:
@@ -81,10 +88,14 @@ class Standin:
 
 
 def settle(
-    cluster: Standin, asked: FlowBackend | None, existing: FlowBackend | None = None, max_wait: float = 5400.0
+    cluster: Standin,
+    asked: FlowBackend | None,
+    existing: FlowBackend | None = None,
+    max_wait: float = 5400.0,
+    waits: Callable[[str], None] = lambda line: None,
 ) -> tuple[FlowBackend, list[str]]:
     said: list[str] = []
-    backend = Settling(cluster, said.append, max_wait, lambda: None).backend("tvl1", asked, existing)
+    backend = Settling(cluster, said.append, max_wait, lambda: None, waits).backend("tvl1", asked, existing)
     return backend, said
 
 
@@ -125,7 +136,56 @@ def test_cuda_waits_for_the_gpu_that_an_autoscaler_brings() -> None:
     assert backend == "cuda"
     assert cluster.time >= 300
     assert said[0].startswith("the cluster has no GPU for flow on cuda: its autoscaler brings 1 gpu")
+    assert said[1] == "waiting for a GPU: 1 asked, 0 there; its autoscaler brings 1 gpu"
     assert len(said) == 2  # the same is not told again
+
+
+def test_a_cluster_without_any_node_is_asked_for_a_gpu_alone_where_cuda_is_wanted() -> None:
+    shown: list[str] = []
+    cluster = Standin({}, cores_there=0, growing=Autoscaler({}), brings_after=300)
+    _, said = settle(cluster, "cuda", waits=shown.append)
+    assert said[0].startswith("the cluster has no GPU for flow on cuda: its autoscaler is asked")
+    assert cluster.asked == [("cuda", None)]
+    assert shown[0] == "waiting for a GPU: 1 asked, 0 there; its autoscaler is asked"
+    assert shown[-1].endswith("its autoscaler brings none: has it a type of node for this, and room for one more?")
+
+
+def test_what_a_cloud_refuses_is_told_with_its_reason() -> None:
+    record = {"node_type": "gpu", "is_available": False, "last_checked_timestamp": 1.0}
+    why = {"unavailable_node_information": {"category": "InsufficientCapacity", "description": "no p4d\nin zone b"}}
+    there = {"cpu": {**record, "is_available": True, "unavailable_node_information": None}}
+    report = {
+        "active_nodes": {"head": 1},
+        "node_availability_summary": {"node_availabilities": {"gpu": record | why} | there},
+    }
+    found = told_by(json.dumps({"autoscaler_report": report}).encode())
+    assert found is not None
+    assert found.told(0.0) == "its autoscaler could not start gpu (InsufficientCapacity: no p4d in zone b)"
+    odd = {"active_nodes": {"head": 1}, "node_availability_summary": ["of another version"]}
+    assert told_by(json.dumps({"autoscaler_report": odd}).encode()) == Autoscaler({})
+
+
+def test_status_says_what_a_build_waits_for_before_there_is_a_dataset(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = "waiting for a GPU: 1 asked, 0 there; its autoscaler brings 1 gpu"
+    store = open_store(tmp_path / "new")
+    with Lease.acquire(store), suppress(WorkRemains), NodesAwaited(store) as awaited:
+        assert main(["status", store.uri]) == 0
+        assert "no dataset yet" in capsys.readouterr().out
+        awaited.show(line)
+        assert main(["status", store.uri, "--json"]) == 0
+        document = json.loads(capsys.readouterr().out)
+        assert document["live"]["no_progress"] == line
+        assert main(["status", store.uri]) == 0
+        said = capsys.readouterr().out
+        assert "no dataset yet" in said
+        assert line in " ".join(said.split())
+        raise WorkRemains("no GPU was to be had")
+    assert main(["status", store.uri]) == 2  # nobody builds, and there is no dataset
+    live = read_live(store)
+    assert live is not None
+    assert live.ended == "work remains: no GPU was to be had"
 
 
 def test_a_gpu_that_does_not_come_within_max_wait_leaves_work() -> None:

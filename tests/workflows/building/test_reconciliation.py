@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from kinetics_pipeline.annotations.columns import as_columns
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.dataset.fingerprint import fingerprint
 from kinetics_pipeline.recipe import Recipe
@@ -126,7 +127,7 @@ def test_videos_that_nobody_asked_for_are_counted(dataset: Dataset, tmp_path: Pa
     asked: Any = SimpleNamespace(
         sources=(FolderSource(tmp_path / "videos"), CopySource("cvdf", (), "")),
         keys=("f", "key"),
-        annotations=SimpleNamespace(table=table),
+        annotations=SimpleNamespace(columns=as_columns(table)),
     )
     note_sources(dataset.store, asked)
     assert json.loads(dataset.store.read(SOURCES)) == {

@@ -13,7 +13,7 @@ from rich.console import Console
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.workflows.demo.commands import Commands
 from kinetics_pipeline.workflows.demo.job import Folder, _say_where, demo
-from kinetics_pipeline.workflows.demo.videos import CLASSES, Rendered
+from kinetics_pipeline.workflows.demo.videos import CLASSES, SHOTS, Rendered
 from kinetics_pipeline.workflows.flags.build_flags import DemoConfig
 
 
@@ -46,7 +46,7 @@ def test_a_command_that_ends_before_the_event_was_not_killed(tmp_path: Path):
 
 def test_the_command_to_try_next_can_be_copied_into_a_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     root = tmp_path / "my demo"
-    video = Rendered(number=len(CLASSES))
+    video = Rendered(number=len(CLASSES) * SHOTS)
     _say_where(Console(soft_wrap=True), Folder(root), [video], seconds=1.0)
     words = next(shlex.split(line) for line in capsys.readouterr().out.splitlines() if " predict " in line)
     assert words[words.index("predict") + 1] == str(root / "videos" / f"{video.video_id}.mp4")

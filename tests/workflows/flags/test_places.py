@@ -131,3 +131,22 @@ def test_flags_within_a_text_of_flags_are_made_absolute_and_nothing_else(tmp_pat
     monkeypatch.chdir(tmp_path)
     words = words_absolute(["--init", "w", "--classes", "a", "--run=r", "--steps", "3"], TrainConfig)
     assert words == ["--init", f"{tmp_path}/w", "--classes", "a", f"--run={tmp_path}/r", "--steps", "3"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["features", "a.mp4", "--to", "s3://bucket/features"],
+        ["train", "d", "--model", "i3d", "--stream", "rgb", "--run=gs://bucket/run"],
+        ["report", "d", "--html", "https://host/page.html"],
+    ],
+)
+def test_an_address_is_not_a_folder_called_s3(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(words) == 2
+    said = capsys.readouterr().err
+    assert "://" in said
+    assert "is given; allowed there: a path on this machine" in said
+    assert list(tmp_path.iterdir()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from pathlib import Path
 
 from kinetics_pipeline.storage.local import LocalStore
@@ -47,3 +48,21 @@ def test_another_address_is_shown_without_its_secrets(tmp_path: Path) -> None:
         store._path = lambda name: SlowFile(tmp_path / name)  # type: ignore[method-assign]
         store.read("a")
     assert told == ["waiting for https://WITHHELD@host/x?token=WITHHELD (read a), for 0 s so far"]
+
+
+def test_what_a_call_and_its_callers_held_goes_with_them(tmp_path: Path) -> None:
+    """References of Ray's that another thread lets go while Ray shuts down end the process."""
+    store = SlowStore(str(tmp_path))
+    store.write("a", b"")
+
+    def held() -> weakref.ref[SlowStore]:
+        mine = SlowStore(str(tmp_path))
+        SlowFile.seconds = 0.6
+        store.read("a")
+        return weakref.ref(mine)
+
+    told: list[str] = []
+    with slow_calls_told([told.append], long=0.2):
+        gone = held()
+        assert gone() is None
+    assert told, "nobody looked while it was held"

@@ -70,7 +70,7 @@ def test_flow_in_pieces_is_that_of_the_whole_and_the_last_frame_has_that_before_
         assert (flows == 128).all()
         return
     from kinetics_pipeline.flow import tvl1
-    from kinetics_pipeline.shards.codec import quantise_flow
+    from kinetics_pipeline.flow.quantised import quantise_flow
 
     whole = quantise_flow(tvl1(frames, "cpu"))
     np.testing.assert_array_equal(flows[:-1], whole)
@@ -173,3 +173,7 @@ def test_a_video_whose_worker_dies_is_tried_again_and_not_for_ever():
 def test_activitynet_s_names_do_not_double_their_beginning():
     template = PRESETS["actionformer-anet"].files["joined"]
     assert file_name(template, "v_QOlSCBRmfWY") == file_name(template, "QOlSCBRmfWY") == "v_QOlSCBRmfWY.npy"
+
+
+def test_a_video_s_name_reaches_no_terminal_raw() -> None:
+    assert Item("a", "/videos/a\x1b[2J\nok.mp4", 1).shown == r"/videos/a\x1b[2J\nok.mp4"

@@ -143,7 +143,7 @@ class InlineBuild:
             store.write(RUN, json.dumps({"command": "kinetics-pipeline build", "config": {}}).encode())
             folders = CacheFolders.of(Path(self.cache), self.place)
             wanted = WantedClips(
-                annotations.table,
+                annotations.columns,
                 PlanSettings(clips_per_shard=self.clips_per_shard),
                 lambda clips: held(source, clips),
             )

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from functools import cache
 
 import pandas as pd
+import pyarrow as pa
 
+from kinetics_pipeline.annotations.columns import as_columns
 from kinetics_pipeline.annotations.table import clips_of
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Clip, clip_id
@@ -28,8 +30,8 @@ SHAPES = (Shape(3, 1, 2), Shape(4, 2, 3), Shape(6, 1, 3), Shape(8, 1, 2), Shape(
 
 
 @cache
-def asked(shape: Shape) -> tuple[pd.DataFrame, dict[str, Clip]]:
-    """The table of a shape, and its clips by their ids."""
+def asked(shape: Shape) -> tuple[pa.Table, dict[str, Clip]]:
+    """The columns of a shape, and its clips by their ids."""
     rows = [(f"video{number:06d}", 20.0 * begin) for number in range(shape.videos) for begin in range(shape.clips)]
     table = pd.DataFrame(
         {
@@ -41,4 +43,4 @@ def asked(shape: Shape) -> tuple[pd.DataFrame, dict[str, Clip]]:
             "split": "train",
         }
     )
-    return table, {clip.clip_id: clip for clip in clips_of(table)}
+    return as_columns(table), {clip.clip_id: clip for clip in clips_of(table)}

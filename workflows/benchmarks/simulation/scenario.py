@@ -81,7 +81,7 @@ class Run:
         self.world = World(seed)
         self.random = self.world.random
         self.shape = self.random.choice(SHAPES)
-        self.table, self.clips = asked(self.shape)
+        self.columns, self.clips = asked(self.shape)
         self.machines = [Machine(f"driver-{n}", skew=self.random.uniform(-300.0, 300.0)) for n in range(2)]
         self.bucket = Bucket(self.world, self._rates(), planted, killer=self._kill)
         place = random.Random(f"place {seed}")  # noqa: S311  a simulation; of its own, so that seeds keep their runs
@@ -328,7 +328,7 @@ class Run:
                 lease,
                 executor,
                 {"server": self.server},
-                WantedClips(self.table, PlanSettings(clips_per_shard=self.shape.clips_per_shard), lambda clips: ()),
+                WantedClips(self.columns, PlanSettings(clips_per_shard=self.shape.clips_per_shard), lambda clips: ()),
                 Limits(Pace(rate=RATE, slots=2), self.max_disk),
             )
             try:

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import pandas as pd
+import pyarrow as pa
 
+from kinetics_pipeline.annotations.columns import outcome_table
 from kinetics_pipeline.dataset import dataset as dataset_module
 from kinetics_pipeline.dataset import marker_index as index_module
 from kinetics_pipeline.dataset import plan_files
@@ -88,26 +89,27 @@ def _cached_columns(data: bytes | memoryview, names: Sequence[str] | None = None
     return _columns(bytes(data), None if names is None else tuple(names))
 
 
-_plans: dict[Any, Plan] = {}
+_plans: dict[Any, tuple[pa.Table, Plan]] = {}
+"""Plans beside what was asked, which must live on for its id to remain its own."""
 _shards: dict[int, tuple[Plan, list[PlannedShard]]] = {}
 _bytes: dict[int, tuple[Plan, bytes]] = {}
 _shards_of, _bytes_of = Plan.shards, Plan.to_parquet_bytes
 
 
 def _cached_plan(
-    asked: pd.DataFrame,
+    asked: pa.Table,
     *,
-    outcomes: Mapping[str, str],
+    outcomes: Mapping[str, str] | pa.Table,
     settings: PlanSettings,
     held_locally: Callable[..., Any],
     next_shard: Mapping[str, int],
 ) -> Plan:
-    key = (id(asked), frozenset(outcomes.items()), settings.clips_per_shard, frozenset(next_shard.items()))
+    known = frozenset(zip(*outcome_table(outcomes).select(["clip_id", "outcome"]).to_pydict().values(), strict=True))
+    key = (id(asked), known, settings.clips_per_shard, frozenset(next_shard.items()))
     if key not in _plans:
-        _plans[key] = make_plan(
-            asked, outcomes=outcomes, settings=settings, held_locally=held_locally, next_shard=next_shard
-        )
-    return _plans[key]
+        plan = make_plan(asked, outcomes=outcomes, settings=settings, held_locally=held_locally, next_shard=next_shard)
+        _plans[key] = asked, plan
+    return _plans[key][1]
 
 
 def _cached_shards(

@@ -151,7 +151,7 @@ class CopiesBuild(DatasetBuild):
 
     def _select(self) -> Selection:
         settings, dataset = self.wanted.settings, self.dataset
-        asked = in_order(self.wanted.table, settings)
+        asked = in_order(self.wanted.columns, settings)
         clips = {clip.clip_id: clip for clip in clips_of(asked)}
         groups = {number: plan.archive_group for number, plan in dataset.plans().items()}
 
@@ -233,7 +233,7 @@ class CopiesBuild(DatasetBuild):
             if any(source.candidates(self.selection.clips[clip_id]) for source in _local(tried.sources))
         ]
         clips = [self.selection.clips[clip_id] for clip_id in there]
-        several = "actions" in self.wanted.table.columns
+        several = "actions" in self.wanted.columns.column_names
         labels = {} if several else folder_labels(clips, _local(tried.sources), self.dataset.classes)
         plan = self._planned(there, lambda _: there, group, labels)
         if not len(plan):

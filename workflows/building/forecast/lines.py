@@ -46,7 +46,7 @@ class Work:
 def local_samples(plan: Plan, sources: Sequence[LocalSource | NetworkSource], most: int) -> list[Sample]:
     """Some clips, far from each other in the plan, that lie as files in a local source."""
     local = [cast(LocalSource, source) for source in sources if not is_network(source)]
-    clips = [clip for shard in plan.shards() if shard.local for clip in shard.clips] if local else []
+    clips = [clip for shard in plan.shards(local=True) for clip in shard.clips] if local else []
     found: list[Sample] = []
     for clip in clips[:: max(1, len(clips) // TRIED)] if clips else []:
         media = next((one for source in local for one in source.candidates(clip) if one.inside is None), None)

@@ -10,7 +10,7 @@ from kinetics_pipeline.errors import JobFailed, WorkRemains
 from kinetics_pipeline.flow import FlowBackend, require_backend
 from kinetics_pipeline.recipe import FlowMethod
 from kinetics_pipeline.workflows.building.executor import Moment, Ref
-from kinetics_pipeline.workflows.building.placement.autoscaler import Autoscaler
+from kinetics_pipeline.workflows.building.placement.autoscaler import Autoscaler, lack
 from kinetics_pipeline.workflows.building.placement.probe import Probed
 from kinetics_pipeline.workflows.building.resources import STARTS_WITHIN
 from kinetics_pipeline.workflows.runtime.progress import duration
@@ -58,6 +58,8 @@ class Settling:
     """Seconds; see `STARTS_WITHIN`."""
     go_on: Callable[[], None]
     """Raises when the build is to end; called about twice a second."""
+    waits: Callable[[str], None] = lambda line: None
+    """Is told what is waited for, about twice a second."""
 
     @property
     def _longest(self) -> float:
@@ -70,13 +72,14 @@ class Settling:
         Returns once there is a core, or for `cuda` a GPU, that computed a pair where nothing was computed before.
         Raises UserError or JobFailed where that cannot be, and WorkRemains when nothing came within `max_wait`.
         """
-        if not self.cluster.cores() and not self.cluster.gpu_nodes():
+        chosen = existing or asked
+        for_gpu = flow != "none" and chosen == "cuda"
+        if not self.cluster.cores() and not self.cluster.gpu_nodes() and not for_gpu:
             self._require_growth("no core")
         if flow == "none":
             if not self.cluster.cores():
                 self._on_a_core(None)
-            return existing or asked or "cpu"
-        chosen = existing or asked
+            return chosen or "cpu"
         if chosen is None:
             return self._auto()
         if chosen == "cuda":
@@ -130,17 +133,17 @@ class Settling:
         if found[0].trouble:
             raise JobFailed(f"flow on {backend}: node {found[0].node[:8]}: {found[0].trouble}")
 
-    def _require_growth(self, lack: str) -> None:
+    def _require_growth(self, lacking: str) -> None:
         """Raises JobFailed where no autoscaler is heard of within `PATIENCE`."""
         began = self.cluster.now().monotonic
         while (growing := self.cluster.autoscaler()) is None:
             if self.cluster.now().monotonic - began > PATIENCE - 2 * TICK:
-                raise JobFailed(
-                    f"the cluster has {lack}, and no autoscaler that could bring one; add a node (ray start --address)"
-                )
+                mend = "add a node (ray start --address)"
+                raise JobFailed(f"the cluster has {lacking}, and no autoscaler that could bring one; {mend}")
+            self.waits(f"the cluster has {lacking}; whether an autoscaler can bring one is not known yet")
             self.cluster.rest(TICK)
             self.go_on()
-        self.say(f"the cluster has {lack}: {growing}, for up to {duration(self.max_wait)} (--max-wait)")
+        self.say(f"the cluster has {lacking}: {growing}, for up to {duration(self.max_wait)} (--max-wait)")
 
     def _probed(self, backend: FlowBackend | None, nodes: Sequence[str | None], max_wait: float) -> list[Probed]:
         """What came of a pair on these nodes: of those that had answered once one had computed it. Empty when none
@@ -157,14 +160,20 @@ class Settling:
                 waited = cluster.now().monotonic - began
                 if waited > max_wait:
                     break
-                if running and waited > PATIENCE and (line := self._waits_for(backend)) != told:
-                    told = line
-                    self.say(line)
+                if running and (line := self._waits_for(backend, waited)):
+                    self.waits(line)
+                    if waited > PATIENCE and line != told:
+                        told = line
+                        self.say(line)
             return found
         finally:
             cluster.give_up(running)
 
-    def _waits_for(self, backend: FlowBackend | None) -> str:
-        what = "a GPU to compute a pair" if backend == "cuda" else "a core"
-        growing = None if self.cluster.embedded else self.cluster.autoscaler()
-        return f"waiting for {what}{f': {growing}' if growing is not None else ''}"
+    def _waits_for(self, backend: FlowBackend | None, waited: float) -> str:
+        cluster, on_gpu = self.cluster, backend == "cuda"
+        there = len(cluster.gpu_nodes()) if on_gpu else int(cluster.cores())
+        what, pair = ("GPU", " to compute a pair of frames") if on_gpu else ("core", "")
+        if there:  # its process starts, which loads torch, or somebody else has it
+            return f"waiting for a {what}{pair}: {there} there, not free yet"
+        growing = None if cluster.embedded else cluster.autoscaler()
+        return f"waiting for a {what}: {lack(1, 0, growing, waited)}"

@@ -1,11 +1,12 @@
 """An actor on each GPU, which processes several clips at a time.
 
 Each computes a pair before it is given clips. One whose GPU cannot do it keeps it, without work, so that no other is
-put there. Where an autoscaler could bring a GPU and all that are there are busy, one more is asked for.
+put there. Where an autoscaler could bring GPUs and all that are there are busy, as many again are asked for.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -15,6 +16,7 @@ import ray
 from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
 from kinetics_pipeline.workflows.building.executor import Lost, Ref
 from kinetics_pipeline.workflows.building.nodes import LOST_WORK, this_node
+from kinetics_pipeline.workflows.building.placement.autoscaler import autoscaler, lack
 from kinetics_pipeline.workflows.building.placement.probe import Probed, trouble_with
 from kinetics_pipeline.workflows.building.process import ClipJob, Processed, process
 from kinetics_pipeline.workflows.building.resources import CORE, GPU_THREADS, TABLE
@@ -42,6 +44,8 @@ class Gpu:
     actor: Any
     ready: Any
     """Its first answer, on its way."""
+    since: float
+    """When it was asked for (monotonic)."""
     is_ready: bool = False
     held: int = 0
     """Jobs that it was given and that have not come back."""
@@ -64,7 +68,7 @@ class GpuPool:
         ready = [gpu for gpu in self._gpus if gpu.is_ready]
         there = int(ray.cluster_resources().get("GPU", 0)) - len(self._useless)
         if self._grows and ready and all(gpu.held >= GPU_THREADS for gpu in ready):
-            there = max(there, len(ready) + 1)
+            there = max(there, 2 * len(ready))
         wanted = max(1, there)
         # One may have been asked for before its node was known to be gone, and would wait for ever.
         for gpu in [gpu for gpu in self._gpus if not gpu.is_ready][: max(0, len(self._gpus) - wanted)]:
@@ -74,8 +78,17 @@ class GpuPool:
             self._cores = cores_beside_a_gpu(self._cores)
             options = TABLE["clip_on_gpu"].options(num_cpus=self._cores * CORE, max_concurrency=GPU_THREADS)
             actor = _GpuProcessor.options(**options).remote()  # type: ignore[attr-defined]
-            self._gpus.append(Gpu(actor, actor.ready.remote()))
+            self._gpus.append(Gpu(actor, actor.ready.remote(), time.monotonic()))
         return len(ready) * GPU_THREADS
+
+    def lacks(self) -> str:
+        """What clips wait for while no GPU is ready."""
+        growing = autoscaler() if self._grows else None
+        since = min((gpu.since for gpu in self._gpus if not gpu.is_ready), default=time.monotonic())
+        there = int(ray.cluster_resources().get("GPU", 0))
+        useless = f", {len(self._useless)} of them cannot compute flow" if self._useless else ""
+        asked = len(self._gpus) + len(self._useless)
+        return f"a GPU: {lack(asked, there, growing, time.monotonic() - since)}{useless}"
 
     def _look(self) -> None:
         """Takes in what the actors that are new have answered."""

@@ -41,6 +41,8 @@ def limiting(looks: Sequence[Look], seconds: Mapping[str, float]) -> tuple[str, 
     last = looks[-1]
     if last.cache is not None and last.cache.short:
         return "cache", last.cache.short
+    if last.lacks:
+        return "process", _waiting_for(last)
     if busy_share(looks) >= BUSY and (last.waiting or last.processing > last.places):
         return _processing(last, seconds)
     if last.wanted or last.fetching:
@@ -98,9 +100,12 @@ def paused(lanes: Sequence[LaneLook], now: Moment) -> str | None:
     return f"{first.name}{others} paused until {until}: {PAUSES.get(first.reason, first.reason)}"
 
 
-def why_nothing_goes_on(last: Look, quiet: float, unanswered: str, usual: float | None = None) -> str:
+def why_nothing_goes_on(
+    last: Look, quiet: float, unanswered: str, usual: float | None = None, usual_fetch: float | None = None
+) -> str:
     """Why there was no progress for `quiet` seconds; empty while that is not long. `unanswered`: what the last
-    connection that failed was told. `usual`: seconds that a clip takes to process, where that is known."""
+    connection that failed was told. `usual`: seconds that a clip takes to process, `usual_fetch` that a video takes to
+    come, where they are known."""
     wanted = [lane for lane in last.lanes if lane.waiting or lane.in_flight or (last.later and lane.is_unreached)]
     unreached = [lane for lane in wanted if lane.is_unreached]
     if unreached and len(unreached) == len(wanted) and not last.processing and quiet > QUIET / 2:
@@ -112,17 +117,23 @@ def why_nothing_goes_on(last: Look, quiet: float, unanswered: str, usual: float 
     if last.processing:
         return _why_no_clip_ends(last, usual)
     if last.waiting:
-        return f"{_number(last.waiting, 'clip')} waiting for a core or a GPU: the cluster has none now"
+        return _waiting_for(last)
     if (pause := paused(wanted, last.now)) is not None:
         return pause
-    return _why_none_comes(last, wanted)
+    return _why_none_comes(last, wanted, usual_fetch)
+
+
+def _waiting_for(last: Look) -> str:
+    lacks = last.lacks or "a core or a GPU: the cluster has none now"
+    return f"{_number(last.waiting, 'clip')} waiting for {lacks}"
 
 
 def _why_no_clip_ends(last: Look, usual: float | None) -> str:
     """Why no clip comes out, while some are at work; empty while they take no longer than usual."""
-    if last.unplaced >= last.processing:
-        return f"{_number(last.processing, 'clip')} waiting for a core: none of the cluster's is free"
     oldest = last.oldest.get("process", Work("process", "", 0.0))
+    if last.unplaced >= last.processing:  # some may be at work, and others' work wait: Ray tells no more
+        sent = f"{oldest.name} was sent {duration(oldest.seconds)} ago"
+        return f"{_number(last.processing, 'clip')} at the cluster, none of whose cores is free; {sent}"
     if oldest.seconds < QUIET or (usual is not None and oldest.seconds < TIMES_USUAL * usual):
         return ""  # that is what a clip takes
     known = "none has ended yet" if usual is None else f"usually {precise_duration(usual)}"
@@ -131,9 +142,12 @@ def _why_no_clip_ends(last: Look, usual: float | None) -> str:
     return f"{at_work} at work, {oldest.name} for {duration(oldest.seconds)}, {known}{most}"
 
 
-def _why_none_comes(last: Look, wanted: Sequence[LaneLook]) -> str:
+def _why_none_comes(last: Look, wanted: Sequence[LaneLook], usual: float | None) -> str:
     """Why nothing comes from the sources, or goes to the dataset."""
     if last.fetching:
+        oldest = last.oldest.get("fetch")
+        if oldest is not None and usual is not None and oldest.seconds < TIMES_USUAL * usual:
+            return ""  # that is what a video takes
         asked = f"{_number(last.fetching, 'download')} under way{_the_longest(last, 'fetch')}"
         youtube = any(lane.source == "youtube" for lane in wanted)
         return asked + ("; `doctor --canary` says whether YouTube answers" if youtube else "")

@@ -78,6 +78,8 @@ class Look:
     """Seconds that decoding a clip may take."""
     unplaced: int = 0
     """Clips that were sent to the cluster and that it has no core for."""
+    lacks: str = ""
+    """What the clips that wait lack, and whether it can come; empty where nothing more is known."""
     store_trouble: str = ""
     """What keeps the dataset's store from taking anything; empty while it does."""
 

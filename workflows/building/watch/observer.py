@@ -164,7 +164,9 @@ class Observer:
         quiet = now.monotonic - self.progressed.monotonic
         if no_progress is None:
             is_over = self.things == "clips" and self.done >= self.total and not look.writing
-            no_progress = "" if is_over else why_nothing_goes_on(look, quiet, self._unanswered, self._usual("process"))
+            usual = self._usual("process"), self._usual("fetch")
+            no_progress = "" if is_over else why_nothing_goes_on(look, quiet, self._unanswered, *usual)
+        left = None if no_progress else left
         return Live(
             time=now.unix,
             since=self.since,

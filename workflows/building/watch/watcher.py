@@ -50,13 +50,15 @@ class Watcher:
         *,
         gpus: Callable[[], int] = lambda: 0,
         unplaced: Callable[[], int] = lambda: 0,
+        lacks: Callable[[], str] = str,
         log: EventLog | None = None,
         exporters: Sequence[Exporter] = (),
         notifier: Notifier | None = None,
     ) -> None:
         """`gpus`: how many GPUs clips are processed on; 0 where cores do it. `unplaced`: how much work the
-        cluster has no core for. `exporters`: where metrics go; they are closed at the end."""
-        self._store, self._executor, self._gpus, self._unplaced = store, executor, gpus, unplaced
+        cluster has no core for. `lacks`: what waiting clips lack while none is at work. `exporters`: where metrics go;
+        they are closed at the end."""
+        self._store, self._executor, self._gpus, self._unplaced, self._lacks = store, executor, gpus, unplaced, lacks
         self.log, self._exporters, self._notifier = log, exporters, notifier
         self.observer = Observer(executor.now())
         self.live: Live | None = None
@@ -122,7 +124,8 @@ class Watcher:
         """The look, with what only others can say of why nothing goes on."""
         quiet = look.now.monotonic - self.observer.progressed.monotonic
         unplaced = self._unplaced() if look.processing and quiet > QUIET / 2 else 0
-        return replace(look, unplaced=unplaced, store_trouble=self._store_trouble())
+        lacks = self._lacks() if look.waiting and not look.processing else ""
+        return replace(look, unplaced=unplaced, lacks=lacks, store_trouble=self._store_trouble())
 
     def _store_trouble(self) -> str:
         """Why the store takes no live state; empty where it does."""

@@ -12,8 +12,8 @@ import pandas as pd
 import pyarrow as pa
 
 from kinetics_pipeline.dataset.dataset import Dataset
-from kinetics_pipeline.dataset.fingerprint import fingerprint
-from kinetics_pipeline.dataset.verify import verify
+from kinetics_pipeline.dataset.fingerprint import ENTRIES, fingerprint
+from kinetics_pipeline.dataset.verify import Fault, QuickLook
 from kinetics_pipeline.shards.data_file import data_name
 from kinetics_pipeline.shards.markers import shard_of
 from kinetics_pipeline.workflows.building.advice import advice, command_of
@@ -37,6 +37,8 @@ _SCHEMA = pa.schema(
         ("source_fps", pa.float64()),
     ]
 )
+_READ = pa.unify_schemas([_SCHEMA, ENTRIES, pa.schema([("source", pa.string())])])
+"""All that is read of the markers: also what counts, fingerprint and reconciliation ask for."""
 
 
 def facts_of(dataset: Dataset) -> dict[str, Any]:
@@ -44,9 +46,10 @@ def facts_of(dataset: Dataset) -> dict[str, Any]:
 
     Raises JobFailed for a damaged dataset.
     """
-    with dataset.one_listing():
+    look = QuickLook(dataset)
+    with dataset.one_reading(_READ, look.see) as table:
         counts = dataset.counts()
-        clips = dataset.newest_table(_SCHEMA).to_pandas(strings_to_categorical=True)
+        clips = table.select(_SCHEMA.names).to_pandas(strings_to_categorical=True)
         return {
             "place": dataset.store.uri,
             "written": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
@@ -68,7 +71,7 @@ def facts_of(dataset: Dataset) -> dict[str, Any]:
             "repeated": _repeated(clips),
             "timeline": _timeline(clips),
             "failures": _failures(clips),
-            "shard_list": _shards(dataset, clips),
+            "shard_list": _shards(dataset, clips, look.faults()),
             "withdrawals": [
                 {"time": stone.time, "clips": len(stone.held), "reason": stone.reason} for stone in dataset.tombstones()
             ],
@@ -183,9 +186,9 @@ def _failures(clips: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
 
 
-def _shards(dataset: Dataset, clips: pd.DataFrame) -> list[dict[str, Any]]:
+def _shards(dataset: Dataset, clips: pd.DataFrame, found: list[Fault]) -> list[dict[str, Any]]:
     """Shards by name: their clips, bytes, and what a quick look (`verify --quick`) finds wrong."""
-    faults = {fault.shard: fault.problem for fault in verify(dataset, quick=True).faults if fault.shard is not None}
+    faults = {fault.shard: fault.problem for fault in found if fault.shard is not None}
     sizes = dict(dataset.store.list("shards"))
     asked, stored = _counted(clips["file"]), _counted(clips.loc[clips["outcome"] == "ok", "file"])
     return [

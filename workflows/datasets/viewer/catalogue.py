@@ -15,7 +15,7 @@ from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.dataset.kept_table import KeptTable
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.loading.shard_reader import Place
-from kinetics_pipeline.shards.markers import SHARD_NAME, shard_of
+from kinetics_pipeline.shards.markers import SHARD_NAME, Marker, shard_of
 
 _SCHEMA = pa.schema(
     [
@@ -45,12 +45,16 @@ class Catalogue:
     """The newest record of each clip, in the order of shards."""
 
     def __init__(self, table: pa.Table, classes: Collection[str], withdrawn: Collection[str] = ()) -> None:
-        gone = pa.array(list(withdrawn), pa.string())
-        keep = pc.invert(pc.or_(pc.is_in(table["clip_id"], gone), pc.is_in(table["video_id"], gone)))
-        self._table = table.filter(pc.and_(keep, pc.not_equal(table["outcome"], "withdrawn"))).combine_chunks()
+        gone = pc.equal(table["outcome"], "withdrawn")
+        if withdrawn:
+            ids = pa.array(list(withdrawn), pa.string())
+            gone = pc.or_(gone, pc.or_(pc.is_in(table["clip_id"], ids), pc.is_in(table["video_id"], ids)))
+        self._table = table.filter(pc.invert(gone)) if pc.any(gone).as_py() else table
+        self._labels = [label.lower() for label in classes]
         numbers = pc.index_in(self._table["label"], pa.array(list(classes), pa.string()))
         self._classes = pc.fill_null(numbers, UNLABELLED).to_numpy()
-        self._number = len(classes)
+        self._lower_ids = pc.ascii_lower(self._table["clip_id"])
+        self._counts: dict[str, Any] | None = None
 
     def __len__(self) -> int:
         return len(self._table)
@@ -64,17 +68,17 @@ class Catalogue:
             if value is not None:
                 keep &= pc.equal(self._table[name], value).to_numpy()
         if choice.search:
-            found = [
-                pc.fill_null(pc.match_substring(self._table[name], choice.search, ignore_case=True), False).to_numpy()
-                for name in ("clip_id", "label")
-            ]
-            keep &= found[0] | found[1]
+            text = choice.search.lower()
+            named = np.array([*(text in label for label in self._labels), False])  # the last is of no label
+            keep &= pc.match_substring(self._lower_ids, text).to_numpy() | named[self._classes]
         return np.flatnonzero(keep)
 
     def rows_of(self, clip_ids: pa.Array) -> NDArray[np.int64]:
         """The row of each clip id; -1 for a clip that is not here."""
-        found = pc.index_in(clip_ids, self._table["clip_id"].combine_chunks())
-        return np.asarray(pc.fill_null(found, -1).to_numpy(zero_copy_only=False), np.int64)
+        mine = np.flatnonzero(pc.is_in(self._table["clip_id"], clip_ids).to_numpy())
+        places = pc.index_in(clip_ids, self._table["clip_id"].take(pa.array(mine)).combine_chunks())
+        found = np.asarray(pc.fill_null(places, -1).to_numpy(zero_copy_only=False), np.int64)
+        return np.where(found >= 0, np.append(mine, -1)[found], -1)
 
     def row(self, name: str) -> dict[str, Any] | None:
         """The clip with this id, or the one clip of the video with this id."""
@@ -91,16 +95,18 @@ class Catalogue:
 
     def counts(self) -> dict[str, Any]:
         """Clips by split, by outcome and by class: of each class number, UNLABELLED among them, all and those `ok`."""
-        ok = pc.equal(self._table["outcome"], "ok").to_numpy()
-        asked = np.bincount(self._classes + 1, minlength=self._number + 1)
-        good = np.bincount(self._classes[ok] + 1, minlength=self._number + 1)
-        return {
-            "clips": len(self),
-            "splits": self._counted("split"),
-            "outcomes": self._counted("outcome"),
-            "asked": asked.tolist(),
-            "ok": good.tolist(),
-        }
+        if self._counts is None:
+            ok = pc.equal(self._table["outcome"], "ok").to_numpy()
+            asked = np.bincount(self._classes + 1, minlength=len(self._labels) + 1)
+            good = np.bincount(self._classes[ok] + 1, minlength=len(self._labels) + 1)
+            self._counts = {
+                "clips": len(self),
+                "splits": self._counted("split"),
+                "outcomes": self._counted("outcome"),
+                "asked": asked.tolist(),
+                "ok": good.tolist(),
+            }
+        return self._counts
 
     def _counted(self, column: str) -> dict[str, int]:
         counts = pc.value_counts(self._table[column]).to_pylist()
@@ -114,12 +120,12 @@ def place_of(clip: Mapping[str, Any]) -> Place:
     return Place.of({**clip, "shard": clip["file"]})
 
 
-def load_table(dataset: Dataset, read: Callable[[int], object]) -> pa.Table:
-    """The newest record of each clip, for a Catalogue; `read` is told how many markers were read.
+def load_table(dataset: Dataset, seen: Callable[[Marker], object]) -> pa.Table:
+    """The newest record of each clip, for a Catalogue; `seen` is told every marker that is read.
 
     Comes from what is kept beside the dataset unless a marker changed since. Raises JobFailed for a damaged marker.
     """
-    return _KEPT.load(dataset, lambda: dataset.newest_table(_SCHEMA, read=read))
+    return _KEPT.load(dataset, lambda: dataset.newest_table(_SCHEMA, seen=seen))
 
 
 def _is_possible(table: pa.Table) -> bool:

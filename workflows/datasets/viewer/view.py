@@ -57,16 +57,17 @@ class DatasetView:
 
     def _load(self) -> None:
         try:
-            self._markers = len(self.dataset.marker_names())
             table = load_table(self.dataset, self._note)
+            catalogue = Catalogue(table, self.dataset.classes)
             with self._lock:
-                self._table = table
-                self._tombstones, self._catalogue = [], Catalogue(table, self.dataset.classes)
+                self._table, self._catalogue = table, catalogue
         except UserError as error:
             self._failure = str(error)
 
-    def _note(self, read: int) -> None:
-        self._read = read
+    def _note(self, marker: Marker) -> None:
+        if not self._markers:
+            self._markers = len(self.dataset.marker_names())
+        self._read += 1
 
     def catalogue(self) -> Catalogue:
         """The clips as they are now. Raises WorkRemains while they are read, UserError where they cannot be."""

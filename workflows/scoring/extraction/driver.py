@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Protocol, cast
 
+from kinetics_pipeline.redaction import visible
 from kinetics_pipeline.workflows.building.executor import Lost, Ref
 from kinetics_pipeline.workflows.runtime.progress import Meter
 from kinetics_pipeline.workflows.scoring.extraction.outcomes import VideoOutcome
@@ -109,7 +110,7 @@ def run_all(
             done += item.weight
             spent.update(result.seconds)
             if result.outcome != "ok":
-                meter.say(f"{item.shown}: {result.outcome}, {result.detail}")
+                meter.say(f"{item.shown}: {result.outcome}, {visible(result.detail)}")
         _show(meter, executor.progress(), running.values(), done, spent)
     meter.at(meter.total, "")
     return counts

@@ -18,9 +18,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kinetics_pipeline.flow import tvl1
-from kinetics_pipeline.flow.parameters import TVL1
-from kinetics_pipeline.shards import codec
+from kinetics_pipeline.flow import quantised_tvl1
+from kinetics_pipeline.flow.parameters import NO_MOTION, TVL1
 
 AHEAD = 32
 """Frames that a queue holds; 0.4 MB each at 256x340, with flow."""
@@ -141,11 +140,11 @@ def _flow(
 ) -> NDArray[np.uint8]:
     with turn:
         stacked = np.stack(grey)
-        return clocks.timed("flow", lambda: codec.quantise_flow(tvl1(stacked, backend, **vars(parameters))))
+        return clocks.timed("flow", lambda: quantised_tvl1(stacked, backend, **vars(parameters)))
 
 
 def _still(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return codec.quantise_flow(np.zeros((2, *frame.shape[:2]), np.float32))
+    return np.full((2, *frame.shape[:2]), NO_MOTION, np.uint8)
 
 
 def timed_frames(frames: Iterable[NDArray[np.uint8]], clocks: Clocks) -> Iterator[NDArray[np.uint8]]:

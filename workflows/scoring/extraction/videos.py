@@ -17,6 +17,7 @@ from kinetics_pipeline.file_names import is_passed_over, is_video, normalised, w
 from kinetics_pipeline.loading.index import load_index
 from kinetics_pipeline.loading.whole_clips import WholeClips
 from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.redaction import visible
 from kinetics_pipeline.video.frames import WholeVideo
 from kinetics_pipeline.workflows.scoring.extraction.motion import Frame
 
@@ -52,7 +53,7 @@ class Item:
     @property
     def shown(self) -> str:
         """What a line calls it."""
-        return f"{self.stem} of {self.place}" if self.clip else self.place
+        return visible(f"{self.stem} of {self.place}" if self.clip else self.place)
 
 
 def find_videos(named: Sequence[str], split: str | None) -> list[Item]:

@@ -8,7 +8,7 @@ import urllib.request
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,6 +21,7 @@ from kinetics_pipeline.sources.archives.places import archives_at, typed_address
 from kinetics_pipeline.sources.objects import bucket
 from kinetics_pipeline.sources.objects.videos import objects_below
 from kinetics_pipeline.storage.open_store import open_store
+from tests.builders.answers import Answers
 from tests.builders.fake_gcs import fake_gcs
 
 TOKEN = "hf_secret"
@@ -39,7 +40,7 @@ class HuggingFace(ThreadingHTTPServer):
         self.tokens: list[tuple[str, str | None]] = []
 
 
-class _Answer(BaseHTTPRequestHandler):
+class _Answer(Answers):
     server: HuggingFace
 
     def do_GET(self) -> None:
@@ -64,18 +65,6 @@ class _Answer(BaseHTTPRequestHandler):
             self._say(404, b"")
 
     do_HEAD = do_GET
-
-    def _say(self, status: int, body: bytes, **headers: str) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 @pytest.fixture

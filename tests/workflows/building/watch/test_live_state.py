@@ -163,8 +163,16 @@ def test_work_that_goes_on_as_usual_is_no_standstill() -> None:
     given_up = "; decoding is given up after 30 min 00 s (--clip-time-limit)"
     longer = why_nothing_goes_on(at_work, 100.0, "", usual=30.0)
     assert longer == f"2 clips at work, v for 1 min 40 s, usually 30 s{given_up}"
+    slow_source = Look(NOW, 2, fetching=1, oldest={"fetch": Work("fetch", "v", 50.0)}, lanes=(LANE,))
+    assert why_nothing_goes_on(slow_source, 25.0, "", usual_fetch=18.0) == ""
+    assert why_nothing_goes_on(slow_source, 25.0, "", usual_fetch=16.0).startswith("1 download under way, v for 50 s")
     its_turn = Look(NOW, 2, lanes=(replace(LANE, in_flight=0, next_allowed_at=NOW.unix + 9),))
     assert why_nothing_goes_on(its_turn, 100.0, "") == ""
+
+
+def test_clips_that_lack_a_gpu_are_what_limits_while_videos_still_come() -> None:
+    limit, why = limiting([Look(NOW, 1, waiting=5, fetching=3, lacks="a GPU: 1 asked, 0 there")], {})
+    assert (limit, why) == ("process", "5 clips waiting for a GPU: 1 asked, 0 there")
 
 
 @pytest.mark.parametrize(
@@ -174,8 +182,15 @@ def test_work_that_goes_on_as_usual_is_no_standstill() -> None:
             Look(NOW, 2, processing=2, oldest={"process": Work("process", "v", 25.0)}),
             "2 clips at work, v for 25 s, none has ended yet",
         ),
-        (Look(NOW, 2, processing=3, unplaced=3), "3 clips waiting for a core: none of the cluster's is free"),
+        (
+            Look(NOW, 2, processing=3, unplaced=3, oldest={"process": Work("process", "v", 25.0)}),
+            "3 clips at the cluster, none of whose cores is free; v was sent 25 s ago",
+        ),
         (Look(NOW, 1, waiting=5), "5 clips waiting for a core or a GPU: the cluster has none now"),
+        (
+            Look(NOW, 1, waiting=5, lacks="a GPU: 2 asked, 0 there; its autoscaler brings 1 gpu"),
+            "5 clips waiting for a GPU: 2 asked, 0 there; its autoscaler brings 1 gpu",
+        ),
         (
             Look(NOW, 2, fetching=4, oldest={"fetch": Work("fetch", "v", 25.0), "write": Work("write", "s", 90.0)}),
             "4 downloads under way, v for 25 s",

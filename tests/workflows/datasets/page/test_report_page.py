@@ -93,6 +93,22 @@ def test_withdrawn_clips_are_counted_and_not_named(tmp_path: Path, capsys: pytes
     assert "v002" not in json.dumps(facts)
 
 
+def test_where_no_clip_failed_the_page_says_so_in_a_line(tmp_path: Path) -> None:
+    text = page(facts_of(built(tmp_path / "dataset", 3, recipe=Recipe(short_side=48, flow="none"))))
+    assert "<p>No clip failed.</p>" in text
+    assert 'data-table="failures"' not in text
+
+
+def test_the_page_reads_the_markers_once(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kinetics_pipeline.dataset import dataset as module
+
+    read: list[str] = []
+    parse = module.parse_marker
+    monkeypatch.setattr(module, "parse_marker", lambda name, data: read.append(name) or parse(name, data))
+    facts_of(dataset)
+    assert len(read) == len(dataset.marker_names())
+
+
 def test_a_shard_whose_file_is_cut_short_is_named(tmp_path: Path) -> None:
     dataset = built(tmp_path / "dataset", 8)
     file = tmp_path / "dataset" / "shards" / "train-00001.parquet"

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import http.client
 import itertools
 import json
-import re
 import struct
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import numpy as np
 import pyarrow as pa
@@ -25,76 +19,12 @@ from kinetics_pipeline.loading.selection import ids_of
 from kinetics_pipeline.models.scoring.evaluation import Predictions
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import clip_id
-from kinetics_pipeline.shards.codec import dequantise_flow
 from kinetics_pipeline.workflows.cli.app import run as cli
 from kinetics_pipeline.workflows.datasets.viewer.server import ViewerServer
 from kinetics_pipeline.workflows.datasets.viewer.view import PAGE, DatasetView
-from kinetics_pipeline.workflows.pictures import flow_colours
-from kinetics_pipeline.workflows.scoring.predictions_file import write_predictions
 from tests.builders.clips import asked_clips, built, commit, planned
 from tests.builders.faulty_s3 import faulty_s3, new_bucket, use_endpoint
-
-HOSTILE = "up</script><img src=x onerror='window.hurt = 1'>"
-COUNT, FRAMES = 54, 20
-FAILED = {clip_id(f"v{k:03d}", k, k + 10): outcome for k, outcome in ((1, "gone"), (2, "gone"), (7, "private"))}
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dataset]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tests.builders.clips.CLASSES", ["left", "right", HOSTILE])
-        frames = {clip.clip_id: FRAMES for clip in asked_clips(COUNT)}
-        folder = tmp_path_factory.mktemp("viewer") / "dataset"
-        yield built(folder, COUNT, ("train", "val"), Recipe(short_side=48), 16, FAILED, frames)
-
-
-@pytest.fixture(scope="module")
-def run(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Predictions]:
-    """A run whose network was asked for the clips of val."""
-    folder = tmp_path_factory.mktemp("run")
-    known = {name: record for name, record in dataset.records().items() if record.outcome == "ok"}
-    ids = tuple(name for name in known if int(name[1:4]) % 2)
-    labels = np.array([dataset.classes.index(known[name].label or "") for name in ids])
-    logits = np.random.default_rng(3).normal(size=(len(ids), 3)).astype(np.float32) * 3
-    predictions = Predictions(ids, logits, labels)
-    write_predictions(folder / "evaluation-val.json", {"rgb": predictions}, dataset.classes)
-    return folder, predictions
-
-
-@contextmanager
-def serving(dataset: Dataset, marks: Path, *runs: Path) -> Iterator[ViewerServer]:
-    view = DatasetView(dataset, [run / "evaluation-val-predictions.parquet" for run in runs], marks)
-    with ViewerServer(view, 0) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        view.begin()
-        while not asked(server, "api/about")["ready"]:
-            pass
-        yield server
-        server.shutdown()
-        thread.join()
-
-
-def answer(
-    server: ViewerServer, path: str, *, method: str = "GET", body: str | None = None, **headers: str
-) -> tuple[int, Mapping[str, str], bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-    try:
-        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
-        got = connection.getresponse()
-        return got.status, dict(got.headers), got.read()
-    finally:
-        connection.close()
-
-
-def below(server: ViewerServer, path: str, **query: Any) -> str:
-    return f"/{server.token}/{path}" + (f"?{urlencode(query)}" if query else "")
-
-
-def asked(server: ViewerServer, path: str, **query: Any) -> Any:
-    status, _, body = answer(server, below(server, path, **query))
-    assert status == 200, body
-    return json.loads(body)
+from tests.builders.viewers import COUNT, FAILED, FRAMES, answer, asked, below, serving, stored
 
 
 def frames_of(server: ViewerServer, clip: str, chunk: int) -> dict[str, list[bytes]]:
@@ -108,25 +38,6 @@ def frames_of(server: ViewerServer, clip: str, chunk: int) -> dict[str, list[byt
         at = int(ends[-1])
     assert at == len(body)
     return found
-
-
-@pytest.fixture
-def server(dataset: Dataset, run: tuple[Path, Predictions], tmp_path: Path) -> Iterator[ViewerServer]:
-    with serving(dataset, tmp_path / "marked.txt", run[0]) as server:
-        yield server
-
-
-def stored(dataset: Dataset, clip: str) -> dict[str, list[bytes]]:
-    """The images of a clip as any reader of Parquet finds them."""
-    (split,) = {file.name.split("/")[1].rpartition("-")[0] for file in dataset.marker_files()} - {"val"}
-    tables = [pq.read_table(path) for path in sorted(Path(dataset.store.uri, "shards").glob("*.parquet"))]
-    rows = pa.concat_tables(tables).to_pylist()
-    mine = sorted((row for row in rows if row["clip_id"] == clip), key=lambda row: row["chunk"])
-    assert split == "train"
-    return {stream: [image for row in mine for image in row[stream]] for stream in ("rgb", "flow")}
-
-
-# The server
 
 
 def test_only_who_knows_the_token_and_asks_this_machine_gets_an_answer(server: ViewerServer) -> None:
@@ -291,8 +202,9 @@ def test_a_clip_that_is_withdrawn_while_the_viewer_is_open_is_gone_at_once(tmp_p
 def test_before_the_clips_are_read_the_viewer_says_how_far_it_is(dataset: Dataset, tmp_path: Path) -> None:
     view = DatasetView(dataset, [], tmp_path / "marked.txt")
     assert not view.about()["ready"]
-    view._note(2)
-    assert view.about()["read"] == 2
+    for marker in dataset.markers():
+        view._note(marker)
+    assert view.about()["read"] == view.about()["markers"] == len(dataset.marker_names())
 
 
 def test_a_dataset_in_a_bucket_is_shown_like_one_on_a_disk(
@@ -334,124 +246,3 @@ def test_a_file_that_holds_no_predictions_is_named(
     pq.write_table(pa.table({"stream": ["rgb"]}), file)
     assert cli(["report", dataset.store.uri, "--serve", "--run", str(tmp_path)]) == 1
     assert capsys.readouterr().err.startswith(f"kinetics-pipeline: {file} cannot be read")
-
-
-# In a browser
-
-
-@pytest.fixture
-def opened(browser: Any, server: ViewerServer) -> Iterator[Any]:
-    """The viewer in a browser; whatever it complains of is an error of the test."""
-    context = browser.new_context(viewport={"width": 1200, "height": 900})
-    tab = context.new_page()
-    complaints: list[str] = []
-    tab.on("console", lambda message: complaints.append(message.text))
-    tab.on("pageerror", lambda error: complaints.append(str(error)))
-    tab.goto(server.address)
-    tab.wait_for_selector(".grid li")
-    yield tab
-    context.close()
-    assert complaints == []
-
-
-def shown_ids(tab: Any) -> list[str]:
-    return list(tab.locator(".grid [data-mark]").evaluate_all("all => all.map(one => one.dataset.mark)"))
-
-
-def test_clips_are_searched_paged_and_marked_in_the_browser(opened: Any, server: ViewerServer) -> None:
-    total = f"of {COUNT} clips"
-    opened.get_by_role("button", name="Next").click()
-    opened.get_by_text(f"{PAGE + 1} to {COUNT} {total}").wait_for()
-    opened.get_by_role("searchbox").fill("v02")
-    opened.get_by_text("1 to 10 of 10 clips").wait_for()
-    opened.locator("select[name=class]").select_option(label="left (18 of 18)")
-    opened.get_by_text("1 to 3 of 3 clips").wait_for()
-    opened.get_by_label("Mark v021").check()
-    opened.get_by_text("1 clip is marked").wait_for()
-    assert asked(server, "api/about")["marks"]["ids"] == [clip_id("v021", 21, 31)]
-    opened.go_back()
-    opened.get_by_text("1 to 10 of 10 clips").wait_for()
-
-
-def test_labels_and_reasons_are_text_in_the_viewer(opened: Any) -> None:
-    opened.locator(".card", has_text=HOSTILE).first.click()
-    opened.locator("#clip-about", has_text=HOSTILE).wait_for()
-    assert opened.evaluate("window.hurt") is None
-    assert opened.locator("img[onerror]").count() == 0
-    assert opened.locator("script").count() == 1
-
-
-def pixels(tab: Any, name: str) -> np.ndarray:
-    """What a canvas shows: uint8 [H, W, 3]."""
-    read = "c => [c.height, c.width, ...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]"
-    height, width, *values = tab.locator(name).evaluate(read)
-    return np.array(values, np.uint8).reshape(height, width, 4)[..., :3]
-
-
-def test_a_clip_plays_rgb_and_flow_of_the_same_frame(opened: Any, dataset: Dataset) -> None:
-    clip = clip_id("v012", 12, 22)
-    opened.get_by_role("searchbox").fill("v012")
-    opened.get_by_text("1 to 1 of 1 clips").wait_for()
-    opened.locator(".card").click()
-    opened.locator("#now", has_text=re.compile(r"Frame ([4-9]|1\d) of")).wait_for()
-    opened.locator("#play").click()
-    opened.locator("#full").select_option("10")
-    opened.locator("#at").fill("17")
-    opened.get_by_text(f"Frame 18 of {FRAMES} · 0.68 s · 12.68 s of the video").wait_for()
-    images = stored(dataset, clip)
-    rgb = simplejpeg.decode_jpeg(images["rgb"][17])
-    assert np.abs(pixels(opened, "#rgb").astype(int) - rgb).mean() < 2
-    grey = simplejpeg.decode_jpeg(images["flow"][17], colorspace="GRAY")
-    flow = dequantise_flow(grey.reshape(2, *rgb.shape[:2]))
-    difference = np.abs(pixels(opened, "#flow").astype(int) - flow_colours(flow, 10.0))
-    assert difference.mean() < 1
-    assert (difference > 8).mean() < 0.01
-    opened.keyboard.press("Escape")
-    opened.locator("#clip").wait_for(state="hidden")
-
-
-def test_repeated_frames_are_marked(browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def twice(number: int, count: int, height: int, width: int) -> np.ndarray:
-        return np.repeat(drawn(number, count // 2, height, width), 2, axis=0)
-
-    from tests.builders import clips
-
-    drawn = clips.drawn_frames
-    monkeypatch.setattr(clips, "drawn_frames", twice)
-    made = built(tmp_path / "dataset", 1, recipe=Recipe(short_side=48, flow="none"))
-    with serving(made, tmp_path / "marked.txt") as server:
-        tab = browser.new_page()
-        tab.goto(server.address + "#clip=v000")
-        tab.get_by_text("20 frames repeat the one before").wait_for()
-        tab.locator("#play").click()
-        tab.locator("#at").fill("33")
-        tab.get_by_text("Frame 34 of 40 · 1.32 s · 1.32 s of the video · repeats the frame before").wait_for()
-        assert tab.locator("#flow").is_hidden()
-        tab.close()
-
-
-def test_a_cell_of_the_confusion_leads_to_its_clips_in_the_browser(opened: Any, server: ViewerServer) -> None:
-    opened.locator("select[name=scored]").select_option(index=1)
-    opened.locator("#cells summary").click()
-    *_, clips = asked(server, "api/cells", scored=0)["cells"][0]
-    opened.locator("#cells tbody button").first.click()
-    opened.locator("#shown", has_text=f"of {clips} clips: ").wait_for()
-    assert len(shown_ids(opened)) == clips
-
-
-@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1280, "light")])
-def test_axe_finds_nothing_serious_and_nothing_is_wider_than_the_window(opened: Any, width: int, scheme: str) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()
-    opened.set_viewport_size({"width": width, "height": 800})
-    opened.emulate_media(color_scheme=scheme)
-    opened.locator("select[name=scored]").select_option(index=1)
-    opened.locator("main > div > details").evaluate_all("all => all.forEach(one => { one.open = true; })")
-    opened.locator("#cells tbody tr").first.wait_for()
-    for step in ("grid", "clip"):
-        if step == "clip":
-            opened.locator(".card").first.click()
-            opened.locator("#now:not(:empty)").wait_for()
-        found = axe.run(opened).response
-        assert len(found["passes"]) > 10
-        assert [one["id"] for one in found["violations"] if one["impact"] in ("serious", "critical")] == []
-        assert opened.evaluate("document.documentElement.scrollWidth") <= width

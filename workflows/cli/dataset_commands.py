@@ -213,7 +213,7 @@ def export(
     dataset: Place,
     /,
     *,
-    format: Literal["mp4", "frames", "webdataset", "huggingface"],
+    format: Literal["mp4", "frames", "webdataset", "huggingface", "croissant"],
     to: Path,
     split: str | None = None,
     ids: Path | None = None,
@@ -227,7 +227,8 @@ def export(
         The dataset.
     format
         mp4: a video for each clip, in the folders of torchvision's Kinetics; frames: a folder of JPEGs for each clip,
-        as denseflow makes; webdataset: mp4 in tars of 1,000 clips; huggingface: mp4 with a dataset card.
+        as denseflow makes; webdataset: mp4 in tars of 1,000 clips; huggingface: mp4 with a dataset card, in
+        tars beyond 100,000 clips; croissant: croissant.json, a description of the dataset itself.
     to
         The folder to write to; what is there already is not made again.
     split

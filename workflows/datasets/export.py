@@ -4,12 +4,12 @@
 `flow_y_00001.jpg` and so on. `mp4` takes the segments that `build --keep-clips` kept, and encodes those that were not
 kept from the shard's frames; its folders are those of torchvision's `Kinetics`. The lists are mmaction2's
 (`PATH LABEL`, `FOLDER FRAMES LABEL`) and SlowFast's (`PATH LABEL` as csv). `webdataset` puts the same mp4 into tars,
-`huggingface` beside a dataset card.
+`huggingface` beside a dataset card. `croissant` describes the dataset as it is, for searches and loaders.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -21,14 +21,16 @@ from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.redaction import visible
 from kinetics_pipeline.storage.store import one_line_errors
+from kinetics_pipeline.workflows.building.reconciliation import terms_of
 from kinetics_pipeline.workflows.building.state import last_run
 from kinetics_pipeline.workflows.datasets.exports.clips import ClipWriter, ExportedClip, exported_clips
+from kinetics_pipeline.workflows.datasets.exports.croissant import write_croissant
 from kinetics_pipeline.workflows.datasets.exports.hub import write_card, write_metadata
 from kinetics_pipeline.workflows.datasets.exports.tars import write_tars
 from kinetics_pipeline.workflows.runtime.progress import Meter
 
-Format = Literal["mp4", "frames", "webdataset", "huggingface"]
-MOST_FILES = 100_000
+Format = Literal["mp4", "frames", "webdataset", "huggingface", "croissant"]
+MOST_FILES, MOST_FILES_OF_A_FOLDER = 100_000, 10_000
 """Clips up to which Hugging Face's form has a file for each (https://huggingface.co/docs/hub/storage-limits); more
 come as tars."""
 
@@ -50,9 +52,12 @@ def export(
     dataset = Dataset.open(uri)
     if to.exists() and not to.is_dir():
         raise UserError(f"--to is {to}, which is a file; allowed: a folder")
+    if form == "croissant":
+        _describe(dataset, to, chosen=split is not None or ids is not None)
+        return
     clips = list(exported_clips(dataset, split, ids))
     writer = ClipWriter(dataset, kept_at if form != "frames" else None)
-    in_tars = form == "webdataset" or (form == "huggingface" and len(clips) > MOST_FILES)
+    in_tars = form == "webdataset" or (form == "huggingface" and are_many(clips))
     with one_line_errors(f"write to {to}"), Meter(len(clips), "clips") as meter:
         if in_tars:
             written = write_tars(writer, clips, to, meter.at)
@@ -60,7 +65,8 @@ def export(
             _write_files(writer, clips, to, meter, frames=form == "frames")
             written = [] if form == "huggingface" else _write_lists(to, form, clips)
         if form == "huggingface":
-            written = [*([] if in_tars else write_metadata(to, clips)), write_card(dataset, clips, to, in_tars=in_tars)]
+            files = [] if in_tars else write_metadata(dataset, to, clips)
+            written = [*files, write_card(dataset, clips, to, terms_of(dataset), in_tars=in_tars)]
     console = Console(highlight=False, soft_wrap=True, markup=False)
     for line in _said(writer):
         console.print(line)
@@ -68,8 +74,25 @@ def export(
         console.print(
             f"torchvision numbers classes by the folders of a split: not as the dataset in {', '.join(others)}"
         )
-    files = ", ".join(written) if len(written) <= 8 else f"{written[0]} to {written[-1]}"
-    console.print(f"{len(clips)} clips in {to}; {'files' if in_tars else 'lists'}: {files}")
+    named = ", ".join(written) if len(written) <= 8 else f"{written[0]} to {written[-1]}"
+    console.print(f"{len(clips)} clips in {to}; {'files' if in_tars else 'lists'}: {named}")
+
+
+def are_many(clips: Sequence[ExportedClip]) -> bool:
+    """Whether there are more than a repository of Hugging Face may have files, in all or in a folder."""
+    folders = Counter(clip.relative.rpartition("/")[0] for clip in clips)
+    return len(clips) > MOST_FILES or any(count > MOST_FILES_OF_A_FOLDER for count in folders.values())
+
+
+def _describe(dataset: Dataset, to: Path, *, chosen: bool) -> None:
+    """Croissant's description, of the shards as they are."""
+    if chosen:
+        raise UserError("--format croissant describes the whole dataset; allowed: without --split and --ids")
+    with one_line_errors(f"write to {to}"):
+        to.mkdir(parents=True, exist_ok=True)
+        (name,) = write_croissant(dataset, to, terms_of(dataset))
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console.print(f"{to / name} describes {visible(dataset.store.uri)}: it belongs into that folder, beside shards/")
 
 
 def _write_files(writer: ClipWriter, clips: Sequence[ExportedClip], to: Path, meter: Meter, *, frames: bool) -> None:

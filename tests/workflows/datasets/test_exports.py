@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import os
 import tarfile
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from kinetics_pipeline.dataset.dataset import Dataset
@@ -77,7 +80,10 @@ def test_tars_that_are_there_stay_and_a_clip_that_is_withdrawn_is_in_none_of_the
     capsys.readouterr()
     exported(dataset, "webdataset", out)
     assert "1 tars of an earlier export were removed" in capsys.readouterr().out
-    held = [name for path in out.glob("*.tar") for name in tarfile.open(path).getnames()]
+    held = []
+    for path in out.glob("*.tar"):
+        with tarfile.open(path) as tar:
+            held += tar.getnames()
     assert len(held) == 4 * 3
     assert not any(name.startswith("v001") for name in held)
 
@@ -118,6 +124,53 @@ def test_hugging_face_reads_the_videos_with_the_datasets_class_numbers(
     assert read == numbers(dataset)
 
 
+def test_a_folder_of_more_than_10_000_clips_is_too_many_for_hugging_face(dataset: Dataset) -> None:
+    clips = list(exported_clips(dataset, None, None))
+    assert not exporting.are_many(clips * 2000)
+    assert exporting.are_many(clips * 10_000)
+
+
+def test_croissant_names_each_shard_with_its_digest_and_each_column_and_class(dataset: Dataset) -> None:
+    folder = Path(dataset.store.uri)
+    exported(dataset, "croissant", folder)
+    found = json.loads((folder / "croissant.json").read_text())
+    assert found["conformsTo"] == "http://mlcommons.org/croissant/1.1"
+    files = {one["contentUrl"]: one for one in found["distribution"] if one["@type"] == "cr:FileObject"}
+    assert sorted(files) == [f"shards/{path.name}" for path in sorted(folder.glob("shards/*.parquet"))]
+    for name, one in files.items():
+        data = (folder / name).read_bytes()
+        assert (one["sha256"], one["contentSize"]) == (hashlib.sha256(data).hexdigest(), f"{len(data)} B")
+    sets = {one["name"]: one for one in found["recordSet"]}
+    assert [one["class-names/name"] for one in sets["class-names"]["data"]] == dataset.classes
+    columns = [column for column in pq.read_schema(folder / "shards/val-00000.parquet").names if "flow" not in column]
+    assert [field["source"]["extract"]["column"] for field in sets["val"]["field"]] == columns
+
+
+def test_mlcroissant_finds_nothing_wrong_and_reads_the_rows(dataset: Dataset) -> None:
+    mlcroissant = pytest.importorskip("mlcroissant")
+    folder = Path(dataset.store.uri)
+    exported(dataset, "croissant", folder)
+    found = mlcroissant.Dataset(jsonld=str(folder / "croissant.json"))
+    assert not found.metadata.ctx.issues.errors
+    rows = list(found.records(record_set="train"))
+    assert len(rows) == 4 * 3
+    assert {row["train/clip_id"].decode(): row["train/label"] for row in rows} == {
+        clip.place.clip_id: clip.place.label for clip in exported_clips(dataset, "train", None)
+    }
+    assert rows[0]["train/rgb"][0].size == (64, 48)
+
+
+@pytest.mark.parametrize("flag", [["--split", "val"], ["--ids", "ids.txt"]])
+def test_croissant_describes_all_of_a_dataset_or_says_so(
+    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str], flag: list[str]
+) -> None:
+    (tmp_path / "ids.txt").write_text("v001\n")
+    words = [str(tmp_path / word) if word == "ids.txt" else word for word in flag]
+    command = ["tools", "export", dataset.store.uri, "--format", "croissant", "--to", str(tmp_path / "out"), *words]
+    assert run(command) == 2
+    assert "croissant describes the whole dataset" in capsys.readouterr().err
+
+
 def torchvision_tree(root: Path, split: str) -> dict[str, str]:
     """File -> class, by the rule of `torchvision.datasets.Kinetics`: `find_classes` and `make_dataset` of its folder
     module with the suffixes avi and mp4, over `root/split`."""
@@ -147,3 +200,14 @@ def test_mp4_lie_as_torchvisions_kinetics_finds_them(
         "v002_000002_000012.mp4": "abseiling",
     }
     assert "torchvision numbers classes by the folders of a split: not as the dataset in val" in capsys.readouterr().out
+
+
+def test_torchvisions_own_class_finds_the_mp4_and_their_classes(tmp_path: Path, dataset: Dataset) -> None:
+    """Its decoder is another package's, which needs a system's libraries: the frames are not read."""
+    module = pytest.importorskip("torchvision.datasets", exc_type=(ImportError, RuntimeError))
+    exported(dataset, "mp4", tmp_path / "out")
+    nothing = {"video_paths": [], "video_pts": [], "video_fps": []}
+    found = module.Kinetics(str(tmp_path / "out"), 16, split="train", _precomputed_metadata=nothing)
+    assert {Path(path).stem: found.classes[number] for path, number in found.samples} == {
+        clip.place.clip_id: clip.label for clip in exported_clips(dataset, "train", None)
+    }

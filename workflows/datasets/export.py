@@ -29,7 +29,7 @@ from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.loading.index import load_index
 from kinetics_pipeline.loading.selection import select
 from kinetics_pipeline.loading.shard_reader import Place, ShardReader
-from kinetics_pipeline.redaction import visible
+from kinetics_pipeline.redaction import counted, visible
 from kinetics_pipeline.shards import codec
 from kinetics_pipeline.storage.local import new_file
 from kinetics_pipeline.storage.open_store import open_store
@@ -95,14 +95,18 @@ def export(
     console = Console(highlight=False, soft_wrap=True, markup=False)
     for line in _said(made, dataset, kept is not None):
         console.print(line)
-    console.print(f"{len(clips)} clips in {to}; lists: {', '.join(lists)}")
+    console.print(f"{counted(len(clips), 'clip')} in {to}; lists: {', '.join(lists)}")
 
 
 def _said(made: Counter[str], dataset: Dataset, looked_for_segments: bool) -> Iterator[str]:
     """What the files of this export are, a line each."""
     recipe = dataset.recipe
     if made["there already"]:
-        yield f"{made['there already']} clips were there already and were left as they are"
+        yield counted(
+            made["there already"],
+            "clip was there already and was left as it is",
+            "clips were there already and were left as they are",
+        )
     if made["copied"]:
         yield f"{made['copied']} mp4 are segments of the sources, as --keep-clips kept them"
     if made["encoded"]:

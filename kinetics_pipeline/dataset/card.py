@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.shards.schema import SCHEMA_VERSION, SUFFIX, row_schema
 
 CARD = "README.md"
@@ -135,7 +136,7 @@ def _text(dataset: Dataset, clips: Mapping[str, int]) -> str:
 
 # A dataset of clips
 
-Clips: {held}; {len(dataset.classes)} classes.
+Clips: {held}; {counted(len(dataset.classes), "class")}.
 {recipe.fps:g} frames a second, short side {recipe.short_side}, {flow}.
 Built by kinetics-pipeline from {inline(", ".join(sorted(dataset.annotations)))}.
 

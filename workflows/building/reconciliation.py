@@ -25,6 +25,7 @@ from kinetics_pipeline.dataset.card import write_card
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.records import ENLARGED, NEEDS_ACCESS, RETRYABLE, Clip, among
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.sources.archives.copies import COPIES, CVDF
 from kinetics_pipeline.storage.store import Store
 from kinetics_pipeline.workflows.building.state import last_run, read_state
@@ -71,7 +72,7 @@ class Held(msgspec.Struct, frozen=True, omit_defaults=True):
             return ""
         kinds = {"not read yet": self.unread, "read in part": self.damaged, "lost": self.lost}
         more = {"of unknown size": self.sizes_unknown}
-        return f"{name}: {self.archives} archives" + "".join(
+        return f"{name}: {counted(self.archives, 'archive')}" + "".join(
             f", {number} {kind}" for kind, number in (kinds | more).items() if number
         )
 

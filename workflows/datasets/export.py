@@ -19,7 +19,7 @@ from rich.console import Console
 
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import JobFailed, UserError
-from kinetics_pipeline.redaction import visible
+from kinetics_pipeline.redaction import counted, visible
 from kinetics_pipeline.storage.store import one_line_errors
 from kinetics_pipeline.workflows.building.reconciliation import terms_of
 from kinetics_pipeline.workflows.building.state import last_run
@@ -75,7 +75,7 @@ def export(
             f"torchvision numbers classes by the folders of a split: not as the dataset in {', '.join(others)}"
         )
     named = ", ".join(written) if len(written) <= 8 else f"{written[0]} to {written[-1]}"
-    console.print(f"{len(clips)} clips in {to}; {'files' if in_tars else 'lists'}: {named}")
+    console.print(f"{counted(len(clips), 'clip')} in {to}; {'files' if in_tars else 'lists'}: {named}")
 
 
 def are_many(clips: Sequence[ExportedClip]) -> bool:
@@ -111,9 +111,14 @@ def _said(writer: ClipWriter) -> Iterator[str]:
     """What the files of this export are, a line each."""
     made, dataset, recipe = writer.made, writer.dataset, writer.dataset.recipe
     if made["there already"]:
-        yield f"{made['there already']} clips were there already and were left as they are"
+        yield counted(
+            made["there already"],
+            "clip was there already and was left as it is",
+            "clips were there already and were left as they are",
+        )
     if made["removed"]:
-        yield f"{made['removed']} tars of an earlier export were removed: there are fewer clips now"
+        tars = counted(made["removed"], "tar of an earlier export was", "tars of an earlier export were")
+        yield f"{tars} removed: there are fewer clips now"
     if made["copied"]:
         yield f"{made['copied']} mp4 are segments of the sources, as --keep-clips kept them"
     if made["encoded"]:

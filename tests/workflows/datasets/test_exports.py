@@ -79,7 +79,7 @@ def test_tars_that_are_there_stay_and_a_clip_that_is_withdrawn_is_in_none_of_the
     assert run(["tools", "forget", dataset.store.uri, "--ids", str(tmp_path / "ids.txt"), "--reason", "asked"]) == 0
     capsys.readouterr()
     exported(dataset, "webdataset", out)
-    assert "1 tars of an earlier export were removed" in capsys.readouterr().out
+    assert "1 tar of an earlier export was removed" in capsys.readouterr().out
     held = []
     for path in out.glob("*.tar"):
         with tarfile.open(path) as tar:

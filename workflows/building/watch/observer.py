@@ -230,7 +230,7 @@ class Observer:
         ]
 
     def _time_left(self, look: Look) -> Range | None:
-        """Of clips that are fetched and clips that are not, what takes longer: they come at rates of their own."""
+        """What takes longer, the clips that are fetched or the others: they come at rates of their own."""
         left = self.total - self.done
         made, at_once = self._made, look.places
         if not 0 < self._fetched_clips < self.total:

@@ -136,7 +136,7 @@ def longest_of(taken: Sequence[float], count: int, quantile: float) -> float:
     if not taken:
         return 0.0
     ordered = sorted(taken)
-    share, reached, before, whole = quantile ** (1 / count), 0.0, 0.0, sum(ordered)
+    share, reached, before, whole = math.pow(quantile, 1 / count), 0.0, 0.0, sum(ordered)
     for place, seconds in enumerate(ordered):
         step = (seconds - before) * (len(ordered) - place) / whole if whole else 1.0
         if reached + step >= share:

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.records import OUTCOMES, Clip
+from kinetics_pipeline.records import OUTCOMES, Clip, perhaps_repeated
 
 # Imported where a table is made or read: pandas takes most of a second of a worker's start, and workers need none.
 if TYPE_CHECKING:
@@ -310,18 +310,30 @@ def require_among(what: str, named: Iterable[str], allowed: Collection[str], whe
 
 def _ordered(clips: pa.Table) -> pa.Table:
     """Sorts by the video's hash, then by time, a whole video before its parts. 128 bits: no two videos share a hash."""
-    if pc.count_distinct(clips["clip_id"]).as_py() != len(clips):
+    twice = clips["clip_id"].take(pa.array(perhaps_repeated(clips["clip_id"])))
+    if pc.count_distinct(twice).as_py() != len(twice):
         raise ValueError("a clip is asked for twice")
-    videos = clips["video_id"].combine_chunks().dictionary_encode()
-    hashes = bytearray()
-    for begin in range(0, len(videos.dictionary), ROWS_READ_AT_ONCE):
-        for video in videos.dictionary.slice(begin, ROWS_READ_AT_ONCE).cast(pa.binary()).to_pylist():
-            hashes += hashlib.blake2b(video, digest_size=16, key=SEED).digest()
-    keys = np.frombuffer(hashes, dtype=">u8").reshape(-1, 2).astype(np.uint64)
-    places = np.empty(len(keys), np.int32)
-    places[np.lexsort((keys[:, 1], keys[:, 0]))] = np.arange(len(keys), dtype=np.int32)
-    start, end = (pc.fill_null(clips[name], -1.0).to_numpy() for name in ("time_start", "time_end"))
-    return clips.take(pa.array(np.lexsort((end, start, places[videos.indices.to_numpy()]))))
+    high, low = _video_hashes(clips["video_id"])
+    order = np.argsort(high)
+    same = np.flatnonzero(np.diff(high[order]) == 0)
+    tied = np.unique(np.concatenate([same, same + 1]))  # nearly always the clips of one video
+    rows = order[tied]
+    few = clips.select(["time_start", "time_end"]).take(pa.array(rows))
+    start, end = (pc.fill_null(few[name], -1.0).to_numpy() for name in ("time_start", "time_end"))
+    order[tied] = rows[np.lexsort((rows, end, start, low[rows], high[rows]))]
+    return clips.take(pa.array(order))
+
+
+def _video_hashes(videos: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """The upper and the lower half of each video's hash, uint64 [N]."""
+    hashes, begun = bytearray(), hashlib.blake2b(digest_size=16, key=SEED)
+    for begin in range(0, len(videos), ROWS_READ_AT_ONCE):
+        for video in videos.slice(begin, ROWS_READ_AT_ONCE).cast(pa.binary()).to_pylist():
+            one = begun.copy()
+            one.update(video)
+            hashes += one.digest()
+    keys = np.frombuffer(hashes, dtype=">u8").reshape(-1, 2)
+    return keys[:, 0].astype(np.uint64), keys[:, 1].astype(np.uint64)
 
 
 def _packed(clips: pa.Table, local: np.ndarray, clips_per_shard: int) -> list[np.ndarray]:

@@ -25,7 +25,7 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.flow import FlowBackend, resolve_backend
 from kinetics_pipeline.plan import PlanSettings
 from kinetics_pipeline.recipe import Recipe
-from kinetics_pipeline.records import Clip
+from kinetics_pipeline.records import Clip, perhaps_repeated
 from kinetics_pipeline.sources import parse_source
 from kinetics_pipeline.sources.archives.copies import is_copy
 from kinetics_pipeline.sources.base import LocalSource, NetworkSource, is_network
@@ -158,7 +158,7 @@ def overlaps(annotations: Annotations) -> list[str]:
         lines.append(f"{number} segments of {file} are in {first_file} too, and count once{kept}")
     asked = annotations.columns
     places = pa.table({"video": asked["video_id"], "split": asked["split"].cast(pa.string())})
-    places = places.group_by(["video", "split"]).aggregate([])
+    places = places.take(pa.array(perhaps_repeated(places["video"]))).group_by(["video", "split"]).aggregate([])
     counts = places.group_by("video").aggregate([([], "count_all")])
     several = counts["video"].filter(pc.greater(counts["count_all"], 1))
     splits_of: dict[str, list[str]] = {}

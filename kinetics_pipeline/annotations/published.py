@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from kinetics_pipeline.annotations.download import Unreachable, download, shown_url
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.storage.cache import make_private
 
 _OFFICIAL = "https://storage.googleapis.com/deepmind-media/Datasets"
@@ -169,7 +170,9 @@ def against_known_counts(name: str, counts: Mapping[str, int]) -> list[str]:
         if (number := counts.get(split, published)) != published:
             whose = next((one.name for one in PUBLISHED[name.lower()].known if one.clips.get(split) == number), None)
             told = "" if whose is None else f"; {whose} have that number"
-            lines.append(f"{name}: the lists have {number} clips of {split}; {published} were published{told}")
+            lines.append(
+                f"{name}: the lists have {counted(number, 'clip')} of {split}; {published:,} were published{told}"
+            )
     return lines
 
 

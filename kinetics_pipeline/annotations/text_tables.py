@@ -24,6 +24,7 @@ from kinetics_pipeline.annotations.rows import (
 from kinetics_pipeline.annotations.separators import BLANK, Lines, csv_rows, split_cells
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.records import YOUTUBE_ID
+from kinetics_pipeline.redaction import counted
 
 SAMPLE = 10_000
 """Rows that are looked at to find out which column holds the videos."""
@@ -114,7 +115,7 @@ def _with_header(header: Header, cells: Numbered, reject: Reject) -> Iterator[Ro
             continue  # two files were joined
         if len(row) != width:
             if len(row) < width or any(map(str.strip, row[width:])):
-                reject(line, f"{len(row)} cells where the header has {width}")
+                reject(line, f"{counted(len(row), 'cell')} where the header has {width}")
                 continue
             row = row[:width]
         row.append("")  # what the absent columns read
@@ -142,7 +143,7 @@ def _without_header(cells: Numbered, reject: Reject) -> Iterator[Row]:
             row = [row[1], row[0], *row[2:]]
         times, rest = (row[2:4], row[4:]) if len(row) > 3 else ([], row[2:])
         if len(rest) > 2 or (len(rest) == 2 and rest[1] not in ("0", "1")):
-            reject(line, f"{len(row)} cells; allowed: video,label[,time_start,time_end][,split]")
+            reject(line, f"{counted(len(row), 'cell')}; allowed: video,label[,time_start,time_end][,split]")
             continue
         if not times and rest and is_time(rest[0]):
             reject(line, f"time_start {shown(rest[0])} without time_end")

@@ -19,7 +19,7 @@ from kinetics_pipeline.errors import WorkRemains
 from kinetics_pipeline.plan import Plan
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import ENLARGED, Record
-from kinetics_pipeline.redaction import WITHHELD
+from kinetics_pipeline.redaction import WITHHELD, counted
 from kinetics_pipeline.shards.writer import Superseded
 from kinetics_pipeline.sources.base import is_network
 from kinetics_pipeline.sources.youtube.texts import FINDINGS
@@ -269,9 +269,9 @@ class _Build:
         self.shards = 0
         with Meter(clips, "clips") as meter:
             self.watcher.begin(run, clips)
-            meter.say(f"plan {run.plan_name}: {clips} clips in {len(missing)} shards")
+            meter.say(f"plan {run.plan_name}: {counted(clips, 'clip')} in {counted(len(missing), 'shard')}")
             if found := sum(one.node is not None for one in run.finished.values()):
-                meter.say(f"{found} clips were finished by an earlier run")
+                meter.say(f"{counted(found, 'clip was', 'clips were')} finished by an earlier run")
             meter.say(f"expected: {self._time_needed(run.plan, missing)}")
             give_back_memory()  # of the parts of the plan that were looked at
             with closing(driver.run()) as rounds:
@@ -300,7 +300,7 @@ class _Build:
                 if self.shards % INDEX_EVERY == 0:
                     self.dataset.refresh_index()
                     give_back_memory()
-        note = [f"{self.shards} shards"]
+        note = [counted(self.shards, "shard")]
         resumes = driver.fetch.lanes.resumes_at(self.executor.now())
         if resumes is not None:
             note.append(f"an egress is paused until {time.strftime('%H:%M', time.localtime(resumes))}")

@@ -213,7 +213,7 @@ def export(
     dataset: Place,
     /,
     *,
-    format: Literal["mp4", "frames"],
+    format: Literal["mp4", "frames", "webdataset", "huggingface", "croissant"],
     to: Path,
     split: str | None = None,
     ids: Path | None = None,
@@ -226,7 +226,9 @@ def export(
     dataset
         The dataset.
     format
-        mp4: a video for each clip; frames: a folder of JPEGs for each clip, as denseflow makes.
+        mp4: a video for each clip, in the folders of torchvision's Kinetics; frames: a folder of JPEGs for each clip,
+        as denseflow makes; webdataset: mp4 in tars of 1,000 clips; huggingface: mp4 with a dataset card, in
+        tars beyond 100,000 clips; croissant: croissant.json, a description of the dataset itself.
     to
         The folder to write to; what is there already is not made again.
     split
@@ -234,7 +236,7 @@ def export(
     ids
         Only the clips in this file of ids, as the viewer saves it, or of this certificate.
     kept
-        For mp4: copy the segments from this folder or URI, which --keep-clips filled.
+        For all but frames: copy the segments from this folder or URI, which --keep-clips filled.
     """
     from kinetics_pipeline.workflows.datasets.export import export as job
 

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.workflows.flags.panels import panels
 from kinetics_pipeline.workflows.flags.places import Config, Place
 from kinetics_pipeline.workflows.flags.values import Repeated, require, require_epsilon, require_loaders
 
@@ -18,6 +19,15 @@ Logger = Literal["tensorboard", "wandb"]
 ModelName = Literal["i3d", "c3d", "convnet_lstm", "two_stream", "fused_two_stream", "inception2d"]
 
 
+@panels(
+    Most_used="run model stream recipe init steps batch_size workers loaders classes",
+    Schedule="learning_rate scale_learning_rate warmup clip_gradients accumulate dropout seed",
+    Clips="train_split frames stride crop flip class_list examples_per_class",
+    Evaluation="val_split hold_out evaluate_every checkpoint_every logger",
+    Weights="new_head bn_eps freeze_features freeze_batch_norm",
+    Batch_norm="batch_norm_momentum precise_batch_norm sync_batch_norm",
+    Machine="device precision compile checkpoint_activations",
+)
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(Config):
@@ -125,6 +135,12 @@ class TrainConfig(Config):
         require("--batch-norm-momentum", momentum, momentum is None or 0 < momentum <= 1, "more than 0, at most 1")
 
 
+@panels(
+    Most_used="split rgb flow both clips fuse views output batch_size workers",
+    Views="mirrored window stride crops frames crop",
+    What_is_scored="groups any_recipe bn_eps loaders",
+    Sample_of_DeepMind="deepmind_sample top",
+)
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig(Config):

@@ -15,6 +15,7 @@ from kinetics_pipeline.annotations.table import read_labels
 from kinetics_pipeline.dataset.dataset import Dataset, require_among_classes
 from kinetics_pipeline.dataset.fingerprint import fingerprint
 from kinetics_pipeline.errors import JobFailed, UserError
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.shards.writer import versions
 from kinetics_pipeline.workflows.flags.record import as_record
 from kinetics_pipeline.workflows.flags.training_flags import TrainConfig
@@ -169,7 +170,7 @@ def _train(settings: Settings, steps: int, done: int, should_stop: Callable[[], 
 
         given = share(config.workers, config.loaders, config.device, alive_nodes())
         where = f"the cluster at {os.environ['RAY_ADDRESS']}" if addressed() else "Ray"
-        workers = "1 worker" if config.workers == 1 else f"{config.workers} workers"
+        workers = counted(config.workers, "worker")
         show.waits_for = f"{where} to start {workers} on {_shown(given)}{' each' if config.workers > 1 else ''}"
         training = Training(settings, given)
         wait(training, POLL, look)
@@ -177,7 +178,7 @@ def _train(settings: Settings, steps: int, done: int, should_stop: Callable[[], 
 
 
 def _shown(given: Share) -> str:
-    cores = f"{given.cpus:g} core{'' if given.cpus == 1 else 's'}"
+    cores = counted(given.cpus, "core")
     return f"{cores} and a GPU" if given.gpus else cores
 
 

@@ -154,11 +154,11 @@ def test_a_redirect_to_another_private_address_is_not_followed(copy, tmp_path: P
 
 def test_other_numbers_than_the_known_ones_are_told_and_whose_they_are():
     assert published.against_known_counts("kinetics-400", {"train": 219_561, "val": 19_906}) == [
-        "kinetics-400: the lists have 219561 clips of train; 246534 were published"
+        "kinetics-400: the lists have 219,561 clips of train; 246,534 were published"
     ]
     assert published.against_known_counts("Kinetics-700-2020", {"val": 34_178}) == []
     (line,) = published.against_known_counts("kinetics-600", {"val": 28_318})
-    assert line.endswith("28318 clips of val; 30000 were published; DeepMind's lists of 2022 have that number")
+    assert line.endswith("28,318 clips of val; 30,000 were published; DeepMind's lists of 2022 have that number")
 
 
 def test_every_count_has_a_source_and_no_later_list_is_longer_than_the_published_one():

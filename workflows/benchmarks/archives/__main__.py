@@ -11,8 +11,8 @@ The real `build` over a public copy on loopback, whose link has a given speed:
             column divides by the larger time and one group's share of the smaller, the least that groups allow
     disk    200 small archives: the most that the cache held, against downloading and unpacking all of them for a
             folder source; under a tenth is wanted
-    kills   a build killed K times at random: no byte before the offset is asked for again, no finished archive at
-            all, the cache stays under --max-disk, and the data files are those of an undisturbed build
+    kills   a build killed K times at random: no byte that lay in the cache, also of an archive that was let go, is
+            asked for again, the cache stays under --max-disk, and the data files are those of an undisturbed build
     nodes   a cluster of three nodes that share no disk: each archive is asked for once and lies on one node, and each
             node has some
     published  Kinetics-400 by name, from a copy with the published layouts and every damage that is known, with YouTube
@@ -43,9 +43,12 @@ from kinetics_pipeline.workflows.benchmarks.archives.ground import (
     command,
     data_files,
     data_names,
+    ending,
     fill,
+    started,
     watched,
 )
+from kinetics_pipeline.workflows.benchmarks.archives.kept_bytes import KeptBytes
 from kinetics_pipeline.workflows.benchmarks.archives.published import outcomes, published_copy
 from kinetics_pipeline.workflows.benchmarks.local_cluster import several_nodes
 from kinetics_pipeline.workflows.benchmarks.loopback_archives import served
@@ -126,28 +129,24 @@ def killed(copy: BenchCopy, folder: Path, flags: tuple[str, ...], count: int, se
     server.forget()
     server.rate = sum(map(len, server.archives().values())) / 20
     (folder / "killed").mkdir()
+    kept, said = KeptBytes(server, folder / "killed/cache"), folder / "killed/said"
     done = 0
-    with watched(folder / "killed/cache") as seen:
+    with watched(folder / "killed/cache", kept.look) as seen:
         while True:
-            run = subprocess.Popen(
-                command(copy, folder / "killed", *flags),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-            if done == count or not goes_on(run, copy, folder / "killed", chance.uniform(0.0, 4.0)):
-                code = run.wait()
-                break
-            os.killpg(run.pid, signal.SIGKILL)
-            run.wait()
+            with started(command(copy, folder / "killed", *flags), said, start_new_session=True) as run:
+                if done == count or not goes_on(run, copy, folder / "killed", chance.uniform(0.0, 4.0)):
+                    break
+                os.killpg(run.pid, signal.SIGKILL)
             done += 1
-    again = asked_again(copy)
+    again = kept.asked_again(copy.damaged)
     same = data_files(folder / "killed") == data_files(folder / "undisturbed")
     console.print(
-        f"{done} kills, exit code {code}; {len(again)} bytes or archives asked for again {again[:3]}; the cache held "
-        f"at most {size(seen[0])} of 40 MB; data files {'equal' if same else 'OTHERS'}"
+        f"{done} kills, exit code {run.returncode}; {len(again)} requests for bytes that were there {again[:3]}; the "
+        f"cache held at most {size(seen[0])} of 40 MB; data files {'equal' if same else 'OTHERS'}"
     )
-    return code == 0 and not again and seen[0] <= 40e6 and same
+    if run.returncode:
+        console.print(ending(said))
+    return done == count and run.returncode == 0 and not again and seen[0] <= 40e6 and same
 
 
 def nodes(folder: Path, archives: int, console: Console) -> bool:
@@ -157,21 +156,19 @@ def nodes(folder: Path, archives: int, console: Console) -> bool:
     with served() as server:
         copy = fill(server, folder, archives)
         with several_nodes(NODES, private=(disks, cache)) as cluster:
-            run = subprocess.Popen(
-                command(copy, folder / "build", "--archives-per-plan", "3"),
-                env={**os.environ, **cluster.environment},
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            while run.poll() is None:
-                for number, keys in enumerate(seen):
-                    keys |= {path.name for path in (disks / str(number)).glob("*/archives/*")}
-                time.sleep(LOOK_EVERY)
+            words = command(copy, folder / "build", "--archives-per-plan", "3")
+            with started(words, folder / "said", {**os.environ, **cluster.environment}) as run:
+                while run.poll() is None:
+                    for number, keys in enumerate(seen):
+                        keys |= {path.name for path in (disks / str(number)).glob("*/archives/*")}
+                    time.sleep(LOOK_EVERY)
         asked = [path for path, _ in server.gets if path in server.archives()]
     console.print(
         f"exit code {run.returncode}; {len(asked)} requests for {archives} archives; on the nodes lay "
         f"{', '.join(str(len(keys)) for keys in seen)} of them"
     )
+    if run.returncode:
+        console.print(ending(folder / "said"))
     once = sorted(asked) == sorted(server.archives())
     return run.returncode == 0 and once and all(seen) and sum(map(len, seen)) == archives
 
@@ -188,16 +185,6 @@ def goes_on(run: subprocess.Popen[bytes], copy: BenchCopy, folder: Path, seconds
         time.sleep(LOOK_EVERY)
     time.sleep(seconds)
     return run.poll() is None
-
-
-def asked_again(copy: BenchCopy) -> list[str]:
-    """Archives of which an offset was asked for that had been passed: each request begins where nothing came yet."""
-    wrong = []
-    for path in sorted(set(copy.server.archives()) - copy.damaged):
-        offsets = copy.server.asked(path)
-        if offsets != sorted(offsets) or len([begin for begin in offsets if begin == 0]) > 1:
-            wrong.append(f"{path} from {offsets}")
-    return wrong
 
 
 def main() -> int:

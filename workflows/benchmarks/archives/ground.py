@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -119,13 +119,31 @@ def plan_seconds(cache: Path) -> float:
 
 
 @contextmanager
-def watched(folder: Path) -> Iterator[list[int]]:
-    """The most bytes that a folder holds within the block."""
+def started(
+    words: Sequence[str], said: Path, environment: Mapping[str, str] | None = None, *, start_new_session: bool = False
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A command that is waited for at the end of the block. `said`: the file of what it says."""
+    with (
+        said.open("wb") as out,
+        subprocess.Popen(words, env=environment, stdout=out, stderr=out, start_new_session=start_new_session) as run,
+    ):
+        yield run
+
+
+def ending(said: Path) -> str:
+    """The last lines of what a command said."""
+    return said.read_text(errors="replace")[-2000:]
+
+
+@contextmanager
+def watched(folder: Path, also: Callable[[], None] = lambda: None) -> Iterator[list[int]]:
+    """The most bytes that a folder holds within the block. `also` is called at each look."""
     most, ended = [0], threading.Event()
 
     def look() -> None:
         while not ended.wait(LOOK_EVERY):
             most[0] = max(most[0], bytes_below(folder))
+            also()
 
     thread = threading.Thread(target=look, daemon=True)
     thread.start()

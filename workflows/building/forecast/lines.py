@@ -10,6 +10,7 @@ from kinetics_pipeline.annotations.download import received
 from kinetics_pipeline.estimate import Estimate
 from kinetics_pipeline.plan import Plan
 from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.sources.base import LocalSource, NetworkSource, is_network
 from kinetics_pipeline.workflows.building.copies import UnfetchedCopy
 from kinetics_pipeline.workflows.building.copy_preview import ASSUMED_RATE
@@ -85,11 +86,11 @@ def lines(work: Work, times: StageTimes, on: Machines, rates: Rates | None) -> I
 
 
 def _shown(on: Machines) -> str:
-    cores = f"{on.cores} core{'s' if on.cores != 1 else ''}"
-    gpus = f" and {on.gpus} GPU{'s' if on.gpus != 1 else ''}" if on.gpus else ""
+    cores = counted(on.cores, "core")
+    gpus = f" and {counted(on.gpus, 'GPU')}" if on.gpus else ""
     if on.measured:
         return f"this machine's {cores}{gpus}"
-    return f"{on.nodes} node{'s' if on.nodes != 1 else ''} of {cores}{gpus}"
+    return f"{counted(on.nodes, 'node')} of {cores}{gpus}"
 
 
 def _how(recipe: Recipe, times: StageTimes, on: Machines) -> str:
@@ -100,9 +101,9 @@ def _how(recipe: Recipe, times: StageTimes, on: Machines) -> str:
 
 
 def _requests(work: Work) -> str:
-    asked = f"{work.youtube} videos asked of YouTube; " if work.youtube else ""
+    asked = f"{counted(work.youtube, 'video')} asked of YouTube; " if work.youtube else ""
     writes = WRITES_A_SHARD * work.total.shards + (work.total.clips if work.kept else 0)
-    return f"{asked}about {writes} objects written"
+    return f"{asked}about {counted(writes, 'object')} written"
 
 
 def _cost(work: Work, seconds: Forecast, on: Machines, rates: Rates) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import Self
 import msgspec
 
 from kinetics_pipeline.errors import UserError, WorkRemains
-from kinetics_pipeline.redaction import without_secrets
+from kinetics_pipeline.redaction import counted, without_secrets
 from kinetics_pipeline.shards.writer import Superseded
 from kinetics_pipeline.storage.store import Store
 from kinetics_pipeline.workflows.building.driver import Driver
@@ -99,7 +99,7 @@ class Watcher:
     def begin(self, run: PlanRun, clips: int) -> None:
         """The next plan, of which so many clips are to be made."""
         self.observer.begin(run.plan_name, "clips", clips, run.finished, self._executor.now())
-        self._note("begun", f"plan {run.plan_name}: {clips} clips in {len(run.missing)} shards")
+        self._note("begun", f"plan {run.plan_name}: {counted(clips, 'clip')} in {counted(len(run.missing), 'shard')}")
         self._looked = float("-inf")
 
     def begin_to_wait(self, things: str, total: int) -> None:

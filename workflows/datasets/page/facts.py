@@ -30,6 +30,8 @@ BINS = 120
 """Steps of the timeline at most."""
 LONGEST_DETAIL = 500
 """Letters of a failure's reason."""
+_WIDER = 1 << 24
+"""More than a picture has rows: a width and a height are one number, which a float holds."""
 _SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("clip_id", "split", "file", "label", "outcome", "detail", "finished")),
@@ -130,12 +132,13 @@ def _durations(clips: pd.DataFrame, fps: float) -> list[list[float]]:
 
 
 def _rates(clips: pd.DataFrame) -> pd.Series:
-    return clips["source_fps"].map(lambda rate: f"{rate:.2f}".rstrip("0").rstrip("."), na_action="ignore")
+    different = clips["source_fps"].dropna().unique()
+    return clips["source_fps"].map({rate: f"{rate:.2f}".rstrip("0").rstrip(".") for rate in different})
 
 
 def _sizes(clips: pd.DataFrame) -> pd.Series:
-    known = clips[["source_width", "source_height"]].dropna().astype(int).astype(str)
-    return (known["source_width"] + "x" + known["source_height"]).reindex(clips.index)
+    pixels = clips["source_width"].astype(float) * _WIDER + clips["source_height"].astype(float)
+    return pixels.map({both: f"{int(both) // _WIDER}x{int(both) % _WIDER}" for both in pixels.dropna().unique()})
 
 
 def _values(clips: pd.DataFrame, column: pd.Series) -> dict[str, Any]:
@@ -158,21 +161,27 @@ def _repeated(clips: pd.DataFrame) -> dict[str, int]:
     }
 
 
+def _unix(times: pd.Series) -> pd.Series:
+    """Times as they are recorded in seconds since 1970; nothing where there is none, or no such day."""
+    texts = times.dropna().unique()
+    read = pd.to_datetime(pd.Series(texts, dtype=object), errors="coerce", utc=True, format="%Y-%m-%dT%H:%M:%SZ")
+    seconds = (read - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(seconds=1)
+    return times.astype(object).map(dict(zip(texts, seconds, strict=True)))
+
+
 def _timeline(clips: pd.DataFrame) -> dict[str, Any]:
     """Clips finished in each step of time: `begins` in seconds since 1970, `step` in seconds."""
-    times = pd.to_datetime(clips["finished"].astype(str), errors="coerce", utc=True, format="%Y-%m-%dT%H:%M:%SZ")
-    known = times.dropna()
-    if known.empty:
+    unix = _unix(clips["finished"]).dropna()
+    if unix.empty:
         return {"begins": [], "ok": [], "failed": [], "step": 0, "not_recorded": len(clips)}
-    unix = (known - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(seconds=1)
     first, last = int(unix.min()), int(unix.max())
     step = max(1, -(-(last - first + 1) // BINS))
     bins = (unix - first) // step
-    good = clips.loc[known.index, "outcome"] == "ok"
+    good = clips.loc[unix.index, "outcome"] == "ok"
     steps = range(int(bins.max()) + 1)
     ok, failed = (bins[chosen].value_counts().reindex(steps, fill_value=0).tolist() for chosen in (good, ~good))
     begins = [first + step * number for number in steps]
-    return {"begins": begins, "ok": ok, "failed": failed, "step": step, "not_recorded": len(clips) - len(known)}
+    return {"begins": begins, "ok": ok, "failed": failed, "step": step, "not_recorded": len(clips) - len(unix)}
 
 
 def _failures(clips: pd.DataFrame) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import UserError, WorkRemains
 from kinetics_pipeline.records import CLIP_ID
-from kinetics_pipeline.redaction import visible
+from kinetics_pipeline.redaction import counted, visible
 from kinetics_pipeline.shards.markers import Marker, marker_name, parse_marker, shard_of
 from kinetics_pipeline.workflows.datasets.viewer.catalogue import Catalogue, Choice, load_table, place_of
 from kinetics_pipeline.workflows.datasets.viewer.frames import ClipPictures
@@ -192,7 +192,7 @@ class DatasetView:
             gone = set(remove)
             kept = [one for one in dict.fromkeys([*self._marked, *add]) if one not in gone]
             if len(kept) > MOST_MARKED:
-                raise UserError(f"{len(kept)} clips are marked; allowed: up to {MOST_MARKED}")
+                raise UserError(f"{counted(len(kept), 'clip is', 'clips are')} marked; allowed: up to {MOST_MARKED}")
             write_marks(self._marks_file, kept)
             self._marked = kept
         return self.marks()

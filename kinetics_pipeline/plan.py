@@ -9,7 +9,6 @@ Clips that local sources hold never share a shard with those that must wait for 
 from __future__ import annotations
 
 import difflib
-import hashlib
 import io
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -23,14 +22,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.records import OUTCOMES, Clip, perhaps_repeated
+from kinetics_pipeline.records import OUTCOMES, Clip
 
 # Imported where a table is made or read: pandas takes most of a second of a worker's start, and workers need none.
 if TYPE_CHECKING:
     import pandas as pd
 
-SEED = b"kinetics-pipeline"
-"""Seed of the order of videos. Never changed: a dataset grows in this order over many runs."""
 NEVER_RETRIED = frozenset({"ok", "withdrawn"})
 RETRY_ALL = "all"
 SCHEMA = pa.schema(
@@ -253,11 +250,12 @@ def make_plan(
     Raises UserError for a class or split that no row has.
     """
     from kinetics_pipeline.annotations.columns import ClipsOfTable, as_columns, outcome_table, rows_with, without_clips
+    from kinetics_pipeline.annotations.fixed_order import ordered
 
     known = outcome_table(outcomes)
     done = known["clip_id"].filter(pc.invert(rows_with(known["outcome"], settings.retried())))
     if settings.limit is None and settings.per_class is None:
-        todo = _ordered(without_clips(_selected(as_columns(asked), settings), done))
+        todo = ordered(without_clips(_selected(as_columns(asked), settings), done))
     else:
         todo = without_clips(in_order(asked, settings).slice(0, settings.limit), done)
     held = held_locally(ClipsOfTable(todo))
@@ -270,11 +268,12 @@ def make_plan(
 def in_order(asked: pd.DataFrame | pa.Table, settings: PlanSettings) -> pa.Table:
     """The clips that `settings` leave, but for its `limit`, in the fixed order. Raises as `make_plan` does."""
     from kinetics_pipeline.annotations.columns import as_columns, number_among_equals
+    from kinetics_pipeline.annotations.fixed_order import ordered
 
-    ordered = _ordered(_selected(as_columns(asked), settings))
+    clips = ordered(_selected(as_columns(asked), settings))
     if settings.per_class is None:
-        return ordered
-    return ordered.filter(pa.array(number_among_equals(ordered["label"]) < settings.per_class))
+        return clips
+    return clips.filter(pa.array(number_among_equals(clips["label"]) < settings.per_class))
 
 
 def _selected(asked: pa.Table, settings: PlanSettings) -> pa.Table:
@@ -306,34 +305,6 @@ def require_among(what: str, named: Iterable[str], allowed: Collection[str], whe
         near = difflib.get_close_matches(name, sorted(allowed), n=3, cutoff=0.5)
         hint = f"did you mean {', '.join(map(repr, near))}?" if near else f"there are {len(allowed)}"
         raise UserError(f"{what} {name!r} is not in {where}; {hint}")
-
-
-def _ordered(clips: pa.Table) -> pa.Table:
-    """Sorts by the video's hash, then by time, a whole video before its parts. 128 bits: no two videos share a hash."""
-    twice = clips["clip_id"].take(pa.array(perhaps_repeated(clips["clip_id"])))
-    if pc.count_distinct(twice).as_py() != len(twice):
-        raise ValueError("a clip is asked for twice")
-    high, low = _video_hashes(clips["video_id"])
-    order = np.argsort(high)
-    same = np.flatnonzero(np.diff(high[order]) == 0)
-    tied = np.unique(np.concatenate([same, same + 1]))  # nearly always the clips of one video
-    rows = order[tied]
-    few = clips.select(["time_start", "time_end"]).take(pa.array(rows))
-    start, end = (pc.fill_null(few[name], -1.0).to_numpy() for name in ("time_start", "time_end"))
-    order[tied] = rows[np.lexsort((rows, end, start, low[rows], high[rows]))]
-    return clips.take(pa.array(order))
-
-
-def _video_hashes(videos: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """The upper and the lower half of each video's hash, uint64 [N]."""
-    hashes, begun = bytearray(), hashlib.blake2b(digest_size=16, key=SEED)
-    for begin in range(0, len(videos), ROWS_READ_AT_ONCE):
-        for video in videos.slice(begin, ROWS_READ_AT_ONCE).cast(pa.binary()).to_pylist():
-            one = begun.copy()
-            one.update(video)
-            hashes += one.digest()
-    keys = np.frombuffer(hashes, dtype=">u8").reshape(-1, 2)
-    return keys[:, 0].astype(np.uint64), keys[:, 1].astype(np.uint64)
 
 
 def _packed(clips: pa.Table, local: np.ndarray, clips_per_shard: int) -> list[np.ndarray]:

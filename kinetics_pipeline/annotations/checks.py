@@ -219,7 +219,8 @@ class CheckedRows:
 
 
 def _seconds_or_null(times: np.ndarray) -> pa.Array:
-    return pa.array(times, from_pandas=True)
+    missing = np.isnan(times)
+    return pa.array(times, mask=missing if missing.any() else None)
 
 
 def _encoded(places: np.ndarray, values: Sequence[str | None]) -> pa.DictionaryArray:

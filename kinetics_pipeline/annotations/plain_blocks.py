@@ -21,7 +21,7 @@ _QUOTED = re.compile(r'(?:(?<=,)|^)"[^"\n]*"(?=,|$)', re.MULTILINE)
 _ODD = re.compile('[\x00"\ufeff]')
 _TEXTS = pa.dictionary(pa.int32(), pa.string())
 MOST_CHARACTERS = 1 << 20
-"""Of lines that are read together; some thousand rows have a quarter."""
+"""The most that lines which are read together may have; some thousand rows have a quarter."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class FewValues:
 
     values: list[str | None]
     places: np.ndarray
-    """For each row the place of its cell in `values`, int."""
+    """Each row's place of its cell in `values`, int [N]."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ ModelName = Literal["i3d", "c3d", "convnet_lstm", "two_stream", "fused_two_strea
     Most_used="run model stream recipe init steps batch_size workers loaders classes",
     Schedule="learning_rate scale_learning_rate warmup clip_gradients accumulate dropout seed",
     Clips="train_split frames stride crop flip class_list examples_per_class",
-    Evaluation="val_split hold_out evaluate_every checkpoint_every logger",
+    Evaluation="val_split hold_out evaluate_every val_clips checkpoint_every logger",
     Weights="new_head bn_eps freeze_features freeze_batch_norm",
     Batch_norm="batch_norm_momentum precise_batch_norm sync_batch_norm",
     Machine="device precision compile checkpoint_activations",
@@ -105,6 +105,8 @@ class TrainConfig(Config):
     """Only the classes in this file, one a line (miniKinetics is such a list)."""
     examples_per_class: int | None = None
     """Only the first so many training clips of each class."""
+    val_clips: int | None = None
+    """Evaluate at most so many clips during training: of each class as many, always the same ones. Default: all."""
     checkpoint_every: int = 500
     """Steps between checkpoints."""
     evaluate_every: int | None = None
@@ -117,7 +119,7 @@ class TrainConfig(Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         counted = ("steps", "batch_size", "accumulate", "workers", "checkpoint_every", "frames", "stride", "crop")
-        for flag in (*counted, "examples_per_class"):
+        for flag in (*counted, "examples_per_class", "val_clips"):
             value = getattr(self, flag)
             require("--" + flag.replace("_", "-"), value, value is None or value >= 1, "1 or more")
         for flag in ("loaders", "warmup", "evaluate_every", "precise_batch_norm", "seed"):

@@ -49,7 +49,7 @@ def _of_selection(config: Selection) -> Iterator[tuple[str, str]]:
 
 def _of_training(config: TrainConfig) -> Iterator[tuple[str, str]]:
     if config.evaluate_every == 0:
-        yield "val_split", "with --evaluate-every 0"
+        yield from _all(("val_split", "val_clips"), "with --evaluate-every 0")
     if config.hold_out:
         yield "val_split", "with --hold-out"
     if config.workers == 1:

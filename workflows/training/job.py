@@ -23,7 +23,7 @@ from kinetics_pipeline.workflows.runtime.cluster import addressed, connected, re
 from kinetics_pipeline.workflows.runtime.progress import Meter
 from kinetics_pipeline.workflows.runtime.signals import stop_requested
 from kinetics_pipeline.workflows.training.here import train_here, trains_here
-from kinetics_pipeline.workflows.training.metrics import SCORES, MetricsFollower, main_score
+from kinetics_pipeline.workflows.training.metrics import SCORES, MetricsFollower, main_score, seconds_of_work
 from kinetics_pipeline.workflows.training.result import TrainResult
 from kinetics_pipeline.workflows.training.run_folder import Ending, RunFolder, write_json
 from kinetics_pipeline.workflows.training.settings import Settings
@@ -234,7 +234,7 @@ def _write_results(settings: Settings, dataset: Dataset) -> None:
         "loss": steps[-1]["loss"],
         "samples_per_second": rates[len(rates) // 2],
         "bound": steps[-1]["bound"],
-        "seconds": round(steps[-1]["time"] - lines[0]["time"], 1),
+        "seconds": round(seconds_of_work(lines), 1),
         "best": None if best is None else {k: best[k] for k in ("step", "loss", *SCORES) if k in best},
         "last": evaluations[-1] if evaluations else None,
         "dataset": {"uri": dataset.store.uri, "fingerprint": settings.fingerprint},

@@ -25,7 +25,7 @@ class TrainResult:
     loss: float
     """That of the last step."""
     seconds: float
-    """From the first step to the last, with what lay between: evaluations, and the time a run lay stopped."""
+    """Seconds of work: steps and evaluations, without the time in which the run lay stopped."""
     samples_per_second: float
     """Clips a second of all workers, the median over the steps."""
     bound: str

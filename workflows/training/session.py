@@ -51,7 +51,7 @@ from kinetics_pipeline.workflows.training.metrics import MetricsLog, SpeedMeter,
 from kinetics_pipeline.workflows.training.run_folder import Ending, Reason
 from kinetics_pipeline.workflows.training.settings import Settings
 from kinetics_pipeline.workflows.training.trackers import trackers
-from kinetics_pipeline.workflows.training.validation import Stopped, Validation, validation_clips
+from kinetics_pipeline.workflows.training.validation import Stopped, Validation, cost_of, validation_clips
 from kinetics_pipeline.workflows.training.weights import initial_weights
 
 CONTROL_EVERY = 1.0
@@ -181,10 +181,8 @@ class _Session:
             self.note(f"goes on from step {self.state.step}")
             return
         self.note(explain_batch(recipe, config.batch_size, config.accumulate, config.workers))
-        if self.val is not None and config.hold_out:
-            self.note(
-                f"{counted(len(self.val), 'clip is', 'clips are')} held out of {config.train_split} and evaluated"
-            )
+        if self.val is not None:
+            self.note(cost_of(self.val, self.settings))
         if recipe.plateau:
             self.note(_plateau(recipe, self.evaluate_every))
         where = f"{self.group.size} x {self.group.device.type}"

@@ -9,7 +9,7 @@ from typing import cast
 from kinetics_pipeline.annotations.download import received
 from kinetics_pipeline.estimate import Estimate
 from kinetics_pipeline.plan import Plan
-from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.recipe import Recipe, uses_gpu
 from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.sources.base import LocalSource, NetworkSource, is_network
 from kinetics_pipeline.workflows.building.copies import UnfetchedCopy
@@ -17,7 +17,6 @@ from kinetics_pipeline.workflows.building.copy_preview import ASSUMED_RATE
 from kinetics_pipeline.workflows.building.forecast.hours import Forecast, Machines, forecast
 from kinetics_pipeline.workflows.building.forecast.rates import Rates, Usage, cost
 from kinetics_pipeline.workflows.building.forecast.timing import Sample, StageTimes
-from kinetics_pipeline.workflows.building.process import uses_gpu
 from kinetics_pipeline.workflows.building.time_needed import clip_seconds
 from kinetics_pipeline.workflows.runtime.progress import duration, size
 

@@ -13,7 +13,7 @@ from cyclopts import App, Parameter
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.recipe import Layout
 from kinetics_pipeline.workflows.flags.places import Place, PlaceOrName
-from kinetics_pipeline.workflows.flags.viewer_flags import ViewerConfig
+from kinetics_pipeline.workflows.flags.report_flags import ReportConfig
 
 Flag = Parameter(negative=())
 
@@ -42,7 +42,7 @@ def report(
     json: Annotated[bool, Flag] = False,
     certificate: Path | None = None,
     serve: Annotated[bool, Flag] = False,
-    viewer: ViewerConfig | None = None,
+    more: ReportConfig | None = None,
 ) -> None:
     """Say what a dataset is: what was asked, what survived by split and class, how it was made, its fingerprint.
 
@@ -51,7 +51,8 @@ def report(
     dataset
         The dataset.
     html
-        Write all of it as one page here, which needs no network: classes, failures and shards to sort and search.
+        Write all of it as one page here, which needs no network: classes, failures and shards to sort and search, the
+        rate of the build, some clips' flow, and the runs that were trained on it.
     by
         class: print every class with what became of its clips and why, the one that lost most first.
     json
@@ -61,14 +62,14 @@ def report(
     serve
         Show the clips in a browser on this machine, RGB and flow playing, until Ctrl-C.
     """
-    if viewer is not None and not serve:
-        raise UserError("--run, --marks and --port are for the viewer; give --serve, too")
+    config = more or ReportConfig()
+    if serve and (html is not None or by is not None or json or certificate is not None):
+        raise UserError("--serve goes alone; allowed beside it: --run, --marks, --port")
+    config.require_use(html=html is not None, json=json, serve=serve)
     if serve:
-        if html is not None or by is not None or json or certificate is not None:
-            raise UserError("--serve goes alone; allowed beside it: --run, --marks, --port")
         from kinetics_pipeline.workflows.datasets.viewer.job import serve as show
 
-        show(dataset, viewer or ViewerConfig())
+        show(dataset, config)
         return
     if html is None and by is None and not json:
         from kinetics_pipeline.workflows.datasets.report import report as job
@@ -77,7 +78,7 @@ def report(
         return
     from kinetics_pipeline.workflows.datasets.page.job import report_facts
 
-    report_facts(dataset, html, certificate, by_class=by is not None, as_json=json)
+    report_facts(dataset, html, certificate, config, by_class=by is not None, as_json=json)
 
 
 def compare(first: Place, second: Place, /, *, common: Path | None = None) -> int:
@@ -213,7 +214,7 @@ def export(
     dataset: Place,
     /,
     *,
-    format: Literal["mp4", "frames"],
+    format: Literal["mp4", "frames", "webdataset", "huggingface", "croissant"],
     to: Path,
     split: str | None = None,
     ids: Path | None = None,
@@ -226,7 +227,9 @@ def export(
     dataset
         The dataset.
     format
-        mp4: a video for each clip; frames: a folder of JPEGs for each clip, as denseflow makes.
+        mp4: a video for each clip, in the folders of torchvision's Kinetics; frames: a folder of JPEGs for each clip,
+        as denseflow makes; webdataset: mp4 in tars of 1,000 clips; huggingface: mp4 with a dataset card, in
+        tars beyond 100,000 clips; croissant: croissant.json, a description of the dataset itself.
     to
         The folder to write to; what is there already is not made again.
     split
@@ -234,7 +237,7 @@ def export(
     ids
         Only the clips in this file of ids, as the viewer saves it, or of this certificate.
     kept
-        For mp4: copy the segments from this folder or URI, which --keep-clips filled.
+        For all but frames: copy the segments from this folder or URI, which --keep-clips filled.
     """
     from kinetics_pipeline.workflows.datasets.export import export as job
 

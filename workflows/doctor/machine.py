@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.sources.base import Failure
 from kinetics_pipeline.sources.options import SourceOptions
 from kinetics_pipeline.storage.cache import cache_folder
@@ -213,7 +214,7 @@ def how_long(videos: int | None, rate: float) -> Finding:
     """The session's rate, and how long YouTube takes for so many videos at `rate` an hour."""
     says = f"YouTube gives a guest session about {GUEST_RATE:g} videos an hour"
     if videos is not None:
-        says += f"; {videos} videos at {rate:g} an hour take {duration(videos / rate * 3600)}"
+        says += f"; {counted(videos, 'video')} at {rate:g} an hour take {duration(videos / rate * 3600)}"
     if rate > GUEST_RATE:
         return Finding("rate", "note", says, f"--rate {GUEST_RATE:g} or less; more only with several addresses")
     return Finding("rate", "ok", says)
@@ -237,8 +238,8 @@ def how_old(version: str, today: datetime.date) -> Finding:
             UPGRADE,
         )
     if weeks > TOO_OLD_WEEKS:
-        return Finding("yt-dlp", "note", f"{version}, {weeks} weeks old", UPGRADE)
-    return Finding("yt-dlp", "ok", f"{version}, {max(0, weeks)} weeks old")
+        return Finding("yt-dlp", "note", f"{version}, {counted(weeks, 'week')} old", UPGRADE)
+    return Finding("yt-dlp", "ok", f"{version}, {counted(max(0, weeks), 'week')} old")
 
 
 ADDRESS = "the address is refused: wait an hour, and use a lower --rate, another way out (--proxy) or --cookies"
@@ -323,7 +324,9 @@ def _room() -> Iterator[Finding]:
     import psutil
 
     memory = psutil.virtual_memory()
-    yield Finding("memory", "ok", f"{size(memory.total)}, {size(memory.available)} free; {os.cpu_count()} cores")
+    yield Finding(
+        "memory", "ok", f"{size(memory.total)}, {size(memory.available)} free; {counted(os.cpu_count() or 1, 'core')}"
+    )
     shared = Path("/dev/shm")  # noqa: S108 - looked at, not written to
     if shared.is_dir():
         room = shutil.disk_usage(shared).total

@@ -16,6 +16,7 @@ from kinetics_pipeline.annotations.table import read_labels
 from kinetics_pipeline.dataset.dataset import Dataset, require_among_classes
 from kinetics_pipeline.dataset.fingerprint import fingerprint
 from kinetics_pipeline.errors import JobFailed, UserError
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.shards.writer import versions
 from kinetics_pipeline.workflows.flags.record import as_record
 from kinetics_pipeline.workflows.flags.training_flags import TrainConfig
@@ -24,7 +25,7 @@ from kinetics_pipeline.workflows.runtime.progress import Meter
 from kinetics_pipeline.workflows.runtime.signals import stop_requested
 from kinetics_pipeline.workflows.training.feeding import cores_for, loaders_for
 from kinetics_pipeline.workflows.training.here import train_here, trains_here
-from kinetics_pipeline.workflows.training.metrics import SCORES, MetricsFollower, main_score
+from kinetics_pipeline.workflows.training.metrics import SCORES, MetricsFollower, main_score, seconds_of_work
 from kinetics_pipeline.workflows.training.result import TrainResult
 from kinetics_pipeline.workflows.training.run_folder import Ending, RunFolder, write_json
 from kinetics_pipeline.workflows.training.settings import Settings
@@ -171,7 +172,7 @@ def _train(settings: Settings, steps: int, done: int, should_stop: Callable[[], 
 
         settings, given = _shared_out(settings, alive_nodes())
         where = f"the cluster at {os.environ['RAY_ADDRESS']}" if addressed() else "Ray"
-        workers = "1 worker" if config.workers == 1 else f"{config.workers} workers"
+        workers = counted(config.workers, "worker")
         show.waits_for = f"{where} to start {workers} on {_shown(given)}{' each' if config.workers > 1 else ''}"
         training = Training(settings, given)
         wait(training, POLL, look)
@@ -187,7 +188,7 @@ def _shared_out(settings: Settings, nodes: list[dict[str, float]]) -> tuple[Sett
 
 
 def _shown(given: Share) -> str:
-    cores = f"{given.cpus:g} core{'' if given.cpus == 1 else 's'}"
+    cores = counted(given.cpus, "core")
     return f"{cores} and a GPU" if given.gpus else cores
 
 
@@ -243,7 +244,7 @@ def _write_results(settings: Settings, dataset: Dataset) -> None:
         "loss": steps[-1]["loss"],
         "samples_per_second": rates[len(rates) // 2],
         "bound": steps[-1]["bound"],
-        "seconds": round(steps[-1]["time"] - lines[0]["time"], 1),
+        "seconds": round(seconds_of_work(lines), 1),
         "best": None if best is None else {k: best[k] for k in ("step", "loss", *SCORES) if k in best},
         "last": evaluations[-1] if evaluations else None,
         "dataset": {"uri": dataset.store.uri, "fingerprint": settings.fingerprint},

@@ -33,6 +33,7 @@ from kinetics_pipeline.models.training.freezing import freeze_features
 from kinetics_pipeline.models.training.loop import model_inputs, train_steps
 from kinetics_pipeline.models.training.recipes import TrainingRecipe, explain_batch
 from kinetics_pipeline.models.training.state import TrainingState, restore_state, start_training, state_to_save
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.workflows.flags.record import as_record
 from kinetics_pipeline.workflows.pictures import contact_sheet, flow_colours
 from kinetics_pipeline.workflows.runtime.model_errors import as_user_errors
@@ -50,7 +51,7 @@ from kinetics_pipeline.workflows.training.metrics import MetricsLog, SpeedMeter,
 from kinetics_pipeline.workflows.training.run_folder import Ending, Reason
 from kinetics_pipeline.workflows.training.settings import Settings
 from kinetics_pipeline.workflows.training.trackers import trackers
-from kinetics_pipeline.workflows.training.validation import Stopped, Validation, validation_clips
+from kinetics_pipeline.workflows.training.validation import Stopped, Validation, cost_of, validation_clips
 from kinetics_pipeline.workflows.training.weights import initial_weights
 
 CONTROL_EVERY = 1.0
@@ -104,9 +105,9 @@ class _Session:
         self.state = self._state(saved)
         self.log = self._log() if group.first else None
         if saved is None:
-            self.note(f"{len(self.clips)} clips of {len(settings.classes)} classes to train on")
+            self.note(f"{counted(len(self.clips), 'clip')} of {counted(len(settings.classes), 'class')} to train on")
             if self.clips.unlabelled:
-                self.note(f"{self.clips.unlabelled} clips of {config.train_split} have no label and are left out")
+                self.note(f"clips of {config.train_split} without a label, which are left out: {self.clips.unlabelled}")
         self._note_settings()
         self._control_read = 0.0
         self.waited = self.loading = 0.0
@@ -180,14 +181,14 @@ class _Session:
             self.note(f"goes on from step {self.state.step}")
             return
         self.note(explain_batch(recipe, config.batch_size, config.accumulate, config.workers))
-        if self.val is not None and config.hold_out:
-            self.note(f"{len(self.val)} clips are held out of {config.train_split} and evaluated")
+        if self.val is not None:
+            self.note(cost_of(self.val, self.settings))
         if recipe.plateau:
             self.note(_plateau(recipe, self.evaluate_every))
         where = f"{self.group.size} x {self.group.device.type}"
         self.note(f"{where}, {self.state.precision.reason}")
         if config.batch_norm_momentum is None:
-            self.note(f"batch norm's momentum is {self.options['bn_momentum']:.3g} for {recipe.steps} steps")
+            self.note(f"batch norm's momentum is {self.options['bn_momentum']:.3g} for {counted(recipe.steps, 'step')}")
         if config.sync_batch_norm and self.group.device.type != "cuda":
             self.note("batch norm is not synchronised: torch does that on GPUs alone")
         for line in self.weights_from:
@@ -348,8 +349,8 @@ def _plateau(recipe: TrainingRecipe, every: int) -> str:
     if not every:
         return "without evaluations the learning rate stays as it is: a plateau cannot be seen"
     return (
-        f"{-(-recipe.steps // every)} evaluations, {every} steps apart; after {recipe.patience} without progress the "
-        "learning rate falls to a tenth"
+        f"{counted(-(-recipe.steps // every), 'evaluation')}, {counted(every, 'step')} apart; after {recipe.patience} "
+        "without progress the learning rate falls to a tenth"
     )
 
 

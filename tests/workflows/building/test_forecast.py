@@ -105,7 +105,7 @@ def test_plan_says_hours_requests_and_cost_and_that_a_cluster_is_extrapolated(
     (told,) = [line for line in out.splitlines() if line.startswith("hours ")]
     assert told.endswith("limited by fetching, on 3 nodes of 4 cores")
     assert "extrapolated from this machine (by a rendered clip, timed)" in out
-    assert "1 videos asked of YouTube; about 2 objects written" in out
+    assert "1 video asked of YouTube; about 2 objects written" in out
     (paid,) = [line for line in out.splitlines() if line.startswith("cost ")]
     # A video at 300 an hour is 12 s, and 10 s are the start: 22 s of 12 cores. One clip is 4.1 MB.
     assert paid.split()[1:] == ["264.00", "once,", "and", "4.13", "a", "month", "for", "4.1", "MB", "kept"]

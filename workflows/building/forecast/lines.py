@@ -10,14 +10,14 @@ from typing import cast
 from kinetics_pipeline.annotations.download import received
 from kinetics_pipeline.estimate import Estimate
 from kinetics_pipeline.plan import Plan
-from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.recipe import Recipe, uses_gpu
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.sources.base import LocalSource, NetworkSource, is_network
 from kinetics_pipeline.workflows.building.copies import UnfetchedCopy
 from kinetics_pipeline.workflows.building.copy_preview import ASSUMED_RATE
 from kinetics_pipeline.workflows.building.forecast.hours import Forecast, Machines, forecast
 from kinetics_pipeline.workflows.building.forecast.rates import Rates, Usage, cost
 from kinetics_pipeline.workflows.building.forecast.timing import Sample, StageTimes
-from kinetics_pipeline.workflows.building.process import uses_gpu
 from kinetics_pipeline.workflows.building.time_needed import clip_seconds
 from kinetics_pipeline.workflows.runtime.progress import duration, size
 from kinetics_pipeline.workflows.training.feeding import cores_shown
@@ -88,11 +88,11 @@ def lines(work: Work, times: StageTimes, on: Machines, rates: Rates | None) -> I
 
 
 def _shown(on: Machines) -> str:
-    cores = f"{on.cores} core{'s' if on.cores != 1 else ''}"
-    gpus = f" and {on.gpus} GPU{'s' if on.gpus != 1 else ''}" if on.gpus else ""
+    cores = counted(on.cores, "core")
+    gpus = f" and {counted(on.gpus, 'GPU')}" if on.gpus else ""
     if on.measured:
         return f"this machine's {cores}{gpus}"
-    return f"{on.nodes} node{'s' if on.nodes != 1 else ''} of {cores}{gpus}"
+    return f"{counted(on.nodes, 'node')} of {cores}{gpus}"
 
 
 def _how(recipe: Recipe, times: StageTimes, on: Machines) -> str:
@@ -114,9 +114,9 @@ def _feeding(recipe: Recipe, times: StageTimes, on: Machines) -> Iterator[str]:
 
 
 def _requests(work: Work) -> str:
-    asked = f"{work.youtube} videos asked of YouTube; " if work.youtube else ""
+    asked = f"{counted(work.youtube, 'video')} asked of YouTube; " if work.youtube else ""
     writes = WRITES_A_SHARD * work.total.shards + (work.total.clips if work.kept else 0)
-    return f"{asked}about {writes} objects written"
+    return f"{asked}about {counted(writes, 'object')} written"
 
 
 def _cost(work: Work, seconds: Forecast, on: Machines, rates: Rates) -> Iterator[str]:

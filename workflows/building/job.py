@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 
+import pyarrow.compute as pc
 import ray
 from rich.console import Console
 
 from kinetics_pipeline.dataset.dataset import DATASET, Dataset
 from kinetics_pipeline.errors import WorkRemains
-from kinetics_pipeline.plan import Plan
+from kinetics_pipeline.plan import NETWORK, Plan
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import ENLARGED, Record
 from kinetics_pipeline.redaction import WITHHELD, counted
@@ -265,10 +266,12 @@ class _Build:
     def _run(self, driver: Driver, can_go_on: Callable[[], bool]) -> None:
         run = driver.plan_run
         missing = set(run.missing)
-        clips = len(run.plan.of_shards(missing))
+        sources = run.plan.of_shards(missing).table["source"]
+        clips, fetched = len(sources), pc.sum(pc.equal(sources, NETWORK)).as_py() or 0
+        del sources  # it holds the table
         self.shards = 0
         with Meter(clips, "clips") as meter:
-            self.watcher.begin(run, clips)
+            self.watcher.begin(run, clips, fetched)
             meter.say(f"plan {run.plan_name}: {counted(clips, 'clip')} in {counted(len(missing), 'shard')}")
             if found := sum(one.node is not None for one in run.finished.values()):
                 meter.say(f"{counted(found, 'clip was', 'clips were')} finished by an earlier run")
@@ -313,7 +316,7 @@ class _Build:
         """Why nothing goes on, where it was looked at; the same reason again after a while only."""
         if live is None:
             return
-        meter.left, meter.is_stalled = live.left, bool(live.no_progress)
+        meter.left, meter.is_stalled = live.left, bool(live.no_progress) or live.left is None
         if not live.no_progress:
             return
         reason, now = re.sub(r"[\d,.]+", "", live.no_progress), time.monotonic()

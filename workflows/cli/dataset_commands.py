@@ -13,7 +13,7 @@ from cyclopts import App, Parameter
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.recipe import Layout
 from kinetics_pipeline.workflows.flags.places import Place, PlaceOrName
-from kinetics_pipeline.workflows.flags.viewer_flags import ViewerConfig
+from kinetics_pipeline.workflows.flags.report_flags import ReportConfig
 
 Flag = Parameter(negative=())
 
@@ -42,7 +42,7 @@ def report(
     json: Annotated[bool, Flag] = False,
     certificate: Path | None = None,
     serve: Annotated[bool, Flag] = False,
-    viewer: ViewerConfig | None = None,
+    more: ReportConfig | None = None,
 ) -> None:
     """Say what a dataset is: what was asked, what survived by split and class, how it was made, its fingerprint.
 
@@ -51,7 +51,8 @@ def report(
     dataset
         The dataset.
     html
-        Write all of it as one page here, which needs no network: classes, failures and shards to sort and search.
+        Write all of it as one page here, which needs no network: classes, failures and shards to sort and search, the
+        rate of the build, some clips' flow, and the runs that were trained on it.
     by
         class: print every class with what became of its clips and why, the one that lost most first.
     json
@@ -61,14 +62,14 @@ def report(
     serve
         Show the clips in a browser on this machine, RGB and flow playing, until Ctrl-C.
     """
-    if viewer is not None and not serve:
-        raise UserError("--run, --marks and --port are for the viewer; give --serve, too")
+    config = more or ReportConfig()
+    if serve and (html is not None or by is not None or json or certificate is not None):
+        raise UserError("--serve goes alone; allowed beside it: --run, --marks, --port")
+    config.require_use(html=html is not None, json=json, serve=serve)
     if serve:
-        if html is not None or by is not None or json or certificate is not None:
-            raise UserError("--serve goes alone; allowed beside it: --run, --marks, --port")
         from kinetics_pipeline.workflows.datasets.viewer.job import serve as show
 
-        show(dataset, viewer or ViewerConfig())
+        show(dataset, config)
         return
     if html is None and by is None and not json:
         from kinetics_pipeline.workflows.datasets.report import report as job
@@ -77,7 +78,7 @@ def report(
         return
     from kinetics_pipeline.workflows.datasets.page.job import report_facts
 
-    report_facts(dataset, html, certificate, by_class=by is not None, as_json=json)
+    report_facts(dataset, html, certificate, config, by_class=by is not None, as_json=json)
 
 
 def compare(first: Place, second: Place, /, *, common: Path | None = None) -> int:

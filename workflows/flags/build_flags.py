@@ -180,7 +180,8 @@ class BuildConfig(Selection):
     metrics_port: str | None = None
     """PORT or HOST:PORT where Prometheus reads metrics of the build; a port alone is open to this machine only."""
     notify: str | None = None
-    """A command to run at the end, at a failure and when an address is paused; it gets JSON, and KINETICS_EVENT."""
+    """A command to run at the end, at a failure and when an address is paused; it gets JSON, and KINETICS_EVENT. It has
+    60 s, 10 s at the end."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

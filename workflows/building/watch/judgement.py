@@ -1,14 +1,13 @@
-"""What looks at a driver come to: what sets the pace, why nothing goes on, and how long the rest will take.
+"""What looks at a driver come to: what sets the pace, and why nothing goes on.
 
 Pure functions of what was seen.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
-from statistics import fmean, stdev
+from statistics import fmean
 
 from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.workflows.building.executor import Moment
@@ -22,12 +21,6 @@ QUIET = 20.0
 """Seconds without progress after which the reason is told; looks are 5 s apart, so that it is told within 30 s."""
 TIMES_USUAL = 3.0
 """Times the usual duration from which work is a straggler, when it takes a minute as well."""
-LEAST_MADE = 5
-"""Clips before a rate is taken for one."""
-EIGHT_IN_TEN = 1.28
-"""Standard deviations on both sides of a mean that hold eight of ten values of a normal distribution."""
-SPANS = 8
-"""Parts of the window whose rates are compared."""
 
 
 def busy_share(looks: Sequence[Look]) -> float:
@@ -171,37 +164,6 @@ def per_hour(counts: Sequence[tuple[float, int]]) -> float:
     if len(counts) < 2 or counts[-1][0] <= counts[0][0]:
         return 0.0
     return max(0.0, 3600 * (counts[-1][1] - counts[0][1]) / (counts[-1][0] - counts[0][0]))
-
-
-def time_left(made: Sequence[tuple[float, int]], left: int) -> tuple[float, float, float] | None:
-    """Seconds that `left` clips will take, and the bounds between which that is in eight cases of ten; None while too
-    few were made to say.
-
-    `made`: (monotonic seconds, clips made by then), oldest first. The rate is uncertain by the number of clips that
-    were made (a Poisson count) and by how much the rates of parts of that time differ; the larger of the two counts.
-    """
-    if len(made) < 2:
-        return None
-    (began, first), (ended, last) = made[0], made[-1]
-    number, seconds = last - first, ended - began
-    if number < LEAST_MADE or seconds <= 0:
-        return None
-    rates = _rates_of_spans(made)
-    varied = stdev(rates) / (fmean(rates) * math.sqrt(len(rates))) if len(rates) > 1 and fmean(rates) > 0 else 0.0
-    share = min(0.9, EIGHT_IN_TEN * max(1 / math.sqrt(number), varied))
-    expected = left * seconds / number
-    return expected, expected / (1 + share), expected / (1 - share)
-
-
-def _rates_of_spans(made: Sequence[tuple[float, int]]) -> list[float]:
-    """Clips a second in parts of the time that are about equally long."""
-    span = (made[-1][0] - made[0][0]) / SPANS
-    rates, (since, before) = [], made[0]
-    for when, number in made[1:]:
-        if when - since >= span:
-            rates.append((number - before) / (when - since))
-            since, before = when, number
-    return rates
 
 
 def _the_longest(last: Look, stage: str) -> str:

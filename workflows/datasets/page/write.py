@@ -12,17 +12,28 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.redaction import visible
 from kinetics_pipeline.storage.local import new_file
+from kinetics_pipeline.workflows.datasets.page.runs import SCORES
 from kinetics_pipeline.workflows.runtime.progress import size
 
 _HERE = files("kinetics_pipeline.workflows.datasets.page")
-_PARTS = ("summary", "outcomes", "classes", "failures", "sources", "frames", "timeline", "shards")
-_DRAWN = ("classes", "failures", "shard_list", "durations", "source_rates", "source_sizes", "timeline")
+_PARTS = ("summary", "outcomes", "classes", "failures", "sources", "frames", "clips", "timeline", "runs", "shards")
+_DRAWN = (
+    "classes",
+    "published",
+    "failures",
+    "shard_list",
+    "durations",
+    "source_rates",
+    "source_sizes",
+    "timeline",
+    "runs",
+)
 """The facts that the script needs; the others are in the template's tables."""
 
 
@@ -34,10 +45,10 @@ def require_html(path: Path) -> None:
         raise UserError(f"--html is {path}, which cannot be written: there is no folder {path.parent}")
 
 
-def write_page(facts: Mapping[str, Any], path: Path) -> None:
+def write_page(facts: Mapping[str, Any], path: Path, media: Mapping[str, Any] | None = None) -> None:
     """Writes the page. Raises UserError where it cannot be written."""
     require_html(path)
-    text = page(facts)
+    text = page(facts, media)
     try:
         with new_file(path) as out:
             out.write(text.encode("utf-8", "replace"))
@@ -45,23 +56,30 @@ def write_page(facts: Mapping[str, Any], path: Path) -> None:
         raise UserError(f"--html is {path}, which cannot be written: {error.strerror}") from None
 
 
-def page(facts: Mapping[str, Any]) -> str:
-    """The page as text. `facts` are those of `facts_of`."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+def page(facts: Mapping[str, Any], media: Mapping[str, Any] | None = None) -> str:
+    """The page as text. `facts` are those of `facts_of`, `media` those of `media_of`."""
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, loader=FunctionLoader(_text)
+    )
     environment.filters |= {"number": _number, "share": _share, "size": size, "words": _words}
     style = _text("uplot/uPlot.min.css") + _text("look.css")
     licence = "/* uPlot, " + " ".join(_text("uplot/LICENSE").split()) + " */\n"
-    scripts = [licence + _text("uplot/uPlot.iife.min.js"), _text("script.js")]
+    scripts = [licence + _text("uplot/uPlot.iife.min.js"), *map(_text, ("charts.js", "script.js", "runs.js"))]
     policy = (
         f"default-src 'none'; script-src {' '.join(map(_hash, scripts))}; style-src {_hash(style)}; "
-        "base-uri 'none'; form-action 'none'"
+        "img-src data:; base-uri 'none'; form-action 'none'"
     )
     clean = _visible(facts)
-    return environment.from_string(_text("template.html")).render(
+    shows_clips = bool(media and media["clips"])
+    parts = [part for part in _PARTS if (part != "runs" or clean["runs"]) and (part != "clips" or shows_clips)]
+    return environment.get_template("template.html").render(
         facts=clean,
+        media=_visible(media),
         shown={name: clean[name] for name in _DRAWN},
         name=clean["place"].rstrip("/").rpartition("/")[2] or clean["place"],
-        parts=[(part, part.capitalize()) for part in _PARTS],
+        part_names=parts,
+        score_names=SCORES.items(),
+        parts=[(part, part.capitalize()) for part in parts],
         splits=sorted({split for one in clean["outcomes"] for split in one["splits"]}),
         failed=sum(one["clips"] for one in clean["outcomes"] if one["outcome"] not in ("ok", "withdrawn")),
         # Texts of this package, and hashes of them.

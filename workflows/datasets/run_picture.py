@@ -102,7 +102,7 @@ def _matrix(axes: Axes, title: str, classes: Sequence[str], score: Mapping[str, 
     counts = np.zeros((side, side))
     for true, said, clips in score["cells"]:
         counts[true, said] = clips
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    shares = counts / np.maximum(np.array(score["asked"])[:, None], 1)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     axes.set_title(visible(title), fontsize=10)
     axes.set_xlabel("what it is taken for")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,9 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.redaction import counted, visible
 from kinetics_pipeline.workflows.datasets.page.runs import SCORES, run_facts
-from kinetics_pipeline.workflows.datasets.page.write import require_html, write_run_page
+from kinetics_pipeline.workflows.datasets.page.write import require_html, run_page, write_html
 from kinetics_pipeline.workflows.runtime.progress import duration
 
 SHOWN = 10
@@ -34,7 +35,8 @@ def report_run(folder: Path, html: Path | None, picture: Path | None, *, by_clas
         from kinetics_pipeline.workflows.datasets.run_picture import draw_run, require_run_picture
 
         require_run_picture(picture)
-    facts = {**run_facts(folder), **_told_by_the_run(folder)}
+    written = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    facts = {"folder": str(folder), "written": written, **run_facts(folder), **_told_by_the_run(folder)}
     if as_json:
         print(json.dumps(facts, indent=2))
     elif by_class:
@@ -42,7 +44,7 @@ def report_run(folder: Path, html: Path | None, picture: Path | None, *, by_clas
     else:
         _print(facts, folder)
     if html is not None:
-        write_run_page(facts, html)
+        write_html(run_page(facts), html)
     if picture is not None:
         draw_run(facts, picture)
     for name, path in (("page", html), ("picture", picture)):
@@ -94,7 +96,15 @@ def _print(facts: Mapping[str, Any], folder: Path) -> None:
         console.print(table)
     _print_classes(facts, SHOWN)
     if facts["dataset"]:
-        console.print(visible(f"see its mistakes: kinetics-pipeline report {facts['dataset']} --serve --run {folder}"))
+        console.print(visible(_next_command(facts, folder)))
+
+
+def _next_command(facts: Mapping[str, Any], folder: Path) -> str:
+    dataset, run = shlex.quote(facts["dataset"]), shlex.quote(str(folder))
+    if any(folder.glob("*-predictions.parquet")):
+        return f"see its mistakes: kinetics-pipeline report {dataset} --serve --run {run}"
+    stream = facts["stream"] if facts["model"] not in ("two_stream", "fused_two_stream") else "both"
+    return f"score it, and see its mistakes then: kinetics-pipeline evaluate {dataset} --{stream} {run}"
 
 
 def _print_classes(facts: Mapping[str, Any], most: int | None) -> None:
@@ -112,15 +122,15 @@ def _print_classes(facts: Mapping[str, Any], most: int | None) -> None:
 def _print_matrix(
     console: Console, classes: Sequence[str], score: Mapping[str, Any], title: str, most: int | None
 ) -> None:
-    clips, right = Counter[int](), Counter[int]()
+    clips = {true: number for true, number in enumerate(score["asked"]) if number}
+    right = Counter[int]()
     taken: dict[int, list[tuple[int, int]]] = {}
     for true, said, number in score["cells"]:
-        clips[true] += number
         if true == said:
-            right[true] += number
+            right[true] = number
         else:
             taken.setdefault(true, []).append((number, said))
-    table = Table(visible(title), "clips", "right", "", "taken for", box=None, pad_edge=False)
+    table = Table(visible(title), "clips", "right", "", "taken most for", box=None, pad_edge=False)
     for true in sorted(clips, key=lambda one: (right[one] / clips[one], classes[one]))[:most]:
         others = sorted(taken.get(true, []), reverse=True)[:3]
         named = ", ".join(f"{classes[said]} {number}" for number, said in others)
@@ -139,10 +149,3 @@ def _number(value: float | None) -> str:
 
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.1%}"
-
-
-def require_no_dataset_flags(given: Mapping[str, object]) -> None:
-    """Raises UserError for a flag that is for datasets alone."""
-    for flag, value in given.items():
-        if value:
-            raise UserError(f"{flag} is given for a run; allowed: --html, --picture, --json and --by class")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -125,6 +126,12 @@ PUBLISHED: dict[str, Published] = {
 def is_published(name: str) -> bool:
     """Whether ANNOTATIONS names a version of Kinetics, and no file of that name lies here."""
     return name.lower() in PUBLISHED and not Path(name).exists()
+
+
+def require_known(name: str) -> None:
+    """Raises UserError for what looks like the name of a version of Kinetics that is not known, and is not a file."""
+    if re.fullmatch(r"(kinetics|k)[-_ ]?\d{3}([-_ ]?\d{4})?", name, re.IGNORECASE) and not Path(name).exists():
+        raise UserError(f"annotations {name}: there is no such file or version; allowed names: {', '.join(PUBLISHED)}")
 
 
 def is_base_address(mirror: str | None) -> bool:

@@ -18,7 +18,7 @@ from rich.console import Console
 from kinetics_pipeline.dataset.dataset import DATASET, Dataset
 from kinetics_pipeline.errors import WorkRemains
 from kinetics_pipeline.plan import NETWORK, Plan
-from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.recipe import Recipe, uses_gpu
 from kinetics_pipeline.records import ENLARGED, Record
 from kinetics_pipeline.redaction import WITHHELD, counted
 from kinetics_pipeline.shards.writer import Superseded
@@ -38,7 +38,6 @@ from kinetics_pipeline.workflows.building.lanes import Pace
 from kinetics_pipeline.workflows.building.lease import Lease, LeaseHeld
 from kinetics_pipeline.workflows.building.placement.backend import Settling
 from kinetics_pipeline.workflows.building.placement.cluster import RayCluster, unplaced
-from kinetics_pipeline.workflows.building.process import uses_gpu
 from kinetics_pipeline.workflows.building.ray_executor import RayExecutor
 from kinetics_pipeline.workflows.building.reconciliation import (
     SUMMARY_COLUMNS,

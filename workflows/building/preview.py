@@ -139,8 +139,9 @@ def _show(console: Console, shown: Shown) -> None:
         held = f"{copy.name}: {counted(copy.archives, 'archive')}, {size(copy.bytes)}{unknown} still to be fetched"
         console.print(f"{held}; which clips they hold is known once they are here", markup=False, soft_wrap=True)
         if copy.missing:
-            told = "their size is not known, and bytes and disk are counted without them"
-            console.print(f"  {copy.missing} of them are not there (404) or refused (403): {told}")
+            these = counted(copy.missing, "archive is", "archives are")
+            told = "bytes and disk are counted without what is not there"
+            console.print(f"  {these} not there (404) or refused (403): {told}", soft_wrap=True)
         if config.classes and copy.archives:
             console.print("  archives in which classes are mixed are all read, whatever --classes asks")
     console.print()

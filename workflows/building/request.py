@@ -25,7 +25,7 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.flow import FlowBackend, resolve_backend
 from kinetics_pipeline.plan import PlanSettings
 from kinetics_pipeline.recipe import Recipe
-from kinetics_pipeline.records import Clip
+from kinetics_pipeline.records import Clip, perhaps_repeated
 from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.sources import parse_source
 from kinetics_pipeline.sources.archives.copies import is_copy
@@ -165,7 +165,7 @@ def overlaps(annotations: Annotations) -> list[str]:
         )
     asked = annotations.columns
     places = pa.table({"video": asked["video_id"], "split": asked["split"].cast(pa.string())})
-    places = places.group_by(["video", "split"]).aggregate([])
+    places = places.take(pa.array(perhaps_repeated(places["video"]))).group_by(["video", "split"]).aggregate([])
     counts = places.group_by("video").aggregate([([], "count_all")])
     several = counts["video"].filter(pc.greater(counts["count_all"], 1))
     splits_of: dict[str, list[str]] = {}

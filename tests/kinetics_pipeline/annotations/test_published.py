@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from kinetics_pipeline.annotations import published
+from kinetics_pipeline.annotations.files import open_annotations
 from kinetics_pipeline.annotations.published import PUBLISHED, Published
 from kinetics_pipeline.annotations.table import load_annotations
 from kinetics_pipeline.errors import UserError
@@ -133,6 +134,12 @@ def test_a_version_whose_annotations_no_copy_has_takes_the_official_ones(copy, t
     found = load_annotations(["kinetics-700"], mirror=f"{copy.base}/university", cache=tmp_path)
     assert found.table["video_id"].tolist() == ["v"]
     assert "--mirror counts for its archives alone" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["kinetics-500", "kinetics400", "K700_2020"])
+def test_a_version_that_nobody_knows_is_told_with_those_that_are(name: str):
+    with pytest.raises(UserError, match=f"{name}: there is no such file or version; allowed names: kinetics-400, kin"):
+        open_annotations(name)
 
 
 def test_a_file_of_that_name_is_a_file(tmp_path: Path, monkeypatch):

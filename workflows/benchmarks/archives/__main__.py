@@ -1,12 +1,14 @@
 """Archives from afar: does fetching hide behind the work, how much disk does it take, and what does a kill cost?
 
-    python -m workflows.benchmarks.archives [links | disk | kills | nodes | published] [--archives N] [--kills K]
+    python -m workflows.benchmarks.archives [links | disk | kills | nodes | published] [--archives N] [--link X]
+        [--kills K] [--seed S]
 
 The real `build` over a public copy on loopback, whose link has a given speed:
 
     links   the link gives 0.5, 1 and 2 times the bytes a second that processing takes: total time against the larger
             of link time and processing time; at most 1.15 is wanted. The total is from the first archive asked for to
-            the last shard, so that the start of Ray is not in it; processing is timed in the same run. What cannot
+            the last shard, so that the start of Ray is not in it; processing is timed in the same run, and so is what
+            passes before the first plan and between plans. What cannot
             overlap, the first group's way over the link and the last group's processing, is in the ratio; the last
             column divides by the larger time and one group's share of the smaller, the least that groups allow
     disk    200 small archives: the most that the cache held, against downloading and unpacking all of them for a
@@ -29,10 +31,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from kinetics_pipeline.workflows.benchmarks.archives.ground import (
     LOOK_EVERY,
@@ -58,32 +60,38 @@ LINKS = (0.5, 1.0, 2.0)
 LINK_VIDEOS, LINK_GROUP = 8, 2
 """Videos of an archive, and archives of a group, where links are measured: so many that a plan's own cost, a tenth of a
 second, does not show. A published archive holds a thousand."""
+SAMPLED_CLIPS = 48
+"""Clips by which processing is timed before a link gets its rate."""
 WANTED_RATIO, WANTED_DISK = 1.15, 0.1
 NODES = 3
 
 
-def links(folder: Path, archives: int, console: Console) -> bool:
+def links(folder: Path, archives: int, shares: Sequence[float], processing: float | None, console: Console) -> bool:
     with served() as server:
         copy = fill(server, folder, archives, LINK_VIDEOS)
         total = sum(map(len, server.archives().values()))
         flags = ("--archives-per-plan", str(LINK_GROUP))
-        groups = -(-archives // LINK_GROUP)
-        alone = build(copy, folder / "alone", *flags).processing
-        table = Table("link", "link s", "processing s", "total s", "ratio", "of the least", "load", box=None)
+        groups, clips = -(-archives // LINK_GROUP), archives * LINK_VIDEOS
+        some = min(clips, SAMPLED_CLIPS)
+        alone = processing
+        if alone is None:
+            alone = build(copy, folder / "alone", *flags, "--limit", str(some)).processing * clips / some
+        console.print(
+            f"{archives} archives with {LINK_VIDEOS} videos each, in {groups} groups; seconds; load: tasks a core"
+        )
+        columns = ("link", "over the link", "processing", "before", "between", "total", "ratio", "of the least", "load")
+        console.print("".join(f"{column:>13}" for column in columns))
         good = True
-        for share in LINKS:
+        for share in shares:
             server.rate = share * total / alone
             took, link = build(copy, folder / f"link{share}", *flags), total / server.rate
             smaller, larger = sorted((link, took.processing))
             good &= took.wall / larger <= WANTED_RATIO
             ratios = (took.wall / larger, took.wall / (larger + smaller / groups))
-            seconds = (link, took.processing, took.wall)
+            between = took.wall - took.before - took.processing
+            seconds = "".join(f"{one:>13.1f}" for one in (link, took.processing, took.before, between, took.wall))
             load = os.getloadavg()[0] / (os.cpu_count() or 1)
-            table.add_row(
-                f"{share:g} x", *(f"{one:.1f}" for one in seconds), *(f"{one:.2f}" for one in ratios), f"{load:.1f}"
-            )
-    console.print(f"{archives} archives with {LINK_VIDEOS} videos each, in {groups} groups; load: tasks a core")
-    console.print(table)
+            console.print(f"{share:>11g} x{seconds}{ratios[0]:>13.2f}{ratios[1]:>13.2f}{load:>13.1f}")
     return good
 
 
@@ -191,13 +199,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?", choices=("links", "disk", "kills", "nodes", "published"), default="links")
     parser.add_argument("--archives", type=int, help="default: 30, for disk 200, for kills 12, for nodes 9")
+    parser.add_argument("--link", type=float, action="append", help="for links: one of the rates alone")
+    parser.add_argument("--processing", type=float, help="for links: its seconds, where they are known, to be quicker")
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     words = parser.parse_args()
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     with tempfile.TemporaryDirectory() as place:
         if words.what == "links":
-            good = links(Path(place), words.archives or 30, console)
+            good = links(Path(place), words.archives or 30, words.link or LINKS, words.processing, console)
         elif words.what == "disk":
             good = disk(Path(place), words.archives or 200, console)
         elif words.what == "nodes":

@@ -22,10 +22,9 @@ from numpy.typing import NDArray
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import JobFailed
 from kinetics_pipeline.estimate import ASPECT, SIDES
-from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.recipe import Recipe, uses_gpu
 from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.video.ffmpeg import executable
-from kinetics_pipeline.workflows.building.process import uses_gpu
 from kinetics_pipeline.workflows.building.time_needed import SAMPLE
 
 TIMED = 4

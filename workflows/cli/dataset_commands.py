@@ -78,22 +78,35 @@ def report(
         return
     if picture is not None:
         raise UserError(f"--picture draws a training run, and {dataset} is none; `tools inspect --picture` draws clips")
-    if serve and (html is not None or by is not None or json or certificate is not None):
+    _report_dataset(dataset, html, certificate, config, by_class=by is not None, as_json=json, serve=serve)
+
+
+def _report_dataset(
+    dataset: str,
+    html: Path | None,
+    certificate: Path | None,
+    config: ReportConfig,
+    *,
+    by_class: bool,
+    as_json: bool,
+    serve: bool,
+) -> None:
+    if serve and (html is not None or by_class or as_json or certificate is not None):
         raise UserError("--serve goes alone; allowed beside it: --run, --marks, --port")
-    config.require_use(html=html is not None, json=json, serve=serve)
+    config.require_use(html=html is not None, json=as_json, serve=serve)
     if serve:
         from kinetics_pipeline.workflows.datasets.viewer.job import serve as show
 
         show(dataset, config)
         return
-    if html is None and by is None and not json:
+    if html is None and not by_class and not as_json:
         from kinetics_pipeline.workflows.datasets.report import report as job
 
         job(dataset, certificate)
         return
     from kinetics_pipeline.workflows.datasets.page.job import report_facts
 
-    report_facts(dataset, html, certificate, config, by_class=by is not None, as_json=json)
+    report_facts(dataset, html, certificate, config, by_class=by_class, as_json=as_json)
 
 
 def _require_of_run(certificate: Path | None, serve: bool, config: ReportConfig) -> None:

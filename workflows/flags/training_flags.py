@@ -55,8 +55,8 @@ class TrainConfig(Config):
     """Batches whose gradients are summed for a step."""
     workers: int = 1
     """Training processes, one GPU each where there are GPUs."""
-    loaders: int = 1
-    """Loading processes of each worker."""
+    loaders: int | Literal["auto"] = "auto"
+    """Loading processes of each worker. auto: as many as an H100 needs, if the cores are there; 1 on CPUs."""
     learning_rate: float | None = None
     """The rate for the recipe's batch of 64 x 6 clips; scaled to the batch that is used. Default: the recipe's."""
     scale_learning_rate: bool = True
@@ -122,7 +122,8 @@ class TrainConfig(Config):
         for flag in (*counted, "examples_per_class", "val_clips"):
             value = getattr(self, flag)
             require("--" + flag.replace("_", "-"), value, value is None or value >= 1, "1 or more")
-        for flag in ("loaders", "warmup", "evaluate_every", "precise_batch_norm", "seed"):
+        require("--loaders", self.loaders, self.loaders == "auto" or self.loaders >= 0, "auto, or 0 or more")
+        for flag in ("warmup", "evaluate_every", "precise_batch_norm", "seed"):
             value = getattr(self, flag)
             require("--" + flag.replace("_", "-"), value, value is None or value >= 0, "0 or more")
         require("--hold-out", self.hold_out, 0 <= self.hold_out < 1, "0 to less than 1")
@@ -178,8 +179,8 @@ class EvaluateConfig(Config):
     """Pixels a side of the centre crop. Default: that of training, and the shards' short side for 10x3."""
     batch_size: int = 1
     """Clips at a time."""
-    loaders: int = 1
-    """Loading processes, of each worker."""
+    loaders: int | Literal["auto"] = "auto"
+    """Loading processes of each worker. auto: as many as an H100 needs, if the cores are there; 1 on CPUs."""
     workers: int = 1
     """Processes that share out the clips, one GPU each where there are GPUs. Not for clips with several actions."""
     output: Path | None = None

@@ -198,7 +198,7 @@ class _Session:
         """Steps, checkpoints and evaluations until the end. Raises Diverged."""
         state, config = self.state, self.config
         batches = self._batches()
-        speed = SpeedMeter(self.group.size, config.loaders)
+        speed = SpeedMeter(self.group.size, self.settings.loaders)
         steps = train_steps(state, batches, accumulation=config.accumulate, clip_norm=config.clip_gradients)
         try:
             if self.evaluated < state.step and self._evaluation_due():
@@ -235,7 +235,7 @@ class _Session:
         sampler = ClipSampler(self.clips, rank=group.rank, world_size=group.size, seed=config.seed)
         order = EndlessBatches(sampler, config.batch_size, self.position, len(self.clips))
         torch.backends.cudnn.benchmark = True  # of one size
-        source = plain_errors(loader(self.clips, order, config.loaders, group.device))
+        source = plain_errors(loader(self.clips, order, self.settings.loaders, group.device))
         while True:
             begun = time.perf_counter()
             raw = next(source)
@@ -267,7 +267,7 @@ class _Session:
             self._precise_batch_norm()
         assert self.val is not None
         torch.backends.cudnn.benchmark = False  # clips of many lengths
-        validation = Validation(self.state, self.val, self.group, self._placed, self.config.loaders, self._stop_asked)
+        validation = Validation(self.state, self.val, self.group, self._placed, self.settings.loaders, self._stop_asked)
         table = None
         if self.val.actions:
             scores = validation.action_scores()
@@ -289,7 +289,7 @@ class _Session:
         group = self.group
         sampler = ClipSampler(self.clips, rank=group.rank, world_size=group.size, seed=self.config.seed + 1)
         order = EndlessBatches(sampler, self.config.batch_size, Position(self.state.step), len(self.clips))
-        source = plain_errors(loader(self.clips, order, self.config.loaders, group.device))
+        source = plain_errors(loader(self.clips, order, self.settings.loaders, group.device))
         model, precision = self.state.model, self.state.precision
 
         def inputs() -> Iterator[tuple[torch.Tensor, ...]]:

@@ -56,8 +56,13 @@ function confusion(place) {
   for (const [label, , clips] of cells) sums.set(label, (sums.get(label) || 0) + clips);
   place.append(canvas, named);
   if (more) place.append(element("p", { class: "quiet" }, `${number(more)} cells of the fewest clips are left out.`));
+  if (cells.every(([label, said]) => label === said)) {
+    place.append(element("p", {}, "No clip is taken for another class."));
+    return;
+  }
   table(place, {
     rows: cells.filter(([label, said]) => label !== said), sorted: 2, falling: true, what: "pairs of classes",
+    of: `: ${facts.runs[run].name}, ${facts.runs[run].results[result].name}, ${scores[network].stream}`,
     columns: [["Class", ([label]) => classes[label]], ["Taken for", ([, said]) => classes[said]],
       ["Clips", ([, , clips]) => clips, number], ["Share of the class", ([label, , clips]) => clips / sums.get(label), percent]],
   });

@@ -63,7 +63,7 @@ const TABLES = {
   },
 };
 
-function table(place, { rows, columns, sorted, what, falling = false }) {
+function table(place, { rows, columns, sorted, what, falling = false, of = "" }) {
   let order = sorted, rising = !falling, shown = AT_ONCE, wanted = "";
   const body = element("tbody");
   const told = element("span", { role: "status", class: "quiet" });
@@ -79,11 +79,11 @@ function table(place, { rows, columns, sorted, what, falling = false }) {
     return element("th", { scope: "col", class: format ? "n" : undefined }, button);
   });
   function draw() {
-    const of = columns[order][1];
+    const sortedBy = columns[order][1];
     const found = rows.filter((row) => !wanted ||
       columns.some(([, value, format]) => !format && String(value(row)).toLowerCase().includes(wanted)));
     found.sort((a, b) => {
-      const one = of(a), other = of(b);
+      const one = sortedBy(a), other = sortedBy(b);
       const less = typeof one === "number" ? one - other : one.localeCompare(other);
       return rising ? less : -less;
     });
@@ -99,7 +99,7 @@ function table(place, { rows, columns, sorted, what, falling = false }) {
   }
   search.addEventListener("input", () => { wanted = search.value.trim().toLowerCase(); shown = AT_ONCE; draw(); });
   more.addEventListener("click", () => { shown += AT_ONCE; draw(); });
-  const scroll = element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Table of ${what}` },
+  const scroll = element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Table of ${what}${of}` },
     element("table", {}, element("thead", {}, element("tr", {}, ...heads)), body));
   place.append(element("div", { class: "tools" }, element("label", {}, "Search", search), told), scroll, more);
   draw();

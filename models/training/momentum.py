@@ -58,7 +58,7 @@ class Momentum:
                 tensor.grad = None
 
     def state_dict(self) -> dict[str, Any]:
-        """As `torch.optim.SGD` has it: parameters are counted through all groups."""
+        """Parameters are counted through all groups, as `torch.optim.SGD` does."""
         tensors = [tensor for group in self.param_groups for tensor in group["params"]]
         number = {tensor: place for place, tensor in enumerate(tensors)}
         groups = [{**group, "params": [number[tensor] for tensor in group["params"]]} for group in self.param_groups]

@@ -52,8 +52,8 @@ def _lines(live: Live, now: float) -> Iterator[str]:
     yield from _lanes(live, now)
     yield from _nodes(live)
     for one in live.stragglers:
-        told = f"{one.name} in {one.stage} for {duration(one.seconds)}, usually {precise_duration(one.usual)}"
-        yield from _wrapped(f"straggler: {told}", "  ")
+        slow = f"{one.name} in {one.stage} for {duration(one.seconds)}, usually {precise_duration(one.usual)}"
+        yield from _wrapped(f"straggler: {slow}", "  ")
     if live.errors:
         yield "last errors:"
     for error in live.errors:

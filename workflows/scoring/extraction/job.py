@@ -58,16 +58,17 @@ def features(named: Sequence[str], config: FeaturesConfig) -> Counter[str]:
     layout = _layout(config, weights, recipe, items)
     require_names(items, partial(_names, layout, weights, config.format))
     outcomes.start_folder(config.to)
-    left = [item for item in items if outcomes.settled(config.to, item) is None]
+    before = {item: outcomes.settled(config.to, item) for item in items}
+    left = [item for item, outcome in before.items() if outcome is None]
     with _executor_kind(left, config) as on_ray:
         task = _task(config, weights, recipe, layout, on_ray=on_ray)
         counts = _run(left, task, weights, on_ray=on_ray) if left else Counter[str]()
     if config.format == "parquet":
         _join(config.to, items)
-    _say(items, left, counts, config.to)
+    _say(counts, Counter(outcome.outcome for outcome in before.values() if outcome), config.to)
     again = sum(counts[outcome] for outcome in RETRYABLE)
     if again:
-        raise WorkRemains(f"{again} of {len(items)} videos may work another time; the same command tries them again")
+        raise WorkRemains(f"{again} of {_videos(len(items))} may work another time; the same command tries them again")
     return counts
 
 
@@ -223,13 +224,23 @@ def _join(folder: Path, items: Sequence[Item]) -> None:
     stems = [item.stem for item in items if (folder / part_name(item.stem)).is_file()]
     if stems:
         rows = join_parts(folder, stems, folder / PARQUET)
-        print(f"{rows} rows of {len(stems)} videos: {folder / PARQUET}")
+        print(f"{rows} rows of {_videos(len(stems))}: {folder / PARQUET}")
 
 
-def _say(items: Sequence[Item], left: Sequence[Item], counts: Counter[str], folder: Path) -> None:
-    had = len(items) - len(left)
-    before = f", {had} had theirs before" if had else ""
-    failed = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()) if outcome != "ok")
-    print(f"{counts['ok']} videos have features now{before}{f'; {failed}' if failed else ''}: {folder}")
-    if failed:
+def _say(now: Counter[str], before: Counter[str], folder: Path) -> None:
+    """Says how many videos had each outcome, in this run and in earlier ones."""
+    verb = "has" if now["ok"] == 1 else "have"
+    had = f", {before['ok']} had them before" if before["ok"] else ""
+    failed, failed_before = _failed(now), _failed(before)
+    parts = [f"{_videos(now['ok'])} {verb} features now{had}", failed, failed_before and f"{failed_before} before"]
+    print(f"{'; '.join(filter(None, parts))}: {folder}")
+    if failed or failed_before:
         print(f"the reason of each lies in {folder / outcomes.OUTCOMES}", file=sys.stderr)
+
+
+def _failed(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()) if outcome != "ok")
+
+
+def _videos(count: int) -> str:
+    return f"{count} video{'' if count == 1 else 's'}"

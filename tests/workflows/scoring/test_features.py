@@ -254,7 +254,8 @@ def test_each_video_has_one_outcome_and_the_same_command_goes_on(weights, video,
     (to / ".walk_rgb.npy.5f.tmp").write_bytes(b"of a process that was killed")
     before = (to / "walk_rgb.npy").stat().st_mtime_ns
     assert run(words) == 0  # only what may have changed is tried again
-    assert "0 videos have features now, 1 had them before; 1 not_found; 1 decode, 1 too_short before: " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "0 videos have features now, 1 had them before; 1 not_found; 1 decode, 1 too_short before: " in said
     assert (to / "walk_rgb.npy").stat().st_mtime_ns == before
     (to / "walk_rgb.npy").unlink()
     assert run(words) == 0

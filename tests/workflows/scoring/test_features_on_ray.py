@@ -56,6 +56,13 @@ def writers(folder: Path) -> set[psutil.Process]:
     return found
 
 
+def writer_of_the_second(to: Path, known: set[psutil.Process], process: subprocess.Popen[str]) -> psutil.Process:
+    """The actor that writes features once the first video has its outcome."""
+    wait_for(lambda: outcomes(to) == {"first": "ok"} and bool(writers(to) - known), process)
+    (found,) = writers(to) - known
+    return found
+
+
 def outcomes(folder: Path) -> dict[str, str]:
     return {file.stem: json.loads(file.read_bytes())["outcome"] for file in folder.glob("outcomes/*.json")}
 
@@ -70,10 +77,9 @@ def test_a_killed_actor_s_video_is_done_again_and_after_a_killed_driver_the_same
         line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **node.environment}
     )
     for victim in ("actor", "driver"):  # each of them in the second video
-        wait_for(lambda: outcomes(to) == {"first": "ok"} and bool(writers(to) - killed), process)
-        killed |= (new := writers(to) - killed)
-        for one in new:
-            one.send_signal(signal.SIGKILL if victim == "actor" else signal.SIGSTOP)  # Ray is to end the second one
+        one = writer_of_the_second(to, killed, process)
+        killed.add(one)
+        one.send_signal(signal.SIGKILL if victim == "actor" else signal.SIGSTOP)  # Ray is to end the second one
     process.kill()
     process.communicate(timeout=300)
     psutil.wait_procs(killed, timeout=300)

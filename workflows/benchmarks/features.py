@@ -27,6 +27,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import cv2
 import imageio_ffmpeg
@@ -290,9 +291,11 @@ def run_stubbed(words: Sequence[str]) -> int:
     def rows(network: Network, windows: Sequence[Sequence[Bytes]], zeros: NDArray[np.bool_]) -> NDArray[np.float32]:
         return np.array([np.full(1024, window[0].mean()) for window in windows], np.float32)
 
-    Network.rows = rows  # type: ignore[method-assign]
-    motion.quantised_tvl1 = lambda grey, backend, **_: np.zeros((len(grey) - 1, 2, *grey.shape[1:]), np.uint8)
-    return run(list(words))
+    def still(grey: Bytes, backend: str, **parameters: Any) -> Bytes:
+        return np.zeros((len(grey) - 1, 2, *grey.shape[1:]), np.uint8)
+
+    with patch.object(Network, "rows", rows), patch.object(motion, "quantised_tvl1", still):
+        return run(list(words))
 
 
 def _looped(source: Path, minutes: int, target: Path) -> Path:

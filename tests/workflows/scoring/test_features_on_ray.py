@@ -48,8 +48,8 @@ def words(tmp_path: Path) -> list[str]:
 def writers(folder: Path) -> set[psutil.Process]:
     """The actors of Ray that have a file open below `folder`."""
     found = set()
-    for process in psutil.process_iter(["name"]):
-        if process.info["name"].startswith("ray::"):
+    for process in psutil.process_iter(["cmdline"]):
+        if " ".join(process.info["cmdline"] or []).startswith("ray::"):
             with suppress(psutil.Error):
                 if any(file.path.startswith(f"{folder}/") for file in process.open_files()):
                     found.add(process)

@@ -78,3 +78,8 @@ class Recipe:
                     f"{f.name} is {asked}, but this dataset was made with {mine}; "
                     "a dataset has one recipe: ask for the same, or give another --output"
                 )
+
+
+def uses_gpu(recipe: Recipe) -> bool:
+    """Whether clips are processed on GPUs."""
+    return recipe.flow != "none" and recipe.flow_backend == "cuda"

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinetics_pipeline.loading.snippets import Snippet
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.shards import codec
 from kinetics_pipeline.shards.clip_rows import Images
 
@@ -38,7 +39,7 @@ class Decoder:
             if images.shape[1:] != self._whole.shape:
                 raise ValueError(f"images of {images.shape[1:]} where the marker says {self._whole.shape}")
             if numbers[-1] >= len(images):
-                raise IndexError(f"{len(images)} images")
+                raise IndexError(counted(len(images), "image"))
             out[:, _slice(times)] = self._cropped(images[_slice(numbers)])
             return
         for time, number in zip(times, numbers, strict=True):

@@ -44,6 +44,8 @@ def new_data_file(path: Path, recipe: Recipe, classes: Sequence[str]) -> Iterato
         with pa.ipc.new_file(path, schema) as arrays:
             yield lambda rows: arrays.write_batch(rows.replace_schema_metadata(schema.metadata))
         return
+    # Plain pictures and small row groups, as the viewer of Hugging Face's Hub wants them. No page index: a row group
+    # is one row, so it would say where that lies a second time, in a footer a sixth larger.
     with pq.ParquetWriter(
         path,
         schema,

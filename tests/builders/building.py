@@ -155,6 +155,12 @@ class Build:
             assert self.hashes() == undisturbed.hashes()
 
 
+def refusal(said: str) -> str:
+    """The one line that a refused build says; on a busy machine it may have waited for a core before, and said so."""
+    [line] = [line for line in said.splitlines() if not line.startswith("waiting for a core: ")]
+    return line
+
+
 def wait_for(event: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 600) -> None:
     """Waits for `event()`; fails when the process ends first or time runs out."""
     deadline = time.monotonic() + seconds

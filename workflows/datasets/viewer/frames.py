@@ -46,9 +46,17 @@ class ClipPictures:
 
     def middle(self, place: Place) -> bytes:
         """The RGB frame in the middle of a clip, as JPEG. Raises DamagedShard."""
-        chunk, number = divmod(place.frames // 2, self._dataset.recipe.chunk_length)
+        return self.frame(place, place.frames // 2, ("rgb",))["rgb"]
+
+    def frame(
+        self, place: Place, number: int, streams: tuple[StoredStream, ...] | None = None
+    ) -> dict[StoredStream, bytes]:
+        """One frame of a clip as JPEG, of each stream. Raises DamagedShard."""
+        chunk, number = divmod(number, self._dataset.recipe.chunk_length)
         with self._reader() as reader:
-            return self._jpegs(reader.images(place, [chunk], ("rgb",))["rgb"][0], "rgb")[number]
+            wanted = streams or self.streams()
+            found = reader.images(place, [chunk], wanted)
+            return {stream: self._jpegs(found[stream][0], stream)[number] for stream in wanted}
 
     def chunk(self, place: Place, chunk: int) -> bytes:
         """A chunk's frames and flow: the length of a JSON document (uint32, little-endian), the document, the JPEGs.

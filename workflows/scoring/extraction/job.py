@@ -19,6 +19,7 @@ from kinetics_pipeline.errors import UserError, WorkRemains
 from kinetics_pipeline.models.precision import Precision
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import RETRYABLE
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.shards.writer import versions
 from kinetics_pipeline.workflows.flags.features_flags import FeaturesConfig
 from kinetics_pipeline.workflows.runtime.cluster import addressed, connected
@@ -68,7 +69,7 @@ def features(named: Sequence[str], config: FeaturesConfig) -> Counter[str]:
     _say(counts, Counter(outcome.outcome for outcome in before.values() if outcome), config.to)
     again = sum(counts[outcome] for outcome in RETRYABLE)
     if again:
-        raise WorkRemains(f"{again} of {_videos(len(items))} may work another time; the same command tries them again")
+        raise WorkRemains(f"{again} of {counted(len(items), 'video')} may work another time; the same command tries them again")
     return counts
 
 
@@ -224,15 +225,15 @@ def _join(folder: Path, items: Sequence[Item]) -> None:
     stems = [item.stem for item in items if (folder / part_name(item.stem)).is_file()]
     if stems:
         rows = join_parts(folder, stems, folder / PARQUET)
-        print(f"{rows} rows of {_videos(len(stems))}: {folder / PARQUET}")
+        print(f"{counted(rows, 'row')} of {counted(len(stems), 'video')}: {folder / PARQUET}")
 
 
 def _say(now: Counter[str], before: Counter[str], folder: Path) -> None:
     """Says how many videos had each outcome, in this run and in earlier ones."""
-    verb = "has" if now["ok"] == 1 else "have"
     had = f", {before['ok']} had them before" if before["ok"] else ""
     failed, failed_before = _failed(now), _failed(before)
-    parts = [f"{_videos(now['ok'])} {verb} features now{had}", failed, failed_before and f"{failed_before} before"]
+    done = f"{counted(now['ok'], 'video has', 'videos have')} features now{had}"
+    parts = [done, failed, failed_before and f"{failed_before} before"]
     print(f"{'; '.join(filter(None, parts))}: {folder}")
     if failed or failed_before:
         print(f"the reason of each lies in {folder / outcomes.OUTCOMES}", file=sys.stderr)
@@ -240,7 +241,3 @@ def _say(now: Counter[str], before: Counter[str], folder: Path) -> None:
 
 def _failed(counts: Counter[str]) -> str:
     return ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()) if outcome != "ok")
-
-
-def _videos(count: int) -> str:
-    return f"{count} video{'' if count == 1 else 's'}"

@@ -69,7 +69,9 @@ def features(named: Sequence[str], config: FeaturesConfig) -> Counter[str]:
     _say(counts, Counter(outcome.outcome for outcome in before.values() if outcome), config.to)
     again = sum(counts[outcome] for outcome in RETRYABLE)
     if again:
-        raise WorkRemains(f"{again} of {counted(len(items), 'video')} may work another time; the same command tries them again")
+        raise WorkRemains(
+            f"{again} of {counted(len(items), 'video')} may work another time; the same command tries them again"
+        )
     return counts
 
 

@@ -16,8 +16,8 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.redaction import visible
 from kinetics_pipeline.storage.local import new_file
+from kinetics_pipeline.workflows.datasets.page.bounds import LARGEST, MOST_ROWS, first_rows, shortened
 from kinetics_pipeline.workflows.datasets.page.runs import SCORES
 from kinetics_pipeline.workflows.runtime.progress import size
 
@@ -57,7 +57,15 @@ def write_page(facts: Mapping[str, Any], path: Path, media: Mapping[str, Any] | 
 
 
 def page(facts: Mapping[str, Any], media: Mapping[str, Any] | None = None) -> str:
-    """The page as text. `facts` are those of `facts_of`, `media` those of `media_of`."""
+    """The page as text, at most `LARGEST` bytes. `facts` are those of `facts_of`, `media` those of `media_of`."""
+    for most in MOST_ROWS:
+        text = _rendered(shortened(first_rows(facts, most)), media if most else None)
+        if len(text.encode("utf-8", "replace")) <= LARGEST:
+            break
+    return text
+
+
+def _rendered(clean: Mapping[str, Any], media: Mapping[str, Any] | None) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, loader=FunctionLoader(_text)
     )
@@ -69,12 +77,11 @@ def page(facts: Mapping[str, Any], media: Mapping[str, Any] | None = None) -> st
         f"default-src 'none'; script-src {' '.join(map(_hash, scripts))}; style-src {_hash(style)}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
-    clean = _visible(facts)
     shows_clips = bool(media and media["clips"])
     parts = [part for part in _PARTS if (part != "runs" or clean["runs"]) and (part != "clips" or shows_clips)]
     return environment.get_template("template.html").render(
         facts=clean,
-        media=_visible(media),
+        media=media and {**media, "clips": [_shown(clip) for clip in media["clips"]]},
         shown={name: clean[name] for name in _DRAWN},
         name=clean["place"].rstrip("/").rpartition("/")[2] or clean["place"],
         part_names=parts,
@@ -89,21 +96,16 @@ def page(facts: Mapping[str, Any], media: Mapping[str, Any] | None = None) -> st
     )
 
 
+def _shown(clip: Mapping[str, Any]) -> dict[str, Any]:
+    return {**clip, **{name: shortened(clip[name]) for name in ("clip_id", "label")}}
+
+
 def _text(name: str) -> str:
     return (_HERE / name).read_text(encoding="utf-8").replace("\r\n", "\n")
 
 
 def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def _visible(value: Any) -> Any:
-    """The value with every text in it as it may be shown: no character that turns the direction of what follows."""
-    if isinstance(value, str):
-        return visible(value)
-    if isinstance(value, Mapping):
-        return {visible(str(key)): _visible(one) for key, one in value.items()}
-    return [_visible(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _number(value: int) -> str:

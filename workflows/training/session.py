@@ -13,7 +13,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -48,7 +50,7 @@ from kinetics_pipeline.workflows.training.data import (
 )
 from kinetics_pipeline.workflows.training.group import Group
 from kinetics_pipeline.workflows.training.metrics import MetricsLog, SpeedMeter, main_score
-from kinetics_pipeline.workflows.training.run_folder import Ending, Reason
+from kinetics_pipeline.workflows.training.run_folder import Ending, Reason, write_json
 from kinetics_pipeline.workflows.training.settings import Settings
 from kinetics_pipeline.workflows.training.trackers import trackers
 from kinetics_pipeline.workflows.training.validation import Stopped, Validation, cost_of, validation_clips
@@ -275,6 +277,8 @@ class _Session:
             found = validation.predictions()
             scores = {"loss": cross_entropy(found), "top1": top_k(found, 1), "top5": top_k(found, 5)}
             table = confusion(found)
+            if self.group.first:
+                self._keep_evaluation(len(found.labels), scores, table)
         torch.backends.cudnn.benchmark = True
         self.state.schedule.observe(scores["loss"])
         self.evaluated = self.state.step
@@ -284,6 +288,19 @@ class _Session:
             self.best = score
             self._save(self.settings.run.best, scores)
         self._save(self.settings.run.last)
+
+    def _keep_evaluation(self, clips: int, scores: dict[str, float], table: NDArray[np.int64]) -> None:
+        """Writes what `report RUN` shows, in the form of the results of `evaluate`."""
+        of_stream = {"clips": clips, **scores, "confusion": table.tolist()}
+        document = {
+            "command": "train",
+            "config": {"split": self.settings.evaluated},
+            "step": self.state.step,
+            "dataset": {"uri": self.settings.uri, "fingerprint": self.settings.fingerprint},
+            "classes": list(self.settings.classes),
+            "scores": {self.settings.stream: of_stream},
+        }
+        write_json(self.settings.run.evaluation, document)
 
     def _precise_batch_norm(self) -> None:
         group = self.group

@@ -185,6 +185,18 @@ def test_croissant_describes_all_of_a_dataset_or_says_so(
     assert "croissant describes the whole dataset" in capsys.readouterr().err
 
 
+def test_the_terms_go_with_the_card_and_with_croissant_and_are_no_markup(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "terms_of", lambda dataset: ["kinetics-400: CC BY 4.0 <b>"])
+    exported(dataset, "huggingface", tmp_path / "out")
+    exported(dataset, "croissant", tmp_path / "out")
+    card = (tmp_path / "out/README.md").read_text()
+    assert "- kinetics-400: CC BY 4.0" in card
+    assert "<b>" not in card
+    assert json.loads((tmp_path / "out/croissant.json").read_text())["license"] == "kinetics-400: CC BY 4.0 <b>"
+
+
 def torchvision_tree(root: Path, split: str) -> dict[str, str]:
     """File -> class, by the rule of `torchvision.datasets.Kinetics`: `find_classes` and `make_dataset` of its folder
     module with the suffixes avi and mp4, over `root/split`."""

@@ -247,12 +247,14 @@ def _score(stream: str, score: _Score, classes: int, file: Path) -> dict[str, An
     rows = score.confusion
     if rows is not None and (len(rows) != classes or any(len(row) != classes for row in rows)):
         raise UserError(f"{file} cannot be read: its confusion is not of its {classes} classes")
+    asked = [sum(row) for row in rows or []]
     cells = [[true, said, clips] for true, row in enumerate(rows or []) for said, clips in enumerate(row) if clips]
     most = sorted(cells, key=lambda cell: -cell[2])[:MOST_CELLS]
     return {
         "stream": stream,
         "clips": score.clips or score.videos,
         **{name: getattr(score, name) for name in SCORES},
+        "asked": asked,
         "cells": most,
         "more_cells": len(cells) - len(most),
     }

@@ -20,6 +20,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Literal
 from urllib.parse import unquote, urlsplit
@@ -290,6 +291,10 @@ def _blocks(stream: Any, name: str, what: str) -> Iterator[str]:
 
 def _lines(blocks: Iterator[str], name: str, what: str) -> Iterator[str]:
     """The lines of a text. Raises UserError for too many of them, and for one that is too long."""
+    return chain.from_iterable(_blocks_of_lines(blocks, name, what))
+
+
+def _blocks_of_lines(blocks: Iterator[str], name: str, what: str) -> Iterator[list[str]]:
     number, rest = 0, ""
     for block in blocks:
         pieces = (rest + block).split("\n")
@@ -299,10 +304,9 @@ def _lines(blocks: Iterator[str], name: str, what: str) -> Iterator[str]:
             raise UserError(f"{what} {name} has more than {MAX_LINES:,} lines; is this the right file?")
         if len(rest) > MAX_LINE:
             raise UserError(f"{what} {name} has a line of more than {MAX_LINE:,} characters (line {number + 1})")
-        for piece in pieces:
-            yield piece + "\n"
+        yield [piece + "\n" for piece in pieces]
     if rest:
-        yield rest
+        yield [rest]
 
 
 def _one_line(error: Exception) -> str:

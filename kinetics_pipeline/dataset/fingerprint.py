@@ -102,7 +102,7 @@ def _hash(lines: Iterable[str]) -> str:
 
 
 def _hash_column(lines: pa.ChunkedArray) -> str:
-    """As `_hash`: Arrow sorts texts by their bytes, which is the order of their code points."""
+    """The hash that `_hash` gives: Arrow sorts texts by their bytes, which is the order of their code points."""
     found = hashlib.sha256()
     order = pc.sort_indices(lines)
     for first in range(0, len(order), _AT_ONCE):

@@ -14,6 +14,7 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.recipe import Layout
 from kinetics_pipeline.workflows.flags.places import Place, PlaceOrName
 from kinetics_pipeline.workflows.flags.report_flags import ReportConfig
+from kinetics_pipeline.workflows.flags.written import JSON, LIST, require_file_name, require_folder_name
 
 Flag = Parameter(negative=())
 
@@ -41,15 +42,18 @@ def report(
     by: Literal["class"] | None = None,
     json: Annotated[bool, Flag] = False,
     certificate: Path | None = None,
+    picture: Path | None = None,
     serve: Annotated[bool, Flag] = False,
     more: ReportConfig | None = None,
 ) -> None:
     """Say what a dataset is: what was asked, what survived by split and class, how it was made, its fingerprint.
 
+    Of a training run it says how it went, what its evaluations found, and which classes it takes for which.
+
     Parameters
     ----------
     dataset
-        The dataset.
+        The dataset, or a run folder.
     html
         Write all of it as one page here, which needs no network: classes, failures and shards to sort and search, the
         rate of the build, some clips' flow, and the runs that were trained on it.
@@ -59,26 +63,57 @@ def report(
         Print the facts of the page as one JSON document.
     certificate
         Write its certificate here: fingerprint and clips, to be kept with results and compared with other datasets.
+    picture
+        Draw the curves and confusions of a run here (.png, .svg or .pdf).
     serve
         Show the clips in a browser on this machine, RGB and flow playing, until Ctrl-C.
     """
     config = more or ReportConfig()
-    if serve and (html is not None or by is not None or json or certificate is not None):
+    from kinetics_pipeline.workflows.datasets.compare_trained import is_run
+
+    if is_run(dataset):
+        _require_of_run(certificate, serve, config)
+        from kinetics_pipeline.workflows.datasets.run_report import report_run
+
+        report_run(Path(dataset), html, picture, by_class=by is not None, as_json=json)
+        return
+    if picture is not None:
+        raise UserError(f"--picture draws a training run, and {dataset} is none; `tools inspect --picture` draws clips")
+    _report_dataset(dataset, html, certificate, config, by_class=by is not None, as_json=json, serve=serve)
+
+
+def _report_dataset(
+    dataset: str,
+    html: Path | None,
+    certificate: Path | None,
+    config: ReportConfig,
+    *,
+    by_class: bool,
+    as_json: bool,
+    serve: bool,
+) -> None:
+    require_file_name("--certificate", certificate, JSON)
+    if serve and (html is not None or by_class or as_json or certificate is not None):
         raise UserError("--serve goes alone; allowed beside it: --run, --marks, --port")
-    config.require_use(html=html is not None, json=json, serve=serve)
+    config.require_use(html=html is not None, json=as_json, serve=serve)
     if serve:
         from kinetics_pipeline.workflows.datasets.viewer.job import serve as show
 
         show(dataset, config)
         return
-    if html is None and by is None and not json:
+    if html is None and not by_class and not as_json:
         from kinetics_pipeline.workflows.datasets.report import report as job
 
         job(dataset, certificate)
         return
     from kinetics_pipeline.workflows.datasets.page.job import report_facts
 
-    report_facts(dataset, html, certificate, config, by_class=by is not None, as_json=json)
+    report_facts(dataset, html, certificate, config, by_class=by_class, as_json=as_json)
+
+
+def _require_of_run(certificate: Path | None, serve: bool, config: ReportConfig) -> None:
+    if certificate is not None or serve or config != ReportConfig():
+        raise UserError("a run is reported with --html, --picture, --json and --by class alone; DATASET is a run")
 
 
 def compare(first: Place, second: Place, /, *, common: Path | None = None) -> int:
@@ -96,6 +131,8 @@ def compare(first: Place, second: Place, /, *, common: Path | None = None) -> in
         Write the ids of the clips that both have here: `evaluate --clips` takes the file.
     """
     from kinetics_pipeline.workflows.datasets.compare import compare_datasets as job
+
+    require_file_name("--common", common, LIST)
 
     return job(first, second, common)
 
@@ -207,6 +244,8 @@ def convert(
     """
     from kinetics_pipeline.workflows.datasets.convert import convert as job
 
+    require_folder_name("--output", output)
+
     job(dataset, output, layout, classes, split, clips, examples_per_class, clips_per_shard)
 
 
@@ -240,6 +279,8 @@ def export(
         For all but frames: copy the segments from this folder or URI, which --keep-clips filled.
     """
     from kinetics_pipeline.workflows.datasets.export import export as job
+
+    require_folder_name("--to", to)
 
     job(dataset, format, to, split, kept, ids)
 

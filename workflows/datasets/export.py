@@ -9,6 +9,7 @@ kept from the shard's frames; its folders are those of torchvision's `Kinetics`.
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -23,7 +24,7 @@ from kinetics_pipeline.redaction import counted, visible
 from kinetics_pipeline.storage.store import one_line_errors
 from kinetics_pipeline.workflows.building.reconciliation import terms_of
 from kinetics_pipeline.workflows.building.state import last_run
-from kinetics_pipeline.workflows.datasets.exports.clips import ClipWriter, ExportedClip, exported_clips
+from kinetics_pipeline.workflows.datasets.exports.clips import ClipWriter, ExportedClip, exported_clips, withdrawn_files
 from kinetics_pipeline.workflows.datasets.exports.croissant import write_croissant
 from kinetics_pipeline.workflows.datasets.exports.hub import write_card, write_metadata
 from kinetics_pipeline.workflows.datasets.exports.tars import write_tars
@@ -105,6 +106,11 @@ def _write_files(writer: ClipWriter, clips: Sequence[ExportedClip], to: Path, me
         else:
             writer.mp4(clip, path)
         meter.at(number)
+    for _, relative in withdrawn_files(writer.dataset):
+        path = to / relative if frames else to / f"{relative}.mp4"
+        if path.exists():
+            shutil.rmtree(path) if frames else path.unlink()
+            writer.made["withdrawn"] += 1
 
 
 def _said(writer: ClipWriter) -> Iterator[str]:
@@ -116,6 +122,8 @@ def _said(writer: ClipWriter) -> Iterator[str]:
             "clip was there already and was left as it is",
             "clips were there already and were left as they are",
         )
+    if made["withdrawn"]:
+        yield f"{counted(made['withdrawn'], 'withdrawn clip')} of an earlier export: removed"
     if made["removed"]:
         tars = counted(made["removed"], "tar of an earlier export was", "tars of an earlier export were")
         yield f"{tars} removed: there are fewer clips now"

@@ -30,6 +30,7 @@ from kinetics_pipeline.workflows.doctor.finding import Finding
 from kinetics_pipeline.workflows.doctor.nodes import ToReach, look_at_nodes
 from kinetics_pipeline.workflows.extras import command_to_install, is_absent
 from kinetics_pipeline.workflows.runtime.progress import duration, size
+from kinetics_pipeline.workflows.training.feeding import cores_for, cores_shown
 
 TOO_OLD_WEEKS = 8
 """Weeks after which yt-dlp is likely to have been left behind by YouTube."""
@@ -291,7 +292,17 @@ def _gpu() -> Iterator[Finding]:
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         yield Finding(f"gpu {index}", "ok", f"{properties.name}, {size(properties.total_memory)}")
+    yield feeding(os.cpu_count() or 1, torch.cuda.device_count())
     yield _triton()
+
+
+def feeding(cores: int, gpus: int) -> Finding:
+    """Whether there are cores enough to load what the GPUs train on, were they H100s."""
+    says = f"{cores} cores for {gpus} GPU{'s' if gpus > 1 else ''}; an H100 takes {cores_shown('parquet')}"
+    if cores < gpus * (1 + cores_for("parquet", "rgb")):
+        more = f"--layout array takes {cores_for('array', 'rgb')}, for fifteen times the bytes"
+        return Finding("loading", "note", says, more)
+    return Finding("loading", "ok", says)
 
 
 def _triton() -> Finding:

@@ -13,6 +13,7 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.workflows.flags.panels import panels
 from kinetics_pipeline.workflows.flags.places import Config, Place
 from kinetics_pipeline.workflows.flags.values import Repeated, require, require_epsilon, require_loaders
+from kinetics_pipeline.workflows.flags.written import JSON, require_file_name, require_folder_name
 
 Stream = Literal["rgb", "flow"]
 Logger = Literal["tensorboard", "wandb"]
@@ -55,8 +56,8 @@ class TrainConfig(Config):
     """Batches whose gradients are summed for a step."""
     workers: int = 1
     """Training processes, one GPU each where there are GPUs."""
-    loaders: int = 1
-    """Loading processes of each worker."""
+    loaders: int | Literal["auto"] = "auto"
+    """Loading processes of each worker. auto: as many as an H100 needs, if the cores are there; 1 on CPUs."""
     learning_rate: float | None = None
     """The rate for the recipe's batch of 64 x 6 clips; scaled to the batch that is used. Default: the recipe's."""
     scale_learning_rate: bool = True
@@ -118,11 +119,13 @@ class TrainConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_folder_name("--run", self.run)
         counted = ("steps", "batch_size", "accumulate", "workers", "checkpoint_every", "frames", "stride", "crop")
         for flag in (*counted, "examples_per_class", "val_clips"):
             value = getattr(self, flag)
             require("--" + flag.replace("_", "-"), value, value is None or value >= 1, "1 or more")
-        for flag in ("loaders", "warmup", "evaluate_every", "precise_batch_norm", "seed"):
+        require("--loaders", self.loaders, self.loaders == "auto" or self.loaders >= 0, "auto, or 0 or more")
+        for flag in ("warmup", "evaluate_every", "precise_batch_norm", "seed"):
             value = getattr(self, flag)
             require("--" + flag.replace("_", "-"), value, value is None or value >= 0, "0 or more")
         require("--hold-out", self.hold_out, 0 <= self.hold_out < 1, "0 to less than 1")
@@ -178,8 +181,8 @@ class EvaluateConfig(Config):
     """Pixels a side of the centre crop. Default: that of training, and the shards' short side for 10x3."""
     batch_size: int = 1
     """Clips at a time."""
-    loaders: int = 1
-    """Loading processes, of each worker."""
+    loaders: int | Literal["auto"] = "auto"
+    """Loading processes of each worker. auto: as many as an H100 needs, if the cores are there; 1 on CPUs."""
     workers: int = 1
     """Processes that share out the clips, one GPU each where there are GPUs. Not for clips with several actions."""
     output: Path | None = None
@@ -199,6 +202,7 @@ class EvaluateConfig(Config):
         if not given:
             raise UserError("none of --rgb, --flow and --both is given; allowed: one of them, or --rgb and --flow")
         require("--both", self.both, self.both is None or len(given) == 1, "a network of both streams, alone")
+        require_file_name("--output", self.output, JSON)
         require_loaders(self.loaders)
         require_epsilon(self.bn_eps)
         for flag, least in (("batch_size", 1), ("workers", 1), ("frames", 1), ("window", 1), ("stride", 1), ("top", 1)):

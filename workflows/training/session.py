@@ -13,7 +13,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -48,7 +50,7 @@ from kinetics_pipeline.workflows.training.data import (
 )
 from kinetics_pipeline.workflows.training.group import Group
 from kinetics_pipeline.workflows.training.metrics import MetricsLog, SpeedMeter, main_score
-from kinetics_pipeline.workflows.training.run_folder import Ending, Reason
+from kinetics_pipeline.workflows.training.run_folder import Ending, Reason, write_json
 from kinetics_pipeline.workflows.training.settings import Settings
 from kinetics_pipeline.workflows.training.trackers import trackers
 from kinetics_pipeline.workflows.training.validation import Stopped, Validation, cost_of, validation_clips
@@ -198,7 +200,7 @@ class _Session:
         """Steps, checkpoints and evaluations until the end. Raises Diverged."""
         state, config = self.state, self.config
         batches = self._batches()
-        speed = SpeedMeter(self.group.size, config.loaders)
+        speed = SpeedMeter(self.group.size, self.settings.loaders)
         steps = train_steps(state, batches, accumulation=config.accumulate, clip_norm=config.clip_gradients)
         try:
             if self.evaluated < state.step and self._evaluation_due():
@@ -235,7 +237,7 @@ class _Session:
         sampler = ClipSampler(self.clips, rank=group.rank, world_size=group.size, seed=config.seed)
         order = EndlessBatches(sampler, config.batch_size, self.position, len(self.clips))
         torch.backends.cudnn.benchmark = True  # of one size
-        source = plain_errors(loader(self.clips, order, config.loaders, group.device))
+        source = plain_errors(loader(self.clips, order, self.settings.loaders, group.device))
         while True:
             begun = time.perf_counter()
             raw = next(source)
@@ -267,7 +269,7 @@ class _Session:
             self._precise_batch_norm()
         assert self.val is not None
         torch.backends.cudnn.benchmark = False  # clips of many lengths
-        validation = Validation(self.state, self.val, self.group, self._placed, self.config.loaders, self._stop_asked)
+        validation = Validation(self.state, self.val, self.group, self._placed, self.settings.loaders, self._stop_asked)
         table = None
         if self.val.actions:
             scores = validation.action_scores()
@@ -275,6 +277,8 @@ class _Session:
             found = validation.predictions()
             scores = {"loss": cross_entropy(found), "top1": top_k(found, 1), "top5": top_k(found, 5)}
             table = confusion(found)
+            if self.group.first:
+                self._keep_evaluation(len(found.labels), scores, table)
         torch.backends.cudnn.benchmark = True
         self.state.schedule.observe(scores["loss"])
         self.evaluated = self.state.step
@@ -285,11 +289,24 @@ class _Session:
             self._save(self.settings.run.best, scores)
         self._save(self.settings.run.last)
 
+    def _keep_evaluation(self, clips: int, scores: dict[str, float], table: NDArray[np.int64]) -> None:
+        """Writes what `report RUN` shows, in the form of the results of `evaluate`."""
+        of_stream = {"clips": clips, **scores, "confusion": table.tolist()}
+        document = {
+            "command": "train",
+            "config": {"split": self.settings.evaluated},
+            "step": self.state.step,
+            "dataset": {"uri": self.settings.uri, "fingerprint": self.settings.fingerprint},
+            "classes": list(self.settings.classes),
+            "scores": {self.settings.stream: of_stream},
+        }
+        write_json(self.settings.run.evaluation, document)
+
     def _precise_batch_norm(self) -> None:
         group = self.group
         sampler = ClipSampler(self.clips, rank=group.rank, world_size=group.size, seed=self.config.seed + 1)
         order = EndlessBatches(sampler, self.config.batch_size, Position(self.state.step), len(self.clips))
-        source = plain_errors(loader(self.clips, order, self.config.loaders, group.device))
+        source = plain_errors(loader(self.clips, order, self.settings.loaders, group.device))
         model, precision = self.state.model, self.state.precision
 
         def inputs() -> Iterator[tuple[torch.Tensor, ...]]:

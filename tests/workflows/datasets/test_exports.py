@@ -88,6 +88,20 @@ def test_tars_that_are_there_stay_and_a_clip_that_is_withdrawn_is_in_none_of_the
     assert not any(name.startswith("v001") for name in held)
 
 
+@pytest.mark.parametrize("form", ["mp4", "frames", "webdataset"])
+def test_a_withdrawn_clip_goes_from_an_earlier_export_also_the_last_of_its_split(
+    dataset: Dataset, tmp_path: Path, form: str
+) -> None:
+    exported(dataset, form, tmp_path / "out")
+    assert any("val" in str(path.relative_to(tmp_path)) for path in tmp_path.glob("out/**/*val*"))
+    (tmp_path / "ids.txt").write_text("v004\n")
+    assert run(["tools", "forget", dataset.store.uri, "--ids", str(tmp_path / "ids.txt"), "--reason", "asked"]) == 0
+    exported(dataset, form, tmp_path / "out")
+    assert not list(tmp_path.glob("out/**/v004*"))
+    assert not list(tmp_path.glob("out/val-*.tar"))
+    assert list(tmp_path.glob("out/train-*.tar" if form == "webdataset" else "out/train/*/v003*"))
+
+
 def test_names_in_a_tar_have_no_dot_and_are_never_the_same(dataset: Dataset) -> None:
     (some, *_) = exported_clips(dataset, None, None)
 
@@ -169,6 +183,18 @@ def test_croissant_describes_all_of_a_dataset_or_says_so(
     command = ["tools", "export", dataset.store.uri, "--format", "croissant", "--to", str(tmp_path / "out"), *words]
     assert run(command) == 2
     assert "croissant describes the whole dataset" in capsys.readouterr().err
+
+
+def test_the_terms_go_with_the_card_and_with_croissant_and_are_no_markup(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "terms_of", lambda dataset: ["kinetics-400: CC BY 4.0 <b>"])
+    exported(dataset, "huggingface", tmp_path / "out")
+    exported(dataset, "croissant", tmp_path / "out")
+    card = (tmp_path / "out/README.md").read_text()
+    assert "- kinetics-400: CC BY 4.0" in card
+    assert "<b>" not in card
+    assert json.loads((tmp_path / "out/croissant.json").read_text())["license"] == "kinetics-400: CC BY 4.0 <b>"
 
 
 def torchvision_tree(root: Path, split: str) -> dict[str, str]:

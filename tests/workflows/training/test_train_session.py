@@ -12,6 +12,7 @@ from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.loading import ClipDataset
 from kinetics_pipeline.models import read_checkpoint
 from kinetics_pipeline.redaction import counted
+from kinetics_pipeline.workflows.datasets.page.runs import run_facts
 from kinetics_pipeline.workflows.training.data import training_clips
 from kinetics_pipeline.workflows.training.group import Group
 from kinetics_pipeline.workflows.training.job import _check, _record, _write_results
@@ -51,6 +52,7 @@ def test_clips_held_out_are_evaluated_and_not_trained_on(dataset, tmp_path):
     ids = [set(clips.index["clip_id"].to_pylist()) for clips in (train, val)]
     assert not ids[0] & ids[1]
     assert ids[0] | ids[1] == set(ClipDataset(dataset.store.uri, "train", crop=None).index["clip_id"].to_pylist())
+    settings.run.begin(_record(settings, dataset))
     session(settings)
     lines = [json.loads(line) for line in settings.run.metrics.read_text().splitlines()]
     assert [line["step"] for line in lines if line["kind"] == "evaluation"] == [1, 2]  # the plateau's own spacing
@@ -62,6 +64,9 @@ def test_clips_held_out_are_evaluated_and_not_trained_on(dataset, tmp_path):
     assert cost.endswith(
         f"{frames / (2 * 9 * 3):.2g} times the computation of the 1 step between two; --val-clips N bounds it"
     )
+    (result,) = run_facts(settings.run.path)["results"]
+    assert (result["name"], result["split"]) == ("evaluation-during-training", "held out")
+    assert sum(result["scores"][0]["asked"]) == len(val)
 
 
 def test_the_clips_that_evaluations_are_bounded_to_are_balanced_and_the_same_in_every_attempt(dataset, tmp_path):

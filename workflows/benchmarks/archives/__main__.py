@@ -7,7 +7,8 @@ The real `build` over a public copy on loopback, whose link has a given speed:
 
     links   the link gives 0.5, 1 and 2 times the bytes a second that processing takes: total time against the larger
             of link time and processing time; at most 1.15 is wanted. The total is from the first archive asked for to
-            the last shard, so that the start of Ray is not in it; processing is timed in the same run. What cannot
+            the last shard, so that the start of Ray is not in it; processing is timed in the same run, and so is what
+            passes before the first plan and between plans. What cannot
             overlap, the first group's way over the link and the last group's processing, is in the ratio; the last
             column divides by the larger time and one group's share of the smaller, the least that groups allow
     disk    200 small archives: the most that the cache held, against downloading and unpacking all of them for a
@@ -78,8 +79,8 @@ def links(folder: Path, archives: int, shares: Sequence[float], processing: floa
         console.print(
             f"{archives} archives with {LINK_VIDEOS} videos each, in {groups} groups; seconds; load: tasks a core"
         )
-        columns = ("link", "over the link", "processing", "total", "ratio", "of the least", "load")
-        console.print("".join(f"{column:>14}" for column in columns))
+        columns = ("link", "over the link", "processing", "before", "between", "total", "ratio", "of the least", "load")
+        console.print("".join(f"{column:>13}" for column in columns))
         good = True
         for share in shares:
             server.rate = share * total / alone
@@ -87,9 +88,10 @@ def links(folder: Path, archives: int, shares: Sequence[float], processing: floa
             smaller, larger = sorted((link, took.processing))
             good &= took.wall / larger <= WANTED_RATIO
             ratios = (took.wall / larger, took.wall / (larger + smaller / groups))
-            seconds = "".join(f"{one:>14.1f}" for one in (link, took.processing, took.wall))
+            between = took.wall - took.before - took.processing
+            seconds = "".join(f"{one:>13.1f}" for one in (link, took.processing, took.before, between, took.wall))
             load = os.getloadavg()[0] / (os.cpu_count() or 1)
-            console.print(f"{share:>12g} x{seconds}{ratios[0]:>14.2f}{ratios[1]:>14.2f}{load:>14.1f}")
+            console.print(f"{share:>11g} x{seconds}{ratios[0]:>13.2f}{ratios[1]:>13.2f}{load:>13.1f}")
     return good
 
 

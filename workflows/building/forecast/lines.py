@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import cast
 
 from kinetics_pipeline.annotations.download import received
@@ -19,6 +20,7 @@ from kinetics_pipeline.workflows.building.forecast.rates import Rates, Usage, co
 from kinetics_pipeline.workflows.building.forecast.timing import Sample, StageTimes
 from kinetics_pipeline.workflows.building.time_needed import clip_seconds
 from kinetics_pipeline.workflows.runtime.progress import duration, size
+from kinetics_pipeline.workflows.training.feeding import cores_shown
 
 TRIED = 400
 """Clips of a plan that are looked through for some that a local source has."""
@@ -79,6 +81,7 @@ def lines(work: Work, times: StageTimes, on: Machines, rates: Rates | None) -> I
     yield f"hours       {duration(seconds.total)} in all, limited by {seconds.limit}, on {_shown(on)}"
     yield f"            {told}"
     yield f"            {_how(work.recipe, times, on)}"
+    yield from _feeding(work.recipe, times, on)
     yield f"requests    {_requests(work)}"
     if rates is not None:
         yield from _cost(work, seconds, on, rates)
@@ -97,6 +100,17 @@ def _how(recipe: Recipe, times: StageTimes, on: Machines) -> str:
     if uses_gpu(recipe) and not times.gpu:
         return f"{how}; the GPU's share by a model of an H100, not measured"
     return how
+
+
+def _feeding(recipe: Recipe, times: StageTimes, on: Machines) -> Iterator[str]:
+    """The cores that a GPU takes beside it: here, where it computes flow, and later, where it trains."""
+    if uses_gpu(recipe) and on.all_gpus and times.flow:
+        fps = 1 / times.flow
+        beside = max(1, ceil(fps * (times.decode + times.encode)))
+        what = "a GPU" if times.gpu else "an H100 (by a model)"
+        cores = f"{beside} core{'s' if beside > 1 else ''}"
+        yield f"            {what} computes the flow of {fps:.0f} frames a second: {cores} decode and encode them"
+    yield f"training    an H100 takes {cores_shown(recipe.layout)}; expected, not measured"
 
 
 def _requests(work: Work) -> str:

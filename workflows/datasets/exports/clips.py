@@ -105,6 +105,15 @@ def exported_clips(dataset: Dataset, split: str | None, ids: Path | None) -> Ite
         )
 
 
+def withdrawn_files(dataset: Dataset) -> Iterator[tuple[str, str]]:
+    """The id of each clip that was withdrawn, and where an earlier export wrote it: as `ExportedClip.relative`."""
+    folders, numbers = folders_of(dataset.classes), {label: number for number, label in enumerate(dataset.classes)}
+    for stone in dataset.tombstones():
+        for held in stone.held:
+            folder = folders[numbers.get(held["label"], -1)]
+            yield held["clip_id"], f"{held['split']}/{folder}/{held['clip_id']}"
+
+
 def folders_of(classes: Sequence[str]) -> dict[int, str]:
     """A folder for each class number. Labels are anyone's text: quotes and parentheses go, as torchvision has it, what
     else is not a plain word becomes `_`, and the number tells those apart that then look alike."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from kinetics_pipeline.storage.local import new_file
-from kinetics_pipeline.workflows.datasets.exports.clips import ClipWriter, ExportedClip
+from kinetics_pipeline.workflows.datasets.exports.clips import ClipWriter, ExportedClip, withdrawn_files
 
 CLIPS = 1000
 """Clips of one tar: about a gigabyte of ten-second clips with a short side of 256. A fixed number, so that an export
@@ -24,8 +24,8 @@ TAR = re.compile(r"[a-z0-9_]+-\d{6}\.tar")
 def write_tars(writer: ClipWriter, clips: Sequence[ExportedClip], to: Path, at: Callable[[int], None]) -> list[str]:
     """Writes `{split}-{number:06d}.tar` with `.mp4`, `.cls` (class number) and `.json` of each clip; the files' names.
 
-    A tar that holds just these clips already stays; those that an earlier export wrote beyond them go. `at` is told
-    how many clips are written.
+    A tar that holds just these clips already stays; those that an earlier export wrote beyond them go, and those with
+    clips that were withdrawn. `at` is told how many clips are written.
     """
     to.mkdir(parents=True, exist_ok=True)
     keys = keys_of(clips)
@@ -46,10 +46,14 @@ def write_tars(writer: ClipWriter, clips: Sequence[ExportedClip], to: Path, at: 
             done += len(group)
             at(done)
             written.append(path.name)
-        for path in to.glob(f"{split}-*.tar"):
-            if TAR.fullmatch(path.name) and path.name not in written:
-                path.unlink()  # its clips may have been withdrawn
-                writer.made["removed"] += 1
+    splits = {clip.split for clip in clips}
+    withdrawn = {_key(clip_id) for clip_id, _ in withdrawn_files(writer.dataset)}
+    for path in to.glob("*.tar"):
+        if not TAR.fullmatch(path.name) or path.name in written:
+            continue
+        if path.name.rpartition("-")[0] in splits or withdrawn.intersection(_keys_in(path) or ()):
+            path.unlink()
+            writer.made["removed"] += 1
     return written
 
 
@@ -59,7 +63,7 @@ def keys_of(clips: Sequence[ExportedClip]) -> list[str]:
     taken: set[str] = set()
     keys = []
     for clip in clips:
-        plain = key = clip.place.clip_id.replace(".", "_")
+        plain = key = _key(clip.place.clip_id)
         number = 1
         while key in taken or (key != clip.place.clip_id and key in ids):
             number += 1
@@ -67,6 +71,10 @@ def keys_of(clips: Sequence[ExportedClip]) -> list[str]:
         taken.add(key)
         keys.append(key)
     return keys
+
+
+def _key(clip_id: str) -> str:
+    return clip_id.replace(".", "_")
 
 
 def _add(tar: tarfile.TarFile, writer: ClipWriter, key: str, clip: ExportedClip, to: Path) -> None:

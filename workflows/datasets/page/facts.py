@@ -25,7 +25,7 @@ from kinetics_pipeline.workflows.building.reconciliation import reconcile, told
 from kinetics_pipeline.workflows.datasets.page.history import build_events
 from kinetics_pipeline.workflows.datasets.page.meanings import MEANINGS
 from kinetics_pipeline.workflows.datasets.page.media import examples
-from kinetics_pipeline.workflows.datasets.page.runs import find_runs, run_facts
+from kinetics_pipeline.workflows.datasets.page.runs import runs_of
 
 MOST_FAILURES = 2000
 """Failures that are told in full."""
@@ -90,7 +90,7 @@ def facts_of(dataset: Dataset, runs: Sequence[Path] = (), cache: Path | None = N
             "withdrawals": [
                 {"time": stone.time, "clips": len(stone.held), "reason": stone.reason} for stone in dataset.tombstones()
             ],
-            "runs": [run_facts(run, prints) for run in runs or find_runs(dataset)],
+            "runs": runs_of(dataset, runs, prints),
             "examples": examples(clips, table["clip_id"]),
         }
 

@@ -22,15 +22,14 @@ function curve(place) {
 }
 
 // Rows are the true classes, columns what they are taken for: the more of a class, the darker.
-function matrix(canvas, classes, cells) {
-  const side = classes.length, sums = new Float64Array(side), pen = canvas.getContext("2d");
-  for (const [label, , clips] of cells) sums[label] += clips;
+function matrix(canvas, classes, asked, cells) {
+  const side = classes.length, pen = canvas.getContext("2d");
   canvas.width = canvas.height = side;
   pen.fillStyle = colour("--tile");
   pen.fillRect(0, 0, side, side);
   pen.fillStyle = colour("--link");
   for (const [label, said, clips] of cells) {
-    pen.globalAlpha = 0.15 + 0.85 * clips / sums[label];
+    pen.globalAlpha = 0.15 + 0.85 * clips / asked[label];
     pen.fillRect(said, label, 1, 1);
   }
   pen.globalAlpha = 1;
@@ -38,7 +37,7 @@ function matrix(canvas, classes, cells) {
 
 function confusion(place) {
   const [run, result, network] = place.dataset.confusion.split(",").map(Number);
-  const { classes, scores } = facts.runs[run].results[result], { cells, more_cells: more } = scores[network];
+  const { classes, scores } = facts.runs[run].results[result], { asked, cells, more_cells: more } = scores[network];
   const canvas = element("canvas", { class: "matrix", role: "img", "aria-label": "Confusion matrix; the table says the same" });
   const named = element("p", { class: "quiet" }, "Rows: the true class. Columns: what it is taken for. Point at a cell for its name.");
   const found = new Map(cells.map(([label, said, clips]) => [label * classes.length + said, clips]));
@@ -49,17 +48,20 @@ function confusion(place) {
     const clips = found.get(label * classes.length + said) || 0;
     named.textContent = `${classes[label]}, taken for ${said === label ? "itself" : classes[said]}: ${number(clips)} clips`;
   });
-  const draw = () => matrix(canvas, classes, cells);
+  const draw = () => matrix(canvas, classes, asked, cells);
   draw();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-  const sums = new Map();
-  for (const [label, , clips] of cells) sums.set(label, (sums.get(label) || 0) + clips);
   place.append(canvas, named);
   if (more) place.append(element("p", { class: "quiet" }, `${number(more)} cells of the fewest clips are left out.`));
+  if (cells.every(([label, said]) => label === said)) {
+    place.append(element("p", {}, "No clip is taken for another class."));
+    return;
+  }
   table(place, {
     rows: cells.filter(([label, said]) => label !== said), sorted: 2, falling: true, what: "pairs of classes",
+    of: `: ${facts.runs[run].name}, ${facts.runs[run].results[result].name}, ${scores[network].stream}`,
     columns: [["Class", ([label]) => classes[label]], ["Taken for", ([, said]) => classes[said]],
-      ["Clips", ([, , clips]) => clips, number], ["Share of the class", ([label, , clips]) => clips / sums.get(label), percent]],
+      ["Clips", ([, , clips]) => clips, number], ["Share of the class", ([label, , clips]) => clips / asked[label], percent]],
   });
 }
 

@@ -17,6 +17,7 @@ import msgspec
 from kinetics_pipeline.dataset.dataset import DATASET, Dataset
 from kinetics_pipeline.dataset.fingerprint import Fingerprint
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.workflows.datasets.viewer.predictions import SUFFIX
 
 MOST_RUNS = 12
 """Runs told, those that were written last."""
@@ -82,6 +83,10 @@ class _Score(msgspec.Struct):
     confusion: list[list[_Count]] | None = None
 
 
+class _Checkpoint(msgspec.Struct):
+    path: str
+
+
 class _Evaluation(msgspec.Struct):
     """What is read of the results of `evaluate`."""
 
@@ -89,6 +94,11 @@ class _Evaluation(msgspec.Struct):
     classes: list[str]
     config: dict[str, Any]
     dataset: _TrainedOn
+    checkpoints: dict[str, _Checkpoint] = {}
+
+    def is_of(self, run: Path) -> bool:
+        """Whether the run, or a checkpoint in it, was scored."""
+        return any(Path(one.path).is_relative_to(run.absolute()) for one in self.checkpoints.values())
 
 
 def find_runs(dataset: Dataset) -> list[Path]:
@@ -129,8 +139,26 @@ def _place(uri: str) -> str:
     return uri.rstrip("/") if "://" in uri else str(Path(uri).resolve())
 
 
-def run_facts(folder: Path, fingerprint: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """What there is to say of one run. `fingerprint`: of the dataset that the page is about.
+def find_results(dataset: Dataset) -> list[Path]:
+    """Files of results that `evaluate --output` may have written beside the dataset, with predictions beside them."""
+    root = dataset.store.local_path("")
+    return [] if root is None else _evaluations(Path(root).absolute().parent)
+
+
+def runs_of(dataset: Dataset, runs: Sequence[Path], fingerprint: Mapping[str, str]) -> list[dict[str, Any]]:
+    """`run_facts` of these runs, or of those beside the dataset; results beside it are told with the first of theirs.
+
+    Raises UserError for a folder that is not a run's.
+    """
+    left = find_results(dataset)
+    return [run_facts(run, fingerprint, left) for run in runs or find_runs(dataset)]
+
+
+def run_facts(
+    folder: Path, fingerprint: Mapping[str, str] | None = None, results: list[Path] | None = None
+) -> dict[str, Any]:
+    """What there is to say of one run. `fingerprint`: of the dataset that the page is about. `results`: files that
+    lie elsewhere; those of the run are told, and taken from the list.
 
     Raises UserError for a folder that is not a run's.
     """
@@ -150,7 +178,7 @@ def run_facts(folder: Path, fingerprint: Mapping[str, str] | None = None) -> dic
         "trained_on": _same(config.dataset.fingerprint.to_json(), fingerprint),
         "training": _thinned(steps),
         "validation": _thinned(tests),
-        "results": list(_results(folder, fingerprint)),
+        "results": list(_results(folder, fingerprint, [] if results is None else results)),
     }
 
 
@@ -186,19 +214,26 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 
 def _evaluations(folder: Path) -> list[Path]:
-    files = [file for file in folder.glob("evaluation-*.json") if file.is_file()]
+    """Results by the names that `evaluate` gives them, or with predictions beside them."""
+    names = [file.name.removesuffix(SUFFIX) + ".json" for file in folder.glob(f"*{SUFFIX}")]
+    named = {folder / name for name in names} | set(folder.glob("evaluation-*.json"))
+    files = [file for file in named if file.is_file()]
     return sorted(files, key=lambda file: -file.stat().st_mtime)[:MOST_RESULTS]
 
 
-def _results(folder: Path, fingerprint: Mapping[str, str] | None) -> Iterator[dict[str, Any]]:
-    for file in _evaluations(folder):
+def _results(run: Path, fingerprint: Mapping[str, str] | None, others: list[Path]) -> Iterator[dict[str, Any]]:
+    for file in (*_evaluations(run), *others[:]):
         with suppress(UserError):  # it is not one of ours
-            yield _result(file, fingerprint)
+            read = _read(file, _Evaluation)
+            if file in others and not read.is_of(run):
+                continue
+            yield _result(file, read, fingerprint)
+            if file in others:
+                others.remove(file)
 
 
-def _result(file: Path, fingerprint: Mapping[str, str] | None) -> dict[str, Any]:
-    """What an evaluation found. Raises UserError for a file of something else."""
-    read = _read(file, _Evaluation)
+def _result(file: Path, read: _Evaluation, fingerprint: Mapping[str, str] | None) -> dict[str, Any]:
+    """What an evaluation found. Raises UserError for a confusion that is not of its classes."""
     return {
         "name": file.stem,
         "split": str(read.config.get("split", ""))[:200],
@@ -212,12 +247,14 @@ def _score(stream: str, score: _Score, classes: int, file: Path) -> dict[str, An
     rows = score.confusion
     if rows is not None and (len(rows) != classes or any(len(row) != classes for row in rows)):
         raise UserError(f"{file} cannot be read: its confusion is not of its {classes} classes")
+    asked = [sum(row) for row in rows or []]
     cells = [[true, said, clips] for true, row in enumerate(rows or []) for said, clips in enumerate(row) if clips]
     most = sorted(cells, key=lambda cell: -cell[2])[:MOST_CELLS]
     return {
         "stream": stream,
         "clips": score.clips or score.videos,
         **{name: getattr(score, name) for name in SCORES},
+        "asked": asked,
         "cells": most,
         "more_cells": len(cells) - len(most),
     }

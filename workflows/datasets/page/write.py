@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.redaction import visible
 from kinetics_pipeline.storage.local import new_file
 from kinetics_pipeline.workflows.datasets.page.runs import SCORES
-from kinetics_pipeline.workflows.runtime.progress import size
+from kinetics_pipeline.workflows.runtime.progress import duration, size
 
 _HERE = files("kinetics_pipeline.workflows.datasets.page")
 _PARTS = ("summary", "outcomes", "classes", "failures", "sources", "frames", "clips", "timeline", "runs", "shards")
@@ -48,7 +48,11 @@ def require_html(path: Path) -> None:
 def write_page(facts: Mapping[str, Any], path: Path, media: Mapping[str, Any] | None = None) -> None:
     """Writes the page. Raises UserError where it cannot be written."""
     require_html(path)
-    text = page(facts, media)
+    write_html(page(facts, media), path)
+
+
+def write_html(text: str, path: Path) -> None:
+    """Raises UserError where the file cannot be written."""
     try:
         with new_file(path) as out:
             out.write(text.encode("utf-8", "replace"))
@@ -58,21 +62,12 @@ def write_page(facts: Mapping[str, Any], path: Path, media: Mapping[str, Any] | 
 
 def page(facts: Mapping[str, Any], media: Mapping[str, Any] | None = None) -> str:
     """The page as text. `facts` are those of `facts_of`, `media` those of `media_of`."""
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, loader=FunctionLoader(_text)
-    )
-    environment.filters |= {"number": _number, "share": _share, "size": size, "words": _words}
-    style = _text("uplot/uPlot.min.css") + _text("look.css")
-    licence = "/* uPlot, " + " ".join(_text("uplot/LICENSE").split()) + " */\n"
-    scripts = [licence + _text("uplot/uPlot.iife.min.js"), *map(_text, ("charts.js", "script.js", "runs.js"))]
-    policy = (
-        f"default-src 'none'; script-src {' '.join(map(_hash, scripts))}; style-src {_hash(style)}; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
-    )
     clean = _visible(facts)
     shows_clips = bool(media and media["clips"])
     parts = [part for part in _PARTS if (part != "runs" or clean["runs"]) and (part != "clips" or shows_clips)]
-    return environment.get_template("template.html").render(
+    return rendered(
+        "template.html",
+        ("charts.js", "tables.js", "script.js", "runs.js"),
         facts=clean,
         media=_visible(media),
         shown={name: clean[name] for name in _DRAWN},
@@ -82,6 +77,47 @@ def page(facts: Mapping[str, Any], media: Mapping[str, Any] | None = None) -> st
         parts=[(part, part.capitalize()) for part in parts],
         splits=sorted({split for one in clean["outcomes"] for split in one["splits"]}),
         failed=sum(one["clips"] for one in clean["outcomes"] if one["outcome"] not in ("ok", "withdrawn")),
+    )
+
+
+def run_page(facts: Mapping[str, Any]) -> str:
+    """The page of one training run. `facts` are those of `run_facts`, and of `folder`, `dataset`, `written` (UTC) and
+    `seconds` of work."""
+    clean = _visible(facts)
+    best = max((score for _, _, score in clean["validation"] if score is not None), default=None)
+    tiles = {
+        "Network": clean["model"],
+        "Stream": clean["stream"],
+        "Steps": _number(clean["steps"]),
+        "Time": duration(clean["seconds"]) if clean["seconds"] else "",
+        "Best evaluation": "" if best is None else f"{best:.1%}",
+    }
+    return rendered(
+        "run.html",
+        ("charts.js", "tables.js", "runs.js"),
+        facts={**clean, "runs": [clean]},
+        shown={"runs": [clean]},
+        name=clean["name"],
+        score_names=SCORES.items(),
+        tiles=[(title, value) for title, value in tiles.items() if value],
+    )
+
+
+def rendered(template: str, scripts_of_page: Sequence[str], **shown: Any) -> str:
+    """A page of this folder. `shown` is what its template names; of texts from outside `_visible` has to be given."""
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, loader=FunctionLoader(_text)
+    )
+    environment.filters |= {"number": _number, "share": _share, "size": size, "words": _words}
+    style = _text("uplot/uPlot.min.css") + _text("look.css")
+    licence = "/* uPlot, " + " ".join(_text("uplot/LICENSE").split()) + " */\n"
+    scripts = [licence + _text("uplot/uPlot.iife.min.js"), *map(_text, scripts_of_page)]
+    policy = (
+        f"default-src 'none'; script-src {' '.join(map(_hash, scripts))}; style-src {_hash(style)}; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+    return environment.get_template(template).render(
+        **shown,
         # Texts of this package, and hashes of them.
         policy=Markup(policy),  # noqa: S704
         style=Markup(style),  # noqa: S704

@@ -48,6 +48,17 @@ def test_runs_are_found_beside_the_dataset_that_they_were_trained_on(dataset: Da
     ]
 
 
+def test_results_beside_the_dataset_belong_to_the_run_that_they_name(dataset: Dataset, tmp_path: Path) -> None:
+    runs = [written_run(tmp_path / name, dataset) for name in ("one", "two")]
+    results = json.loads((runs[0] / "evaluation-val.json").read_text())
+    results["checkpoints"] = {"rgb": {"path": str(runs[0] / "checkpoints" / "best.pt")}}
+    (tmp_path / "all.json").write_text(json.dumps(results))
+    beside = [tmp_path / "all.json"]
+    told = [run_facts(run, None, beside)["results"] for run in reversed(runs)]
+    assert beside == []
+    assert [[one["name"] for one in results] for results in told] == [["evaluation-val"], ["evaluation-val", "all"]]
+
+
 def test_curves_are_bounded_and_keep_their_last_step(dataset: Dataset, tmp_path: Path) -> None:
     run = written_run(tmp_path / "run", dataset)
     lines = [{"kind": "step", "step": step, "loss": None if step == 7 else 1.5, "top1": 0.5} for step in range(1, 3001)]

@@ -196,7 +196,7 @@ def test_labels_and_reasons_from_outside_are_text(opened: Any) -> None:
     assert opened.locator("img[onerror]").count() == 0
     assert HOSTILE in opened.locator("#runs").inner_text()
     assert HOSTILE in opened.locator("[data-table=failures]").inner_text()
-    assert opened.evaluate("document.querySelectorAll('script').length") == 5
+    assert opened.evaluate("document.querySelectorAll('script').length") == 6
 
 
 @pytest.mark.parametrize("width", [360, 1280])

@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.shards.schema import SCHEMA_VERSION, SUFFIX, row_schema
+from kinetics_pipeline.shards.data_file import suffix_of
+from kinetics_pipeline.shards.schema import SCHEMA_VERSION, row_schema
 
 CARD = "README.md"
 _WRITTEN = "<!-- Written by kinetics-pipeline, anew by each build. Take this line out to keep a text of your own. -->"
@@ -65,7 +66,7 @@ def card(dataset: Dataset) -> str:
 
 
 def _front_matter(dataset: Dataset, splits: list[str], rows: int) -> Iterator[str]:
-    suffix = SUFFIX[dataset.recipe.layout]
+    suffix = suffix_of(dataset.recipe.layout)
     yield "---"
     yield f"pretty_name: {_quoted('Clips of ' + ', '.join(sorted(dataset.annotations)))}"
     yield "license: other"

@@ -27,6 +27,7 @@ from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.plan import Plan, require_among
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Outcome, Record
+from kinetics_pipeline.shards.data_file import suffix_of
 from kinetics_pipeline.shards.markers import (
     SHARD_NAME,
     Marker,
@@ -38,7 +39,7 @@ from kinetics_pipeline.shards.markers import (
     parse_tombstone,
     sealed,
 )
-from kinetics_pipeline.shards.schema import SCHEMA_VERSION, SUFFIX, require_readable
+from kinetics_pipeline.shards.schema import SCHEMA_VERSION, require_readable
 from kinetics_pipeline.shards.writer import versions
 from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.storage.store import Store, StoredFile
@@ -385,7 +386,7 @@ class Dataset:
             pending=len(waiting) - (withdrawn or 0),
             failed=dict(sorted(outcomes.items())),
             shards=len(shards),
-            bytes=sum(sizes.get(shard + SUFFIX[self.recipe.layout], 0) for shard in shards),
+            bytes=sum(sizes.get(shard + suffix_of(self.recipe.layout), 0) for shard in shards),
             reasons={(r["outcome"], r["detail"] or ""): r["count_all"] for r in reasons if r["outcome"] != "ok"},
         )
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -35,10 +35,11 @@ class PlainRows:
         self._size = os.fstat(self._file).st_size
         self._header = 0
 
-    def images(
-        self, row: int, identity: tuple[str, int, int], count: int, streams: Sequence[str]
+    def strings(
+        self, row: int, identity: tuple[str, int, int], counts: Mapping[str, int]
     ) -> dict[str, list[NDArray[np.uint8]]] | None:
-        """The `count` images of each stream in the row with this identity (clip_id, chunk, label).
+        """The byte strings of each stream, so many as `counts` says, in the row with this identity (clip_id, chunk,
+        label).
 
         None when anything in the row is not as expected.
         """
@@ -51,7 +52,7 @@ class PlainRows:
         if not all(self._page(columns, column).endswith(value) for column, value in expected.items()):
             return None
         found = {}
-        for stream in streams:
+        for stream, count in counts.items():
             page = self._page(columns, stream)
             bounds = self._bounds(page, count)
             if bounds is None:

@@ -21,11 +21,10 @@ import pyarrow as pa
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.flow.parameters import FLOW_BOUND
 from kinetics_pipeline.recipe import Layout, Recipe
+from kinetics_pipeline.shards.layouts import layout_named
 
 SCHEMA_VERSION = 2
 """Shards are written in this one. A newer one is refused; every older one stays readable."""
-
-SUFFIX: dict[Layout, str] = {"parquet": ".parquet", "array": ".arrow"}
 
 _CLIP_ID = pa.field("clip_id", pa.string(), nullable=False)
 ORIGIN_FIELDS: tuple[pa.Field, ...] = (
@@ -47,11 +46,6 @@ _CHUNK_FIELDS: tuple[pa.Field, ...] = (
 ROW_FIELDS: tuple[pa.Field, ...] = (_CLIP_ID, *ORIGIN_FIELDS, *_CHUNK_FIELDS)
 """Everything that a row says beside its images."""
 
-_IMAGES: dict[Layout, pa.DataType] = {
-    "parquet": pa.list_(pa.field("element", pa.binary(), nullable=False)),
-    "array": pa.large_binary(),
-}
-
 
 def clip_schema(layout: Layout) -> pa.Schema:
     """The columns of an encoded clip that waits for its shard: without `ORIGIN_FIELDS`, which the shard adds."""
@@ -64,12 +58,12 @@ def row_schema(layout: Layout, version: int = SCHEMA_VERSION) -> pa.Schema:
     `rgb` and `flow` hold n images: a list of JPEGs in the parquet layout, uint8 [n, H, W, 3] and [n, 2, H, W] in
     C order in the array layout.
     """
-    images = _IMAGES[layout]
+    stored = layout_named(layout)
     return pa.schema(
         [
             *(ROW_FIELDS if version > 1 else (_CLIP_ID, *_CHUNK_FIELDS)),
-            pa.field("rgb", images, nullable=False),
-            pa.field("flow", images),
+            pa.field("rgb", stored.rgb.column, nullable=False),
+            pa.field("flow", stored.flow.column),
             pa.field("crc_rgb", pa.uint32(), nullable=False),
             pa.field("crc_flow", pa.uint32()),
         ]
@@ -84,18 +78,14 @@ def version_of(columns: pa.Schema, layout: Layout) -> int | None:
 
 def footer_schema(recipe: Recipe, classes: Sequence[str]) -> pa.Schema:
     """`row_schema` with the key-values that make a shard readable without its dataset."""
-    encoded = recipe.layout == "parquet"
+    stored = layout_named(recipe.layout)
     footer = {
         "schema_version": str(SCHEMA_VERSION),
         "recipe": json.dumps(recipe.to_json(), sort_keys=True),
         "classes": json.dumps(list(classes), ensure_ascii=False),
-        "rgb": f"JPEG 4:2:0, quality {recipe.rgb_quality}" if encoded else "uint8 [n, height, width, 3]",
+        "rgb": stored.rgb.described(recipe),
         "channel_order": "RGB",
-        "flow": "none"
-        if recipe.flow == "none"
-        else f"grey JPEG [2 * height, width], u over v, quality {recipe.flow_quality}"
-        if encoded
-        else "uint8 [n, 2, height, width], (u, v)",
+        "flow": "none" if recipe.flow == "none" else stored.flow.described(recipe),
         "flow_quantisation": f"128 + rint(px * 127 / {FLOW_BOUND}), px clamped to +-{FLOW_BOUND}",
         "crc": "CRC-32 over each image's length (uint32, little-endian) and bytes",
     }

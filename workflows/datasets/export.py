@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import simplejpeg
@@ -30,7 +30,8 @@ from kinetics_pipeline.loading.index import load_index
 from kinetics_pipeline.loading.selection import select
 from kinetics_pipeline.loading.shard_reader import Place, ShardReader
 from kinetics_pipeline.redaction import visible
-from kinetics_pipeline.shards import codec
+from kinetics_pipeline.shards.clip_rows import all_images
+from kinetics_pipeline.shards.layouts.base import StoredImages
 from kinetics_pipeline.storage.local import new_file
 from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.storage.store import Store, one_line_errors
@@ -38,6 +39,8 @@ from kinetics_pipeline.video.ffmpeg import environment, executable
 from kinetics_pipeline.workflows.building.state import last_run
 from kinetics_pipeline.workflows.runtime.progress import Meter
 
+FRAME_QUALITY = 95
+"""JPEG quality of frames that the shard holds otherwise."""
 FLOW_QUALITY = 95
 """JPEG quality of the two flow pictures, which are encoded again: the shard holds them as one."""
 
@@ -151,44 +154,40 @@ def _folders(classes: Sequence[str]) -> dict[int, str]:
     return {**named, -1: "unlabelled"}
 
 
-def _chunks(
-    dataset: Dataset, reader: ShardReader, clip: _Clip, streams: Sequence[str]
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(first frame, images of each stream) of one chunk after the other."""
-    length = dataset.recipe.chunk_length
-    for chunk, first in enumerate(range(0, clip.frames, length)):
-        found = reader.images(clip.place, [chunk], streams)
-        yield first, {stream: found[stream][0] for stream in streams}
-
-
 def _write_frames(dataset: Dataset, reader: ShardReader, clip: _Clip, folder: Path) -> None:
     """The clip's folder, which appears when it is whole."""
     streams = ["rgb"] if dataset.recipe.flow == "none" else ["rgb", "flow"]
     scratch = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
     scratch.mkdir(parents=True)
-    for first, images in _chunks(dataset, reader, clip, streams):
-        for number, image in enumerate(images["rgb"], first + 1):
-            data = bytes(image) if dataset.recipe.layout == "parquet" else codec.encode_rgb(image, 95)
-            (scratch / f"img_{number:05d}.jpg").write_bytes(data)
-        for number, image in enumerate(images.get("flow", ()), first + 1):
-            for axis, field in zip("xy", _fields(dataset, clip, image), strict=True):
-                data = simplejpeg.encode_jpeg(
-                    np.ascontiguousarray(field)[..., None],
-                    quality=FLOW_QUALITY,
-                    colorspace="GRAY",
-                    colorsubsampling="Gray",
-                )
-                (scratch / f"flow_{axis}_{number:05d}.jpg").write_bytes(data)
+    for chunk, first in enumerate(range(0, clip.frames, dataset.recipe.chunk_length)):
+        images = reader.images(clip.place, [chunk], streams)
+        with reader.damage_named(clip.place, chunk):
+            for number, image in enumerate(images["rgb"][0].jpegs(FRAME_QUALITY), first + 1):
+                (scratch / f"img_{number:05d}.jpg").write_bytes(image)
+            for stored in images.get("flow", ()):
+                _write_flow(stored, clip, first, scratch)
     os.replace(scratch, folder)
 
 
-def _fields(dataset: Dataset, clip: _Clip, image: Any) -> NDArray[np.uint8]:
-    """uint8 [2, H, W], +-20 px as 1 to 255: denseflow's scale with its bound at 20."""
-    if dataset.recipe.layout == "array":
-        return np.asarray(image)
-    out = np.empty((2, clip.height, clip.width), np.uint8)
-    codec.decode_flow(image, out)
-    return out
+def _write_flow(stored: StoredImages, clip: _Clip, first: int, folder: Path) -> None:
+    """The two pictures of each field, +-20 px as 1 to 255: denseflow's scale with its bound at 20."""
+    for number, fields in enumerate(all_images(stored, "flow", clip.height, clip.width), first + 1):
+        for axis, field in zip("xy", fields, strict=True):
+            data = simplejpeg.encode_jpeg(
+                np.ascontiguousarray(field)[..., None],
+                quality=FLOW_QUALITY,
+                colorspace="GRAY",
+                colorsubsampling="Gray",
+            )
+            (folder / f"flow_{axis}_{number:05d}.jpg").write_bytes(data)
+
+
+def _frames(dataset: Dataset, reader: ShardReader, clip: _Clip) -> Iterator[NDArray[np.uint8]]:
+    """The clip's RGB frames, uint8 [H, W, 3]. Raises DamagedShard."""
+    for chunk in range(-(-clip.frames // dataset.recipe.chunk_length)):
+        [stored] = reader.images(clip.place, [chunk], ["rgb"])["rgb"]
+        with reader.damage_named(clip.place, chunk):
+            yield from all_images(stored, "rgb", clip.height, clip.width)
 
 
 def _copy(kept: Store, clip: _Clip, path: Path) -> None:
@@ -208,15 +207,9 @@ def _encode(dataset: Dataset, reader: ShardReader, clip: _Clip, path: Path) -> N
     with subprocess.Popen(line, stdin=pipe, stderr=pipe, env=environment()) as process:
         assert process.stdin is not None
         assert process.stderr is not None
-        frame = np.empty((clip.height, clip.width, 3), np.uint8)
         try:
-            for _, images in _chunks(dataset, reader, clip, ["rgb"]):
-                for image in images["rgb"]:
-                    if dataset.recipe.layout == "parquet":
-                        codec.decode_rgb(image, frame)
-                    else:
-                        frame[...] = image
-                    process.stdin.write(frame.tobytes())
+            for frame in _frames(dataset, reader, clip):
+                process.stdin.write(frame.tobytes())
             process.stdin.close()
         except BrokenPipeError:
             pass  # it says why on stderr

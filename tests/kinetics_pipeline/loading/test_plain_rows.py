@@ -31,7 +31,7 @@ def opened(path: Path) -> tuple[PlainRows, list[dict[str, Any]]]:
 
 
 def images(plain: PlainRows, number: int, row: dict[str, Any]) -> dict[str, list[bytes]] | None:
-    found = plain.images(number, (row["clip_id"], row["chunk"], row["label"]), row["n"], STREAMS)
+    found = plain.strings(number, (row["clip_id"], row["chunk"], row["label"]), dict.fromkeys(STREAMS, row["n"]))
     return None if found is None else {stream: [bytes(image) for image in found[stream]] for stream in STREAMS}
 
 

@@ -17,8 +17,7 @@ import pyarrow.compute as pc
 
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.shards.data_file import suffix_of
-from kinetics_pipeline.shards.schema import SCHEMA_VERSION, row_schema
+from kinetics_pipeline.shards.schema import SCHEMA_VERSION, row_schema, suffix_of
 
 CARD = "README.md"
 _WRITTEN = "<!-- Written by kinetics-pipeline, anew by each build. Take this line out to keep a text of your own. -->"

@@ -27,7 +27,6 @@ from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.plan import Plan, require_among
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Outcome, Record
-from kinetics_pipeline.shards.data_file import suffix_of
 from kinetics_pipeline.shards.markers import (
     SHARD_NAME,
     Marker,
@@ -39,7 +38,7 @@ from kinetics_pipeline.shards.markers import (
     parse_tombstone,
     sealed,
 )
-from kinetics_pipeline.shards.schema import SCHEMA_VERSION, require_readable
+from kinetics_pipeline.shards.schema import SCHEMA_VERSION, require_readable, suffix_of
 from kinetics_pipeline.shards.writer import versions
 from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.storage.store import Store, StoredFile

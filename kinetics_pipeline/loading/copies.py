@@ -21,8 +21,9 @@ from pathlib import Path
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.recipe import Layout
-from kinetics_pipeline.shards.data_file import data_name, suffix_of
+from kinetics_pipeline.shards.data_file import data_name
 from kinetics_pipeline.shards.markers import Marker, marker_name, parse_marker, shard_of
+from kinetics_pipeline.shards.schema import suffix_of
 from kinetics_pipeline.storage.cache import cache_folder, make_private
 from kinetics_pipeline.storage.file_locks import is_at
 from kinetics_pipeline.storage.store import Store, one_line_errors

@@ -12,16 +12,11 @@ from kinetics_pipeline.recipe import Layout, Recipe
 from kinetics_pipeline.shards.clip_rows import CorruptRow, Origin, Shape, check_rows, shape_of, with_origin
 from kinetics_pipeline.shards.layouts import layout_named
 from kinetics_pipeline.shards.layouts.base import Append, ReadClip
-from kinetics_pipeline.shards.schema import footer_schema
+from kinetics_pipeline.shards.schema import footer_schema, suffix_of
 
 
 def data_name(shard: str, layout: Layout) -> str:
     return f"shards/{shard}{suffix_of(layout)}"
-
-
-def suffix_of(layout: Layout) -> str:
-    """How the names of data files end, with the dot."""
-    return layout_named(layout).files.suffix
 
 
 def write_data_file(

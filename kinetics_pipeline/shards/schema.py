@@ -47,6 +47,11 @@ ROW_FIELDS: tuple[pa.Field, ...] = (_CLIP_ID, *ORIGIN_FIELDS, *_CHUNK_FIELDS)
 """Everything that a row says beside its images."""
 
 
+def suffix_of(layout: Layout) -> str:
+    """How the names of data files end, with the dot."""
+    return layout_named(layout).files.suffix
+
+
 def clip_schema(layout: Layout) -> pa.Schema:
     """The columns of an encoded clip that waits for its shard: without `ORIGIN_FIELDS`, which the shard adds."""
     return row_schema(layout, 1)

@@ -29,8 +29,9 @@ from kinetics_pipeline.errors import WorkRemains
 from kinetics_pipeline.recipe import Layout, Recipe
 from kinetics_pipeline.records import Record
 from kinetics_pipeline.shards.clip_rows import CorruptRow, Origin, Shape, check_rows, rows_of, shape_of, with_origin
-from kinetics_pipeline.shards.data_file import data_name, new_data_file, suffix_of, verify_data_file
+from kinetics_pipeline.shards.data_file import data_name, new_data_file, verify_data_file
 from kinetics_pipeline.shards.markers import SHARD_NAME, marker_name, next_file, sealed
+from kinetics_pipeline.shards.schema import suffix_of
 from kinetics_pipeline.storage.digest import sha256_of
 from kinetics_pipeline.storage.store import Store, as_local_file, one_line_errors
 

@@ -36,19 +36,20 @@ class PlainRows:
         self._header = 0
 
     def strings(
-        self, row: int, identity: tuple[str, int, int], counts: Mapping[str, int]
+        self, row: int, identity: tuple[str, int, int, int, int], counts: Mapping[str, int]
     ) -> dict[str, list[NDArray[np.uint8]]] | None:
         """The byte strings of each stream, so many as `counts` says, in the row with this identity (clip_id, chunk,
-        label).
+        label, height, width).
 
         None when anything in the row is not as expected.
         """
         if row >= self._footer.num_row_groups:
             return None
         columns = self._footer.row_group(row)
-        clip_id, chunk, label = identity
+        clip_id, *numbers = identity
         name = clip_id.encode()
-        expected = {"clip_id": _integer(len(name)) + name, "chunk": _integer(chunk), "label": _integer(label)}
+        expected = {"clip_id": _integer(len(name)) + name}
+        expected |= zip(("chunk", "label", "height", "width"), map(_integer, numbers), strict=True)
         if not all(self._page(columns, column).endswith(value) for column, value in expected.items()):
             return None
         found = {}

@@ -28,9 +28,9 @@ _OPEN = 32
 
 
 _NUMBERS = ("first_row", "position", "frames", "height", "width")
-_IDENTITY = ("clip_id", "chunk", "label")
+_IDENTITY = ("clip_id", "chunk", "label", "height", "width")
 _Row = tuple[pa.RecordBatch, int, tuple[Any, ...]]
-"""A batch, the number of a row in it, and the row's clip_id, chunk and label."""
+"""A batch, the number of a row in it, and what the row says of itself (`_IDENTITY`)."""
 _Images = dict[str, list[StoredImages]]
 """For each stream, the images of each chunk."""
 
@@ -57,6 +57,10 @@ class Place:
     def of(cls, clip: Mapping[str, Any]) -> Place:
         """The place of a row of the index (`selection.select`'s), whose `class` is the label that the rows say."""
         return cls(clip["shard"], clip["clip_id"], clip["class"], *(clip[name] for name in _NUMBERS))
+
+    def identity(self, chunk: int) -> tuple[str, int, int, int, int]:
+        """What the row of a chunk says of itself: clip, chunk, label, height, width."""
+        return self.clip_id, chunk, self.label, self.height, self.width
 
 
 class ShardReader:
@@ -123,9 +127,10 @@ class ShardReader:
         for chunk, (batch, row, identity) in zip(chunks, rows, strict=True):
             for stream in streams:
                 try:
-                    if identity != (place.clip_id, chunk, place.label):
+                    if identity != place.identity(chunk):
+                        clip_id, number, label, height, width = identity
                         raise CorruptRow(
-                            f"the row there is of clip {identity[0]}, chunk {identity[1]}, label {identity[2]}"
+                            f"the row there is of clip {clip_id}, chunk {number}, label {label}, {height}x{width}"
                         )
                     found[stream].append(self._checked_images(place, chunk, batch, row, stream))
                 except (pa.ArrowException, ValueError) as e:
@@ -163,7 +168,7 @@ class ShardReader:
         found: _Images = {stream: [] for stream in streams}
         storages = [(stream, layout_named(self._layout).storage(stream)) for stream in streams]
         for chunk in chunks:
-            identity, size = (place.clip_id, chunk, place.label), self._size(place, chunk)
+            identity, size = place.identity(chunk), self._size(place, chunk)
             counts = {stream: storage.strings(size[0]) for stream, storage in storages}
             strings = plain.strings(place.first_row + chunk, identity, counts)
             if strings is None:

@@ -79,7 +79,7 @@ def encode_clip(
     stored = None if flow is None else _stored(flow)
     if stored is not None and stored.shape != (count, 2, height, width):
         raise ValueError(f"flow is {list(stored.shape)}; the frames ask for {[count, 2, height, width]}")
-    return _encoded(clip_id, label, frames, stored, recipe)
+    return _payload(_encoded(clip_id, label, frames, stored, recipe))
 
 
 def _stored(flow: Flow) -> NDArray[np.uint8]:
@@ -89,26 +89,36 @@ def _stored(flow: Flow) -> NDArray[np.uint8]:
 def recode(rows: pa.RecordBatch, made: Recipe, recipe: Recipe) -> bytes:
     """A clip's rows, made by one recipe, as the payload of another that differs from it in storage alone.
 
-    Raises CorruptRow for rows that are not as they were written.
+    Flow that both store in one way is copied as it is. Raises CorruptRow for rows that are not as they were written.
     """
     shape = shape_of(rows)
+    old, new = layout_named(made.layout), layout_named(recipe.layout)
     if made == recipe:
         check_rows(rows, made.layout)
         return _payload(rows.select(clip_schema(made.layout).names).replace_schema_metadata(None))
     frames = np.stack(list(decode_rows(rows, "rgb", made.layout)))
-    flow = None if made.flow == "none" else np.stack(list(decode_rows(rows, "flow", made.layout)))
-    return _encoded(shape.clip_id, shape.label, frames, flow, recipe)
+    flow = None
+    as_stored = made.flow == "none" or (old.flow, old.flow.quality(made)) == (new.flow, new.flow.quality(recipe))
+    if not as_stored:
+        flow = np.stack(list(decode_rows(rows, "flow", made.layout)))
+    encoded = _encoded(shape.clip_id, shape.label, frames, flow, recipe)
+    if as_stored:
+        for name in ("flow", "crc_flow"):
+            number = encoded.schema.get_field_index(name)
+            column = rows.column(rows.schema.get_field_index(name))
+            encoded = encoded.set_column(number, encoded.schema.field(number), column)
+    return _payload(encoded)
 
 
 def _encoded(
     clip_id: str, label: int, frames: NDArray[np.uint8], stored: NDArray[np.uint8] | None, recipe: Recipe
-) -> bytes:
+) -> pa.RecordBatch:
     rows = [
         _row(clip_id, label, chunk, start, frames[start:end], None if stored is None else stored[start:end], recipe)
         for chunk, start in enumerate(range(0, len(frames), recipe.chunk_length))
         for end in (min(start + recipe.chunk_length, len(frames)),)
     ]
-    return _payload(pa.RecordBatch.from_pylist(rows, schema=clip_schema(recipe.layout)))
+    return pa.RecordBatch.from_pylist(rows, schema=clip_schema(recipe.layout))
 
 
 def _payload(rows: pa.RecordBatch) -> bytes:

@@ -37,6 +37,7 @@ from kinetics_pipeline.storage.store import Store, as_local_file, one_line_error
 
 _PACKAGES = (
     "kinetics-pipeline",
+    "av",
     "imageio-ffmpeg",
     "numba",
     "numpy",

@@ -2,8 +2,8 @@
 
 `frames` lays a clip out as denseflow does and mmaction2 reads it: a folder with `img_00001.jpg`, `flow_x_00001.jpg`,
 `flow_y_00001.jpg` and so on. `mp4` takes the segments that `build --keep-clips` kept, and encodes those that were not
-kept from the shard's frames. The lists are mmaction2's (`PATH LABEL`, `FOLDER FRAMES LABEL`) and SlowFast's
-(`PATH LABEL` as csv).
+kept from the shard's frames; in the video layout they are H.264 already, and are taken as they are. The lists are
+mmaction2's (`PATH LABEL`, `FOLDER FRAMES LABEL`) and SlowFast's (`PATH LABEL` as csv).
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from typing import Literal
 
 import numpy as np
 import simplejpeg
-from numpy.typing import NDArray
 from rich.console import Console
 
 from kinetics_pipeline.dataset.dataset import Dataset
@@ -91,8 +90,7 @@ def export(
                 _copy(kept, clip, path)
                 made["copied"] += 1
             else:
-                _encode(dataset, reader, clip, path)
-                made["encoded"] += 1
+                made[_to_mp4(dataset, reader, clip, path)] += 1
             meter.at(number)
         lists = _write_lists(to, form, clips)
     console = Console(highlight=False, soft_wrap=True, markup=False)
@@ -108,11 +106,12 @@ def _said(made: Counter[str], dataset: Dataset, looked_for_segments: bool) -> It
         yield f"{made['there already']} clips were there already and were left as they are"
     if made["copied"]:
         yield f"{made['copied']} mp4 are segments of the sources, as --keep-clips kept them"
+    how = f"{recipe.fps:g} fps, short side {recipe.short_side}, no sound"
     if made["encoded"]:
-        yield (
-            f"{made['encoded']} mp4 were encoded from the shards' frames: "
-            f"{recipe.fps:g} fps, short side {recipe.short_side}, no sound"
-        )
+        yield f"{made['encoded']} mp4 were encoded from the shards' frames: {how}"
+    if made["as stored"]:
+        yield f"{made['as stored']} mp4 are the shards' own H.264, not encoded again: {how}"
+    if made["encoded"] or made["as stored"]:
         place = None if looked_for_segments else _kept_by_the_last_build(dataset)
         if place:
             yield f"its last build kept segments in {visible(place)}; to copy them into an empty folder: --kept PLACE"
@@ -182,12 +181,23 @@ def _write_flow(stored: StoredImages, clip: _Clip, first: int, folder: Path) -> 
             (folder / f"flow_{axis}_{number:05d}.jpg").write_bytes(data)
 
 
-def _frames(dataset: Dataset, reader: ShardReader, clip: _Clip) -> Iterator[NDArray[np.uint8]]:
-    """The clip's RGB frames, uint8 [H, W, 3]. Raises DamagedShard."""
-    for chunk in range(-(-clip.frames // dataset.recipe.chunk_length)):
-        [stored] = reader.images(clip.place, [chunk], ["rgb"])["rgb"]
+def _frames(dataset: Dataset, reader: ShardReader, clip: _Clip) -> Iterator[bytes]:
+    """The clip's RGB frames, uint8 [H, W, 3] each. Raises DamagedShard."""
+    for chunk, stored in _rgb(dataset, reader, clip):
         with reader.damage_named(clip.place, chunk):
-            yield from all_images(stored, "rgb", clip.height, clip.width)
+            yield from (frame.tobytes() for frame in all_images(stored, "rgb", clip.height, clip.width))
+
+
+def _strings(dataset: Dataset, reader: ShardReader, clip: _Clip) -> Iterator[bytes]:
+    """The clip's H.264 as it is stored: whole chunks, each of which begins with a key frame. Raises DamagedShard."""
+    for chunk, stored in _rgb(dataset, reader, clip):
+        with reader.damage_named(clip.place, chunk):
+            yield stored.h264() or b""
+
+
+def _rgb(dataset: Dataset, reader: ShardReader, clip: _Clip) -> Iterator[tuple[int, StoredImages]]:
+    for chunk in range(-(-clip.frames // dataset.recipe.chunk_length)):
+        yield chunk, reader.images(clip.place, [chunk], ["rgb"])["rgb"][0]
 
 
 def _copy(kept: Store, clip: _Clip, path: Path) -> None:
@@ -196,20 +206,27 @@ def _copy(kept: Store, clip: _Clip, path: Path) -> None:
         out.write(kept.read(f"{clip.split}/{clip.place.clip_id}.mp4"))
 
 
-def _encode(dataset: Dataset, reader: ShardReader, clip: _Clip, path: Path) -> None:
+def _to_mp4(dataset: Dataset, reader: ShardReader, clip: _Clip, path: Path) -> str:
+    """Writes the clip's frames as mp4, and says how: the shard's own H.264 `as stored`, else `encoded`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.mp4")
-    line = [executable(), "-hide_banner", "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24"]
-    line += ["-s", f"{clip.width}x{clip.height}", "-r", f"{dataset.recipe.fps:g}", "-i", "-"]
-    line += ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-c:v", "libx264", "-crf", "18", "-preset", "veryfast"]
-    line += ["-pix_fmt", "yuv420p", "-threads", "1", "-movflags", "+faststart", f"file:{scratch}"]
+    stored = dataset.recipe.layout == "video"
+    fps = f"{dataset.recipe.fps:g}"
+    line = [executable(), "-hide_banner", "-v", "error", "-y"]
+    if stored:
+        line += ["-f", "h264", "-framerate", fps, "-i", "-", "-c", "copy"]
+    else:
+        line += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{clip.width}x{clip.height}", "-r", fps, "-i", "-"]
+        line += ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-c:v", "libx264", "-crf", "18", "-preset", "veryfast"]
+        line += ["-pix_fmt", "yuv420p", "-threads", "1"]
+    line += ["-movflags", "+faststart", f"file:{scratch}"]
     pipe = subprocess.PIPE
     with subprocess.Popen(line, stdin=pipe, stderr=pipe, env=environment()) as process:
         assert process.stdin is not None
         assert process.stderr is not None
         try:
-            for frame in _frames(dataset, reader, clip):
-                process.stdin.write(frame.tobytes())
+            for data in _strings(dataset, reader, clip) if stored else _frames(dataset, reader, clip):
+                process.stdin.write(data)
             process.stdin.close()
         except BrokenPipeError:
             pass  # it says why on stderr
@@ -218,6 +235,7 @@ def _encode(dataset: Dataset, reader: ShardReader, clip: _Clip, path: Path) -> N
         scratch.unlink(missing_ok=True)
         raise JobFailed(f"{clip.place.clip_id} could not be encoded: {log.splitlines()[-1] if log else 'no reason'}")
     scratch.replace(path)
+    return "as stored" if stored else "encoded"
 
 
 def _write_lists(to: Path, form: str, clips: Sequence[_Clip]) -> list[str]:

@@ -49,6 +49,12 @@ class StoredImages(Protocol):
         Raises ValueError for images that are broken.
         """
 
+    def h264(self) -> bytes | None:
+        """The images as one H.264 string that stands alone, where they are stored so (`h264_headers.units_of_chunk`).
+
+        Raises ValueError for one of another form.
+        """
+
 
 class Storage(Protocol):
     """How the images of one stream are stored: as byte strings, in one column."""

@@ -68,6 +68,9 @@ class JpegImages:
     def jpegs(self, quality: int) -> list[bytes]:
         return [bytes(image) for image in self._images]
 
+    def h264(self) -> None:
+        return None
+
 
 RGB_JPEGS = JpegStorage("rgb", codec.encode_rgb, codec.decode_rgb)
 FLOW_JPEGS = JpegStorage("flow", codec.encode_flow, codec.decode_flow)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from kinetics_pipeline.shards.layouts.base import Append, CorruptRow, ReadClip, read_errors
 
-_IDENTITY = ("clip_id", "chunk", "label")
+_IDENTITY = ("clip_id", "chunk", "label", "height", "width")
 _IMAGES = ("rgb", "flow", "crc_rgb", "crc_flow")
 """Columns of which statistics would be as large as the values."""
 

@@ -67,6 +67,9 @@ class RawImages:
         encode = codec.encode_rgb if self._values.shape[-1] == 3 else codec.encode_flow
         return [encode(np.ascontiguousarray(image), quality) for image in self._values]
 
+    def h264(self) -> None:
+        return None
+
 
 def as_slice(numbers: Sequence[int]) -> slice | list[int]:
     """Numbers a fixed step apart as a slice, which numpy copies by without gathering first."""

@@ -18,7 +18,7 @@ from kinetics_pipeline.shards.layouts.base import binary_strings
 from kinetics_pipeline.shards.markers import sealed
 from tests.builders.clips import CLASSES, asked_clips, built, commit, planned
 
-LAYOUTS: tuple[Layout, ...] = ("parquet", "array")
+LAYOUTS: tuple[Layout, ...] = ("parquet", "array", "video")
 
 
 def opened(folder: Path, **changes: object) -> ClipDataset:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields, replace
+from fractions import Fraction
+from functools import cache
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -14,7 +16,7 @@ Interpolation = Literal["bilinear", "bicubic", "area", "lanczos"]
 FlowMethod = Literal["tvl1", "none"]
 Layout = Literal["parquet", "array", "video"]
 CRF = 16
-"""By which a dataset of the video layout takes a quarter of the bytes of JPEGs (`workflows.benchmarks.layouts`)."""
+"""The rate factor by which frames take a quarter of the bytes of JPEGs (`workflows.benchmarks.layouts`)."""
 _OF_VIDEO = ("crf", "encoder")
 """Fields that only a recipe of the video layout says."""
 
@@ -43,9 +45,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.layout == "video" and not self.encoder:
-            from kinetics_pipeline.shards.layouts.h264 import encoder
-
-            object.__setattr__(self, "encoder", encoder())
+            object.__setattr__(self, "encoder", installed_encoder())
         allowed = (
             ("fps", 0 < self.fps <= 240, "more than 0 and at most 240"),
             ("short_side", 16 <= self.short_side <= 4096, "16 to 4096"),
@@ -69,7 +69,7 @@ class Recipe:
                 raise UserError(f"{name} is {getattr(self, name)}; allowed: {range_}")
 
     def to_json(self) -> dict[str, Any]:
-        """Without what only another layout would say, so that a recipe is written as before there was that layout."""
+        """The recipe as JSON-able data. What only the video layout says is left out of others: their bytes stay."""
         return {name: value for name, value in asdict(self).items() if name not in _OF_VIDEO or self.layout == "video"}
 
     def stored_as(self, layout: Layout) -> Recipe:
@@ -100,3 +100,25 @@ class Recipe:
                     f"{f.name} is {asked}, but this dataset was made with {mine}; "
                     f"a dataset has one recipe: {what}, or give another --output"
                 )
+
+
+@cache
+def installed_encoder() -> str:
+    """What encodes the video layout here: PyAV, its x264 and the library that converts colours.
+
+    Raises UserError where PyAV is not installed, or cannot encode H.264.
+    """
+    try:
+        import av
+    except ImportError:
+        raise UserError("the video layout needs PyAV, which is not installed: pip install av") from None
+    try:
+        context = av.CodecContext.create("libx264", "w")
+    except (ValueError, av.FFmpegError):
+        raise UserError(f"PyAV {av.__version__} has no libx264, which the video layout needs") from None
+    context.width, context.height, context.pix_fmt, context.time_base = 16, 16, "yuv420p", Fraction(1, 25)
+    packets = [*context.encode(av.VideoFrame(16, 16, "yuv420p")), *context.encode(None)]
+    _, _, told = b"".join(map(bytes, packets)).partition(b"x264 - core ")  # x264 writes its version into each stream
+    x264 = told.partition(b" - ")[0].decode("ascii", "replace")
+    scale = ".".join(map(str, av.library_versions["libswscale"]))
+    return f"PyAV {av.__version__}, x264 core {x264}, libswscale {scale}"

@@ -84,7 +84,7 @@ class Selection(Config):
     rgb_quality: int = 90
     """JPEG quality of the frames."""
     crf: int = CRF
-    """Of the video layout: higher is smaller and worse."""
+    """Quality of the video layout, as x264 counts: higher is smaller and worse."""
     flow_quality: int = 90
     """JPEG quality of the flow."""
     chunk_length: int = 16

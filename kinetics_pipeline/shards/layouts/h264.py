@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -129,33 +128,6 @@ class _Crops:
 
 def _plane(plane: Any) -> NDArray[np.uint8]:
     return np.frombuffer(plane, np.uint8)[: plane.line_size * plane.height].reshape(plane.height, plane.line_size)
-
-
-@cache
-def encoder() -> str:
-    """What encodes here, for a recipe: PyAV, its x264 and the library that converts colours.
-
-    Raises UserError where PyAV is not installed, or cannot encode H.264.
-    """
-    av = _av()
-    try:
-        x264 = av.Codec("libx264", "w")
-    except av.FFmpegError:
-        raise UserError(f"PyAV {av.__version__} has no libx264, which the video layout needs") from None
-    assert x264.is_encoder
-    scale = ".".join(map(str, av.library_versions["libswscale"]))
-    return f"PyAV {av.__version__}, {_x264_version()}, libswscale {scale}"
-
-
-def _x264_version() -> str:
-    """x264's own name of its version, which it writes into what it encodes."""
-    av = _av()
-    context = av.CodecContext.create("libx264", "w")
-    context.width = context.height = 16
-    context.pix_fmt, context.time_base = "yuv420p", Fraction(1, 25)
-    data = b"".join(bytes(p) for p in [*context.encode(av.VideoFrame(16, 16, "yuv420p")), *context.encode(None)])
-    _, _, told = data.partition(b"x264 - core ")
-    return f"x264 core {told.partition(b' - ')[0].decode('ascii', 'replace')}" if told else "x264"
 
 
 def _av() -> Any:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from kinetics_pipeline.errors import JobFailed
-from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.recipe import Recipe, installed_encoder
 from kinetics_pipeline.shards import codec
 from kinetics_pipeline.shards.layouts import h264
 from kinetics_pipeline.shards.layouts.base import CorruptRow, Size, require_image
@@ -27,7 +27,7 @@ class VideoStorage:
 
     def encoded(self, images: NDArray[np.uint8], recipe: Recipe) -> list[bytes]:
         """Raises JobFailed where another encoder is installed than the recipe names."""
-        if (here := h264.encoder()) != recipe.encoder:
+        if (here := installed_encoder()) != recipe.encoder:
             raise JobFailed(f"this machine encodes with {here}, but the dataset is made with {recipe.encoder}")
         return [h264.encode(images, recipe.crf, recipe.fps)]
 

@@ -9,7 +9,6 @@ Clips that local sources hold never share a shard with those that must wait for 
 from __future__ import annotations
 
 import difflib
-import hashlib
 import io
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -29,8 +28,6 @@ from kinetics_pipeline.records import OUTCOMES, Clip
 if TYPE_CHECKING:
     import pandas as pd
 
-SEED = b"kinetics-pipeline"
-"""Seed of the order of videos. Never changed: a dataset grows in this order over many runs."""
 NEVER_RETRIED = frozenset({"ok", "withdrawn"})
 RETRY_ALL = "all"
 SCHEMA = pa.schema(
@@ -253,11 +250,12 @@ def make_plan(
     Raises UserError for a class or split that no row has.
     """
     from kinetics_pipeline.annotations.columns import ClipsOfTable, as_columns, outcome_table, rows_with, without_clips
+    from kinetics_pipeline.annotations.fixed_order import ordered
 
     known = outcome_table(outcomes)
     done = known["clip_id"].filter(pc.invert(rows_with(known["outcome"], settings.retried())))
     if settings.limit is None and settings.per_class is None:
-        todo = _ordered(without_clips(_selected(as_columns(asked), settings), done))
+        todo = ordered(without_clips(_selected(as_columns(asked), settings), done))
     else:
         todo = without_clips(in_order(asked, settings).slice(0, settings.limit), done)
     held = held_locally(ClipsOfTable(todo))
@@ -270,11 +268,12 @@ def make_plan(
 def in_order(asked: pd.DataFrame | pa.Table, settings: PlanSettings) -> pa.Table:
     """The clips that `settings` leave, but for its `limit`, in the fixed order. Raises as `make_plan` does."""
     from kinetics_pipeline.annotations.columns import as_columns, number_among_equals
+    from kinetics_pipeline.annotations.fixed_order import ordered
 
-    ordered = _ordered(_selected(as_columns(asked), settings))
+    clips = ordered(_selected(as_columns(asked), settings))
     if settings.per_class is None:
-        return ordered
-    return ordered.filter(pa.array(number_among_equals(ordered["label"]) < settings.per_class))
+        return clips
+    return clips.filter(pa.array(number_among_equals(clips["label"]) < settings.per_class))
 
 
 def _selected(asked: pa.Table, settings: PlanSettings) -> pa.Table:
@@ -306,22 +305,6 @@ def require_among(what: str, named: Iterable[str], allowed: Collection[str], whe
         near = difflib.get_close_matches(name, sorted(allowed), n=3, cutoff=0.5)
         hint = f"did you mean {', '.join(map(repr, near))}?" if near else f"there are {len(allowed)}"
         raise UserError(f"{what} {name!r} is not in {where}; {hint}")
-
-
-def _ordered(clips: pa.Table) -> pa.Table:
-    """Sorts by the video's hash, then by time, a whole video before its parts. 128 bits: no two videos share a hash."""
-    if pc.count_distinct(clips["clip_id"]).as_py() != len(clips):
-        raise ValueError("a clip is asked for twice")
-    videos = clips["video_id"].combine_chunks().dictionary_encode()
-    hashes = bytearray()
-    for begin in range(0, len(videos.dictionary), ROWS_READ_AT_ONCE):
-        for video in videos.dictionary.slice(begin, ROWS_READ_AT_ONCE).cast(pa.binary()).to_pylist():
-            hashes += hashlib.blake2b(video, digest_size=16, key=SEED).digest()
-    keys = np.frombuffer(hashes, dtype=">u8").reshape(-1, 2).astype(np.uint64)
-    places = np.empty(len(keys), np.int32)
-    places[np.lexsort((keys[:, 1], keys[:, 0]))] = np.arange(len(keys), dtype=np.int32)
-    start, end = (pc.fill_null(clips[name], -1.0).to_numpy() for name in ("time_start", "time_end"))
-    return clips.take(pa.array(np.lexsort((end, start, places[videos.indices.to_numpy()]))))
 
 
 def _packed(clips: pa.Table, local: np.ndarray, clips_per_shard: int) -> list[np.ndarray]:

@@ -122,3 +122,8 @@ def installed_encoder() -> str:
     x264 = told.partition(b" - ")[0].decode("ascii", "replace")
     scale = ".".join(map(str, av.library_versions["libswscale"]))
     return f"PyAV {av.__version__}, x264 core {x264}, libswscale {scale}"
+
+
+def uses_gpu(recipe: Recipe) -> bool:
+    """Whether clips are processed on GPUs."""
+    return recipe.flow != "none" and recipe.flow_backend == "cuda"

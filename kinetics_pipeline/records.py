@@ -52,13 +52,14 @@ HOPE: tuple[Outcome, ...] = (
 ENLARGED = "enlarged from a short side of "
 """How the part of a detail begins that says that a picture was smaller than the recipe asks; the pixels follow."""
 
-VIDEO_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+MAX_ID = 128
+VIDEO_ID = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_ID}}}")
 YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 _TIME = r"\d{6,}(?:\.\d{3})?"
 CLIP_ID = re.compile(rf"(?P<video>{VIDEO_ID.pattern}?)(?:_{_TIME}_{_TIME})?")
 """What `clip_id` makes. A video's own id may end as if it had times; then it is taken for a clip of another video."""
 SPLIT = re.compile(r"[a-z0-9_]+")
-_IDS_AT_ONCE = 1 << 16
+_TEXTS_AT_ONCE = 1 << 16
 
 
 def clip_id(video_id: str, time_start: float | None = None, time_end: float | None = None) -> str:
@@ -204,6 +205,43 @@ def most_hopeful(outcomes: Iterable[Outcome]) -> Outcome:
     return max(outcomes, key=HOPE.index)
 
 
+def clip_ids(videos: pa.Array, starts: np.ndarray, ends: np.ndarray) -> pa.Array:
+    """`clip_id` of many clips; times are float64 [N], NaN for a whole video."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    whole = np.isnan(starts)
+
+    def texts(times: np.ndarray) -> pa.Array:
+        different, places = np.unique(np.where(whole, 0.0, times), return_inverse=True)
+        return pa.array([_seconds(time) for time in different.tolist()], pa.string()).take(pa.array(places))
+
+    timed = pc.binary_join_element_wise(videos, texts(starts), texts(ends), "_")
+    return pc.if_else(pa.array(whole), videos, timed) if whole.any() else timed
+
+
+def text_hashes(texts: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """int64 [N]: numbers that are equal for equal texts, and nearly always only for these. Others in each process."""
+    import numpy as np
+
+    found = array("q")
+    for begin in range(0, len(texts), _TEXTS_AT_ONCE):
+        found.extend(map(hash, texts.slice(begin, _TEXTS_AT_ONCE).to_pylist()))
+    return np.asarray(found, np.int64)
+
+
+def perhaps_repeated(texts: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """The rows, in their order, whose text some other row has too; of texts with equal hashes all. Takes a tenth of the
+    memory of a set of the texts."""
+    import numpy as np
+
+    hashes = text_hashes(texts)
+    order = np.argsort(hashes, kind="stable")
+    same = np.flatnonzero(np.diff(hashes[order]) == 0)
+    return np.unique(order[np.concatenate([same, same + 1])])
+
+
 def among(clip_ids: pa.ChunkedArray, known: pa.ChunkedArray) -> pa.Array:
     """Marks the clip_ids that are among the known ones, which are all different. `pyarrow.compute.is_in` says the same
     with several times the memory, which for a million ids is hundreds of megabytes."""
@@ -211,16 +249,10 @@ def among(clip_ids: pa.ChunkedArray, known: pa.ChunkedArray) -> pa.Array:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    def hashes(ids: pa.ChunkedArray) -> np.ndarray:
-        found = array("q")
-        for begin in range(0, len(ids), _IDS_AT_ONCE):
-            found.extend(map(hash, ids.slice(begin, _IDS_AT_ONCE).to_pylist()))
-        return np.asarray(found, np.int64)
-
     if not len(clip_ids) or not len(known):
         return pa.array(np.zeros(len(clip_ids), np.bool_))
-    of_known = hashes(known)
+    of_known = text_hashes(known)
     order = np.argsort(of_known)
-    places = np.searchsorted(of_known[order], hashes(clip_ids))
+    places = np.searchsorted(of_known[order], text_hashes(clip_ids))
     nearest = known.combine_chunks().take(pa.array(order[np.minimum(places, len(order) - 1)]))
     return pc.fill_null(pc.equal(clip_ids.combine_chunks(), nearest), False)

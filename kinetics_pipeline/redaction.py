@@ -23,6 +23,25 @@ def visible(text: str) -> str:
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
+def counted(count: float, thing: str, things: str | None = None) -> str:
+    """A number with its noun, in the singular or the plural. `things`: what stands behind any number but 1, where that
+    is more than the noun's plural.
+
+    >>> counted(1, "retry"), counted(2, "retry"), counted(0, "class"), counted(1200, "clip is", "clips are")
+    ('1 retry', '2 retries', '0 classes', '1,200 clips are')
+    """
+    if count == 1:
+        return f"1 {thing}"
+    number = f"{count:,}" if isinstance(count, int) else f"{count:g}"
+    return f"{number} {_plural(thing) if things is None else things}"
+
+
+def _plural(noun: str) -> str:
+    if noun.endswith("y"):
+        return f"{noun[:-1]}ies"
+    return f"{noun}es" if noun.endswith("s") else f"{noun}s"
+
+
 def html_table(title: str, rows: Iterable[Iterable[Any]], heads: Iterable[str] = ()) -> str:
     """A table as notebooks show it: all texts are escaped, so that none of them is markup.
 

@@ -27,10 +27,10 @@ except InputError as error:
 """A snippet that needs all three packages and no weights; it says which models there are."""
 TYPED = """
 from kinetics_pipeline.models import count_parameters
-from kinetics_pipeline.workflows.flags.values import require_loaders
+from kinetics_pipeline.workflows.runtime.progress import duration
 
 reveal_type(count_parameters)
-require_loaders("four")
+duration("four")
 """
 UNFOLLOWED = """
 [mypy]
@@ -194,5 +194,5 @@ def test_a_type_checker_outside_the_checkout_knows_the_types(
     )
     errors = [line for line in done.stdout.splitlines() if "error:" in line]
     assert len(errors) == 1, done.stdout + done.stderr
-    assert 'incompatible type "str"; expected "int"' in errors[0]
+    assert 'incompatible type "str"; expected "float"' in errors[0]
     assert "-> int" in done.stdout

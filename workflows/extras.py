@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 EXTRAS = {
-    "torch": ("torch", "safetensors", "tensorboard"),
+    "torch": ("torch", "matplotlib", "safetensors", "tensorboard"),
     "build": ("ray", "yt_dlp", "cv2", "numba", "ffmpeg", "imageio_ffmpeg", "indexed_gzip"),
 }
 """Extra -> the modules that it installs and that are imported here."""

@@ -178,16 +178,21 @@ def repeated_frames(frames: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return np.array([k > 0 and np.array_equal(frames[k], frames[k - 1]) for k in range(len(frames))], np.bool_)
 
 
-def flow_legend(width: int, side: int = 64) -> Picture:
-    """The colour wheel with what it means, on white."""
+def colour_wheel(side: int) -> Picture:
+    """[side, side, 3]: the colour of each direction of motion, on white."""
     y, x = np.meshgrid(*[np.linspace(-1, 1, side)] * 2, indexing="ij")
     wheel = flow_colours(np.stack([x, y]), 1.0)
     wheel[np.hypot(x, y) > 1] = 255
+    return wheel
+
+
+def flow_legend(width: int, side: int = 64) -> Picture:
+    """The colour wheel with what it means, on white."""
     text = written(
         ["colour of flow: direction of motion", "white: no motion; full colour: fast"], width - side - 2 * GAP
     )
     picture = np.full((max(side, text.shape[0]) + 2 * GAP, width, 3), 255, np.uint8)
-    picture[GAP : GAP + side, GAP : GAP + side] = wheel
+    picture[GAP : GAP + side, GAP : GAP + side] = colour_wheel(side)
     top = (picture.shape[0] - text.shape[0]) // 2
     picture[top : top + text.shape[0], side + 2 * GAP :] = text
     return picture

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinetics_pipeline.annotations.rows import Reject, Row
+from kinetics_pipeline.redaction import counted
 
 _ID, _ACTIONS = "id", "actions"
 
@@ -39,7 +40,7 @@ def read_rows(header: Sequence[str], cells: Iterable[tuple[int, list[str]]], rej
     video, actions = header.index(_ID), header.index(_ACTIONS)
     for line, row in cells:
         if len(row) != len(header):
-            reject(line, f"{len(row)} cells where the header has {len(header)}")
+            reject(line, f"{counted(len(row), 'cell')} where the header has {len(header)}")
             continue
         text = row[actions].strip()
         try:

@@ -5,48 +5,39 @@ All rows of all files are checked at once, column by column, so that half a mill
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 
-from kinetics_pipeline.annotations.rows import CLOCK, NUMBER, BadRow, Line, shown
-from kinetics_pipeline.file_names import OTHER_SUFFIXES, normalised
-from kinetics_pipeline.records import SPLIT, VIDEO_ID, clip_id
+from kinetics_pipeline.annotations.duplicates import AskedRow, Duplicate, compare
+from kinetics_pipeline.annotations.gathered import MAX_REASONS, GatheredRows
+from kinetics_pipeline.annotations.rows import CLOCK, CONTROL, NUMBER, BadRow, shown
+from kinetics_pipeline.annotations.video_names import with_names
+from kinetics_pipeline.file_names import normalised
+from kinetics_pipeline.records import SPLIT, clip_ids, perhaps_repeated
 
 SPLIT_NAMES = {"training": "train", "testing": "test"} | dict.fromkeys(("valid", "validate", "validation"), "val")
 SPLIT_IN_NAME = re.compile(
     r"(?<![a-z])(training|train|validation|validate|valid|val|testing|test)(?:list|split|set)?(?![a-z])"
 )
-CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 MAX_SECONDS = 10_000_000.0
 """The largest time allowed; no video is as long, so a larger number is a mistake."""
-MAX_ID = 128
-MAX_REASONS = 10_000
-"""Bad rows that are told apart; more are only counted."""
 
 
 @dataclass(frozen=True)
-class Duplicate:
-    """A segment that two files ask for: the first counts. Not an error, but a leak where the splits differ."""
+class Origin:
+    """A file whose rows follow each other."""
 
-    clip_id: str
-    file: str
-    line: Line
+    name: str
     split: str
-    first_file: str
-    first_line: Line
-    first_split: str
-
-    def __str__(self) -> str:
-        leak = "" if self.split == self.first_split else f", there in {self.first_split} and here in {self.split}"
-        return f"{self.file}:{self.line}: {self.clip_id} is asked for in {self.first_file}:{self.first_line}{leak}"
+    """What its name says, else what is taken where neither row nor file says one."""
+    first: int
+    """The number of its first row among those of all files."""
 
 
 def normalised_split(name: str) -> str:
@@ -66,188 +57,187 @@ def split_in_name(name: str) -> str | None:
 class CheckedRows:
     """Rows of all files as columns, and for each the first thing that is wrong with it (None: nothing)."""
 
-    def __init__(
-        self,
-        columns: list[list[Any]],
-        document: np.ndarray,
-        origins: Sequence[tuple[str, str]],
-        labels: Sequence[str] | None,
-    ) -> None:
-        """`columns`: a list for each field of `Row`; they are taken out one by one, so that each is freed. `document`:
-        of each row the number of its file in `origins`, which has each file's name and the split that the name says.
-        `labels`: those allowed; None allows all."""
-        read = tuple(_objects(columns.pop(0)) for _ in range(len(columns)))
-        self.lines, self.videos, self.paths, self.labels, starts, ends, splits, self.lists, self.actions = read
-        self.document, self.origins = document, origins
-        self.wrong = np.full(len(document), None, dtype=object)
-        self._reasons = 0
-        self._check_names()
-        self.starts, self.ends = self._times(starts, ends)
+    def __init__(self, rows: GatheredRows, origins: Sequence[Origin], labels: Sequence[str] | None) -> None:
+        """`labels`: those allowed; None allows all."""
+        self._rows, self._origins = rows, origins
+        self._bad = np.zeros(len(rows), bool)
+        self._bad[np.asarray(rows.nameless, np.int64)] = True
+        self._wrong = dict(rows.wrong)
+        self.starts, self.ends = self._times(rows.few("time_start"), rows.few("time_end"))
+        self.labels = rows.few("label").copy()
         self._check_labels(labels)
-        self.splits = self._splits(splits)
+        self._split_names: list[str] = []
+        self.splits = self._splits(rows.few("split"))
 
     def bad_rows(self) -> tuple[list[tuple[int, BadRow]], int]:
         """The first `MAX_REASONS` bad rows, each with the number of its file; and how many there are."""
-        bad = np.flatnonzero(self._is(self.wrong)).tolist()
-        told = [(int(self.document[i]), BadRow(self._file(i), self.lines[i], self.wrong[i])) for i in bad[:MAX_REASONS]]
-        return told, len(bad)
+        bad = np.flatnonzero(self._bad)
+        told = bad[:MAX_REASONS]
+        numbers = zip(told.tolist(), self._documents(told).tolist(), strict=True)
+        rows = [(d, BadRow(self._origins[d].name, self._rows.line(row), self._wrong[row])) for row, d in numbers]
+        return rows, len(bad)
 
-    def table(self) -> tuple[pd.DataFrame, list[Duplicate]]:
-        """The good rows, a segment once; finds what is wrong between rows (to be called before `bad_rows`)."""
-        good = np.flatnonzero(~self._is(self.wrong))
-        _name_videos(self.videos, self.paths, good)
-        cells = zip(self.videos[good], self.starts[good].tolist(), self.ends[good].tolist(), strict=True)
-        named = [clip_id(video) if start != start else clip_id(video, start, end) for video, start, end in cells]
-        ids = pd.Series(named, index=good, dtype=object)
-        in_file = pd.DataFrame({"id": ids, "document": self.document[good]})
-        again_in_file = in_file.duplicated()
-        first_in_file = in_file[~again_in_file]
-        duplicates = []
-        again = first_in_file.index[first_in_file["id"].duplicated()]
-        first = dict(zip(ids[::-1].tolist(), good[::-1].tolist(), strict=True)) if len(again) else {}
-        for i in again:
-            self._compare(i, first[ids[i]], ids[i], one_file=False)
-            if self.wrong[i] is None:
-                duplicates.append(self._duplicate(i, first[ids[i]], ids[i]))
-        firsts = {(d, n): i for i, n, d in first_in_file.itertuples()} if again_in_file.any() else {}
-        for i in good[again_in_file.to_numpy()].tolist():
-            self._compare(i, firsts[self.document[i], ids[i]], ids[i], one_file=True)
-        kept = ids.index[~ids.duplicated()]
-        columns: dict[str, np.ndarray] = {
-            "clip_id": ids[kept].to_numpy(),
-            "video_id": self.videos[kept],
-            "time_start": self.starts[kept],
-            "time_end": self.ends[kept],
-            "label": self.labels[kept],
-            "split": self.splits[kept],
-        }
-        if self._is(self.paths[kept]).any():
-            columns["path"] = self.paths[kept]
-        for name, column in (("lists", self.lists), ("actions", self.actions)):
-            if self._is(column[kept]).any():
-                columns[name] = column[kept]
-        # Series of objects, for pandas would make NaN of a None in its own strings.
-        return pd.DataFrame(
-            {name: pd.Series(column, dtype=column.dtype) for name, column in columns.items()}
-        ), duplicates
+    def table(self) -> tuple[pa.Table, list[Duplicate]]:
+        """The good rows, a segment once, as `Annotations.columns`; finds what is wrong between rows (to be called
+        before `bad_rows`)."""
+        good = np.flatnonzero(~self._bad)
+        videos, paths, lists, actions = (self._texts(field, good) for field in ("video_id", "path", "lists", "actions"))
+        videos = pa.nulls(len(good), pa.string()) if videos is None else videos
+        videos = videos if paths is None else with_names(videos, paths)
+        ids = clip_ids(videos, self.starts[good], self.ends[good])
+        again, duplicates = self._compared(good, ids, videos)
+        kept = np.delete(np.arange(len(good)), again) if len(again) else slice(None)
+        rows = good[kept]
 
-    def _compare(self, i: int, first: int, name: str, *, one_file: bool) -> None:
-        """Says what is wrong with row i, which asks for the clip of an earlier row; a label unknown there is taken."""
-        there = f"line {self.lines[first]}" if one_file else f"{self._file(first)}:{self.lines[first]}"
-        if self.videos[i] != self.videos[first]:
-            self.wrong[i] = f"clip id {name} is already that of another video, {there}"
-        elif self.labels[i] != self.labels[first] and (one_file or None not in (self.labels[i], self.labels[first])):
-            self.wrong[i] = f"label {shown(self.labels[i])}, but {shown(self.labels[first])} for the same in {there}"
-        elif one_file and self.splits[i] != self.splits[first]:
-            self.wrong[i] = f"split {self.splits[i]}, but {self.splits[first]} for the same in {there}"
-        elif one_file:
-            self.wrong[i] = f"the same as {there}"
-        elif self.labels[first] is None:
-            self.labels[first] = self.labels[i]
+        def of_kept(column: pa.Array) -> pa.Array:
+            return column.take(pa.array(kept)) if len(again) else column
 
-    def _duplicate(self, i: int, first: int, name: str) -> Duplicate:
-        return Duplicate(
-            clip_id=name,
-            file=self._file(i),
-            line=self.lines[i],
-            split=self.splits[i],
-            first_file=self._file(first),
-            first_line=self.lines[first],
-            first_split=self.splits[first],
+        columns = {"clip_id": of_kept(ids), "video_id": of_kept(videos)}
+        columns |= {"time_start": _seconds_or_null(self.starts[rows]), "time_end": _seconds_or_null(self.ends[rows])}
+        columns |= {"label": _encoded(self.labels[rows], self._rows.values)}
+        columns |= {"split": _encoded(self.splits[rows], self._split_names)}
+        for name, column in (("path", paths), ("lists", lists), ("actions", actions)):
+            if column is not None and of_kept(column).null_count < len(rows):
+                columns[name] = of_kept(column)
+        return pa.table(columns), duplicates
+
+    def _compared(self, good: np.ndarray, ids: pa.Array, videos: pa.Array) -> tuple[np.ndarray, list[Duplicate]]:
+        """Which of the good rows ask for a segment that another asks for earlier; and those that are in two files."""
+        places = perhaps_repeated(ids)
+        rows, chosen = good[places], pa.array(places)
+        values = self._rows.values
+        columns = (
+            rows.tolist(),
+            ids.take(chosen).to_pylist(),
+            videos.take(chosen).to_pylist(),
+            [values[place] for place in self.labels[rows]],
+            [self._split_names[place] for place in self.splits[rows]],
+            self._documents(rows).tolist(),
         )
-
-    def _check_names(self) -> None:
-        for i in np.flatnonzero(self._is(self.paths)).tolist():
-            self.paths[i], reason = _relative(self.paths[i])
-            self.wrong[i] = reason
-        no_id = ~self._is(self.videos)
-        self._reject(no_id & ~self._is(self.paths), lambda i: "no video id")
-        match = VIDEO_ID.fullmatch
-        fits = np.array([v is not None and match(v) is not None and v.strip(".") != "" for v in self.videos], bool)
-        self._reject(
-            ~no_id & ~fits,
-            lambda i: f"video id {shown(self.videos[i])}; allowed: 1 to 128 of A-Z a-z 0-9 _ . -, and not dots alone",
-        )
+        asked = [
+            AskedRow(number, clip, video, label, split, document, self._origins[document].name, self._rows.line(number))
+            for number, clip, video, label, split, document in zip(*columns, strict=True)
+        ]
+        again, duplicates = compare(asked)
+        told = 0
+        for row in asked:
+            self.labels[row.number] = self._rows.place(row.label)
+            if row.wrong is not None:
+                self._bad[row.number] = True
+                told += 1
+                if told <= MAX_REASONS:
+                    self._wrong[row.number] = row.wrong
+        return places[again], duplicates
 
     def _times(self, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Seconds, NaN where there are none, to the millisecond (what a clip_id can tell apart)."""
-        start, start_wrong = _seconds(starts)
-        end, end_wrong = _seconds(ends)
-        for name, wrong in (("time_start", start_wrong), ("time_end", end_wrong)):
-            self._reject(self._is(wrong), lambda i, n=name, w=wrong: f"{n} {w[i]}")  # type: ignore[misc]
+        values = self._rows.values
+        seconds, wrong = np.full(len(values), math.nan), dict[int, str]()
+        for place in np.union1d(np.unique(starts), np.unique(ends)).tolist():
+            seconds[place], reason = _one_time(values[place])
+            if reason is not None:
+                wrong[place] = reason
+        for name, column in (("time_start", starts), ("time_end", ends)):
+            self._reject(_isin(column, wrong), lambda i, n=name, c=column: f"{n} {wrong[c[i]]}")  # type: ignore[misc]
+        start, end = seconds[starts], seconds[ends]
         no_start, no_end = np.isnan(start), np.isnan(end)
-        self._reject(no_start & ~no_end, lambda i: f"time_end {shown(ends[i])} without time_start")
-        self._reject(no_end & ~no_start, lambda i: f"time_start {shown(starts[i])} without time_end")
-        self._reject(end <= start, lambda i: f"time_end {shown(ends[i])} is not after time_start {shown(starts[i])}")
+        self._reject(no_start & ~no_end, lambda i: f"time_end {shown(values[ends[i]])} without time_start")
+        self._reject(no_end & ~no_start, lambda i: f"time_start {shown(values[starts[i]])} without time_end")
+        self._reject(
+            end <= start,
+            lambda i: f"time_end {shown(values[ends[i]])} is not after time_start {shown(values[starts[i]])}",
+        )
         return start, end
 
     def _check_labels(self, allowed: Sequence[str] | None) -> None:
-        distinct = set(self.labels) - {None}
+        distinct = self._distinct_labels()
         if allowed is not None and distinct and not distinct <= set(allowed) and all(map(_is_class_number, distinct)):
             self._rename_labels({number: allowed[int(number)] for number in distinct if int(number) < len(allowed)})
         elif allowed is not None and not distinct <= set(allowed):
             forms = {normalised(label): label for label in allowed}
             outside = distinct - set(allowed)
             self._rename_labels({label: forms[normalised(label)] for label in outside if normalised(label) in forms})
-        distinct = set(self.labels) - {None}
+        distinct = self._distinct_labels()
         unprintable = {label for label in distinct if CONTROL.search(label)}
-        self._reject(_isin(self.labels, unprintable), lambda i: f"label {shown(self.labels[i])} has control characters")
+        self._reject(self._have(unprintable), lambda i: f"label {shown(self._label(i))} has control characters")
         if allowed is not None:
-            outside = distinct - set(allowed)
             self._reject(
-                _isin(self.labels, outside),
+                self._have(distinct - set(allowed)),
                 lambda i: (
-                    f"label {shown(self.labels[i])} is none of the {len(allowed)} of the labels file, "
+                    f"label {shown(self._label(i))} is none of the {len(allowed)} of the labels file, "
                     f"and no class number from 0 to {len(allowed) - 1}"
                 ),
             )
 
+    def _distinct_labels(self) -> set[str]:
+        return {self._rows.values[place] for place in np.unique(self.labels)} - {None}
+
     def _rename_labels(self, names: Mapping[str, str]) -> None:
-        self.labels = _objects(names.get(label, label) for label in self.labels)
+        different, places = np.unique(self.labels, return_inverse=True)
+        labels = [self._rows.values[place] for place in different]
+        new = [self._rows.place(names.get(label, label)) for label in labels]
+        self.labels = np.array(new, np.int32)[places]
+
+    def _have(self, labels: Collection[str]) -> np.ndarray:
+        return _isin(self.labels, [self._rows.place(label) for label in labels])
+
+    def _label(self, row: int) -> Any:
+        return self._rows.values[self.labels[row]]
 
     def _splits(self, given: np.ndarray) -> np.ndarray:
-        names = {split: normalised_split(split) for split in set(given) - {None}}
-        wrong = {split for split, name in names.items() if not SPLIT.fullmatch(name) or len(name) > 64}
+        """int32 [N]: where the split of each row is in `_split_names`."""
+        values, places = self._rows.values, np.unique(given)
+        names = {int(place): normalised_split(values[place]) for place in places if values[place] is not None}
+        wrong = [place for place, name in names.items() if not SPLIT.fullmatch(name) or len(name) > 64]
         allowed = "train, val, test or a name of a-z 0-9 _"
-        self._reject(_isin(given, wrong), lambda i: f"split {shown(given[i])}; allowed: {allowed}")
-        inferred = [self.origins[d][1] for d in self.document]
-        return _objects(names[s] if s is not None else other for s, other in zip(given, inferred, strict=True))
+        self._reject(_isin(given, wrong), lambda i: f"split {shown(values[given[i]])}; allowed: {allowed}")
+        self._split_names = sorted({*names.values(), *(origin.split for origin in self._origins)})
+        number = {name: place for place, name in enumerate(self._split_names)}
+        of_place = np.zeros(len(values), np.int32)
+        of_place[list(names)] = [number[name] for name in names.values()]
+        splits: np.ndarray = of_place[given]
+        ends = [*(origin.first for origin in self._origins[1:]), len(given)]
+        for origin, end in zip(self._origins, ends, strict=True):
+            splits[origin.first : end][given[origin.first : end] == 0] = number[origin.split]
+        return splits
 
     def _reject(self, mask: np.ndarray, reason: Callable[[int], str]) -> None:
         """Marks the rows of the mask as wrong, each with its first reason; only some reasons are worded."""
-        for i in np.flatnonzero(mask).tolist():
-            if self.wrong[i] is None:
-                self._reasons += 1
-                self.wrong[i] = reason(i) if self._reasons <= MAX_REASONS else "bad"
+        rows = np.flatnonzero(mask & ~self._bad)
+        self._wrong |= {row: reason(row) for row in rows[:MAX_REASONS].tolist()}
+        self._bad[rows] = True
 
-    def _file(self, i: int) -> str:
-        return str(self.origins[self.document[i]][0])
+    def _documents(self, rows: np.ndarray) -> np.ndarray:
+        """The numbers of the files that these rows stand in."""
+        firsts = np.array([origin.first for origin in self._origins])
+        found: np.ndarray = np.searchsorted(firsts, rows, side="right") - 1
+        return found
 
-    @staticmethod
-    def _is(column: np.ndarray) -> np.ndarray:
-        """Marks the rows where a column of objects is not None."""
-        return np.array([cell is not None for cell in column], dtype=bool)
-
-
-def _objects(values: Iterable[Any]) -> np.ndarray:
-    values = values if isinstance(values, list) else list(values)
-    column = np.empty(len(values), dtype=object)
-    column[:] = values
-    return column
+    def _texts(self, field: str, rows: np.ndarray) -> pa.Array | None:
+        texts = self._rows.texts(field)
+        return texts if texts is None or len(rows) == len(texts) else texts.take(pa.array(rows))
 
 
-def _isin(column: np.ndarray, values: Collection[str]) -> np.ndarray:
-    return np.array([cell in values for cell in column], dtype=bool) if values else np.zeros(len(column), dtype=bool)
+def _seconds_or_null(times: np.ndarray) -> pa.Array:
+    missing = np.isnan(times)
+    return pa.array(times, mask=missing if missing.any() else None)
 
 
-def _seconds(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """float64 seconds (NaN for None), and what is wrong with each; every distinct cell is looked at once."""
-    known: dict[str | float | None, tuple[float, str | None]] = {}
-    for cell in cells:
-        if cell not in known:
-            known[cell] = _one_time(cell)
-    read = [known[cell] for cell in cells]
-    return np.array([time for time, _ in read], dtype=np.float64), _objects(wrong for _, wrong in read)
+def _encoded(places: np.ndarray, values: Sequence[str | None]) -> pa.DictionaryArray:
+    """Texts of which a row has the place, as a dictionary of those that some row has."""
+    different, numbers = np.unique(places, return_inverse=True)
+    texts = [values[place] for place in different]
+    if None in texts:
+        without = texts.index(None)
+        texts.pop(without)
+        numbers = np.where(numbers == without, -1, numbers - (numbers > without))
+    mask = numbers < 0
+    indices = pa.array(numbers.astype(np.int32), mask=mask if mask.any() else None)
+    return pa.DictionaryArray.from_arrays(indices, pa.array(texts, pa.string()))
+
+
+def _isin(column: np.ndarray, places: Collection[int]) -> np.ndarray:
+    return np.isin(column, list(places)) if places else np.zeros(len(column), bool)
 
 
 def _one_time(cell: str | float | None) -> tuple[float, str | None]:
@@ -270,40 +260,3 @@ def _one_time(cell: str | float | None) -> tuple[float, str | None]:
 
 def _is_class_number(label: str) -> bool:
     return label.isascii() and label.isdecimal() and len(label) <= 6
-
-
-def _relative(path: str) -> tuple[str, str | None]:
-    """A path within the folder of a source, without `.` and doubled slashes, and what is wrong with it."""
-    if CONTROL.search(path) or "\\" in path or "://" in path:
-        return path, f"path {shown(path)}; allowed: a relative path with forward slashes"
-    pure = PurePosixPath(path)
-    if pure.is_absolute() or ".." in pure.parts:
-        return path, f"path {shown(path)} leaves the source's folder; allowed: a relative path without .."
-    if not pure.name:
-        return path, f"path {shown(path)} names no file"
-    if pure.suffix.lower() in OTHER_SUFFIXES:
-        return path, f"path {shown(path)} names a {pure.suffix.lower()} file, which is not a video"
-    return str(pure), None
-
-
-def _name_videos(videos: np.ndarray, paths: np.ndarray, good: np.ndarray) -> None:
-    """Gives the rows that have only a path a video id: the file's stem, other characters replaced by `_`.
-
-    Where two files, or a file and a row's own id, share that id, all the files get a hash of their
-    path, so that a video is called the same in whatever order the
-    rows come.
-    """
-    to_name = [i for i in good if videos[i] is None]
-    if not to_name:
-        return
-    taken = {videos[i] for i in good if videos[i] is not None}
-    stems = {path: re.sub(r"[^A-Za-z0-9_.-]", "_", PurePosixPath(path).stem) for path in {paths[i] for i in to_name}}
-    shared: dict[str, int] = {}
-    for stem in stems.values():
-        shared[stem] = shared.get(stem, 0) + 1
-    for path, stem in stems.items():
-        if shared[stem] > 1 or stem in taken or len(stem) > MAX_ID or not stem.strip("."):
-            digest = hashlib.sha256(path.encode()).hexdigest()[:10]
-            stems[path] = f"{stem[: MAX_ID - 11]}-{digest}"
-    for i in to_name:
-        videos[i] = stems[paths[i]]

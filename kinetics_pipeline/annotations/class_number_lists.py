@@ -12,6 +12,7 @@ from itertools import chain, islice
 
 from kinetics_pipeline.annotations.rows import Reject, Row, names_file, shown
 from kinetics_pipeline.file_names import is_video
+from kinetics_pipeline.redaction import counted
 
 SAMPLE = 100
 UNLABELLED = "-1"
@@ -31,7 +32,9 @@ def read_rows(cells: Iterable[tuple[int, list[str]]], reject: Reject) -> Iterato
         path, rest = row[0], row[1:]
         if len(rest) > 2 and all(map(_is_class, rest)):
             reject(
-                line, f"{len(rest) - 1} class numbers ({shown(' '.join(rest))}); allowed: FOLDER FRAMES CLASS_NUMBER"
+                line,
+                f"{counted(len(rest) - 1, 'class number')} ({shown(' '.join(rest))}); "
+                "allowed: FOLDER FRAMES CLASS_NUMBER",
             )
             continue
         if frames and len(rest) > 1 and _is_class(rest[-1]) and rest[-2].isdecimal():
@@ -39,7 +42,7 @@ def read_rows(cells: Iterable[tuple[int, list[str]]], reject: Reject) -> Iterato
         elif len(rest) > 1 and not is_video(path) and _is_class(rest[-1]):
             path, rest = " ".join(row[:-1]), row[-1:]
         elif len(rest) > 1 and all(map(_is_class, rest)):
-            reject(line, f"{len(rest)} class numbers ({shown(' '.join(rest))}); allowed: PATH CLASS_NUMBER")
+            reject(line, f"{counted(len(rest), 'class number')} ({shown(' '.join(rest))}); allowed: PATH CLASS_NUMBER")
             continue
         label = " ".join(rest)
         is_path = names_file(path) or " " in path

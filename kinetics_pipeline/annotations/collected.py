@@ -1,36 +1,31 @@
-"""The rows of several annotation files, gathered column by column: of five million rows only the cells are kept."""
+"""Reads annotation files, whatever their form, and gathers their rows."""
 
 from __future__ import annotations
 
 import re
-from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
-from typing import Any
 
 import numpy as np
 
-from kinetics_pipeline.annotations.checks import MAX_REASONS, split_in_name
+from kinetics_pipeline.annotations.checks import Origin, split_in_name
 from kinetics_pipeline.annotations.class_folders import ClassFolders
 from kinetics_pipeline.annotations.class_names import matched
 from kinetics_pipeline.annotations.clean_cells import cleaned
 from kinetics_pipeline.annotations.files import Document
+from kinetics_pipeline.annotations.gathered import MAX_REASONS, GatheredRows
 from kinetics_pipeline.annotations.json_rows import is_line_of_json, read_json, read_json_lines
-from kinetics_pipeline.annotations.rows import BadRow, Line, Reject, Row, Rows
+from kinetics_pipeline.annotations.plain_blocks import PlainRows
+from kinetics_pipeline.annotations.rows import BadRow, Line, Reject, Row
 from kinetics_pipeline.annotations.split_lists import ALL, read_lists
 from kinetics_pipeline.annotations.text_tables import read_table
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.file_names import normalised
 
 MAX_ROWS = 5_000_000
 """The most rows of all files together; Kinetics-700 has 650,000."""
 AT_ONCE = 10_000
 _PAGE = re.compile(r"<(?:!doctype|html|head|body|\?xml)\b", re.IGNORECASE)
-_NAMES = ("video_id", "path")
-"""Fields that are kept in one Unicode form, since file systems change it."""
-_REPEATED = ("label", "time_start", "time_end", "split")
-"""Fields with few different values: equal ones are kept once."""
 
 
 class Collected:
@@ -40,70 +35,61 @@ class Collected:
         """`other_split`: that of rows and files that say none."""
         self._other_split = other_split
         self._folder_rows: list[slice] = []
-        self.columns: list[list[Any]] = [[] for _ in Row._fields]
-        """A list for each field of `Row`."""
-        self.document = array("L")
-        """The number of the file in `origins`, for each row."""
-        self.origins: list[tuple[str, str]] = []
-        """The name of each file, and the split that the name gives."""
+        self.rows = GatheredRows()
+        self.origins: list[Origin] = []
         self.bad: list[tuple[int, BadRow]] = []
         """Rows that are not even rows, with the number of their file; the first `MAX_REASONS`."""
         self.bad_count = 0
         self.numbered = False
         """Whether labels of some file are class numbers."""
-        self._known: dict[Any, Any] = {}
 
     def add(self, document: Document, name: str) -> None:
         """Reads a file called `name`. Raises UserError when it makes no sense as a whole, has no rows, or too many."""
-        before = len(self.document) + self.bad_count
+        first, bad_before = len(self.rows), self.bad_count
         rows, numbered = _parse(document, partial(self._reject, name))
         self._extend(rows, name)
-        if len(self.document) + self.bad_count == before:
+        if (len(self.rows), self.bad_count) == (first, bad_before):
             raise UserError(f"annotation file {document.name} has no rows")
         self.numbered |= numbered
-        self.origins.append((name, split_in_name(document.name) or self._other_split))
+        self.origins.append(Origin(name, split_in_name(document.name) or self._other_split, first))
 
     def add_class_folders(self, name: str, folders: ClassFolders) -> None:
         """Takes the videos of class folders. Their classes are the folders' names until `name_classes` is called."""
-        self._folder_rows.append(slice(len(self.document), len(self.document) + len(folders.rows)))
+        first = len(self.rows)
+        self._folder_rows.append(slice(first, first + len(folders.rows)))
         self._extend(folders.rows, name)
-        self.origins.append((name, self._other_split))
+        self.origins.append(Origin(name, self._other_split, first))
 
     def name_classes(self, labels: Sequence[str] | None) -> None:
         """Gives the classes of folders the names that `labels`, or else the other files, have for them."""
-        column = self.columns[Row._fields.index("label")]
+        column, values = self.rows.few("label"), self.rows.values
         if labels is None:
             others = np.ones(len(column), bool)
             for rows in self._folder_rows:
                 others[rows] = False
-            labels = sorted({column[row] for row in np.flatnonzero(others)} - {None})
-        names: dict[str, str] = {}
+            labels = sorted({values[place] for place in np.unique(column[others])} - {None})
         for rows in self._folder_rows:
-            for row in range(rows.start, rows.stop):
-                if column[row] not in names:
-                    names[column[row]] = matched(column[row], labels) or column[row]
-                column[row] = names[column[row]]
+            different, places = np.unique(column[rows], return_inverse=True)
+            names = [matched(values[place], labels) or values[place] for place in different]
+            column[rows] = np.array([self.rows.place(name) for name in names], np.int32)[places]
 
     def add_split_lists(self, documents: Sequence[Document]) -> None:
         """Reads the split lists of UCF-101 or HMDB-51 together."""
         rows, bad = read_lists(documents)
         for row in bad:
             self._reject(row.file, row.line, row.reason)
+        first = len(self.rows)
         self._extend(rows, documents[0].name)
-        self.origins.append((documents[0].name, ALL))
+        self.origins.append(Origin(documents[0].name, ALL, first))
 
-    def _extend(self, rows: Iterable[Row | Rows], name: str) -> None:
-        for columns in _in_columns(rows):
-            self.document.extend([len(self.origins)] * len(columns[0]))
-            if len(self.document) > MAX_ROWS:
+    def _extend(self, rows: Iterable[Row | PlainRows], name: str) -> None:
+        for some in _together(rows):
+            if isinstance(some, PlainRows):
+                self.rows.add_plain(some)
+            else:
+                self.rows.add(some)
+            if len(self.rows) > MAX_ROWS:
                 raise UserError(f"annotation file {name}: more than {MAX_ROWS:,} rows are asked for")
-            for field, column, values in zip(Row._fields, self.columns, columns, strict=True):
-                cells: Iterable[Any] = values
-                if field in _NAMES:
-                    cells = [cell if cell is None or cell.isascii() else normalised(cell) for cell in values]
-                if field in _REPEATED:
-                    cells = map(self._known.setdefault, values, values)
-                column.extend(cells)
 
     def _reject(self, name: str, line: Line, reason: str) -> None:
         self.bad_count += 1
@@ -113,22 +99,22 @@ class Collected:
             self.bad.append((len(self.origins), BadRow(name, line, reason)))
 
 
-def _in_columns(rows: Iterable[Row | Rows]) -> Iterator[tuple[Sequence[Any], ...]]:
-    """The cells of each field, clean, of some thousand rows at a time."""
+def _together(rows: Iterable[Row | PlainRows]) -> Iterator[Sequence[Row] | PlainRows]:
+    """Rows that come one by one some thousand at a time, their cells clean."""
     single: list[Row] = []
     for row in rows:
         if isinstance(row, Row):
             single.append(cleaned(row))
-        if single and (isinstance(row, Rows) or len(single) == AT_ONCE):
-            yield tuple(zip(*single, strict=True))
+        if single and (isinstance(row, PlainRows) or len(single) == AT_ONCE):
+            yield single
             single = []
-        if isinstance(row, Rows):
-            yield row.columns
+        if isinstance(row, PlainRows):
+            yield row
     if single:
-        yield tuple(zip(*single, strict=True))
+        yield single
 
 
-def _parse(document: Document, reject: Reject) -> tuple[Iterator[Row | Rows], bool]:
+def _parse(document: Document, reject: Reject) -> tuple[Iterator[Row | PlainRows], bool]:
     """The rows of a file, and whether their labels are class numbers. Raises UserError for a file without text."""
     if document.format == "json lines":
         return read_json_lines(document.name, document.lines(), reject), False

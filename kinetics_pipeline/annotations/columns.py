@@ -33,8 +33,13 @@ def as_columns(table: pd.DataFrame | pa.Table) -> pa.Table:
         values = table[name].to_numpy()
         kind = pa.float64() if name in TIMES else pa.string()
         column = pa.array(values, type=kind, from_pandas=True)
-        columns[name] = column.dictionary_encode().cast(_TEXTS) if name in _FEW_VALUES else column
+        columns[name] = as_texts(column) if name in _FEW_VALUES else column
     return pa.table(columns)
+
+
+def as_texts(column: pa.Array) -> pa.Array:
+    """Texts of which few are different, each kept once."""
+    return column.dictionary_encode().cast(_TEXTS)
 
 
 def as_frame(table: pa.Table) -> pd.DataFrame:

@@ -25,6 +25,7 @@ from typing import IO, Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from kinetics_pipeline.annotations.download import download, shown_url
+from kinetics_pipeline.annotations.published import require_known
 from kinetics_pipeline.errors import UserError
 
 Format = Literal["table", "json", "json lines"]
@@ -115,6 +116,7 @@ def open_annotations(location: str | Path) -> Opened:
     elif "://" in where:
         raise UserError(f"annotations {shown_url(where)}: only paths and http(s) URLs can be read")
     else:
+        require_known(where)
         name, file = Path(where).name, partial(_open_file, Path(where), "annotation file")
     name = _printable(name)
     with file() as stream:

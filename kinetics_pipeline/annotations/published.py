@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from urllib.parse import urlsplit
 
 from kinetics_pipeline.annotations.download import Unreachable, download, shown_url
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.storage.cache import make_private
 
 _OFFICIAL = "https://storage.googleapis.com/deepmind-media/Datasets"
@@ -126,6 +128,12 @@ def is_published(name: str) -> bool:
     return name.lower() in PUBLISHED and not Path(name).exists()
 
 
+def require_known(name: str) -> None:
+    """Raises UserError for what looks like the name of a version of Kinetics that is not known, and is not a file."""
+    if re.fullmatch(r"(kinetics|k)[-_ ]?\d{3}([-_ ]?\d{4})?", name, re.IGNORECASE) and not Path(name).exists():
+        raise UserError(f"annotations {name}: there is no such file or version; allowed names: {', '.join(PUBLISHED)}")
+
+
 def is_base_address(mirror: str | None) -> bool:
     """Whether `--mirror` is an http(s) address, or is not given."""
     try:
@@ -169,7 +177,9 @@ def against_known_counts(name: str, counts: Mapping[str, int]) -> list[str]:
         if (number := counts.get(split, published)) != published:
             whose = next((one.name for one in PUBLISHED[name.lower()].known if one.clips.get(split) == number), None)
             told = "" if whose is None else f"; {whose} have that number"
-            lines.append(f"{name}: the lists have {number} clips of {split}; {published} were published{told}")
+            lines.append(
+                f"{name}: the lists have {counted(number, 'clip')} of {split}; {published:,} were published{told}"
+            )
     return lines
 
 

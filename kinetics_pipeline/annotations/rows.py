@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from kinetics_pipeline.file_names import is_video
 from kinetics_pipeline.records import VIDEO_ID
@@ -36,6 +36,7 @@ _WITHOUT_LINES = {name.replace("_", ""): name for names in COLUMNS.values() for 
 _TIME_OF_ANOTHER_UNIT = re.compile(r"(?:start|begin|stop)\w*|(?:\w+_)?(?:start|begin|end|stop)(?:_\w+)?")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 DECIMAL_COMMA = re.compile(r"\d+,\d+", re.ASCII)
 CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):([0-5]\d(?:\.\d*)?)", re.ASCII)
 """Hours, minutes and seconds, as in 00:01:02.5; the hours may be left out."""
@@ -55,14 +56,6 @@ class Row(NamedTuple):
     """Names of the lists that a clip is on, as `train1 test2 train3`: UCF-101 and HMDB-51 split their clips thrice."""
     actions: str | None = None
     """`label start end;...`: of a clip with several labels, each in its own time."""
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Many rows, whose cells are clean."""
-
-    columns: tuple[Sequence[Any], ...]
-    """The cells of each field of `Row`."""
 
 
 @dataclass(frozen=True)

@@ -29,10 +29,7 @@ SAMPLE = 1000
 MOST_LINES_A_ROW = 1000
 """A quote that is open for longer is never closed."""
 AT_ONCE = 500
-"""Lines that are cut together: so few that the garbage collector, which counts lists, is not started for them."""
-
-Block = tuple[Sequence[int], Sequence[list[str]]]
-"""The lines at which some rows begin, from 1, and the cells of each."""
+"""Lines that are looked through together."""
 
 
 @dataclass
@@ -44,9 +41,8 @@ class Cells:
     """The names of the columns, as `column_names` spells them."""
     rows: Iterator[tuple[int, list[str]]]
     """The line of a row's start, from 1, and its cells; without the header and without blank lines."""
-    blocks: Iterator[Block]
-    """The same rows, many at once where each takes one line; blank ones may be among them. To be read in place of
-    `rows`."""
+    source: Lines | None
+    """The lines that are read next, for who reads them in place of `rows`; None where blanks separate cells."""
 
 
 def split_cells(name: str, lines: Iterator[str], reject: Reject) -> Cells:
@@ -68,16 +64,16 @@ def split_cells(name: str, lines: Iterator[str], reject: Reject) -> Cells:
     separator = declared[1] if declared is not None else _separator(sample)
     if separator == BLANK:
         rows = _blank_separated(lines, begin)
-        blocks: Iterator[Block] = (([line], [row]) for line, row in rows)
+        source = None
     else:
-        source = _Lines(lines, begin)
-        rows, blocks = _csv_rows(source, separator, reject), _csv_blocks(source, separator, reject)
+        source = Lines(lines, begin)
+        rows = csv_rows(source, separator, reject)
     first = _cells(sample[0], separator) if sample else []
     header = column_names(first)
     if not (is_header(header) or charades.is_header(first)):
-        return Cells(separator, None, rows, blocks)
+        return Cells(separator, None, rows, source)
     next(rows)
-    return Cells(separator, header, rows, blocks)
+    return Cells(separator, header, rows, source)
 
 
 def _without_comments(lines: Iterator[str]) -> Iterator[str]:
@@ -156,24 +152,7 @@ def _blank_separated(lines: Iterator[str], begin: int) -> Iterator[tuple[int, li
             yield number, blank_separated(line)
 
 
-def _csv_blocks(source: _Lines, separator: str, reject: Reject) -> Iterator[Block]:
-    """All rows: many at once where each takes one line and none is broken, else one by one."""
-    while lines := source.ahead(AT_ONCE):
-        try:
-            rows = list(_reader(lines, separator))
-        except csv.Error:
-            rows = []
-        begin, end = source.begin, source.begin + len(lines)
-        if len(rows) == len(lines):
-            source.pass_over(len(lines))
-            yield range(begin, end), rows
-        else:
-            yield from (([line], [row]) for line, row in _csv_rows(source, separator, reject, end))
-
-
-def _csv_rows(
-    source: _Lines, separator: str, reject: Reject, end: int = sys.maxsize
-) -> Iterator[tuple[int, list[str]]]:
+def csv_rows(source: Lines, separator: str, reject: Reject, end: int = sys.maxsize) -> Iterator[tuple[int, list[str]]]:
     """The rows that begin before the line `end`, without blank ones. A row with broken quotes is bad and costs no other
     row: reading goes on in the next line, although an open quote would run on to the next quote or the end."""
     while source.begin < end and source.more():
@@ -192,7 +171,7 @@ def _reader(lines: Iterable[str], separator: str) -> Iterator[list[str]]:
     return csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
 
 
-class _Lines:
+class Lines:
     """Lines that can be gone back to as long as their row is not finished."""
 
     def __init__(self, lines: Iterator[str], begin: int) -> None:
@@ -224,7 +203,9 @@ class _Lines:
 
     def pass_over(self, count: int) -> None:
         """Goes on behind so many lines, which `ahead` gave."""
-        for _ in range(count):
+        if count == len(self._again):
+            self._again.clear()
+        for _ in range(min(count, len(self._again))):
             self._again.popleft()
         self.begin += count
 

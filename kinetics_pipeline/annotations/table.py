@@ -17,17 +17,17 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-import numpy as np
-import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from kinetics_pipeline.annotations import charades
-from kinetics_pipeline.annotations.checks import CheckedRows, Duplicate
+from kinetics_pipeline.annotations.checks import CheckedRows
 from kinetics_pipeline.annotations.class_folders import read_class_folders
 from kinetics_pipeline.annotations.collected import Collected
-from kinetics_pipeline.annotations.columns import as_columns, as_frame, clips_of
+from kinetics_pipeline.annotations.columns import as_frame, as_texts, clips_of, rows_with
+from kinetics_pipeline.annotations.duplicates import Duplicate
 from kinetics_pipeline.annotations.files import Document, open_annotations, read_text
 from kinetics_pipeline.annotations.published import fetch_published, is_published
 from kinetics_pipeline.annotations.rows import BadRow, shown
@@ -35,6 +35,10 @@ from kinetics_pipeline.annotations.split_by import split_of
 from kinetics_pipeline.annotations.split_lists import open_lists, split_lists
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.storage.cache import cache_folder
+
+# Imported where a DataFrame is made: it takes most of a second of a process's start.
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Annotations", "BadRow", "Duplicate", "clips_of", "load_annotations", "read_annotations", "read_labels"]
 
@@ -125,19 +129,19 @@ def load_annotations(
     read = Collected(UNKNOWN_SPLIT if split_by is not None else "train")
     hashes, folders = _read_all(_files(paths, mirror, cache), read)
     read.name_classes(labels)
-    checked = CheckedRows(read.columns, np.array(read.document, dtype=np.intp), read.origins, labels)
+    checked = CheckedRows(read.rows, read.origins, labels)
     table, duplicates = checked.table()
     wrong, wrong_count = checked.bad_rows()
     bad_rows, bad_count = _in_order(read.bad + wrong), read.bad_count + wrong_count
     if bad_rows and on_bad_row == "fail":
-        raise UserError(*_told(bad_rows, bad_count, len(read.document) + read.bad_count))
-    if table.empty:
+        raise UserError(*_told(bad_rows, bad_count, len(read.rows) + read.bad_count))
+    if not len(table):
         raise UserError(f"{', '.join(hashes)}: no usable row; the first is bad: {bad_rows[0]}")
     if split_by is not None:
-        _share_out(table, split_by)
+        table = _shared_out(table, split_by)
     published = tuple(str(path) for path in paths if is_published(str(path)))
     classes = list(labels) if labels is not None else _classes(table, numbered=read.numbered)
-    return Annotations(as_columns(table), classes, bad_rows, bad_count, duplicates, hashes, folders, published)
+    return Annotations(table, classes, bad_rows, bad_count, duplicates, hashes, folders, published)
 
 
 def _files(paths: Sequence[str | Path], mirror: str | None, cache: Path | None) -> Iterator[str | Path]:
@@ -177,12 +181,15 @@ def _read_all(paths: Iterable[str | Path], read: Collected) -> tuple[dict[str, s
     return hashes, tuple(folders)
 
 
-def _share_out(table: pd.DataFrame, shares: Sequence[float]) -> None:
+def _shared_out(table: pa.Table, shares: Sequence[float]) -> pa.Table:
     """Gives each clip without a split one of those that the shares stand for."""
-    unknown = table["split"] == UNKNOWN_SPLIT
-    if not unknown.any():
+    unknown = rows_with(table["split"], {UNKNOWN_SPLIT})
+    if not pc.any(unknown).as_py():
         raise UserError("--split-by is given, but every clip has a split already; leave it out")
-    table.loc[unknown, "split"] = [split_of(video, shares) for video in table.loc[unknown, "video_id"]]
+    videos = table["video_id"].filter(unknown).to_pylist()
+    splits = table["split"].cast(pa.string()).combine_chunks()
+    splits = pc.replace_with_mask(splits, unknown, pa.array([split_of(video, shares) for video in videos], pa.string()))
+    return table.set_column(table.column_names.index("split"), "split", as_texts(splits))
 
 
 def read_labels(path: str | Path) -> list[str]:
@@ -200,20 +207,21 @@ def read_labels(path: str | Path) -> list[str]:
     return list(labels)
 
 
-def _classes(table: pd.DataFrame, *, numbered: bool) -> list[str]:
+def _classes(table: pa.Table, *, numbered: bool) -> list[str]:
     """The sorted labels. Where these are the class numbers of a list, all numbers up to the largest, so that each
     class keeps its number."""
-    labels = (set(table["label"]) - {None}) | _action_labels(table)
+    labels = (set(table["label"].unique().to_pylist()) - {None}) | _action_labels(table)
     if numbered and labels and all(re.fullmatch("0|[1-9][0-9]{0,8}", label) for label in labels):
         largest = max(map(int, labels))
         return [str(number) for number in range(largest + 1)] if largest < MOST_CLASSES else sorted(labels, key=int)
     return sorted(labels)
 
 
-def _action_labels(table: pd.DataFrame) -> set[str]:
-    if "actions" not in table:
+def _action_labels(table: pa.Table) -> set[str]:
+    if "actions" not in table.column_names:
         return set()
-    return {action.label for text in table["actions"] if text for action in charades.parse_actions(text)}
+    texts = table["actions"].to_pylist()
+    return {action.label for text in texts if text for action in charades.parse_actions(text)}
 
 
 def _unused(name: str, taken: Container[str]) -> str:

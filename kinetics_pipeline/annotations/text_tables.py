@@ -8,31 +8,33 @@ from itertools import chain, islice
 from operator import itemgetter
 
 from kinetics_pipeline.annotations import charades, class_number_lists
-from kinetics_pipeline.annotations.plain_blocks import Header, plain_rows
+from kinetics_pipeline.annotations.plain_blocks import Header, PlainRows, plain_rows
 from kinetics_pipeline.annotations.rows import (
     COLUMNS,
     DECIMAL_COMMA,
     EITHER_COLUMNS,
     Reject,
     Row,
-    Rows,
     column_names,
     is_time,
     names_file,
     shown,
     unread_time,
 )
-from kinetics_pipeline.annotations.separators import BLANK, Block, split_cells
+from kinetics_pipeline.annotations.separators import BLANK, Lines, csv_rows, split_cells
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.records import YOUTUBE_ID
+from kinetics_pipeline.redaction import counted
 
 SAMPLE = 10_000
 """Rows that are looked at to find out which column holds the videos."""
+MOST_AT_ONCE, LEAST_AT_ONCE = 8000, 500
+"""Lines that are read together."""
 
 Numbered = Iterable[tuple[int, list[str]]]
 
 
-def read_table(name: str, lines: Iterator[str], reject: Reject) -> tuple[Iterator[Row | Rows], bool]:
+def read_table(name: str, lines: Iterator[str], reject: Reject) -> tuple[Iterator[Row | PlainRows], bool]:
     """The rows of a table called `name`, and whether their labels are class numbers.
 
     Raises UserError, also while the rows are read, when the file as a whole makes no sense.
@@ -42,8 +44,8 @@ def read_table(name: str, lines: Iterator[str], reject: Reject) -> tuple[Iterato
         return charades.read_rows(cells.header, cells.rows, reject), False
     if cells.header is not None:
         header = _read_header(name, cells.header)
-        if cells.separator == ",":
-            return _block_by_block(header, cells.blocks, reject), False
+        if cells.separator == "," and cells.source is not None:
+            return _block_by_block(header, cells.source, reject), False
         return _decimal_points(_with_header(header, cells.rows, reject)), False
     if cells.separator == BLANK:
         return class_number_lists.read_rows(cells.rows, reject), True
@@ -83,18 +85,27 @@ def _read_header(name: str, header: list[str]) -> Header:
             f"{name} has a column {shown(unread)}, which is not read; allowed: time_start and time_end, in seconds"
         )
     width = len(header)
-    pick = itemgetter(*(header.index(n) if n is not None else width for n in column.values()))
-    return Header(header, pick, either=column["video"] in EITHER_COLUMNS, timed=column["time_start"] is not None)
+    places = tuple(None if n is None else header.index(n) for n in column.values())
+    pick = itemgetter(*(width if place is None else place for place in places))
+    return Header(
+        header, places, pick, either=column["video"] in EITHER_COLUMNS, timed=column["time_start"] is not None
+    )
 
 
-def _block_by_block(header: Header, blocks: Iterable[Block], reject: Reject) -> Iterator[Row | Rows]:
-    for lines, rows in blocks:
-        plain = plain_rows(header, lines, rows)
+def _block_by_block(header: Header, source: Lines, reject: Reject) -> Iterator[Row | PlainRows]:
+    """Many rows at once; near an odd one, which costs as many as are read together, fewer."""
+    number = MOST_AT_ONCE
+    while lines := source.ahead(number):
+        plain = plain_rows(header, source.begin, lines)
         if plain is not None:
+            source.pass_over(len(lines))
+            number = min(2 * number, MOST_AT_ONCE)
             yield plain
+        elif len(lines) > LEAST_AT_ONCE:
+            number = LEAST_AT_ONCE
         else:
-            there = ((line, row) for line, row in zip(lines, rows, strict=True) if any(map(str.strip, row)))
-            yield from _with_header(header, there, reject)
+            rows = csv_rows(source, ",", reject, source.begin + len(lines))
+            yield from _with_header(header, rows, reject)
 
 
 def _with_header(header: Header, cells: Numbered, reject: Reject) -> Iterator[Row]:
@@ -104,7 +115,7 @@ def _with_header(header: Header, cells: Numbered, reject: Reject) -> Iterator[Ro
             continue  # two files were joined
         if len(row) != width:
             if len(row) < width or any(map(str.strip, row[width:])):
-                reject(line, f"{len(row)} cells where the header has {width}")
+                reject(line, f"{counted(len(row), 'cell')} where the header has {width}")
                 continue
             row = row[:width]
         row.append("")  # what the absent columns read
@@ -132,7 +143,7 @@ def _without_header(cells: Numbered, reject: Reject) -> Iterator[Row]:
             row = [row[1], row[0], *row[2:]]
         times, rest = (row[2:4], row[4:]) if len(row) > 3 else ([], row[2:])
         if len(rest) > 2 or (len(rest) == 2 and rest[1] not in ("0", "1")):
-            reject(line, f"{len(row)} cells; allowed: video,label[,time_start,time_end][,split]")
+            reject(line, f"{counted(len(row), 'cell')}; allowed: video,label[,time_start,time_end][,split]")
             continue
         if not times and rest and is_time(rest[0]):
             reject(line, f"time_start {shown(rest[0])} without time_end")

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.shards.schema import row_schema, suffix_of, written_version
 
 CARD = "README.md"
@@ -67,14 +68,14 @@ def card(dataset: Dataset) -> str:
 def _front_matter(dataset: Dataset, splits: list[str], rows: int) -> Iterator[str]:
     suffix = suffix_of(dataset.recipe.layout)
     yield "---"
-    yield f"pretty_name: {_quoted('Clips of ' + ', '.join(sorted(dataset.annotations)))}"
+    yield f"pretty_name: {quoted('Clips of ' + ', '.join(sorted(dataset.annotations)))}"
     yield "license: other"
     yield "task_categories:"
     yield "- video-classification"
     yield "tags:"
     yield from (f"- {tag}" for tag in ("kinetics-pipeline", "video", "action-recognition", "optical-flow"))
     yield "size_categories:"
-    yield f"- {next((name for most, name in _SIZES if rows < most), '1M<n<10M')}"
+    yield f"- {size_category(rows)}"
     if not splits:
         yield "---"
         return
@@ -100,10 +101,7 @@ def _front_matter(dataset: Dataset, splits: list[str], rows: int) -> Iterator[st
 
 def _feature(field: pa.Field, dataset: Dataset) -> Iterator[str]:
     if field.name == "label":
-        yield "    dtype:"
-        yield "      class_label:"
-        yield "        names:"
-        yield from (f"          '{number}': {_quoted(label)}" for number, label in enumerate(dataset.classes))
+        yield from class_names(dataset)
     elif pa.types.is_list(field.type):
         yield "    list: image"
     else:
@@ -111,7 +109,17 @@ def _feature(field: pa.Field, dataset: Dataset) -> Iterator[str]:
         yield f"    dtype: {_TYPES.get(name, name)}"
 
 
-def _quoted(text: str) -> str:
+def class_names(dataset: Dataset) -> list[str]:
+    """The type of a feature that is a class number."""
+    names = [f"          '{number}': {quoted(label)}" for number, label in enumerate(dataset.classes)]
+    return ["    dtype:", "      class_label:", "        names:", *names]
+
+
+def size_category(count: int) -> str:
+    return next((name for most, name in _SIZES if count < most), "1M<n<10M")
+
+
+def quoted(text: str) -> str:
     """A text as a double-quoted YAML scalar."""
     plain = json.dumps(text, ensure_ascii=False)
     return "".join(f"\\u{ord(c):04x}" if unicodedata.category(c) in _UNSEEN else c for c in plain)
@@ -128,9 +136,9 @@ def _text(dataset: Dataset, clips: Mapping[str, int]) -> str:
 
 # A dataset of clips
 
-Clips: {held}; {len(dataset.classes)} classes.
+Clips: {held}; {counted(len(dataset.classes), "class")}.
 {recipe.fps:g} frames a second, short side {recipe.short_side}, {flow}.
-Built by kinetics-pipeline from {_inline(", ".join(sorted(dataset.annotations)))}.
+Built by kinetics-pipeline from {inline(", ".join(sorted(dataset.annotations)))}.
 
 - `shards/`: the clips, and a JSON file beside each shard that says what became of every clip in it. A row is
   {recipe.chunk_length} frames of a clip: its video, seconds and split, the number of its label (the names are in the
@@ -146,6 +154,6 @@ of the sites the videos come from, allow what you do with this dataset. A clip w
 """
 
 
-def _inline(text: str) -> str:
+def inline(text: str) -> str:
     """A text within a line of Markdown, without the characters that would end it or begin a tag."""
     return "".join(" " if unicodedata.category(c) in _UNSEEN or c in "<>`[]" else c for c in text)

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from kinetics_pipeline.dataset.certificate import Certificate
+from kinetics_pipeline.redaction import counted
 
 _SHOWN = 3
 
@@ -42,7 +43,7 @@ def _annotations(a: Certificate, b: Certificate) -> list[str]:
 
 def _survivors(a: Certificate, b: Certificate) -> list[str]:
     mine, theirs = a.survivors(), b.survivors()
-    lines = [f"{len(mine & theirs)} clips are in both"]
+    lines = [f"{counted(len(mine & theirs), 'clip is', 'clips are')} in both"]
     for which, only, other in (("first", mine - theirs, b), ("second", theirs - mine, a)):
         if only:
             why = Counter(other.clips[clip_id].outcome if clip_id in other.clips else "not asked" for clip_id in only)
@@ -65,7 +66,7 @@ def _content(a: Certificate, b: Certificate) -> list[str]:
     other = [clip_id for clip_id in both if a.clips[clip_id].content != b.clips[clip_id].content]
     if not other:
         return ["the clips that both have hold the same bytes"]
-    return [f"of {len(both)} clips that both have, {len(other)} hold other bytes: {_some(other)}"]
+    return [f"of {counted(len(both), 'clip')} that both have, {len(other)} hold other bytes: {_some(other)}"]
 
 
 def _only_in_one(what: str, mine: set[str], theirs: set[str]) -> list[str]:

@@ -204,7 +204,7 @@ class Dataset:
 
     def planned_shards(self) -> dict[int, list[str]]:
         """The names of the shards of every plan, both in order."""
-        return {number: table["shard"].unique().to_pylist() for number, table in self._plans.columns(["shard"])}
+        return self._plans.shards()
 
     def plan_columns(self, names: Sequence[str]) -> Iterator[tuple[int, pa.Table]]:
         """These columns of every plan, in order, with its number. Raises JobFailed for a plan file that is damaged."""

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.shards.markers import Marker
@@ -24,7 +25,7 @@ ENTRIES = pa.schema(
     ]
 )
 """What is read of each clip."""
-_AT_ONCE = 8192
+_AT_ONCE = 1 << 16
 _encoder = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -47,27 +48,39 @@ class Fingerprint:
 
 def fingerprint(dataset: Dataset) -> Fingerprint:
     """The fingerprint of what is committed now. Raises JobFailed that names a marker which is damaged."""
-
-    asked: list[str] = []
-    survivors: dict[str, str] = {}
-    for batch in dataset.newest_table(ENTRIES).to_batches(_AT_ONCE):
-        for entry in batch.to_pylist():
-            asked.append(_asked(entry, entry["split"]))
-            if entry["outcome"] == "ok":
-                survivors[entry["clip_id"]] = entry["content"]
-    return fingerprint_of(asked, dataset.recipe.to_json(), survivors)
+    entries = dataset.newest_table(ENTRIES)
+    ok = entries.filter(pc.equal(entries["outcome"], "ok"))
+    content = _joined(ok["clip_id"], " ", ok["content"])
+    recipe = _hash([_json(dataset.recipe.to_json())])
+    return Fingerprint(_hash_column(_asked_lines(entries)), recipe, _hash_column(ok["clip_id"]), _hash_column(content))
 
 
 def asked_line(marker: Marker, entry: Mapping[str, Any]) -> str:
     """What was asked of a clip."""
-    return _asked(entry, marker.split)
-
-
-def _asked(entry: Mapping[str, Any], split: str) -> str:
     clip_id, video_id, start, end, label = (
         entry[k] for k in ("clip_id", "video_id", "time_start", "time_end", "label")
     )
-    return _json([clip_id, video_id, _number(start), _number(end), label, split])
+    return _json([clip_id, video_id, _number(start), _number(end), label, marker.split])
+
+
+def _asked_lines(entries: pa.Table) -> pa.ChunkedArray:
+    """`asked_line` of each entry. Ids are of letters that JSON writes as they are (`records.CLIP_ID`)."""
+    start, end, label, split = (_as_json(entries[name]) for name in ("time_start", "time_end", "label", "split"))
+    ids = entries["clip_id"], entries["video_id"]
+    return _joined('["', ids[0], '","', ids[1], '",', start, ",", end, ",", label, ",", split, "]")
+
+
+def _as_json(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Each value as JSON; of each different value the text is made once."""
+    different = column.unique()
+    texts = pa.array([_json(value) for value in different.to_pylist()], pa.large_string())
+    return pa.chunked_array([texts.take(pc.index_in(part, different)) for part in column.chunks], pa.large_string())
+
+
+def _joined(*parts: pa.ChunkedArray | str) -> pa.ChunkedArray:
+    kind = pa.large_string()  # all lines together may be more than 2 GB
+    texts = [pa.scalar(part, kind) if isinstance(part, str) else part.cast(kind) for part in parts]
+    return pc.binary_join_element_wise(*texts, pa.scalar("", kind))
 
 
 def fingerprint_of(asked: Iterable[str], recipe: Mapping[str, Any], survivors: Mapping[str, str]) -> Fingerprint:
@@ -86,3 +99,13 @@ def _json(value: Any) -> str:
 
 def _hash(lines: Iterable[str]) -> str:
     return hashlib.sha256("".join(f"{line}\n" for line in sorted(lines)).encode()).hexdigest()
+
+
+def _hash_column(lines: pa.ChunkedArray) -> str:
+    """The hash that `_hash` gives: Arrow sorts texts by their bytes, which is the order of their code points."""
+    found = hashlib.sha256()
+    order = pc.sort_indices(lines)
+    for first in range(0, len(order), _AT_ONCE):
+        part = lines.take(order.slice(first, _AT_ONCE)).to_pylist()
+        found.update("".join(f"{line}\n" for line in part).encode())
+    return found.hexdigest()

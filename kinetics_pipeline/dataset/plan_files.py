@@ -40,9 +40,10 @@ class PlanFiles:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._read: dict[int, tuple[str, bytes]] = {}
+        self._shards: dict[int, tuple[str, list[str]]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_read": {}}
+        return {**self.__dict__, "_read": {}, "_shards": {}}
 
     def numbers(self) -> list[int]:
         return list(self._versions())
@@ -59,13 +60,21 @@ class PlanFiles:
         for number, version in self._versions().items():
             yield number, self._columns(number, names, version)
 
+    def shards(self) -> dict[int, list[str]]:
+        """The names of the shards of every plan, both in order. Raises JobFailed for a file that is damaged."""
+        versions = self._versions()
+        for number, version in versions.items():
+            if self._shards.get(number, ("",))[0] != version:
+                names = self._columns(number, ["shard"], version)["shard"].unique().to_pylist()
+                self._shards[number] = version, names
+        return {number: list(self._shards[number][1]) for number in versions}
+
     def open_columns(self, names: Sequence[str], committed: Collection[str]) -> Iterator[pa.Table]:
         """These columns of every plan with a shard whose marker is not `committed`; a committed shard has a record of
         each of its clips."""
-        for number, version in self._versions().items():
-            shards = self._columns(number, ["shard"], version)["shard"].unique().to_pylist()
+        for number, shards in self.shards().items():
             if not all(marker_name(shard) in committed for shard in shards):
-                yield self._columns(number, names, version)
+                yield self._columns(number, names, self._shards[number][0])
 
     def without_record(self, recorded: pa.ChunkedArray, committed: Collection[str]) -> pa.Table:
         """`clip_id` and `video_id` of the planned clips that are not in `recorded`; each once."""

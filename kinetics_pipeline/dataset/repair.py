@@ -14,6 +14,7 @@ from kinetics_pipeline.dataset.plan_files import PLAN, PLAN_COPY, plan_copy, pla
 from kinetics_pipeline.dataset.verify import Findings
 from kinetics_pipeline.errors import JobFailed
 from kinetics_pipeline.plan import LOCAL, NETWORK, SCHEMA, Plan, source_of_group
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.shards.markers import Marker, marker_name, shard_of
 from kinetics_pipeline.shards.writer import Superseded
 from kinetics_pipeline.storage.digest import with_digest
@@ -67,7 +68,7 @@ def _mend_plan(dataset: Dataset, number: int) -> str:
     data = plan.to_parquet_bytes()
     dataset.store.write(plan_file(number), data)
     dataset.store.write(plan_copy(number), with_digest(data))
-    return f"plan {plan_name(number)} is written again from {len(plan.shard_names())} committed shards"
+    return f"plan {plan_name(number)} is written again from {counted(len(plan.shard_names()), 'committed shard')}"
 
 
 def _from_markers(dataset: Dataset, number: int) -> Plan:
@@ -99,8 +100,8 @@ def require_nothing_left(findings: Findings, uri: str) -> None:
     shards, clips = findings.bad_shards(), _bad_clips(findings)
     plans = {fault.file for fault in findings.faults if fault.file.startswith(("plans/", "state/plans/"))}
     what = [f"{len(shards)} of {findings.shards} shards are bad"] if shards else []
-    what += [f"{clips} clips are named"] if clips else []
-    what += [f"{len(plans)} plans are bad"] if plans else []
+    what += [f"{counted(clips, 'clip is', 'clips are')} named"] if clips else []
+    what += [f"{counted(len(plans), 'plan is', 'plans are')} bad"] if plans else []
     if what:
         raise JobFailed(
             f"{uri}: {', '.join(what)}; `kinetics-pipeline tools repair {shlex.quote(uri)}` takes them out, "
@@ -113,13 +114,18 @@ def require_nothing_left(findings: Findings, uri: str) -> None:
 def require_all_read(findings: Findings, uri: str) -> None:
     """Raises JobFailed, one line, when it is not known of a file what it holds."""
     if unread := sorted({fault.file for fault in findings.faults if fault.unread}):
-        raise JobFailed(f"{uri}: {len(unread)} files, as {unread[0]}, could not be read and are left as they are")
+        one = f"file, {unread[0]}, could not be read and is left as it is"
+        several = f"files, as {unread[0]}, could not be read and are left as they are"
+        raise JobFailed(f"{uri}: {counted(len(unread), one, several)}")
 
 
 def require_withdrawals(findings: Findings, uri: str) -> None:
     """Raises JobFailed, one line, when one is damaged or missing."""
     if bad := [fault.file for fault in findings.faults if fault.file.startswith(TOMBSTONES)]:
-        raise JobFailed(f"{uri}: {len(bad)} withdrawals are bad; restore {bad[0]} from a copy: nothing else has it")
+        raise JobFailed(
+            f"{uri}: {counted(len(bad), 'withdrawal is', 'withdrawals are')} bad; "
+            f"restore {bad[0]} from a copy: nothing else has it"
+        )
 
 
 def _bad_clips(findings: Findings) -> int:

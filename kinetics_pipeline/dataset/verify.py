@@ -18,6 +18,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from kinetics_pipeline.dataset.dataset import Dataset, tombstone_file
 from kinetics_pipeline.dataset.plan_files import plan_copy, plan_file, plan_name
 from kinetics_pipeline.errors import JobFailed, UserError
@@ -161,10 +163,11 @@ def clips_of_shards(plan: Plan) -> Iterator[tuple[str, list[tuple[Any, ...]]]]:
 
 def _asked(rows: Iterable[tuple[Any, ...]]) -> str:
     """A digest of what is asked of clips."""
-    texts = (
-        [clip, video, *(None if s is None else float(s) for s in times), label] for clip, video, *times, label in rows
-    )
-    return hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()
+    texts = [
+        (clip, video, None if start is None else float(start), None if end is None else float(end), label)
+        for clip, video, start, end, label in rows
+    ]
+    return hashlib.sha256(msgspec.json.encode(texts)).hexdigest()
 
 
 class QuickLook:

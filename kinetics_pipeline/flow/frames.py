@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.redaction import counted
 
 SMALLEST_SIDE = 3
 """Pixels: centred differences need a neighbour on either side (OpenCV reads outside its image below this)."""
@@ -27,7 +28,7 @@ def grey_frames(frames: object) -> NDArray[np.uint8]:
         raise UserError(f"flow: frames have the shape {frames.shape}; allowed: [T, H, W] grey or [T, H, W, 3] RGB")
     count, height, width = frames.shape[:3]
     if count < 2:
-        raise UserError(f"flow: {count} frame{'' if count == 1 else 's'}; allowed: 2 or more, flow is between two")
+        raise UserError(f"flow: {counted(count, 'frame')}; allowed: 2 or more, flow is between two")
     if min(height, width) < SMALLEST_SIDE:
         raise UserError(f"flow: frames of {width}x{height} px; allowed: {SMALLEST_SIDE}x{SMALLEST_SIDE} px or more")
     if frames.ndim == 3:

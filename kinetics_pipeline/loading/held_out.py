@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 import pyarrow as pa
 
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.redaction import counted
 
 _UCF = re.compile(r"v_(.+)_g(\d+)_c\d+")
 _HMDB = re.compile(r"(.+)_[a-z]_[cn]m_np\d+_[a-z]{2}_(?:bad|med|goo)_\d+")
@@ -55,7 +56,7 @@ def held_out(index: pa.Table, share: float, seed: int = 0) -> tuple[list[str], l
             out += [clip_id for clip_id, _ in members[name]]
     if not out:
         raise UserError(
-            f"no class has two groups of clips, so that one could be held out; {len(members)} groups in all"
+            f"no class has two groups of clips, so that one could be held out; {counted(len(members), 'group')} in all"
         )
     chosen = set(out)
     kept = [clip_id for group in members.values() for clip_id, _ in group if clip_id not in chosen]

@@ -20,6 +20,7 @@ from kinetics_pipeline.dataset.certificate import read_certificate
 from kinetics_pipeline.dataset.dataset import Dataset, require_among_classes
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.loading.arguments import texts, whole_number
+from kinetics_pipeline.redaction import counted
 
 _NAMED = 3
 """Unknown ids that a message names; it counts the others."""
@@ -142,7 +143,7 @@ def unknown(ids: Collection[str], index: pa.Table, dataset: Dataset) -> list[str
     if missing:
         named = ", ".join(missing[:_NAMED]) + (", ..." if len(missing) > _NAMED else "")
         warnings.warn(
-            f"clips names {len(missing)} ids of which {dataset.store.uri} holds no clip that is ok: {named}",
+            f"clips names {counted(len(missing), 'id')} of which {dataset.store.uri} holds no clip that is ok: {named}",
             stacklevel=3,
         )
     return missing

@@ -16,6 +16,7 @@ from kinetics_pipeline.errors import JobFailed
 from kinetics_pipeline.loading.copies import Copies, CopyAhead
 from kinetics_pipeline.loading.plain_rows import PlainRows
 from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.shards.clip_rows import stored_images
 from kinetics_pipeline.shards.data_file import data_name
 from kinetics_pipeline.shards.layouts import layout_named
@@ -116,7 +117,7 @@ class ShardReader:
                     return images
             rows = self._rows(handle, place, chunks, streams)
             if len(rows) != len(chunks):
-                raise CorruptRow(f"{len(rows)} rows where {len(chunks)} were asked")
+                raise CorruptRow(f"{counted(len(rows), 'row')} where {len(chunks)} were asked")
         except FileNotFoundError:
             raise DamagedShard(
                 f"{self._name(place.shard)}: the data file is missing, though its marker is there"

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset as TorchDataset
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.loading.arguments import whole_number
 from kinetics_pipeline.loading.clip_dataset import ClipDataset
+from kinetics_pipeline.redaction import counted
 
 
 class Kinetics(TorchDataset[tuple[torch.Tensor, torch.Tensor, int]]):
@@ -57,7 +58,7 @@ class Kinetics(TorchDataset[tuple[torch.Tensor, torch.Tensor, int]]):
         self._ends = np.cumsum(windows)
         """Windows of all videos up to each."""
         if not len(self):
-            raise UserError(f"no clip of {self.shards.uri} is {frames_per_clip} frames long")
+            raise UserError(f"no clip of {self.shards.uri} is {counted(frames_per_clip, 'frame')} long")
 
     def __len__(self) -> int:
         return int(self._ends[-1])

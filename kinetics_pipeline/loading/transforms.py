@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.redaction import counted
 
 STREAMS = ("video", "flow")
 """What samples call them."""
@@ -28,7 +29,7 @@ def normalise(stored: torch.Tensor) -> torch.Tensor:
         return _contiguous_floats(stored).div_(127.5).sub_(1)
     if channels == 2:
         return _contiguous_floats(stored).clamp_(min=1).sub_(128).div_(127)
-    raise ValueError(f"{channels} channels; allowed: 3 (RGB) or 2 (flow)")
+    raise ValueError(f"{counted(channels, 'channel')}; allowed: 3 (RGB) or 2 (flow)")
 
 
 def _contiguous_floats(stored: torch.Tensor) -> torch.Tensor:
@@ -79,7 +80,9 @@ def transformed(values: Mapping[str, torch.Tensor], transform: Callable[..., Any
     answer = transform(*given)
     results = [answer] if len(given) == 1 else answer
     if not isinstance(results, list | tuple) or len(results) != len(given):
-        raise UserError(f"transform returned {type(answer).__name__}; allowed: {len(given)} tensors, RGB and flow")
+        raise UserError(
+            f"transform returned {type(answer).__name__}; allowed: {counted(len(given), 'tensor')}, RGB and flow"
+        )
     for before, after in zip(given, results, strict=True):
         if not isinstance(after, torch.Tensor) or after.dtype != torch.uint8 or after.ndim != 4:
             raise UserError(f"transform returned {_told(after)}; allowed: uint8 [T, C, H, W]")

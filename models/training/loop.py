@@ -61,7 +61,7 @@ def train_steps(
         for group in state.optimiser.param_groups:
             group["lr"] = rate
         state.network.train()
-        state.optimiser.zero_grad(set_to_none=True)
+        state.optimiser.zero_grad()
         losses, right, clips, waited = [], [], 0, 0.0
         begun = time.perf_counter()
         for micro_step in range(accumulation):

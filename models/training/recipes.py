@@ -112,7 +112,7 @@ def explain_batch(recipe: TrainingRecipe, batch_size: int, accumulation: int, pr
     clips = batch_size * accumulation * processes
     share = clips / CLIPS_PER_STEP
     return (
-        f"recipe {recipe.name}: {batch_size} clips x {accumulation} accumulated x {processes} processes = {clips} a "
-        f"step, {share:.3g} of the recipe's {CLIPS_PER_STEP}; learning rate {recipe.learning_rate:.3g}, "
-        f"{recipe.steps} steps = {recipe.steps * clips} clips"
+        f"recipe {recipe.name}: clips a step: {batch_size} x {accumulation} (accumulated) x {processes} (processes) = "
+        f"{clips}, {share:.3g} of the recipe's {CLIPS_PER_STEP}; learning rate {recipe.learning_rate:.3g}; "
+        f"steps: {recipe.steps}, clips in all: {recipe.steps * clips}"
     )

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from kinetics_pipeline.models.precision import FP32, Precision
+from kinetics_pipeline.models.training.momentum import Momentum
 from kinetics_pipeline.models.training.recipes import TrainingRecipe
 from kinetics_pipeline.models.training.schedules import Schedule, schedule_of
 
@@ -19,7 +20,7 @@ class TrainingState:
 
     model: nn.Module
     network: nn.Module
-    optimiser: torch.optim.Optimizer
+    optimiser: Momentum
     schedule: Schedule
     recipe: TrainingRecipe
     precision: Precision
@@ -52,14 +53,14 @@ def start_training(
     )
 
 
-def optimiser_of(model: nn.Module, recipe: TrainingRecipe) -> torch.optim.SGD:
+def optimiser_of(model: nn.Module, recipe: TrainingRecipe) -> Momentum:
     """SGD over what is trainable; weights decay, biases and shifts do not (as Sonnet's regularizers had it)."""
     trainable = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trainable if p.ndim > 1], "weight_decay": recipe.weight_decay},
         {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.SGD([g for g in groups if g["params"]], lr=recipe.learning_rate, momentum=recipe.momentum)
+    return Momentum([g for g in groups if g["params"]], lr=recipe.learning_rate, momentum=recipe.momentum)
 
 
 def state_to_save(state: TrainingState) -> dict[str, Any]:

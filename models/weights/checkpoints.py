@@ -256,7 +256,7 @@ def _shape_difference(name: str, found: Tensor, own: Tensor) -> str:
     others_agree = found.shape[:1] + found.shape[2:] == own.shape[:1] + own.shape[2:]
     if name.endswith(_FIRST) and found.ndim == own.ndim and others_agree:
         stream = {3: "; it is RGB's: --stream rgb", 2: "; it is flow's: --stream flow"}.get(found.shape[1], "")
-        return f"it takes {found.shape[1]} channels, the model {own.shape[1]} (RGB has 3, flow 2){stream}"
+        return f"channels: it takes {found.shape[1]}, the model {own.shape[1]} (RGB has 3, flow 2){stream}"
     return f"{name} has shape {tuple(found.shape)}, the model {tuple(own.shape)}"
 
 

@@ -46,5 +46,5 @@ def numbers(run: Path) -> list[dict[str, Any]]:
     return [
         {k: v for k, v in line.items() if k not in clocked and "per_second" not in k}
         for line in lines
-        if line["kind"] != "note"
+        if line["kind"] in ("step", "evaluation")
     ]

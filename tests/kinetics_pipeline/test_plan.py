@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinetics_pipeline import plan
+from kinetics_pipeline.annotations import fixed_order
 from kinetics_pipeline.annotations.columns import as_columns, as_frame, clips_of, outcome_table
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.estimate import estimate
@@ -324,7 +325,7 @@ def reference(table: pd.DataFrame, local: set[str], clips_per_shard: int) -> lis
     opened: dict[tuple[str, bool], list[str]] = {}
 
     def order(row) -> tuple[bytes, float, float]:
-        video = hashlib.blake2b(row.video_id.encode(), digest_size=16, key=plan.SEED).digest()
+        video = hashlib.blake2b(row.video_id.encode(), digest_size=16, key=fixed_order.SEED).digest()
         return video, *(-1 if math.isnan(one) else one for one in (row.time_start, row.time_end))
 
     for _, video in groupby(sorted(table.itertuples(), key=order), key=lambda row: row.video_id):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.records import RETRYABLE
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.sources.pace.breaker import is_doubtful
 from kinetics_pipeline.sources.youtube.texts import EARLIER_GONE, FINDINGS
 from kinetics_pipeline.workflows.building.recorded_command import UNKNOWN, checked_command, without_flag
@@ -31,7 +32,7 @@ def findings(reasons: Reasons, command: str) -> Iterator[str]:
     """What the failures say of the user's network."""
     for detail, (meaning, outcome) in FINDINGS.items():
         if number := sum(n for (_, details), n in reasons.items() if detail in _parts(details)):
-            yield f"{number} {_clips(number)}: {meaning}; then: {command} --retry {outcome}"
+            yield f"{counted(number, 'clip')}: {meaning}; then: {command} --retry {outcome}"
 
 
 def is_in_doubt(outcome: str, detail: str) -> bool:
@@ -50,7 +51,7 @@ def _doubtful(reasons: Reasons, command: str) -> Iterator[str]:
     if number := sum(doubtful.values()):
         again = ",".join(sorted({outcome for outcome, _ in doubtful}))
         yield (
-            f"{number} {_clips(number)} in doubt: a blocked address, a network in trouble or an old yt-dlp gives the "
+            f"{counted(number, 'clip')} in doubt: a blocked address, a network in trouble or an old yt-dlp gives the "
             f"same answers. Another day, with yt-dlp up to date: {command} --retry {again}"
         )
 
@@ -58,14 +59,10 @@ def _doubtful(reasons: Reasons, command: str) -> Iterator[str]:
 def _earlier_gone(reasons: Reasons, command: str) -> Iterator[str]:
     if number := sum(n for key, n in reasons.items() if is_earlier_gone(*key)):
         yield (
-            f"{number} {_clips(number)} recorded as gone by an earlier version on words that blocked addresses are "
+            f"{counted(number, 'clip')} recorded as gone by an earlier version on words that blocked addresses are "
             f"told too (`report` names them); to try them again: {command} --retry gone"
         )
 
 
 def _parts(detail: str) -> list[str]:
     return [part for part in detail.split("; ") if part]
-
-
-def _clips(number: int) -> str:
-    return "clip" if number == 1 else "clips"

@@ -12,6 +12,7 @@ from kinetics_pipeline.annotations.download import received
 from kinetics_pipeline.annotations.published import lacking_in_copy
 from kinetics_pipeline.plan import Plan
 from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.workflows.building.copies import UnfetchedCopy
 from kinetics_pipeline.workflows.building.time_needed import USUAL_CLIP, FrameTimes
 from kinetics_pipeline.workflows.runtime.progress import duration, size
@@ -62,7 +63,7 @@ def about_copies(work: Plan, copies: Sequence[UnfetchedCopy], recipe: Recipe, ti
         f"{duration(needed.flow)} on this machine's cores ({times.how})"
     ]
     unknown = sum(copy.unknown for copy in copies)
-    more = f", and {unknown} archives of unknown size" if unknown else ""
+    more = f", and {counted(unknown, 'archive')} of unknown size" if unknown else ""
     peak = sum(copy.peak for copy in copies)
     lines += [
         f"            and up to {size(peak)} of the cache, for two groups at a time{more}",

@@ -20,6 +20,7 @@ from kinetics_pipeline.estimate import WHOLE_VIDEO_SECONDS, video_share
 from kinetics_pipeline.plan import Plan, PlannedShard
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Clip, Record
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
 from kinetics_pipeline.workflows.building.executor import Executor, Lost, Moment, Ref
 from kinetics_pipeline.workflows.runtime.progress import size
@@ -187,7 +188,7 @@ class Disk:
         self._begin_to_look()
         for ref in list(self._looks):
             self._take_look(ref)
-        what = f"{size(need)}: a shard of up to {wanted.clips} clips, finished and written, and a download"
+        what = f"{size(need)}: a shard of up to {counted(wanted.clips, 'clip')}, finished and written, and a download"
         if self.limit is not None and need > self.limit:
             beside = f", beside {size(self.notes)} of archives and notes on them" if self.notes else ""
             raise UserError(f"--max-disk is {size(self.limit + self.notes)}; this build needs at least {what}{beside}")

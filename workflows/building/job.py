@@ -11,15 +11,16 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 
+import pyarrow.compute as pc
 import ray
 from rich.console import Console
 
 from kinetics_pipeline.dataset.dataset import DATASET, Dataset
 from kinetics_pipeline.errors import WorkRemains
-from kinetics_pipeline.plan import Plan
-from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.plan import NETWORK, Plan
+from kinetics_pipeline.recipe import Recipe, uses_gpu
 from kinetics_pipeline.records import ENLARGED, Record
-from kinetics_pipeline.redaction import WITHHELD
+from kinetics_pipeline.redaction import WITHHELD, counted
 from kinetics_pipeline.shards.writer import Superseded
 from kinetics_pipeline.sources.base import is_network
 from kinetics_pipeline.sources.youtube.texts import FINDINGS
@@ -37,7 +38,6 @@ from kinetics_pipeline.workflows.building.lanes import Pace
 from kinetics_pipeline.workflows.building.lease import Lease, LeaseHeld
 from kinetics_pipeline.workflows.building.placement.backend import Settling
 from kinetics_pipeline.workflows.building.placement.cluster import RayCluster, unplaced
-from kinetics_pipeline.workflows.building.process import uses_gpu
 from kinetics_pipeline.workflows.building.ray_executor import RayExecutor
 from kinetics_pipeline.workflows.building.reconciliation import (
     SUMMARY_COLUMNS,
@@ -265,13 +265,15 @@ class _Build:
     def _run(self, driver: Driver, can_go_on: Callable[[], bool]) -> None:
         run = driver.plan_run
         missing = set(run.missing)
-        clips = len(run.plan.of_shards(missing))
+        sources = run.plan.of_shards(missing).table["source"]
+        clips, fetched = len(sources), pc.sum(pc.equal(sources, NETWORK)).as_py() or 0
+        del sources  # it holds the table
         self.shards = 0
         with Meter(clips, "clips") as meter:
-            self.watcher.begin(run, clips)
-            meter.say(f"plan {run.plan_name}: {clips} clips in {len(missing)} shards")
+            self.watcher.begin(run, clips, fetched)
+            meter.say(f"plan {run.plan_name}: {counted(clips, 'clip')} in {counted(len(missing), 'shard')}")
             if found := sum(one.node is not None for one in run.finished.values()):
-                meter.say(f"{found} clips were finished by an earlier run")
+                meter.say(f"{counted(found, 'clip was', 'clips were')} finished by an earlier run")
             meter.say(f"expected: {self._time_needed(run.plan, missing)}")
             give_back_memory()  # of the parts of the plan that were looked at
             with closing(driver.run()) as rounds:
@@ -300,7 +302,7 @@ class _Build:
                 if self.shards % INDEX_EVERY == 0:
                     self.dataset.refresh_index()
                     give_back_memory()
-        note = [f"{self.shards} shards"]
+        note = [counted(self.shards, "shard")]
         resumes = driver.fetch.lanes.resumes_at(self.executor.now())
         if resumes is not None:
             note.append(f"an egress is paused until {time.strftime('%H:%M', time.localtime(resumes))}")
@@ -313,7 +315,7 @@ class _Build:
         """Why nothing goes on, where it was looked at; the same reason again after a while only."""
         if live is None:
             return
-        meter.left, meter.is_stalled = live.left, bool(live.no_progress)
+        meter.left, meter.is_stalled = live.left, bool(live.no_progress) or live.left is None
         if not live.no_progress:
             return
         reason, now = re.sub(r"[\d,.]+", "", live.no_progress), time.monotonic()

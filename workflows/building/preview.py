@@ -23,6 +23,7 @@ from kinetics_pipeline.estimate import Estimate, estimate
 from kinetics_pipeline.plan import NETWORK, SCHEMA, Plan, make_plan
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Clip
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.sources.base import LocalSource, is_network
 from kinetics_pipeline.sources.local.tars import TarSource
 from kinetics_pipeline.sources.objects.videos import ObjectVideos
@@ -91,13 +92,17 @@ def _beside(dataset: Dataset, asked: Asked, console: Console) -> Plan:
             begun.append(rest)
             outcomes |= dict.fromkeys(rest["clip_id"].to_pylist(), PENDING)
             shards = len(rest["shard"].unique())
-            console.print(f"plan {plan_name(number)} comes first: {len(rest)} clips in {shards} shards not committed")
+            console.print(
+                f"plan {plan_name(number)} comes first: {counted(len(rest), 'clip')} in "
+                f"{counted(shards, 'shard')} not committed"
+            )
     everything = make_plan(table, outcomes={}, settings=asked.settings, held_locally=lambda _: (), next_shard={})
     there = Counter(outcomes[clip] for clip in everything.clip_ids() if clip in outcomes)
     retried = asked.settings.retried()
     told = [f"{number} {outcome}{' (again)' if outcome in retried else ''}" for outcome, number in there.most_common()]
     console.print(
-        f"{len(everything)} clips asked, of them in {dataset.store.uri}: {', '.join(told) or 'none'}", soft_wrap=True
+        f"{counted(len(everything), 'clip')} asked, of them in {dataset.store.uri}: {', '.join(told) or 'none'}",
+        soft_wrap=True,
     )
     new = _planned(asked, outcomes, dataset.next_shard_numbers())
     return Plan(pa.concat_tables([*begun, new.table.select(SCHEMA.names)]))
@@ -131,11 +136,12 @@ def _show(console: Console, shown: Shown) -> None:
             _show_tars(console, source, asked)
     for copy in copies:
         unknown = f" and {copy.unknown} of unknown size" if copy.unknown else ""
-        line = f"{copy.name}: {copy.archives} archives, {size(copy.bytes)}{unknown} still to be fetched; which clips "
-        console.print(f"{line}they hold is known once they are here", markup=False, soft_wrap=True)
+        held = f"{copy.name}: {counted(copy.archives, 'archive')}, {size(copy.bytes)}{unknown} still to be fetched"
+        console.print(f"{held}; which clips they hold is known once they are here", markup=False, soft_wrap=True)
         if copy.missing:
-            told = "their size is not known, and bytes and disk are counted without them"
-            console.print(f"  {copy.missing} of them are not there (404) or refused (403): {told}")
+            these = counted(copy.missing, "archive is", "archives are")
+            told = "bytes and disk are counted without what is not there"
+            console.print(f"  {these} not there (404) or refused (403): {told}", soft_wrap=True)
         if config.classes and copy.archives:
             console.print("  archives in which classes are mixed are all read, whatever --classes asks")
     console.print()
@@ -233,7 +239,7 @@ def _expected(
     alone = isinstance(first, YouTube) and (not copies or asked.sources[0] is first)
     share, most = 1.0, "" if alone else ", if it has to give all of them"
     if left is not None and isinstance(first, YouTube) and not alone:
-        share, most = left / total.clips, f", for about {left} clips that the public copy lacks"
+        share, most = left / total.clips, f", for about {counted(left, 'clip')} that the public copy lacks"
     videos = round(total.network_videos * share)
     if total.network_videos and youtube:
         fetched = size(round(total.fetched * share))
@@ -251,7 +257,7 @@ def _expected(
     )
     if total.network_videos and youtube:
         lines.append(
-            f"time        {duration(total.days * share * 86400)} for {videos} videos of YouTube's at "
+            f"time        {duration(total.days * share * 86400)} for {counted(videos, 'video')} of YouTube's at "
             f"{config.rate:g} an hour (--rate{_SHARES[config.egress]}){most}"
         )
     return lines
@@ -261,20 +267,20 @@ def _show_tars(console: Console, source: TarSource, asked: Asked) -> None:
     """What lies in the archives, and what it takes to read them."""
     packed = sum(archive.size for archive in source.archives)
     console.print(
-        f"{source.name}: {len(source)} videos in {len(source.archives)} tar files ({size(packed)}), read once; notes "
-        f"of what lies where take {size(source.notes)} of the cache, and a video is unpacked only while its clip is "
-        "made",
+        f"{source.name}: {counted(len(source), 'video')} in {counted(len(source.archives), 'tar file')} "
+        f"({size(packed)}), read once; notes of what lies where take {size(source.notes)} of the cache, and a video is "
+        "unpacked only while its clip is made",
         markup=False,
         soft_wrap=True,
     )
     odd = {
-        "videos that no clip asks for": source.orphans(clips_of(asked.annotations.columns)),
-        "names that several videos have (the first that decodes counts)": source.repeated(),
+        ("video", "that no clip asks for"): source.orphans(clips_of(asked.annotations.columns)),
+        ("name", "that several videos have (the first that decodes counts)"): source.repeated(),
     }
-    for what, names in odd.items():
+    for (thing, what), names in odd.items():
         if names:
             shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-            console.print(f"  {len(names)} {what}: {shown}", markup=False, soft_wrap=True)
+            console.print(f"  {counted(len(names), thing)} {what}: {shown}", markup=False, soft_wrap=True)
 
 
 def _origin(clip: Clip, asked: Asked, *, held: bool) -> str:

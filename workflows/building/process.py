@@ -12,7 +12,7 @@ from typing import Protocol
 
 from kinetics_pipeline.clip import ClipResult, process_clip
 from kinetics_pipeline.errors import WorkRemains
-from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.recipe import Recipe, uses_gpu
 from kinetics_pipeline.records import Clip, Record, Spent
 from kinetics_pipeline.shards.spool import Spool
 from kinetics_pipeline.sources.base import Media
@@ -195,11 +195,6 @@ class ClipExecutor(Executor, Protocol):
 
     def processed(self, ref: Ref) -> Processed | Lost:
         """Raises UserError or JobFailed for what would befall every clip, as a full disk does."""
-
-
-def uses_gpu(recipe: Recipe) -> bool:
-    """Whether clips are processed on GPUs."""
-    return recipe.flow != "none" and recipe.flow_backend == "cuda"
 
 
 class Processing:

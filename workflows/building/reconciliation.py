@@ -10,7 +10,7 @@ import json
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,8 +23,9 @@ from kinetics_pipeline.annotations.published import PUBLISHED
 from kinetics_pipeline.annotations.table import clips_of
 from kinetics_pipeline.dataset.card import write_card
 from kinetics_pipeline.dataset.dataset import Dataset
-from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.records import ENLARGED, NEEDS_ACCESS, RETRYABLE, Clip, among
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.sources.archives.copies import COPIES, CVDF
 from kinetics_pipeline.storage.store import Store
 from kinetics_pipeline.workflows.building.state import last_run, read_state
@@ -71,7 +72,7 @@ class Held(msgspec.Struct, frozen=True, omit_defaults=True):
             return ""
         kinds = {"not read yet": self.unread, "read in part": self.damaged, "lost": self.lost}
         more = {"of unknown size": self.sizes_unknown}
-        return f"{name}: {self.archives} archives" + "".join(
+        return f"{name}: {counted(self.archives, 'archive')}" + "".join(
             f", {number} {kind}" for kind, number in (kinds | more).items() if number
         )
 
@@ -205,10 +206,8 @@ def reconcile(dataset: Dataset) -> Reconciliation:
         for split, counts in splits.items():
             counts.known = PUBLISHED[versions[0]].asked.get(split)
             counts.in_copy = PUBLISHED[versions[0]].in_copy.get(split)
-    terms = [f"{name}: {PUBLISHED[name].terms}" for name in versions]
-    terms += [f"{name}: {COPIES[name].terms}" for name in versions if cvdf and name in COPIES]
     held = read_state(dataset.store, SOURCES, dict[str, Held]) or {}
-    return Reconciliation(dict(sorted(splits.items())), held, versions, terms)
+    return Reconciliation(dict(sorted(splits.items())), held, versions, _terms(versions, cvdf))
 
 
 def refresh_summaries(uri: str) -> None:
@@ -279,6 +278,18 @@ def _asked_by_name(dataset: Dataset) -> tuple[list[str], bool]:
     except ValueError:
         return [], False
     return list(dict.fromkeys(word.lower() for word in words if word.lower() in PUBLISHED)), CVDF in words
+
+
+def terms_of(dataset: Dataset) -> list[str]:
+    """The terms of the annotations and copies that the last command named."""
+    with suppress(JobFailed):  # what the last build left behind is damaged; the clips are not
+        return _terms(*_asked_by_name(dataset))
+    return []
+
+
+def _terms(versions: Sequence[str], cvdf: bool) -> list[str]:
+    annotations = [f"{name}: {PUBLISHED[name].terms}" for name in versions]
+    return annotations + [f"{name}: {COPIES[name].terms}" for name in versions if cvdf and name in COPIES]
 
 
 def told(found: Reconciliation) -> list[list[str]]:

@@ -25,7 +25,8 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.flow import FlowBackend, resolve_backend
 from kinetics_pipeline.plan import PlanSettings
 from kinetics_pipeline.recipe import Recipe
-from kinetics_pipeline.records import Clip
+from kinetics_pipeline.records import Clip, perhaps_repeated
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.sources import parse_source
 from kinetics_pipeline.sources.archives.copies import is_copy
 from kinetics_pipeline.sources.base import LocalSource, NetworkSource, is_network
@@ -138,7 +139,7 @@ def _say_once(folder: Path, line: str) -> None:
 def say_what_is_odd(annotations: Annotations, console: Console) -> None:
     """Rows left out, segments that stand in two files, labels that may be one: told, never an error by now."""
     if annotations.bad_rows:
-        console.print(f"{annotations.bad_count} bad rows left out:", highlight=False, markup=False)
+        console.print(f"{counted(annotations.bad_count, 'bad row')} left out:", highlight=False, markup=False)
         for row in annotations.bad_rows[:10]:
             console.print(f"  {row}", highlight=False, markup=False, soft_wrap=True)
     known: list[str] = []
@@ -155,17 +156,23 @@ def overlaps(annotations: Annotations) -> list[str]:
     pairs = Counter((one.first_file, one.first_split, one.file, one.split) for one in annotations.duplicates)
     for (first_file, first_split, file, split), number in pairs.items():
         kept = "" if first_split == split else f": {split} there, kept in {first_split}"
-        lines.append(f"{number} segments of {file} are in {first_file} too, and count once{kept}")
+        lines.append(
+            counted(
+                number,
+                f"segment of {file} is in {first_file} too, and counts once{kept}",
+                f"segments of {file} are in {first_file} too, and count once{kept}",
+            )
+        )
     asked = annotations.columns
     places = pa.table({"video": asked["video_id"], "split": asked["split"].cast(pa.string())})
-    places = places.group_by(["video", "split"]).aggregate([])
+    places = places.take(pa.array(perhaps_repeated(places["video"]))).group_by(["video", "split"]).aggregate([])
     counts = places.group_by("video").aggregate([([], "count_all")])
     several = counts["video"].filter(pc.greater(counts["count_all"], 1))
     splits_of: dict[str, list[str]] = {}
     for place in places.filter(pc.is_in(places["video"], several)).sort_by("split").to_pylist():
         splits_of.setdefault(place["video"], []).append(place["split"])
     for splits, number in sorted(Counter(map(" and in ".join, splits_of.values())).items()):
-        lines.append(f"{number} videos have clips in {splits}")
+        lines.append(f"{counted(number, 'video has', 'videos have')} clips in {splits}")
     return lines
 
 

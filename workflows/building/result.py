@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from kinetics_pipeline.redaction import html_table
+from kinetics_pipeline.redaction import counted, html_table
 from kinetics_pipeline.workflows.runtime.progress import duration, size
 
 
@@ -44,11 +44,11 @@ class BuildResult:
         if made := sum(self.made.values()):
             spent = sorted(self.stages.items(), key=lambda item: -item[1])
             lines = [
-                f"{made} clips in {duration(self.seconds)} ({made / self.seconds:.2f}/s)",
+                f"{counted(made, 'clip')} in {duration(self.seconds)} ({made / self.seconds:.2f}/s)",
                 "seconds by stage: " + ", ".join(f"{stage} {value:.1f}" for stage, value in spent),
             ]
         lines += [self.traffic] if self.traffic else []
-        return [*lines, f"{self.shards} shards, {size(self.bytes)} in {self.dataset}"]
+        return [*lines, f"{counted(self.shards, 'shard')}, {size(self.bytes)} in {self.dataset}"]
 
     def print(self) -> None:
         """Prints the outcomes of this run and of the dataset, the seconds, and what to do."""

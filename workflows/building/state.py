@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from kinetics_pipeline.errors import JobFailed
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.sources.pace.breaker import is_doubtful
 from kinetics_pipeline.sources.pace.retries import Event
 from kinetics_pipeline.storage.store import Store
@@ -84,7 +85,7 @@ def traffic(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     if not requests:
         return ""
     share = f" of {size(whole)} in whole files ({fetched / whole:.0%})" if whole else ""
-    return f"fetched {size(fetched)}{share} in {requests} requests"
+    return f"fetched {size(fetched)}{share} in {counted(requests, 'request')}"
 
 
 class Attempts:

@@ -15,6 +15,7 @@ from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.flow import tvl1
 from kinetics_pipeline.plan import NETWORK, Plan
 from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.workflows.runtime.progress import duration
 
 OTHER_THAN_FLOW = 1.0e-8
@@ -50,8 +51,8 @@ def expected(dataset: Dataset, plan: Plan, missing: set[str], *, rate: float | N
     a_frame, how = needed.flow + needed.other, needed.how
     compute = frames * a_frame / cores
     if rate is not None and videos * 3600 / rate > compute:
-        return Expectation(videos * 3600 / rate, f"{videos} videos at {rate:g} an hour")
-    return Expectation(compute, f"{a_frame * 1000:.1f} ms a frame and core, {how}, on {cores:.0f} cores")
+        return Expectation(videos * 3600 / rate, f"{counted(videos, 'video')} at {rate:g} an hour")
+    return Expectation(compute, f"{a_frame * 1000:.1f} ms a frame and core, {how}, on {counted(round(cores), 'core')}")
 
 
 def clip_seconds(table: pa.Table) -> float:

@@ -11,6 +11,7 @@ from typing import Protocol
 from kinetics_pipeline.errors import JobFailed
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Record
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.shards.spool import Spool
 from kinetics_pipeline.shards.writer import Superseded, write_shard
 from kinetics_pipeline.storage.open_store import open_store
@@ -207,7 +208,7 @@ class Writing:
         if isinstance(written, Lost):
             self._lost[shard.name] += 1
             if (times := self._lost[shard.name]) > LOST_AT_MOST:
-                raise JobFailed(f"shard {shard.name} was not written: its writer died {times} times")
+                raise JobFailed(f"shard {shard.name} was not written: its writer died {counted(times, 'time')}")
             self._start(shard)
         elif isinstance(written, TakenOver):
             raise LeaseHeld(f"another command has taken over {self.run.uri}; this one has stopped")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.redaction import visible
+from kinetics_pipeline.redaction import counted, visible
 from kinetics_pipeline.shards.codec import dequantise_flow
 from kinetics_pipeline.workflows.datasets.clip_names import clip_named
 from kinetics_pipeline.workflows.datasets.inspect import clip_rows
@@ -73,7 +73,7 @@ def _sample(
         clips.classes[label] if clips is not None and label >= 0 else ("no label" if label < 0 else f"class {label}")
     )
     streams = {value.shape[0]: _values(value) for name in ("video", "flow") if (value := sample.get(name)) is not None}
-    lines = [visible(f"{sample['clip_id']}, {named}, {len(next(iter(streams.values())))} frames")]
+    lines = [visible(f"{sample['clip_id']}, {named}, {counted(len(next(iter(streams.values()))), 'frame')}")]
     flow = streams.get(2)
     if 3 not in streams:
         assert flow is not None

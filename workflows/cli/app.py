@@ -8,20 +8,21 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
-import cyclopts
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.workflows.cli import dataset_commands, model_commands
+from kinetics_pipeline.workflows.cli.config_file import config_source
+from kinetics_pipeline.workflows.cli.usage_errors import said_of
 from kinetics_pipeline.workflows.extras import how_to_get
 from kinetics_pipeline.workflows.flags.build_flags import BuildConfig, DemoConfig, PlanConfig
 from kinetics_pipeline.workflows.flags.features_flags import FeaturesConfig
-from kinetics_pipeline.workflows.flags.places import Place, PlaceOrName, places_absolute
+from kinetics_pipeline.workflows.flags.places import Config, Place, PlaceOrName, places_absolute
 from kinetics_pipeline.workflows.flags.training_flags import EvaluateConfig, PaperConfig, PredictConfig, TrainConfig
 from kinetics_pipeline.workflows.runtime.cluster import prepare
 
@@ -45,6 +46,7 @@ app = App(
     suppress_keyboard_interrupt=False,  # `run` says that the same command resumes
 )
 app.meta.suppress_keyboard_interrupt = False
+ELSEWHERE = Group("From a file", sort_key=90)
 Annotations = Annotated[tuple[str, ...], Parameter(negative=())]
 
 
@@ -56,7 +58,7 @@ def demo(*, config: DemoConfig | None = None) -> None:
     job(config or DemoConfig())
 
 
-@app.command
+@app.command(usage="Usage: kinetics-pipeline doctor [OPTIONS] [ANNOTATIONS...]")
 def doctor(
     *annotations: PlaceOrName,
     json: Annotated[bool, Parameter(negative=())] = False,
@@ -99,7 +101,7 @@ def doctor(
     return job(json, None if canary is None else next(iter(canary), CANARY), annotations, rate, nodes)
 
 
-@app.command
+@app.command(usage="Usage: kinetics-pipeline plan [OPTIONS] ANNOTATIONS...")
 def plan(*annotations: PlaceOrName, config: PlanConfig | None = None) -> None:
     """Show what a build would do: clips, videos, where they would come from, bytes, days at the present rate.
 
@@ -113,7 +115,7 @@ def plan(*annotations: PlaceOrName, config: PlanConfig | None = None) -> None:
     job(_some(annotations), config or PlanConfig())
 
 
-@app.command
+@app.command(usage="Usage: kinetics-pipeline build --output STR [OPTIONS] ANNOTATIONS...")
 def build(*annotations: PlaceOrName, config: BuildConfig) -> None:
     """Download, cut, compute flow, write shards. After any interruption, the same command resumes.
 
@@ -157,6 +159,8 @@ def status(
     from kinetics_pipeline.workflows.datasets.watching import watch as following
     from kinetics_pipeline.workflows.runtime.slow_calls import slow_calls_told
 
+    if cache is not None and clip is None:
+        print("note: --cache has no effect without --clip", file=sys.stderr)
     with slow_calls_told([lambda line: print(line, file=sys.stderr)]):
         if clip is not None:
             clip_way(dataset, clip, cache, json)
@@ -184,7 +188,7 @@ def train(dataset: Place, /, *, config: TrainConfig) -> None:
     job(dataset, config)
 
 
-@app.command
+@app.command(usage="Usage: kinetics-pipeline evaluate [OPTIONS] DATASET")
 def evaluate(dataset: Place | None = None, /, *, config: EvaluateConfig | None = None) -> None:
     """Score trained streams on whole clips, and both fused.
 
@@ -200,7 +204,7 @@ def evaluate(dataset: Place | None = None, /, *, config: EvaluateConfig | None =
         deepmind_sample(config.deepmind_sample, config)
         return
     if dataset is None:
-        raise UserError("OUTPUT is missing; name the dataset to be scored on")
+        raise UserError("DATASET is missing; name the dataset to be scored on")
     from kinetics_pipeline.workflows.scoring.evaluate import evaluate as job
 
     job(dataset, config)
@@ -220,7 +224,7 @@ def predict(video: PlaceOrName, /, *, config: PredictConfig | None = None) -> No
     job(video, config or PredictConfig())
 
 
-@app.command
+@app.command(usage="Usage: kinetics-pipeline features --to PATH [OPTIONS] VIDEOS...")
 def features(*videos: Place, config: FeaturesConfig) -> None:
     """Write what the last layer of trained networks sees of videos of any length, as the field's files.
 
@@ -291,35 +295,29 @@ def schedules(*, picture: Path | None = None, config: PaperConfig | None = None)
 @app.meta.default
 def _with_config(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
-    config: Annotated[Path | None, Parameter(name="--config")] = None,
+    config: Annotated[Path | None, Parameter(name="--config", group=ELSEWHERE)] = None,
 ) -> Any:
     """Flags may also come from a file; those on the command line win.
 
     Parameters
     ----------
     config
-        A TOML or JSON file with the flags of the command, as `short_side = 128`.
+        A TOML or JSON file with the flags of the command, as `short_side = 128`; or a run's own config.json.
     """
-    app.config = [] if config is None else [_config_source(config)]
+    app.config = [] if config is None else [config_source(config)]
     command, given, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
     places_absolute(command, given)
+    _say_without_effect(given.arguments.values())
     return command(*given.args, **given.kwargs)
 
 
-def _config_source(path: Path) -> Any:
-    readers = {".toml": cyclopts.config.Toml, ".json": cyclopts.config.Json}
-    if path.suffix not in readers:
-        raise UserError(f"--config is {path}; allowed: a .toml or .json file")
-    if not path.is_file():
-        raise UserError(f"--config is {path}, which is not a file")
-    try:
-        source = readers[path.suffix](path, must_exist=True, use_commands_as_keys=False)
-        tables = [name for name, value in source.config.items() if isinstance(value, dict)]
-    except (ValueError, AttributeError, CycloptsError) as error:
-        raise UserError(f"--config is {path}, which cannot be read: {str(error).splitlines()[0]}") from error
-    if tables:
-        raise UserError(f"--config is {path}, where {tables[0]} is a table; allowed: flags alone, as short_side = 128")
-    return source
+def _say_without_effect(values: Iterable[Any]) -> None:
+    for value in values:
+        if isinstance(value, Config):
+            from kinetics_pipeline.workflows.flags.without_effect import without_effect
+
+            for line in without_effect(value):
+                print(f"note: {line}", file=sys.stderr)
 
 
 def _some(annotations: tuple[str, ...]) -> tuple[str, ...]:
@@ -328,12 +326,14 @@ def _some(annotations: tuple[str, ...]) -> tuple[str, ...]:
     return annotations
 
 
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _require_utf8(arguments: Sequence[str]) -> None:
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f"{argument!a} is not UTF-8, as all names have to be; set LC_ALL or LANG to a UTF-8 locale"
+            ) from error
 
 
 def _give_up(stream: TextIO) -> None:
@@ -347,15 +347,12 @@ def _give_up(stream: TextIO) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Runs one command; see `kinetics_pipeline.workflows.__main__.main`."""
     try:
-        for argument in arguments:
-            if not _is_utf8(argument):
-                raise UserError(
-                    f"{argument!a} is not UTF-8, as all names have to be; set LC_ALL or LANG to a UTF-8 locale"
-                )
+        _require_utf8(arguments)
         prepare()
+        app.config = []  # not the file of an earlier call
         result = app.meta(list(arguments), exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        print(f"{PROGRAM}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{PROGRAM}: {said_of(error, arguments)}", file=sys.stderr)
         return 2
     except UserError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)

@@ -13,7 +13,7 @@ from cyclopts import App, Parameter
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.recipe import Layout
 from kinetics_pipeline.workflows.flags.places import Place, PlaceOrName
-from kinetics_pipeline.workflows.flags.viewer_flags import ViewerConfig
+from kinetics_pipeline.workflows.flags.report_flags import ReportConfig
 
 Flag = Parameter(negative=())
 
@@ -41,43 +41,77 @@ def report(
     by: Literal["class"] | None = None,
     json: Annotated[bool, Flag] = False,
     certificate: Path | None = None,
+    picture: Path | None = None,
     serve: Annotated[bool, Flag] = False,
-    viewer: ViewerConfig | None = None,
+    more: ReportConfig | None = None,
 ) -> None:
     """Say what a dataset is: what was asked, what survived by split and class, how it was made, its fingerprint.
+
+    Of a training run it says how it went, what its evaluations found, and which classes it takes for which.
 
     Parameters
     ----------
     dataset
-        The dataset.
+        The dataset, or a run folder.
     html
-        Write all of it as one page here, which needs no network: classes, failures and shards to sort and search.
+        Write all of it as one page here, which needs no network: classes, failures and shards to sort and search, the
+        rate of the build, some clips' flow, and the runs that were trained on it.
     by
         class: print every class with what became of its clips and why, the one that lost most first.
     json
         Print the facts of the page as one JSON document.
     certificate
         Write its certificate here: fingerprint and clips, to be kept with results and compared with other datasets.
+    picture
+        Draw the curves and confusions of a run here (.png, .svg or .pdf).
     serve
         Show the clips in a browser on this machine, RGB and flow playing, until Ctrl-C.
     """
-    if viewer is not None and not serve:
-        raise UserError("--run, --marks and --port are for the viewer; give --serve, too")
+    config = more or ReportConfig()
+    from kinetics_pipeline.workflows.datasets.compare_trained import is_run
+
+    if is_run(dataset):
+        _require_of_run(certificate, serve, config)
+        from kinetics_pipeline.workflows.datasets.run_report import report_run
+
+        report_run(Path(dataset), html, picture, by_class=by is not None, as_json=json)
+        return
+    if picture is not None:
+        raise UserError(f"--picture draws a training run, and {dataset} is none; `tools inspect --picture` draws clips")
+    _report_dataset(dataset, html, certificate, config, by_class=by is not None, as_json=json, serve=serve)
+
+
+def _report_dataset(
+    dataset: str,
+    html: Path | None,
+    certificate: Path | None,
+    config: ReportConfig,
+    *,
+    by_class: bool,
+    as_json: bool,
+    serve: bool,
+) -> None:
+    if serve and (html is not None or by_class or as_json or certificate is not None):
+        raise UserError("--serve goes alone; allowed beside it: --run, --marks, --port")
+    config.require_use(html=html is not None, json=as_json, serve=serve)
     if serve:
-        if html is not None or by is not None or json or certificate is not None:
-            raise UserError("--serve goes alone; allowed beside it: --run, --marks, --port")
         from kinetics_pipeline.workflows.datasets.viewer.job import serve as show
 
-        show(dataset, viewer or ViewerConfig())
+        show(dataset, config)
         return
-    if html is None and by is None and not json:
+    if html is None and not by_class and not as_json:
         from kinetics_pipeline.workflows.datasets.report import report as job
 
         job(dataset, certificate)
         return
     from kinetics_pipeline.workflows.datasets.page.job import report_facts
 
-    report_facts(dataset, html, certificate, by_class=by is not None, as_json=json)
+    report_facts(dataset, html, certificate, config, by_class=by_class, as_json=as_json)
+
+
+def _require_of_run(certificate: Path | None, serve: bool, config: ReportConfig) -> None:
+    if certificate is not None or serve or config != ReportConfig():
+        raise UserError("a run is reported with --html, --picture, --json and --by class alone; DATASET is a run")
 
 
 def compare(first: Place, second: Place, /, *, common: Path | None = None) -> int:
@@ -213,7 +247,7 @@ def export(
     dataset: Place,
     /,
     *,
-    format: Literal["mp4", "frames"],
+    format: Literal["mp4", "frames", "webdataset", "huggingface", "croissant"],
     to: Path,
     split: str | None = None,
     ids: Path | None = None,
@@ -226,7 +260,9 @@ def export(
     dataset
         The dataset.
     format
-        mp4: a video for each clip; frames: a folder of JPEGs for each clip, as denseflow makes.
+        mp4: a video for each clip, in the folders of torchvision's Kinetics; frames: a folder of JPEGs for each clip,
+        as denseflow makes; webdataset: mp4 in tars of 1,000 clips; huggingface: mp4 with a dataset card, in
+        tars beyond 100,000 clips; croissant: croissant.json, a description of the dataset itself.
     to
         The folder to write to; what is there already is not made again.
     split
@@ -234,7 +270,7 @@ def export(
     ids
         Only the clips in this file of ids, as the viewer saves it, or of this certificate.
     kept
-        For mp4: copy the segments from this folder or URI, which --keep-clips filled.
+        For all but frames: copy the segments from this folder or URI, which --keep-clips filled.
     """
     from kinetics_pipeline.workflows.datasets.export import export as job
 

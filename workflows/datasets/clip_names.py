@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.redaction import counted
 
 _SHOWN = 5
 
@@ -18,5 +19,7 @@ def clip_named(dataset: Dataset, name: str) -> str:
         raise UserError(f"clip {name!r} has no record in {dataset.store.uri}; allowed: a clip_id, or a video_id")
     if len(clips) > 1:
         named = ", ".join(clips[:_SHOWN]) + (", ..." if len(clips) > _SHOWN else "")
-        raise UserError(f"video {name!r} has {len(clips)} clips in {dataset.store.uri}; allowed: one of {named}")
+        raise UserError(
+            f"video {name!r} has {counted(len(clips), 'clip')} in {dataset.store.uri}; allowed: one of {named}"
+        )
     return clips[0]

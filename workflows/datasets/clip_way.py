@@ -13,7 +13,7 @@ from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.dataset.plan_files import plan_name
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.plan import LOCAL
-from kinetics_pipeline.redaction import visible
+from kinetics_pipeline.redaction import counted, visible
 from kinetics_pipeline.shards.markers import marker_name, parse_marker
 from kinetics_pipeline.sources.pace.retries import Event
 from kinetics_pipeline.storage.cache import cache_folder
@@ -134,11 +134,11 @@ def _record_lines(planned: Mapping[str, Any]) -> Iterator[str]:
     yield f"  outcome {record['outcome']}" + (f": {record['detail']}" if record.get("detail") else "")
     seconds = record.get("seconds") or {}
     spent = ", ".join(f"{step} {value:.1f} s" for step, value in seconds.items())
-    told = [f"source {record.get('source') or '-'}", f"{record.get('frames', 0)} frames"]
-    told += [f"{record['requests']} requests"] if record.get("requests") else []
+    told = [f"source {record.get('source') or '-'}", counted(record.get("frames", 0), "frame")]
+    told += [counted(record["requests"], "request")] if record.get("requests") else []
     if record.get("source_fps"):
         told.append(f"video of {record['source_width']}x{record['source_height']}, {record['source_fps']:g} fps")
-    told += [f"{record['repeated']} frames repeated"] if record.get("repeated") else []
+    told += [counted(record["repeated"], "frame repeated", "frames repeated")] if record.get("repeated") else []
     told += [f"finished {record['finished']}"] if record.get("finished") else []
     yield "  " + ", ".join([*told, *filter(None, [spent])])
 
@@ -148,7 +148,7 @@ def _log_line(line: Mapping[str, Any]) -> str:
     told = [str(line.get("time", "")), str(line.get("event", ""))]
     told += [str(line[name]) for name in ("outcome", "lane", "source", "node") if line.get(name)]
     told += [f"{line['seconds']} s"] if line.get("seconds") else []
-    told += [f"{line['bytes']} bytes"] if line.get("bytes") else []
+    told += [counted(line["bytes"], "byte")] if line.get("bytes") else []
     until = "not before" if line.get("event") == "again" else "until"
     told += [f"{until} {line['until']}"] if line.get("until") else []
     told += [str(line["detail"])] if line.get("detail") else []

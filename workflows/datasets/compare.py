@@ -8,7 +8,7 @@ from pathlib import Path
 from kinetics_pipeline.dataset.certificate import open_certificate
 from kinetics_pipeline.dataset.compare import Aspect, common, compare
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.redaction import visible
+from kinetics_pipeline.redaction import counted, visible
 from kinetics_pipeline.workflows.datasets.compare_trained import compare_sides, is_trained
 
 DIFFERENT = 1
@@ -32,7 +32,7 @@ def compare_datasets(first: str, second: str, to: Path | None) -> int:
             to.write_text("".join(f"{clip_id}\n" for clip_id in both), encoding="utf-8")
         except OSError as error:
             raise UserError(f"--common is {to}, which cannot be written: {error.strerror}") from None
-        print(f"the {len(both)} clips that both have are named in {to}: evaluate --clips {to}")
+        print(f"what both have is named in {to} ({counted(len(both), 'clip')}): evaluate --clips {to}")
     return code
 
 

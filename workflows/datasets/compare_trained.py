@@ -49,13 +49,17 @@ class Side:
     """The clips, where they are known."""
 
 
+def is_run(place: str) -> bool:
+    """Whether a place is the folder of a training run, by its files; nothing of them is read."""
+    path = Path(place)
+    return "://" not in place and (path / CONFIG).is_file() and not (path / DATASET).is_file()
+
+
 def is_trained(place: str) -> bool:
     """Whether a place is a run's folder or a checkpoint, by its name and files; nothing of it is read."""
-    if "://" in place:
-        return False
     path = Path(place)
-    if path.is_dir():
-        return (path / CONFIG).is_file() and not (path / DATASET).is_file()
+    if "://" in place or path.is_dir():
+        return is_run(place)
     return path.suffix.lower() in CHECKPOINTS and path.is_file()
 
 

@@ -17,7 +17,7 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.loading.index import load_index
 from kinetics_pipeline.loading.selection import select
 from kinetics_pipeline.recipe import Layout
-from kinetics_pipeline.redaction import without_secrets
+from kinetics_pipeline.redaction import counted, without_secrets
 from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.workflows.building.lease import Lease, is_current
 from kinetics_pipeline.workflows.building.state import RUN
@@ -70,4 +70,7 @@ def convert(
         dataset.refresh_index()
         refresh_card(dataset.store.uri)
     counts = dataset.counts()
-    print(f"{counts.ok} clips in {counts.shards} shards, {size(counts.bytes)} in {dataset.store.uri} ({layout})")
+    print(
+        f"{counted(counts.ok, 'clip')} in {counted(counts.shards, 'shard')}, "
+        f"{size(counts.bytes)} in {dataset.store.uri} ({layout})"
+    )

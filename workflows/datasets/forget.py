@@ -14,7 +14,7 @@ from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.dataset.withdraw import finish_withdrawals, remove_kept, withdraw
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.records import CLIP_ID
-from kinetics_pipeline.redaction import visible
+from kinetics_pipeline.redaction import counted, visible
 from kinetics_pipeline.shards.markers import Tombstone
 from kinetics_pipeline.storage.cache import cache_folder
 from kinetics_pipeline.storage.open_store import open_store
@@ -35,9 +35,12 @@ def forget(uri: str, ids: Path, reason: str, kept: Sequence[str], runs: Sequence
     with Lease.acquire(dataset.store) as lease, tempfile.TemporaryDirectory() as scratch:
         stone = withdraw(dataset, asked, reason)
         if stone is None:
-            print(f"all {len(asked)} ids are withdrawn already")
+            print(f"{counted(len(asked), 'id is', 'ids are')} withdrawn already")
         else:
-            print(f"{len(stone.ids)} ids are withdrawn from now on; the dataset held {len(stone.held)} clips of them")
+            print(
+                f"{counted(len(stone.ids), 'id is', 'ids are')} withdrawn from now on; "
+                f"the dataset held {counted(len(stone.held), 'clip')} of them"
+            )
         rewritten = finish_withdrawals(dataset, Path(scratch), lambda: is_current(dataset.store, lease.generation))
         refresh_card(dataset.store.uri)
         dataset.refresh_index()
@@ -46,7 +49,8 @@ def forget(uri: str, ids: Path, reason: str, kept: Sequence[str], runs: Sequence
             print(f"machines that trained on it may hold copies of the old shards in {cache_folder(None) / 'shards'}")
         stones = [stone for stone in dataset.tombstones() if not set(stone.ids).isdisjoint(asked)]
         for place in places:
-            print(f"{remove_kept(place, dataset, asked)} kept segments were removed from {place.uri}")
+            removed = counted(remove_kept(place, dataset, asked), "kept segment was", "kept segments were")
+            print(f"{removed} removed from {place.uri}")
         run = last_run(dataset.store)
         if not places and run is not None and run.config.get("keep_clips"):
             print(visible(f"its last build kept segments in {run.config['keep_clips']}; to remove them: --kept PLACE"))
@@ -129,7 +133,7 @@ def _trained(run: _Run, dataset: Dataset, stones: Sequence[Tombstone]) -> str:
             continue
         of_then = run.dataset.fingerprint.get("content") == stone.fingerprint["content"]
         doubtful = on_a_list or any(clip["label"] is None for clip in chosen)
-        clips = f"{len(chosen)} withdrawn clip{'s' if len(chosen) > 1 else ''}, as {chosen[0]['clip_id']}"
+        clips = f"{counted(len(chosen), 'withdrawn clip')}, as {chosen[0]['clip_id']}"
         if of_then and not doubtful and run.config.get("examples_per_class") is None:
             told.append(f"was trained on {clips}")
         elif of_then or run.dataset.uri == dataset.store.uri:

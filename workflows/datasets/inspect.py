@@ -18,7 +18,7 @@ from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.loading import ClipDataset
 from kinetics_pipeline.loading.index import load_index
-from kinetics_pipeline.redaction import visible
+from kinetics_pipeline.redaction import counted, visible
 from kinetics_pipeline.shards.codec import dequantise_flow
 from kinetics_pipeline.workflows.datasets.clip_names import clip_named
 from kinetics_pipeline.workflows.datasets.status import look
@@ -62,7 +62,7 @@ def inspect(uri: str, clips: Sequence[str], picture: Path | None, frames: int) -
         if dataset.recipe.flow != "none":
             rows.append(flow_legend(max(row.shape[1] for row in rows)))
         write_picture(picture, stacked(rows))
-        print(f"{len(drawn)} clips are drawn in {picture}")
+        print(f"{counted(len(drawn), 'clip is', 'clips are')} drawn in {picture}")
 
 
 def _show_clips(dataset: Dataset, clips: Sequence[str]) -> None:
@@ -76,7 +76,8 @@ def _show_dataset(dataset: Dataset) -> None:
     console = Console(highlight=False, soft_wrap=True, markup=False)
     document, index = look(dataset), load_index(dataset)
     console.print(
-        f"{dataset.store.uri}: {document['clips']} clips asked, {document['ok']} ok, {document['shards']} shards"
+        f"{dataset.store.uri}: {counted(document['clips'], 'clip')} asked, {document['ok']} ok, "
+        f"{counted(document['shards'], 'shard')}"
     )
     recipe = dataset.recipe.to_json()
     console.print("recipe: " + ", ".join(f"{name} {value}" for name, value in recipe.items()))
@@ -114,7 +115,11 @@ def clip_rows(
     stored = {stream: _stored(dataset, clip, stream) for stream in streams}
     (frames, label), fps = stored["rgb"], dataset.recipe.fps
     flow = dequantise_flow(stored["flow"][0]) if "flow" in stored else None
-    lines = [clip, label, f"{len(frames)} frames, {len(frames) / fps:.2f} s at {fps:g} fps; {_of_its_video(record)}"]
+    lines = [
+        clip,
+        label,
+        f"{counted(len(frames), 'frame')}, {len(frames) / fps:.2f} s at {fps:g} fps; {_of_its_video(record)}",
+    ]
     return clip_sheet([visible(line) for line in lines if line], frames, flow, fps, shown, height)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from kinetics_pipeline.redaction import visible
+from kinetics_pipeline.redaction import counted, visible
 from kinetics_pipeline.workflows.building.watch.live import PAUSES, Live
 from kinetics_pipeline.workflows.runtime.progress import duration, precise_duration, size
 
@@ -76,10 +76,10 @@ def _totals(live: Live) -> Iterator[str]:
     if total:
         spent = sorted(live.seconds.items(), key=lambda item: -item[1])
         yield "time of clips: " + ", ".join(f"{name} {value / total:.0%}" for name, value in spent)
-    devices = f"{live.gpus} GPUs" if live.gpus else f"{live.places} cores"
-    yield f"{devices}, {live.busy:.0%} busy; {live.retries:,} retries; fetched {size(live.bytes_fetched)}"
-    held = f"{live.shards:,} shards written, {size(live.bytes_written)}; {live.in_cache:,} clips finished in the cache"
-    yield held
+    devices = counted(live.gpus, "GPU") if live.gpus else counted(live.places, "core")
+    yield f"{devices}, {live.busy:.0%} busy; {counted(live.retries, 'retry')}; fetched {size(live.bytes_fetched)}"
+    written = f"{counted(live.shards, 'shard')} written, {size(live.bytes_written)}"
+    yield f"{written}; {counted(live.in_cache, 'clip')} finished in the cache"
     if live.cache is not None:
         limit = "" if live.cache.limit is None else f" of --max-disk {size(live.cache.limit)}"
         yield f"cache: {size(live.cache.used)}{limit}, {size(live.cache.free)} free"
@@ -93,7 +93,7 @@ def _lanes(live: Live, now: float) -> Iterator[str]:
         if lane.paused_until > now:
             until = time.strftime("%H:%M", time.localtime(min(lane.paused_until, 2**33)))
             state = f"paused until {until}, {PAUSES.get(lane.reason, lane.reason)}; {lane.waiting:,} waiting"
-        asked = f"{lane.requests:,} requests, {size(lane.bytes)}"
+        asked = f"{counted(lane.requests, 'request')}, {size(lane.bytes)}"
         yield from _wrapped(f"{lane.name}: {state}; {asked} in all", "  ")
 
 
@@ -102,7 +102,7 @@ def _nodes(live: Live) -> Iterator[str]:
         named = sorted(live.nodes, key=lambda node: -node.clips)
         more = f", and {len(named) - NODES_NAMED} more" if len(named) > NODES_NAMED else ""
         some = ", ".join(f"{node.name} {node.clips:,}" for node in named[:NODES_NAMED])
-        yield from _wrapped(f"{len(named)} nodes, clips of each: {some}{more}", "  ")
+        yield from _wrapped(f"{counted(len(named), 'node')}, clips of each: {some}{more}", "  ")
 
 
 def time_left(live: Live) -> str | None:

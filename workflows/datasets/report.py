@@ -11,7 +11,7 @@ from rich.table import Table
 
 from kinetics_pipeline.dataset.certificate import certificate_of, write_certificate
 from kinetics_pipeline.dataset.dataset import Dataset
-from kinetics_pipeline.redaction import visible
+from kinetics_pipeline.redaction import counted, visible
 from kinetics_pipeline.shards.markers import Marker
 from kinetics_pipeline.workflows.building.advice import advice, command_of, is_earlier_gone
 from kinetics_pipeline.workflows.building.reconciliation import reconcile, told
@@ -32,7 +32,9 @@ def report(uri: str, certificate: Path | None) -> None:
     console = Console(highlight=False, soft_wrap=True, markup=False)
     entries = dataset.newest(_of_interest)
     made = certificate_of(dataset)
-    console.print(f"{dataset.store.uri}: {len(entries)} clips asked and done with, {len(made.survivors())} ok")
+    console.print(
+        f"{dataset.store.uri}: {counted(len(entries), 'clip')} asked and done with, {len(made.survivors())} ok"
+    )
     _recipe(dataset, console)
     _outcomes(entries, console)
     _reconciliation(dataset, console)
@@ -43,7 +45,7 @@ def report(uri: str, certificate: Path | None) -> None:
     for name, value in made.fingerprint.to_json().items():
         console.print(f"  {name} {value}")
     for stone in dataset.tombstones():
-        console.print(visible(f"withdrawn on {stone.time[:10]}: {len(stone.held)} clips ({stone.reason})"))
+        console.print(visible(f"withdrawn on {stone.time[:10]}: {counted(len(stone.held), 'clip')} ({stone.reason})"))
     if certificate is not None:
         write_certificate(made, certificate)
         console.print(f"the certificate is {certificate}: compare it with `kinetics-pipeline compare`")
@@ -55,7 +57,7 @@ def _of_interest(marker: Marker, entry: dict[str, Any]) -> tuple[str, str | None
 
 def _recipe(dataset: Dataset, console: Console) -> None:
     counts = dataset.counts()
-    console.print(f"{counts.shards} shards, {size(counts.bytes)}; {counts.pending} clips pending")
+    console.print(f"{counted(counts.shards, 'shard')}, {size(counts.bytes)}; {counted(counts.pending, 'clip')} pending")
     console.print("recipe: " + ", ".join(f"{k} {v}" for k, v in dataset.recipe.to_json().items() if k[:6] != "flow_p"))
     for name, sha256 in dataset.annotations.items():
         console.print(visible(f"annotations: {name}, SHA-256 {sha256}"))
@@ -83,7 +85,9 @@ def _reconciliation(dataset: Dataset, console: Console) -> None:
         if line := one.told(name):
             console.print(visible(line))
     for name, number in found.enlarged().items():
-        console.print(visible(f"{number} clips of {name} are enlarged: their pictures are smaller than the recipe"))
+        console.print(
+            visible(f"clips of {name} that are enlarged, since their pictures are smaller than the recipe: {number}")
+        )
     for line in found.terms:
         console.print(line)
 

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from kinetics_pipeline.dataset.dataset import DATASET, Counts, Dataset
 from kinetics_pipeline.records import FINAL, NEEDS_ACCESS, RETRYABLE
-from kinetics_pipeline.redaction import html_table, visible
+from kinetics_pipeline.redaction import counted, html_table, visible
 from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.storage.store import Store
 from kinetics_pipeline.workflows.building.advice import advice, command_of
@@ -69,7 +69,10 @@ class Status:
 
     def _repr_html_(self) -> str:
         rows = [("ok", self.ok), *self.failed.items(), ("pending", self.pending)]
-        told = [f"{self.clips} clips asked, {self.shards} shards, {size(self.bytes)}", *self.advice]
+        told = [
+            f"{counted(self.clips, 'clip')} asked, {counted(self.shards, 'shard')}, {size(self.bytes)}",
+            *self.advice,
+        ]
         told += [f"being built by process {self.building['pid']} on {self.building['host']}"] if self.building else []
         return html_table(self.dataset, [*rows, *([line] for line in told)], ("outcome", "clips"))
 
@@ -177,7 +180,7 @@ def show(dataset: Dataset, document: dict[str, Any]) -> None:
     flow = "no flow" if recipe.flow == "none" else f"{recipe.flow} by {recipe.flow_backend}"
     console.print(
         f"{dataset.store.uri}: {recipe.fps:g} fps, short side {recipe.short_side}, {flow}, {recipe.layout}, "
-        f"{len(dataset.classes)} classes",
+        f"{counted(len(dataset.classes), 'class')}",
         soft_wrap=True,
         markup=False,
     )
@@ -188,7 +191,9 @@ def show(dataset: Dataset, document: dict[str, Any]) -> None:
         table.add_row(outcome, str(number), next(word for outcomes, word in kinds if outcome in outcomes))
     table.add_row("pending", str(document["pending"]), "")
     console.print(table)
-    console.print(f"{document['clips']} clips asked, {document['shards']} shards, {size(document['bytes'])}")
+    console.print(
+        f"{counted(document['clips'], 'clip')} asked, {counted(document['shards'], 'shard')}, {size(document['bytes'])}"
+    )
     if fetched := traffic({}, {egress["name"]: egress for egress in document["egress"]}):
         console.print(fetched)
     for line in document["advice"]:

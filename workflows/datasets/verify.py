@@ -6,6 +6,7 @@ from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.dataset.repair import require_nothing_left
 from kinetics_pipeline.dataset.verify import Findings
 from kinetics_pipeline.dataset.verify import verify as findings_of
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.workflows.runtime.progress import Meter, size
 
 
@@ -15,9 +16,13 @@ def verify(uri: str, quick: bool) -> None:
     findings = look(dataset, quick)
     require_nothing_left(findings, dataset.store.uri)
     how = "markers and sizes" if quick else "every byte"
-    print(f"{how} of {findings.shards} shards, {findings.clips} clips, {size(findings.bytes)}: as they were written")
+    print(
+        f"{how} of {counted(findings.shards, 'shard')}, {counted(findings.clips, 'clip')}, "
+        f"{size(findings.bytes)}: as they were written"
+    )
     if findings.pending:
-        print(f"{len(findings.pending)} planned shards are not committed yet: build goes on with them")
+        pending = counted(len(findings.pending), "planned shard is", "planned shards are")
+        print(f"{pending} not committed yet: build goes on")
 
 
 def look(dataset: Dataset, quick: bool) -> Findings:

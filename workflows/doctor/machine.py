@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.sources.base import Failure
 from kinetics_pipeline.sources.options import SourceOptions
 from kinetics_pipeline.storage.cache import cache_folder
@@ -29,6 +30,7 @@ from kinetics_pipeline.workflows.doctor.finding import Finding
 from kinetics_pipeline.workflows.doctor.nodes import ToReach, look_at_nodes
 from kinetics_pipeline.workflows.extras import command_to_install, is_absent
 from kinetics_pipeline.workflows.runtime.progress import duration, size
+from kinetics_pipeline.workflows.training.feeding import cores_for, cores_shown
 
 TOO_OLD_WEEKS = 8
 """Weeks after which yt-dlp is likely to have been left behind by YouTube."""
@@ -212,7 +214,7 @@ def how_long(videos: int | None, rate: float) -> Finding:
     """The session's rate, and how long YouTube takes for so many videos at `rate` an hour."""
     says = f"YouTube gives a guest session about {GUEST_RATE:g} videos an hour"
     if videos is not None:
-        says += f"; {videos} videos at {rate:g} an hour take {duration(videos / rate * 3600)}"
+        says += f"; {counted(videos, 'video')} at {rate:g} an hour take {duration(videos / rate * 3600)}"
     if rate > GUEST_RATE:
         return Finding("rate", "note", says, f"--rate {GUEST_RATE:g} or less; more only with several addresses")
     return Finding("rate", "ok", says)
@@ -236,8 +238,8 @@ def how_old(version: str, today: datetime.date) -> Finding:
             UPGRADE,
         )
     if weeks > TOO_OLD_WEEKS:
-        return Finding("yt-dlp", "note", f"{version}, {weeks} weeks old", UPGRADE)
-    return Finding("yt-dlp", "ok", f"{version}, {max(0, weeks)} weeks old")
+        return Finding("yt-dlp", "note", f"{version}, {counted(weeks, 'week')} old", UPGRADE)
+    return Finding("yt-dlp", "ok", f"{version}, {counted(max(0, weeks), 'week')} old")
 
 
 ADDRESS = "the address is refused: wait an hour, and use a lower --rate, another way out (--proxy) or --cookies"
@@ -290,7 +292,17 @@ def _gpu() -> Iterator[Finding]:
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         yield Finding(f"gpu {index}", "ok", f"{properties.name}, {size(properties.total_memory)}")
+    yield feeding(os.cpu_count() or 1, torch.cuda.device_count())
     yield _triton()
+
+
+def feeding(cores: int, gpus: int) -> Finding:
+    """Whether there are cores enough to load what the GPUs train on, were they H100s."""
+    says = f"{cores} cores for {gpus} GPU{'s' if gpus > 1 else ''}; an H100 takes {cores_shown('parquet')}"
+    if cores < gpus * (1 + cores_for("parquet", "rgb")):
+        more = f"--layout array takes {cores_for('array', 'rgb')}, for fifteen times the bytes"
+        return Finding("loading", "note", says, more)
+    return Finding("loading", "ok", says)
 
 
 def _triton() -> Finding:
@@ -312,7 +324,9 @@ def _room() -> Iterator[Finding]:
     import psutil
 
     memory = psutil.virtual_memory()
-    yield Finding("memory", "ok", f"{size(memory.total)}, {size(memory.available)} free; {os.cpu_count()} cores")
+    yield Finding(
+        "memory", "ok", f"{size(memory.total)}, {size(memory.available)} free; {counted(os.cpu_count() or 1, 'core')}"
+    )
     shared = Path("/dev/shm")  # noqa: S108 - looked at, not written to
     if shared.is_dir():
         room = shutil.disk_usage(shared).total

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.redaction import without_secrets
+from kinetics_pipeline.redaction import counted, without_secrets
 from kinetics_pipeline.storage.cache import cache_folder
 from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.storage.store import Store
@@ -225,13 +225,13 @@ def judged(what: str, found: NodeLook, resources: dict[str, float], here: dict[s
         mends.append("install the same versions there (constraints.txt)")
     if (believed := int(resources.get("GPU", 0))) > found.gpus:
         why = f": {found.gpu_says}" if found.gpu_says else ""
-        wrong.append(f"Ray counts {believed} GPU{'s' if believed > 1 else ''}, PyTorch can use {found.gpus}{why}")
+        wrong.append(f"Ray counts {counted(believed, 'GPU')}, PyTorch can use {found.gpus}{why}")
         mends.append("install PyTorch for its driver's CUDA there, or start the node with --num-gpus=0")
     if found.free < SMALL_DISK:
         notes.append(f"only {size(found.free)} free")
         mends.append("make room there, or bound the cache with --max-disk")
     cores = int(resources.get("CPU", 0))
-    has = [f"{cores} core{'s' if cores != 1 else ''}", f"{found.gpus} GPU{'s' if found.gpus != 1 else ''}"]
+    has = [counted(cores, "core"), counted(found.gpus, "GPU")]
     has.append(f"{size(found.free)} free")
     has += [f"{name} {found.versions[name]}" for name in ("python", "ray", "ffmpeg")]
     state: State = "wrong" if wrong else "note" if notes else "ok"

@@ -15,6 +15,7 @@ from cyclopts import Parameter
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.recipe import CRF, FlowMethod, Interpolation, Layout
 from kinetics_pipeline.sources.pace.egress import Sharing
+from kinetics_pipeline.workflows.flags.panels import panels
 from kinetics_pipeline.workflows.flags.places import Config, FileOrText, Place, PlaceOrName
 from kinetics_pipeline.workflows.flags.record import shown_option, shown_proxy
 from kinetics_pipeline.workflows.flags.values import (
@@ -112,6 +113,14 @@ class Selection(Config):
             require("--proxy", shown_proxy(proxy), _is_proxy(proxy), allowed)
 
 
+@panels(
+    Most_used="source output limit classes split labels short_side flow rate nodes",
+    Which_clips="split_by per_class retry on_bad_row mirror clips_per_shard",
+    Forecast="cores gpus rates",
+    Recipe="fps interpolation flow_backend layout rgb_quality flow_quality chunk_length",
+    Network="proxy egress allow_private_addresses",
+    Machine="cache keep_clips",
+)
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class PlanConfig(Selection):
@@ -135,6 +144,14 @@ class PlanConfig(Selection):
             require(f"--{flag}", value, value is None or least <= value <= 100_000, f"{least} to 100000")
 
 
+@panels(
+    Most_used="output source limit classes split retry short_side flow cache max_disk",
+    Which_clips="labels split_by per_class on_bad_row mirror clips_per_shard",
+    Recipe="fps interpolation flow_backend layout rgb_quality flow_quality chunk_length",
+    YouTube_and_other_servers="rate egress proxy cookies allow_access ytdlp_option cool_down allow_private_addresses",
+    What_is_kept="keep_clips keep_archives archives_per_plan",
+    Machine_and_waiting="cpus max_wait clip_time_limit metrics_port notify",
+)
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class BuildConfig(Selection):
@@ -165,7 +182,8 @@ class BuildConfig(Selection):
     metrics_port: str | None = None
     """PORT or HOST:PORT where Prometheus reads metrics of the build; a port alone is open to this machine only."""
     notify: str | None = None
-    """A command to run at the end, at a failure and when an address is paused; it gets JSON, and KINETICS_EVENT."""
+    """A command to run at the end, at a failure and when an address is paused; it gets JSON, and KINETICS_EVENT. It has
+    60 s, 10 s at the end."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

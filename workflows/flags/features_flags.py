@@ -10,12 +10,19 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.workflows.flags.panels import panels
 from kinetics_pipeline.workflows.flags.places import Config
 from kinetics_pipeline.workflows.flags.values import require, require_epsilon
 
 Like = Literal["video-features", "actionformer-thumos", "actionformer-anet", "ms-tcn", "pytorch-i3d", "ten-crop"]
 
 
+@panels(
+    Most_used="to rgb flow both like window step fps crops split",
+    Windows="position ends per map logits",
+    Files="order concat dtype format",
+    Machine="precision flow_backend bn_eps cpus",
+)
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class FeaturesConfig(Config):

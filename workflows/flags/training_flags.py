@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.workflows.flags.panels import panels
 from kinetics_pipeline.workflows.flags.places import Config, Place
 from kinetics_pipeline.workflows.flags.values import Repeated, require, require_epsilon, require_loaders
 
@@ -18,6 +19,15 @@ Logger = Literal["tensorboard", "wandb"]
 ModelName = Literal["i3d", "c3d", "convnet_lstm", "two_stream", "fused_two_stream", "inception2d"]
 
 
+@panels(
+    Most_used="run model stream recipe init steps batch_size workers loaders classes",
+    Schedule="learning_rate scale_learning_rate warmup clip_gradients accumulate dropout seed",
+    Clips="train_split frames stride crop flip class_list examples_per_class",
+    Evaluation="val_split hold_out evaluate_every val_clips checkpoint_every logger",
+    Weights="new_head bn_eps freeze_features freeze_batch_norm",
+    Batch_norm="batch_norm_momentum precise_batch_norm sync_batch_norm",
+    Machine="device precision compile checkpoint_activations",
+)
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(Config):
@@ -45,8 +55,8 @@ class TrainConfig(Config):
     """Batches whose gradients are summed for a step."""
     workers: int = 1
     """Training processes, one GPU each where there are GPUs."""
-    loaders: int = 1
-    """Loading processes of each worker."""
+    loaders: int | Literal["auto"] = "auto"
+    """Loading processes of each worker. auto: as many as an H100 needs, if the cores are there; 1 on CPUs."""
     learning_rate: float | None = None
     """The rate for the recipe's batch of 64 x 6 clips; scaled to the batch that is used. Default: the recipe's."""
     scale_learning_rate: bool = True
@@ -95,6 +105,8 @@ class TrainConfig(Config):
     """Only the classes in this file, one a line (miniKinetics is such a list)."""
     examples_per_class: int | None = None
     """Only the first so many training clips of each class."""
+    val_clips: int | None = None
+    """Evaluate at most so many clips during training: of each class as many, always the same ones. Default: all."""
     checkpoint_every: int = 500
     """Steps between checkpoints."""
     evaluate_every: int | None = None
@@ -107,10 +119,11 @@ class TrainConfig(Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         counted = ("steps", "batch_size", "accumulate", "workers", "checkpoint_every", "frames", "stride", "crop")
-        for flag in (*counted, "examples_per_class"):
+        for flag in (*counted, "examples_per_class", "val_clips"):
             value = getattr(self, flag)
             require("--" + flag.replace("_", "-"), value, value is None or value >= 1, "1 or more")
-        for flag in ("loaders", "warmup", "evaluate_every", "precise_batch_norm", "seed"):
+        require("--loaders", self.loaders, self.loaders == "auto" or self.loaders >= 0, "auto, or 0 or more")
+        for flag in ("warmup", "evaluate_every", "precise_batch_norm", "seed"):
             value = getattr(self, flag)
             require("--" + flag.replace("_", "-"), value, value is None or value >= 0, "0 or more")
         require("--hold-out", self.hold_out, 0 <= self.hold_out < 1, "0 to less than 1")
@@ -125,6 +138,12 @@ class TrainConfig(Config):
         require("--batch-norm-momentum", momentum, momentum is None or 0 < momentum <= 1, "more than 0, at most 1")
 
 
+@panels(
+    Most_used="split rgb flow both clips fuse views output batch_size workers",
+    Views="mirrored window stride crops frames crop",
+    What_is_scored="groups any_recipe bn_eps loaders",
+    Sample_of_DeepMind="deepmind_sample top",
+)
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig(Config):
@@ -160,8 +179,8 @@ class EvaluateConfig(Config):
     """Pixels a side of the centre crop. Default: that of training, and the shards' short side for 10x3."""
     batch_size: int = 1
     """Clips at a time."""
-    loaders: int = 1
-    """Loading processes, of each worker."""
+    loaders: int | Literal["auto"] = "auto"
+    """Loading processes of each worker. auto: as many as an H100 needs, if the cores are there; 1 on CPUs."""
     workers: int = 1
     """Processes that share out the clips, one GPU each where there are GPUs. Not for clips with several actions."""
     output: Path | None = None

@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -52,9 +52,11 @@ def most_processes() -> int:
     return MOST_A_CORE * (os.cpu_count() or 1)
 
 
-def require_loaders(loaders: int) -> None:
+def require_loaders(loaders: int | Literal["auto"]) -> None:
     """Raises UserError for fewer loading processes than none, and for more than this machine can feed."""
-    require("--loaders", loaders, 0 <= loaders <= most_processes(), f"0 to {most_processes()} on this machine")
+    if loaders != "auto":
+        most = most_processes()
+        require("--loaders", loaders, 0 <= loaders <= most, f"auto, or 0 to {most} on this machine")
 
 
 def require_epsilon(epsilon: float | None) -> None:

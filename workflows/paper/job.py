@@ -13,6 +13,7 @@ from rich.table import Table
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.loading.index import load_index
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.workflows.flags.places import words_absolute
 from kinetics_pipeline.workflows.flags.training_flags import PaperConfig, TrainConfig
 from kinetics_pipeline.workflows.paper.commands import command
@@ -170,7 +171,7 @@ def _print_provenance(console: Console, table: PaperTable, resources: Resources)
         split = results["config"]["split"]
         lines[
             f"{score.name}: {cover['ok']} of {cover['asked']} clips of {split} in {results['dataset']['uri']} "
-            f"(content {print_}), {len(results['classes'])} classes, {steps} steps"
+            f"(content {print_}), {counted(len(results['classes']), 'class')}, {steps} steps"
         ] = None
         on_validation = on_validation or _on_validation([score], resources)
     if on_validation:

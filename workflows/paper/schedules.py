@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kinetics_pipeline.models.training.recipes import CLIPS_PER_STEP, RECIPES, Stream, training_recipe
+from kinetics_pipeline.redaction import counted
 
 Source = Literal["paper", "code", "ours"]
 """Where a figure stands: "Quo Vadis" (arXiv 1705.07750 version 3, sections 2.2 and 2.5), the README of
@@ -117,7 +118,7 @@ class Plan:
         parts = [f"{self.batch} clips"]
         parts += [f"{self.workers} workers"] if self.workers > 1 else []
         parts += [f"{self.accumulate} accumulated"] if self.accumulate > 1 else []
-        here = f"{self.steps} steps of {' x '.join(parts)}"
+        here = f"{counted(self.steps, 'step')} of {' x '.join(parts)}"
         if self.clips_a_step == self.schedule.clips_a_step:
             return here
         return f"{here}, {self.clips_a_step} in place of {self.schedule.clips_a_step}, at a rate of {self.rate:.3g}"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kinetics_pipeline.errors import JobFailed, UserError
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.workflows.runtime.signals import let_signals_interrupt
 
 OBJECT_STORE_BYTES = 512 << 20
@@ -88,7 +89,9 @@ def connected(cpus: int | None = None) -> Iterator[None]:
         return
 
     cores = cpus or os.cpu_count() or 1
-    where = f"Ray to start on {cores} cores" if embedded else f"the Ray cluster at {os.environ['RAY_ADDRESS']}"
+    where = (
+        f"Ray to start on {counted(cores, 'core')}" if embedded else f"the Ray cluster at {os.environ['RAY_ADDRESS']}"
+    )
     try:
         with _told_when_slow(f"waiting for {where}"):
             if embedded:

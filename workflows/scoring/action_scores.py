@@ -16,6 +16,7 @@ from kinetics_pipeline.loading.views import Views
 from kinetics_pipeline.loading.whole_clips import SameLength
 from kinetics_pipeline.models.i3d import I3D
 from kinetics_pipeline.models.scoring.actions import ActionScores, upsample
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.workflows.runtime.progress import Meter
 from kinetics_pipeline.workflows.scoring.trained import Trained
 from kinetics_pipeline.workflows.training.data import loader, on_device, plain_errors
@@ -36,7 +37,9 @@ def video_logits(trained: Trained, clips: Views, loaders: int, device: torch.dev
     if not isinstance(network, I3D):
         raise UserError(f"{trained.path} is {trained.checkpoint.model}; allowed for several actions: i3d")
     if trained.classes != clips.classes:
-        raise UserError(f"{trained.path} knows {len(trained.classes)} classes, not those of {clips.uri} in their order")
+        raise UserError(
+            f"{trained.path} knows {counted(len(trained.classes), 'class')}, not those of {clips.uri} in their order"
+        )
     found = {}
     with Meter(len(clips), f"{trained.stream} videos") as meter, torch.inference_mode():
         for raw in plain_errors(loader(clips, SameLength(clips, 1), loaders, device)):

@@ -10,6 +10,7 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.models import save_checkpoint
 from kinetics_pipeline.models.weights.conversion import as_checkpoint
 from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.workflows.flags.values import require_epsilon
 from kinetics_pipeline.workflows.runtime.model_errors import as_user_errors
 
@@ -34,7 +35,8 @@ def convert_checkpoint(source: Path, target: Path, labels: Path | None, bn_eps: 
         except OSError as error:
             raise UserError(f"TARGET is {target}, which cannot be written: {error.strerror}") from error
     config = checkpoint.config
-    print(f"{source} ({kind}): {checkpoint.model}, {config['num_classes']} classes, {config['in_channels']} channels")
+    sizes = f"{counted(config['num_classes'], 'class')}, {counted(config['in_channels'], 'channel')}"
+    print(f"{source} ({kind}): {checkpoint.model}, {sizes}")
     for note in kind.notes:
         print(note)
     print(f"written to {target}")
@@ -57,6 +59,6 @@ def _classes(config: dict[str, Any], labels: Path | None) -> dict[str, Any]:
     names = read_labels(labels)
     if len(names) != config["num_classes"]:
         raise UserError(
-            f"--labels is {labels}, which has {len(names)} classes; the network has {config['num_classes']}"
+            f"--labels is {labels}, which has {counted(len(names), 'class')}; the network has {config['num_classes']}"
         )
     return {"classes": names}

@@ -19,6 +19,7 @@ from rich.table import Table
 from kinetics_pipeline.annotations.files import read_text
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.models.weights.conversion import as_checkpoint
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.workflows.flags.training_flags import EvaluateConfig
 from kinetics_pipeline.workflows.runtime.model_errors import as_user_errors
 from kinetics_pipeline.workflows.training.run_folder import RunFolder
@@ -54,7 +55,7 @@ def deepmind_sample(folder: Path, config: EvaluateConfig) -> dict[str, dict[str,
             kind, checkpoint = as_checkpoint(_file(weights), bn_eps=config.bn_eps)
             network = checkpoint.build().eval()
             if checkpoint.model != "i3d" or checkpoint.config["in_channels"] != CHANNELS[stream]:
-                have = f"{checkpoint.model} of {checkpoint.config['in_channels']} channels"
+                have = f"{checkpoint.model} of {counted(checkpoint.config['in_channels'], 'channel')}"
                 raise UserError(f"--{stream} is {weights}, {have}; allowed: I3D of {CHANNELS[stream]}")
             with torch.no_grad():
                 logits[stream] = network(clip)[0].double().numpy()
@@ -64,7 +65,7 @@ def deepmind_sample(folder: Path, config: EvaluateConfig) -> dict[str, dict[str,
             console.print(f"  {note}", markup=False)
     if len(logits) == 2:
         if logits["rgb"].shape != logits["flow"].shape:
-            raise UserError(f"--rgb has {len(logits['rgb'])} classes, --flow {len(logits['flow'])}")
+            raise UserError(f"--rgb has {counted(len(logits['rgb']), 'class')}, --flow {len(logits['flow'])}")
         logits["joint"] = logits["rgb"] + logits["flow"]
     names = names or _label_map(folder, len(next(iter(logits.values()))))
     found = {stream: _found(values, names, config.top) for stream, values in logits.items()}

@@ -27,7 +27,7 @@ from kinetics_pipeline.workflows.scoring.groups import group_scores, read_groups
 from kinetics_pipeline.workflows.scoring.predictions_file import write_predictions
 from kinetics_pipeline.workflows.scoring.result import EvaluateResult
 from kinetics_pipeline.workflows.scoring.seen_in_training import seen_in_training
-from kinetics_pipeline.workflows.scoring.sharing import predictions_of, require_workers, views_of
+from kinetics_pipeline.workflows.scoring.sharing import loaders_of, predictions_of, require_workers, views_of
 from kinetics_pipeline.workflows.scoring.trained import Trained, open_trained
 from kinetics_pipeline.workflows.training.run_folder import write_json
 
@@ -59,8 +59,10 @@ def score(output: str, config: EvaluateConfig) -> EvaluateResult:
     scores: dict[str, Any]
     found: dict[str, Predictions] = {}
     if several:
+        device = device_here()
+        loaders = {stream: loaders_of(clips, config, device) for stream, clips in shown.items()}
         scores = action_scores(
-            {one.stream: video_logits(one, shown[one.stream], config.loaders, device_here()) for one in streams}
+            {one.stream: video_logits(one, shown[one.stream], loaders[one.stream], device) for one in streams}
         )
     else:
         for one in streams:

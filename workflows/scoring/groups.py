@@ -14,6 +14,7 @@ from kinetics_pipeline.annotations.files import read_text
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.models.scoring.evaluation import Predictions
 from kinetics_pipeline.models.scoring.metrics import ranks
+from kinetics_pipeline.redaction import counted
 
 
 def read_groups(file: Path, classes: Sequence[str]) -> dict[str, list[str]]:
@@ -28,7 +29,9 @@ def read_groups(file: Path, classes: Sequence[str]) -> dict[str, list[str]]:
         if not any(cells):
             continue
         if len(cells) != 2 or not all(cells):
-            raise UserError(f"--groups file {file}: line {number} has {len(cells)} cells; allowed: class,group")
+            raise UserError(
+                f"--groups file {file}: line {number} has {counted(len(cells), 'cell')}; allowed: class,group"
+            )
         name, group = cells
         if name in classes and name not in groups.setdefault(group, []):
             groups[group].append(name)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from kinetics_pipeline.redaction import html_table, visible
+from kinetics_pipeline.redaction import counted, html_table, visible
 from kinetics_pipeline.shards import codec
 from kinetics_pipeline.workflows.pictures import Sheet, annotated
 
@@ -51,7 +51,7 @@ class Prediction:
         stored = self.frames
         flow = None if stored.flow is None else codec.dequantise_flow(stored.flow)
         rate = f"its video: {stored.source_fps:g} fps" if stored.source_fps else "frame rate of its video not recorded"
-        title = f"{stored.name}{self._labelled()}; {len(stored.rgb)} frames at {stored.fps:g} fps; {rate}"
+        title = f"{stored.name}{self._labelled()}; {counted(len(stored.rgb), 'frame')} at {stored.fps:g} fps; {rate}"
         return Sheet(annotated(stored.rgb, flow, self.best, visible(title), fps=stored.fps))
 
     def print(self) -> None:
@@ -65,7 +65,8 @@ class Prediction:
         return f", labelled {self.truth}" if self.truth else ""
 
     def _headline(self) -> str:
-        return f"{self.frames.name}: {len(self.frames.rgb)} frames, {' and '.join(self.streams)}{self._labelled()}"
+        frames = counted(len(self.frames.rgb), "frame")
+        return f"{self.frames.name}: {frames}, {' and '.join(self.streams)}{self._labelled()}"
 
     def _repr_html_(self) -> str:
         return html_table(self._headline(), [(name, f"{value:.1%}") for name, value in self.best])

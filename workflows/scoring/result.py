@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from kinetics_pipeline.redaction import html_table
+from kinetics_pipeline.redaction import counted, html_table
 from kinetics_pipeline.workflows.scoring.action_scores import print_action_scores
 from kinetics_pipeline.workflows.scoring.groups import groups_table
 from kinetics_pipeline.workflows.scoring.predictions_file import predictions_file
@@ -72,7 +72,7 @@ class EvaluateResult:
         share = cover["ok"] / cover["asked"] if cover["asked"] else 0.0
         return (
             f"{cover['ok']} of {cover['asked']} clips asked of {split} are there ({share:.1%}); "
-            f"{len(self.classes)} classes, chance {chance:.1%}"
+            f"{counted(len(self.classes), 'class')}, chance {chance:.1%}"
         )
 
     def print(self) -> None:

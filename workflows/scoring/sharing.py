@@ -25,7 +25,9 @@ from kinetics_pipeline.workflows.runtime.model_errors import as_user_errors
 from kinetics_pipeline.workflows.runtime.progress import Meter
 from kinetics_pipeline.workflows.scoring.trained import Trained, open_trained
 from kinetics_pipeline.workflows.training.data import loader, on_device, plain_errors
+from kinetics_pipeline.workflows.training.feeding import FORWARD, H100_SAMPLES, cores_for, loaders_for
 from kinetics_pipeline.workflows.training.long_clips import compute_long
+from kinetics_pipeline.workflows.training.share import this_machine
 
 POLL = 0.5
 _done: Any = None
@@ -67,6 +69,12 @@ def views_of(trained: Trained, dataset: Dataset, config: EvaluateConfig, asked: 
             "--views, --crops and --mirrored are for clips of one label; those of this dataset have several actions"
         )
     return clips
+
+
+def loaders_of(clips: Views, config: EvaluateConfig, device: torch.device) -> int:
+    """The loading processes of each worker."""
+    needed = cores_for(clips.recipe.layout, clips.stream, clips.crop, H100_SAMPLES * FORWARD)
+    return loaders_for(config.loaders, needed, device.type, [this_machine()])
 
 
 def require_workers(workers: int) -> None:
@@ -125,7 +133,7 @@ def _batches(
     number = torch.full((len(clips.classes),), -1)
     number[[clips.classes.index(name) for name in trained.classes]] = torch.arange(len(trained.classes))
     order = list(SameLength(clips, config.batch_size))[rank::size]
-    for raw in plain_errors(loader(clips, order, config.loaders, device)):
+    for raw in plain_errors(loader(clips, order, loaders_of(clips, config, device), device)):
         batch = on_device(raw, device)
         yield batch | {"rgb": batch["video"], "label": number[batch["label"].cpu()]}
 

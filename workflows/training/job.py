@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 from kinetics_pipeline.annotations.class_names import chosen_classes
@@ -15,14 +16,16 @@ from kinetics_pipeline.annotations.table import read_labels
 from kinetics_pipeline.dataset.dataset import Dataset, require_among_classes
 from kinetics_pipeline.dataset.fingerprint import fingerprint
 from kinetics_pipeline.errors import JobFailed, UserError
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.shards.writer import versions
 from kinetics_pipeline.workflows.flags.record import as_record
 from kinetics_pipeline.workflows.flags.training_flags import TrainConfig
 from kinetics_pipeline.workflows.runtime.cluster import addressed, connected, require_lasting
 from kinetics_pipeline.workflows.runtime.progress import Meter
 from kinetics_pipeline.workflows.runtime.signals import stop_requested
+from kinetics_pipeline.workflows.training.feeding import cores_for, loaders_for
 from kinetics_pipeline.workflows.training.here import train_here, trains_here
-from kinetics_pipeline.workflows.training.metrics import SCORES, MetricsFollower, main_score
+from kinetics_pipeline.workflows.training.metrics import SCORES, MetricsFollower, main_score, seconds_of_work
 from kinetics_pipeline.workflows.training.result import TrainResult
 from kinetics_pipeline.workflows.training.run_folder import Ending, RunFolder, write_json
 from kinetics_pipeline.workflows.training.settings import Settings
@@ -162,22 +165,30 @@ def _train(settings: Settings, steps: int, done: int, should_stop: Callable[[], 
                 meter.say("stopping after this step")
 
         if trains_here(config):
-            given = share(config.workers, config.loaders, config.device, [this_machine()])
+            settings, given = _shared_out(settings, [this_machine()])
             show.waits_for = f"the first step, on {_shown(given)} of this machine"
             return train_here(settings, given, POLL, look)
         from kinetics_pipeline.workflows.training.ray_workers import Training, alive_nodes, wait
 
-        given = share(config.workers, config.loaders, config.device, alive_nodes())
+        settings, given = _shared_out(settings, alive_nodes())
         where = f"the cluster at {os.environ['RAY_ADDRESS']}" if addressed() else "Ray"
-        workers = "1 worker" if config.workers == 1 else f"{config.workers} workers"
+        workers = counted(config.workers, "worker")
         show.waits_for = f"{where} to start {workers} on {_shown(given)}{' each' if config.workers > 1 else ''}"
         training = Training(settings, given)
         wait(training, POLL, look)
         return training.ending()
 
 
+def _shared_out(settings: Settings, nodes: list[dict[str, float]]) -> tuple[Settings, Share]:
+    """The settings with the number of loading processes, and what each worker is given. Raises as `share`."""
+    config, layout = settings.config, settings.recipe["layout"]
+    needed = cores_for(layout, settings.stream, config.crop)
+    decided = replace(settings, auto_loaders=loaders_for(config.loaders, needed, config.device, nodes))
+    return decided, share(config.workers, decided.loaders, config.device, nodes)
+
+
 def _shown(given: Share) -> str:
-    cores = f"{given.cpus:g} core{'' if given.cpus == 1 else 's'}"
+    cores = counted(given.cpus, "core")
     return f"{cores} and a GPU" if given.gpus else cores
 
 
@@ -233,7 +244,7 @@ def _write_results(settings: Settings, dataset: Dataset) -> None:
         "loss": steps[-1]["loss"],
         "samples_per_second": rates[len(rates) // 2],
         "bound": steps[-1]["bound"],
-        "seconds": round(steps[-1]["time"] - lines[0]["time"], 1),
+        "seconds": round(seconds_of_work(lines), 1),
         "best": None if best is None else {k: best[k] for k in ("step", "loss", *SCORES) if k in best},
         "last": evaluations[-1] if evaluations else None,
         "dataset": {"uri": dataset.store.uri, "fingerprint": settings.fingerprint},

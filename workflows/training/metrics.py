@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -74,6 +74,7 @@ class MetricsLog:
         _cut(metrics, step)
         self._lines: IO[str] = metrics.open("a", buffering=1)
         self._trackers = trackers
+        self._write({"kind": "beginning", "step": step})
 
     def step(self, done: StepMetrics, speed: Speed) -> None:
         line = {
@@ -136,6 +137,17 @@ def _parsed(lines: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield text, json.loads(text)
             except ValueError:
                 continue  # written over a crash of the machine
+
+
+def seconds_of_work(lines: Iterable[Mapping[str, Any]]) -> float:
+    """Seconds from each beginning to the last line before the next one, added up: without the time in which a run lay
+    stopped, and without steps that were lost with a process and done again."""
+    total, before = 0.0, None
+    for line in lines:
+        if before is not None and line["kind"] != "beginning":
+            total += max(0.0, line["time"] - before)  # a clock may be set back
+        before = line["time"]
+    return total
 
 
 class MetricsFollower:

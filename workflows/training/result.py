@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kinetics_pipeline.errors import JobFailed
-from kinetics_pipeline.redaction import html_table
+from kinetics_pipeline.redaction import counted, html_table
 from kinetics_pipeline.workflows.runtime.progress import duration
 from kinetics_pipeline.workflows.training.metrics import SCORES, main_score
 from kinetics_pipeline.workflows.training.run_folder import RunFolder
@@ -25,7 +25,7 @@ class TrainResult:
     loss: float
     """That of the last step."""
     seconds: float
-    """From the first step to the last, with what lay between: evaluations, and the time a run lay stopped."""
+    """Seconds of work: steps and evaluations, without the time in which the run lay stopped."""
     samples_per_second: float
     """Clips a second of all workers, the median over the steps."""
     bound: str
@@ -58,7 +58,7 @@ class TrainResult:
             raise JobFailed(f"{run.results} is damaged; give another --run") from error
 
     def __str__(self) -> str:
-        text = f"{self.steps} steps, {self.samples_per_second:.1f} clips/s ({self.bound}-bound), "
+        text = f"{counted(self.steps, 'step')}, {self.samples_per_second:.1f} clips/s ({self.bound}-bound), "
         text += f"loss {self.loss:.3f}, {duration(self.seconds)}"
         if self.best is None:
             return text

@@ -1,9 +1,10 @@
 """A run's folder: what is trained on what, how far it is, and what came of it.
 
     RUN/config.json            flags, dataset (place, recipe, fingerprint), classes, versions; written once
-    RUN/metrics.jsonl          a line a step, evaluation or note (`kind`), in order and without gaps
+    RUN/metrics.jsonl          a line a step, evaluation, note, or beginning of an attempt (`kind`), in order, no gaps
     RUN/checkpoints/last.pt    all that is needed to go on; best.pt: the weights that were best on the validation split
     RUN/tensorboard/           the same as events; with --logger wandb also wandb/, and wandb.json with its id there
+    RUN/evaluation-during-training.json    scores and confusion of the last evaluation
     RUN/results.json           when it is finished
 
 Everything but the metrics is written whole or not at all. Two small files pass words between the driver and its
@@ -66,6 +67,10 @@ class RunFolder:
     @property
     def tensorboard(self) -> Path:
         return self.path / "tensorboard"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.path / "evaluation-during-training.json"
 
     @property
     def results(self) -> Path:

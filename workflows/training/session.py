@@ -13,7 +13,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -33,6 +35,7 @@ from kinetics_pipeline.models.training.freezing import freeze_features
 from kinetics_pipeline.models.training.loop import model_inputs, train_steps
 from kinetics_pipeline.models.training.recipes import TrainingRecipe, explain_batch
 from kinetics_pipeline.models.training.state import TrainingState, restore_state, start_training, state_to_save
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.workflows.flags.record import as_record
 from kinetics_pipeline.workflows.pictures import contact_sheet, flow_colours
 from kinetics_pipeline.workflows.runtime.model_errors import as_user_errors
@@ -47,10 +50,10 @@ from kinetics_pipeline.workflows.training.data import (
 )
 from kinetics_pipeline.workflows.training.group import Group
 from kinetics_pipeline.workflows.training.metrics import MetricsLog, SpeedMeter, main_score
-from kinetics_pipeline.workflows.training.run_folder import Ending, Reason
+from kinetics_pipeline.workflows.training.run_folder import Ending, Reason, write_json
 from kinetics_pipeline.workflows.training.settings import Settings
 from kinetics_pipeline.workflows.training.trackers import trackers
-from kinetics_pipeline.workflows.training.validation import Stopped, Validation, validation_clips
+from kinetics_pipeline.workflows.training.validation import Stopped, Validation, cost_of, validation_clips
 from kinetics_pipeline.workflows.training.weights import initial_weights
 
 CONTROL_EVERY = 1.0
@@ -104,9 +107,9 @@ class _Session:
         self.state = self._state(saved)
         self.log = self._log() if group.first else None
         if saved is None:
-            self.note(f"{len(self.clips)} clips of {len(settings.classes)} classes to train on")
+            self.note(f"{counted(len(self.clips), 'clip')} of {counted(len(settings.classes), 'class')} to train on")
             if self.clips.unlabelled:
-                self.note(f"{self.clips.unlabelled} clips of {config.train_split} have no label and are left out")
+                self.note(f"clips of {config.train_split} without a label, which are left out: {self.clips.unlabelled}")
         self._note_settings()
         self._control_read = 0.0
         self.waited = self.loading = 0.0
@@ -180,14 +183,14 @@ class _Session:
             self.note(f"goes on from step {self.state.step}")
             return
         self.note(explain_batch(recipe, config.batch_size, config.accumulate, config.workers))
-        if self.val is not None and config.hold_out:
-            self.note(f"{len(self.val)} clips are held out of {config.train_split} and evaluated")
+        if self.val is not None:
+            self.note(cost_of(self.val, self.settings))
         if recipe.plateau:
             self.note(_plateau(recipe, self.evaluate_every))
         where = f"{self.group.size} x {self.group.device.type}"
         self.note(f"{where}, {self.state.precision.reason}")
         if config.batch_norm_momentum is None:
-            self.note(f"batch norm's momentum is {self.options['bn_momentum']:.3g} for {recipe.steps} steps")
+            self.note(f"batch norm's momentum is {self.options['bn_momentum']:.3g} for {counted(recipe.steps, 'step')}")
         if config.sync_batch_norm and self.group.device.type != "cuda":
             self.note("batch norm is not synchronised: torch does that on GPUs alone")
         for line in self.weights_from:
@@ -197,7 +200,7 @@ class _Session:
         """Steps, checkpoints and evaluations until the end. Raises Diverged."""
         state, config = self.state, self.config
         batches = self._batches()
-        speed = SpeedMeter(self.group.size, config.loaders)
+        speed = SpeedMeter(self.group.size, self.settings.loaders)
         steps = train_steps(state, batches, accumulation=config.accumulate, clip_norm=config.clip_gradients)
         try:
             if self.evaluated < state.step and self._evaluation_due():
@@ -234,7 +237,7 @@ class _Session:
         sampler = ClipSampler(self.clips, rank=group.rank, world_size=group.size, seed=config.seed)
         order = EndlessBatches(sampler, config.batch_size, self.position, len(self.clips))
         torch.backends.cudnn.benchmark = True  # of one size
-        source = plain_errors(loader(self.clips, order, config.loaders, group.device))
+        source = plain_errors(loader(self.clips, order, self.settings.loaders, group.device))
         while True:
             begun = time.perf_counter()
             raw = next(source)
@@ -266,7 +269,7 @@ class _Session:
             self._precise_batch_norm()
         assert self.val is not None
         torch.backends.cudnn.benchmark = False  # clips of many lengths
-        validation = Validation(self.state, self.val, self.group, self._placed, self.config.loaders, self._stop_asked)
+        validation = Validation(self.state, self.val, self.group, self._placed, self.settings.loaders, self._stop_asked)
         table = None
         if self.val.actions:
             scores = validation.action_scores()
@@ -274,6 +277,8 @@ class _Session:
             found = validation.predictions()
             scores = {"loss": cross_entropy(found), "top1": top_k(found, 1), "top5": top_k(found, 5)}
             table = confusion(found)
+            if self.group.first:
+                self._keep_evaluation(len(found.labels), scores, table)
         torch.backends.cudnn.benchmark = True
         self.state.schedule.observe(scores["loss"])
         self.evaluated = self.state.step
@@ -284,11 +289,24 @@ class _Session:
             self._save(self.settings.run.best, scores)
         self._save(self.settings.run.last)
 
+    def _keep_evaluation(self, clips: int, scores: dict[str, float], table: NDArray[np.int64]) -> None:
+        """Writes what `report RUN` shows, in the form of the results of `evaluate`."""
+        of_stream = {"clips": clips, **scores, "confusion": table.tolist()}
+        document = {
+            "command": "train",
+            "config": {"split": self.settings.evaluated},
+            "step": self.state.step,
+            "dataset": {"uri": self.settings.uri, "fingerprint": self.settings.fingerprint},
+            "classes": list(self.settings.classes),
+            "scores": {self.settings.stream: of_stream},
+        }
+        write_json(self.settings.run.evaluation, document)
+
     def _precise_batch_norm(self) -> None:
         group = self.group
         sampler = ClipSampler(self.clips, rank=group.rank, world_size=group.size, seed=self.config.seed + 1)
         order = EndlessBatches(sampler, self.config.batch_size, Position(self.state.step), len(self.clips))
-        source = plain_errors(loader(self.clips, order, self.config.loaders, group.device))
+        source = plain_errors(loader(self.clips, order, self.settings.loaders, group.device))
         model, precision = self.state.model, self.state.precision
 
         def inputs() -> Iterator[tuple[torch.Tensor, ...]]:
@@ -348,8 +366,8 @@ def _plateau(recipe: TrainingRecipe, every: int) -> str:
     if not every:
         return "without evaluations the learning rate stays as it is: a plateau cannot be seen"
     return (
-        f"{-(-recipe.steps // every)} evaluations, {every} steps apart; after {recipe.patience} without progress the "
-        "learning rate falls to a tenth"
+        f"{counted(-(-recipe.steps // every), 'evaluation')}, {counted(every, 'step')} apart; after {recipe.patience} "
+        "without progress the learning rate falls to a tenth"
     )
 
 

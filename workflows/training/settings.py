@@ -39,6 +39,13 @@ class Settings:
     run: RunFolder
     token: str
     """Names this attempt: a worker that finds another token in the run folder has been superseded, and stops."""
+    auto_loaders: int = 1
+    """What `--loaders auto` comes to where this attempt runs."""
+
+    @property
+    def loaders(self) -> int:
+        """Loading processes of each worker."""
+        return self.auto_loaders if self.config.loaders == "auto" else self.config.loaders
 
     @property
     def stream(self) -> Stream:

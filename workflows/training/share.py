@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.workflows.flags.values import MOST_A_CORE
 
 PASSIVE_WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
@@ -45,7 +46,7 @@ def share(workers: int, loaders: int, device: str, nodes: list[dict[str, float]]
     cores = [node["CPU"] for node in nodes if node.get("CPU", 0) > 0]
     if (processes := workers * (1 + loaders)) > (most := int(MOST_A_CORE * sum(cores))):
         raise UserError(
-            f"--workers is {workers} with --loaders {loaders} each, {processes} processes; "
+            f"--workers is {workers} with --loaders {loaders} each, {counted(processes, 'process')}; "
             f"allowed on {sum(cores):g} CPUs: {most} or fewer"
         )
     wanted = [float(1 + loaders)] if use_gpus else []

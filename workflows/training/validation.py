@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from kinetics_pipeline.loading.balanced import balanced
 from kinetics_pipeline.loading.whole_clips import SameLength, WholeClips
 from kinetics_pipeline.models import Diverged
 from kinetics_pipeline.models.i3d import I3D
@@ -16,6 +17,7 @@ from kinetics_pipeline.models.scoring.actions import ActionScores, action_loss, 
 from kinetics_pipeline.models.scoring.evaluation import Predictions, evaluate
 from kinetics_pipeline.models.training.loop import model_inputs
 from kinetics_pipeline.models.training.state import TrainingState
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.workflows.training.data import loader, parts, plain_errors
 from kinetics_pipeline.workflows.training.group import Group
 from kinetics_pipeline.workflows.training.long_clips import compute_long, dense_logits
@@ -23,6 +25,10 @@ from kinetics_pipeline.workflows.training.settings import Settings
 
 Batch = Mapping[str, Any]
 Share = TypeVar("Share")
+FORWARD_AND_BACKWARD = 3
+"""The computation of a training step, in forward passes over the same frames: a backward pass takes two."""
+DEAR = 0.25
+"""Share of the training above which an evaluation is worth a word on how it is bounded."""
 
 
 class Stopped(Exception):
@@ -31,7 +37,29 @@ class Stopped(Exception):
 
 def validation_clips(settings: Settings) -> WholeClips:
     """The labelled clips of the validation split (or held out of the training split), or its videos of several actions,
-    from end to end. Raises UserError when there are none."""
+    from end to end; of these `--val-clips`, of each class as many. Raises UserError when there are none."""
+    config = settings.config
+    clips = _whole_clips(settings, parts(settings)[1] if config.hold_out else None)
+    if config.val_clips is None or len(clips) <= config.val_clips:
+        return clips
+    return _whole_clips(settings, balanced(clips.index, config.val_clips, config.seed))
+
+
+def cost_of(clips: WholeClips, settings: Settings) -> str:
+    """What an evaluation of `clips` costs beside the training between two, in words."""
+    config, every = settings.config, settings.evaluate_every
+    frames = int(clips.lengths().sum())
+    trained = every * settings.clips_per_step * config.frames * (1 if config.freeze_features else FORWARD_AND_BACKWARD)
+    share = frames / trained
+    of = f"held out of {config.train_split}" if config.hold_out else f"of {config.val_split}"
+    text = (
+        f"each evaluation looks at {counted(len(clips), 'clip')} {of}, {frames:,} frames in all: about {share:.2g} "
+        f"times the computation of the {counted(every, 'step')} between two"
+    )
+    return f"{text}; --val-clips N bounds it" if share > DEAR and config.val_clips is None else text
+
+
+def _whole_clips(settings: Settings, clips: list[str] | None) -> WholeClips:
     config = settings.config
     return WholeClips(
         settings.uri,
@@ -39,7 +67,7 @@ def validation_clips(settings: Settings) -> WholeClips:
         settings.stream,
         config.crop,
         classes=list(settings.classes),
-        clips=parts(settings)[1] if config.hold_out else None,
+        clips=clips,
         labelled_only=True,
         stride=config.stride,
     )

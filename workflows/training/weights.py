@@ -13,6 +13,7 @@ from kinetics_pipeline.models.weights.checkpoints import Loaded, load_weights, r
 from kinetics_pipeline.models.weights.folders import is_weights_folder
 from kinetics_pipeline.models.weights.inflation import two_dimensional
 from kinetics_pipeline.models.weights.recognition import file_kind
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.workflows.training.hub import local_weights
 from kinetics_pipeline.workflows.training.run_folder import RunFolder
 from kinetics_pipeline.workflows.training.settings import Settings
@@ -67,8 +68,8 @@ def _order_unknown(loaded: Loaded, classes: list[str] | None, settings: Settings
     if classes is not None:
         return list(loaded.notes)
     line = (
-        f"the last layer has {len(settings.classes)} classes, as many as are trained here, but the file does not say "
-        "their order; unless it is that of this dataset, give --new-head"
+        f"the last layer has {counted(len(settings.classes), 'class')}, as many as are trained here, but the file does "
+        "not say their order; unless it is that of this dataset, give --new-head"
     )
     return [line, *loaded.notes]
 

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.redaction import counted
 
 Stream = Literal["rgb", "flow"]
 Size = tuple[int, int, int]
@@ -188,7 +189,7 @@ def read_errors(path: Path) -> Iterator[None]:
 def require_image(number: int, count: int) -> None:
     """Raises IndexError for an image that a row of `count` images does not have."""
     if not 0 <= number < count:
-        raise IndexError(f"{count} images")
+        raise IndexError(counted(count, "image"))
 
 
 def typed(value: Any) -> NDArray[np.uint8]:

@@ -22,6 +22,8 @@ class ParquetFiles:
 
     @contextmanager
     def new(self, path: Path, schema: pa.Schema) -> Iterator[Append]:
+        # Plain pictures and small row groups, as the viewer of Hugging Face's Hub wants them. No page index: a row
+        # group is one row, so it would say where that lies a second time, in a footer a sixth larger.
         with pq.ParquetWriter(
             path,
             schema,

@@ -33,6 +33,7 @@ from typing import IO, Any, ClassVar
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.file_names import is_passed_over
 from kinetics_pipeline.records import Clip
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.sources.base import Container, Inside, Media
 from kinetics_pipeline.sources.local import zips
 from kinetics_pipeline.sources.local.names import VideoNames, require_apart
@@ -149,7 +150,8 @@ class TarSource(ArchiveSource):
         """Bytes of the cache that say what lies where."""
         for archive in archives:
             if archive.damage:
-                say(f"{archive.path.name} is damaged: {archive.damage}; {len(archive.members)} videos before that")
+                before = counted(len(archive.members), "video")
+                say(f"{archive.path.name} is damaged: {archive.damage}; {before} before that")
         super().__init__(name or own, archives)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.redaction import counted
 
 _HEADER = struct.Struct("<4sHHHHHIIIHH")
 """The header before each member: signature, version, flags, method, time, date, CRC, then the sizes of the packed and
@@ -36,7 +37,8 @@ def members(stream: IO[bytes], shown: str) -> tuple[list[tuple[str, int, int]], 
         with zipfile.ZipFile(stream) as archive:
             infos = [one for one in archive.infolist() if not one.is_dir() and not _is_link(one)]
             usable = [one for one in infos if _is_usable(one.flag_bits, one.compress_type)]
-            damage = f"{len(infos) - len(usable)} files in it are encrypted or packed in a way that is not read"
+            unread = counted(len(infos) - len(usable), "file in it is", "files in it are")
+            damage = f"{unread} encrypted or packed in a way that is not read"
             found = [(one.filename, one.header_offset, one.file_size) for one in usable]
             return found, damage if len(usable) < len(infos) else ""
     except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError):

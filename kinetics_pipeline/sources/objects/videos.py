@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.file_names import is_passed_over, is_video
 from kinetics_pipeline.records import Clip
-from kinetics_pipeline.redaction import without_secrets
+from kinetics_pipeline.redaction import counted, without_secrets
 from kinetics_pipeline.sources.base import Download, Failure, Media
 from kinetics_pipeline.sources.http.partial_file import Piece, downloaded_media, locked, pieces
 from kinetics_pipeline.sources.http.sections import IndexedFile
@@ -219,7 +219,7 @@ def open_object_videos(text: str, options: SourceOptions) -> ObjectVideos:
     names = objects_below(place)
     found = tuple(name for name in names if is_video(name) and not is_passed_over(PurePosixPath(name).name))
     if not found:
-        raise UserError(f"source {shown!r} holds no videos ({len(names)} objects); {EXAMPLE}")
+        raise UserError(f"source {shown!r} holds no videos ({counted(len(names), 'object')}); {EXAMPLE}")
     return ObjectVideos(place, options, found)
 
 

@@ -1,15 +1,16 @@
 """Rows that are read many at once are those that are read one by one."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kinetics_pipeline.annotations import plain_blocks, separators, text_tables
+from kinetics_pipeline.annotations import plain_blocks, text_tables
 from kinetics_pipeline.annotations.collected import Collected
 from kinetics_pipeline.annotations.files import open_annotations
+from kinetics_pipeline.annotations.gathered import FEW_VALUES
+from kinetics_pipeline.annotations.table import load_annotations
 from kinetics_pipeline.errors import UserError
 
 HEADERS = [
@@ -32,8 +33,20 @@ ODD_CELLS = [
     '"open',
     'a"b',
     '"two\nlines"',
+    '""',
+    '"a"b"',
+    ' "run"',
+    '"run" ',
     "# no",
     "\x00",
+    "..",
+    "youtube-Id",
+    "_video",
+    "nan",
+    "-1",
+    "1e999",
+    "run\u2028",
+    "\x1c3",
 ]
 ODD_CELLS += [
     "https://youtu.be/0wR5jVB-WPk",
@@ -88,19 +101,31 @@ def collected(path: Path) -> tuple[object, ...]:
         read.add(document, path.name)
     except UserError as error:
         return (str(error),)
-    return read.columns, read.document, read.bad, read.bad_count, read.numbered
+    rows = read.rows
+    cells = {field: [rows.values[place] for place in rows.few(field)] for field in FEW_VALUES}
+    for field in ("video_id", "path", "lists", "actions"):
+        texts = rows.texts(field)
+        cells[field] = [None] * len(rows) if texts is None else texts.to_pylist()
+    cells["line"] = [rows.line(row) for row in range(len(rows))]
+    return cells, read.origins, rows.wrong, list(rows.nameless), read.bad, read.bad_count, read.numbered
 
 
-def one_by_one(source: separators._Lines, separator: str, reject) -> Iterator[separators.Block]:
-    return (([line], [row]) for line, row in separators._csv_rows(source, separator, reject))
+def checked(path: Path) -> tuple[object, ...]:
+    """What is asked, and all that is said of bad rows; or the line that refuses the file."""
+    try:
+        found = load_annotations([path, path], on_bad_row="skip")
+    except UserError as error:
+        return (str(error),)
+    return found.columns.to_pylist(), found.labels, found.bad_rows, found.bad_count, found.duplicates
 
 
-def both_ways(path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int) -> tuple[object, object]:
+def both_ways(path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int, read=collected) -> tuple[object, object]:
     with monkeypatch.context() as patch:
-        patch.setattr(separators, "AT_ONCE", at_once)
-        blocks = collected(path)
-        patch.setattr(separators, "_csv_blocks", one_by_one)
-        return blocks, collected(path)
+        patch.setattr(text_tables, "MOST_AT_ONCE", 2 * at_once)
+        patch.setattr(text_tables, "LEAST_AT_ONCE", at_once)
+        blocks = read(path)
+        patch.setattr(text_tables, "plain_rows", lambda *_: None)
+        return blocks, read(path)
 
 
 @given(texts(), st.integers(2, 6))
@@ -109,6 +134,15 @@ def test_odd_tables_give_the_same_rows_and_bad_rows_in_blocks_as_one_by_one(tmp_
     path = tmp_path / "x.csv"
     path.write_bytes(text.encode())
     blocks, rows = both_ways(path, monkeypatch, at_once)
+    assert blocks == rows
+
+
+@given(texts(), st.integers(2, 6))
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_odd_tables_ask_for_the_same_and_are_told_alike_in_blocks_and_one_by_one(tmp_path, monkeypatch, text, at_once):
+    path = tmp_path / "train.csv"
+    path.write_bytes(text.encode())
+    blocks, rows = both_ways(path, monkeypatch, at_once, checked)
     assert blocks == rows
 
 
@@ -136,22 +170,22 @@ def test_an_odd_line_at_the_end_or_the_begin_of_a_block_costs_no_other_row(tmp_p
         path.write_bytes("\n".join([HEADERS[0], *plain[:place], odd, *plain[place:]]).encode())
         blocks, rows = both_ways(path, monkeypatch, 4)
         assert blocks == rows
-        assert {f"abc{number}" for number in range(20)} <= set(blocks[0][1])  # type: ignore[index]
+        assert {f"abc{number}" for number in range(20)} <= set(blocks[0]["video_id"])  # type: ignore[index]
 
 
 def test_plain_rows_are_read_in_blocks(tmp_path, monkeypatch):
     taken = []
 
-    def noted(header, lines, rows):
-        taken.append(plain_blocks.plain_rows(header, lines, rows))
+    def noted(header, begin, lines):
+        taken.append(plain_blocks.plain_rows(header, begin, lines))
         return taken[-1]
 
     monkeypatch.setattr(text_tables, "plain_rows", noted)
     path = tmp_path / "x.csv"
     rows = "".join(f'"run, fast",abc{number},1,11,val\r\n' for number in range(700))
     path.write_text(f"{HEADERS[0]}\r\n{rows}")
-    columns, *_ = collected(path)
+    cells, *_ = collected(path)
     assert taken
     assert None not in taken
-    assert columns[0] == list(range(2, 702))  # type: ignore[index]
-    assert set(columns[3]) == {"run, fast"}  # type: ignore[index]
+    assert cells["line"] == list(range(2, 702))  # type: ignore[index]
+    assert set(cells["label"]) == {"run, fast"}  # type: ignore[index]

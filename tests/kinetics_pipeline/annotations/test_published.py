@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from kinetics_pipeline.annotations import published
+from kinetics_pipeline.annotations.files import open_annotations
 from kinetics_pipeline.annotations.published import PUBLISHED, Published
 from kinetics_pipeline.annotations.table import load_annotations
 from kinetics_pipeline.errors import UserError
@@ -135,6 +136,12 @@ def test_a_version_whose_annotations_no_copy_has_takes_the_official_ones(copy, t
     assert "--mirror counts for its archives alone" in caplog.text
 
 
+@pytest.mark.parametrize("name", ["kinetics-500", "kinetics400", "K700_2020"])
+def test_a_version_that_nobody_knows_is_told_with_those_that_are(name: str):
+    with pytest.raises(UserError, match=f"{name}: there is no such file or version; allowed names: kinetics-400, kin"):
+        open_annotations(name)
+
+
 def test_a_file_of_that_name_is_a_file(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("kinetics-400").mkdir()
@@ -154,11 +161,11 @@ def test_a_redirect_to_another_private_address_is_not_followed(copy, tmp_path: P
 
 def test_other_numbers_than_the_known_ones_are_told_and_whose_they_are():
     assert published.against_known_counts("kinetics-400", {"train": 219_561, "val": 19_906}) == [
-        "kinetics-400: the lists have 219561 clips of train; 246534 were published"
+        "kinetics-400: the lists have 219,561 clips of train; 246,534 were published"
     ]
     assert published.against_known_counts("Kinetics-700-2020", {"val": 34_178}) == []
     (line,) = published.against_known_counts("kinetics-600", {"val": 28_318})
-    assert line.endswith("28318 clips of val; 30000 were published; DeepMind's lists of 2022 have that number")
+    assert line.endswith("28,318 clips of val; 30,000 were published; DeepMind's lists of 2022 have that number")
 
 
 def test_every_count_has_a_source_and_no_later_list_is_longer_than_the_published_one():

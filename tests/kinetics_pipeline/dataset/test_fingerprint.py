@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
+from kinetics_pipeline.dataset.certificate import certificate_of
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.dataset.fingerprint import fingerprint
 from kinetics_pipeline.recipe import Recipe
-from tests.builders.clips import CLASSES, asked_clips, built, commit, planned
+from kinetics_pipeline.records import Clip, clip_id
+from kinetics_pipeline.shards.clip_rows import encode_clip
+from kinetics_pipeline.shards.writer import write_shard
+from tests.builders.clips import CLASSES, asked_clips, built, commit, drawn_frames, planned, record_of
 
 
 def differing(one: Dataset, other: Dataset) -> list[str]:
@@ -57,3 +63,46 @@ def test_a_retry_that_succeeds_gives_the_fingerprint_of_success(tmp_path: Path) 
     for shard in planned(retried, [clip], retry=["network"]).shards():
         commit(retried, shard.name, shard.clips, plan=1)
     assert differing(built(tmp_path / "b", 4), retried) == []
+
+
+def test_the_hashes_are_those_of_sorted_lines_as_they_are_described(tmp_path: Path) -> None:
+    labels = ['say "no"', "laufen \\ über", "\U0001f3c3 running", None]
+    clips = [
+        Clip(clip_id(f"v{k}", k / 4, k / 4 + 10), f"v{k}", k / 4, k / 4 + 10, labels[k % 4], "train") for k in range(8)
+    ]
+    clips.append(Clip("whole", "whole", None, None, "whole video", "val"))
+    known = [label for label in (*labels, "whole video") if label]
+    dataset = Dataset.create(tmp_path / "dataset", Recipe(short_side=32, flow="none"), known, {})
+    for split in ("train", "val"):
+        items = []
+        for number, clip in enumerate(clip for clip in clips if clip.split == split):
+            ok = number != 3
+            frames = drawn_frames(number, 4, 32, 40)
+            label = known.index(clip.label) if clip.label else -1
+            rows = encode_clip(clip.clip_id, label, frames, None, dataset.recipe) if ok else b""
+            items.append((record_of(clip, "ok" if ok else "gone", 4), rows))
+        write_shard(
+            dataset.store,
+            name=f"{split}-00000",
+            plan="00000",
+            clips=items,
+            recipe=dataset.recipe,
+            classes=known,
+            scratch=tmp_path / "scratch",
+            still_current=lambda: True,
+        )
+    asked = [
+        json.dumps(
+            [c.clip_id, c.video_id, c.time_start, c.time_end, c.label, c.split],
+            ensure_ascii=False,
+            separators=(",", ":"),
+        )
+        for c in clips
+    ]
+    entries = [entry for marker in dataset.markers() for entry in marker.clips if entry["outcome"] == "ok"]
+    content = [f"{entry['clip_id']} {entry['content']}" for entry in entries]
+    found = fingerprint(dataset)
+    for value, lines in ((found.annotations, asked), (found.content, content)):
+        text = "".join(f"{line}\n" for line in sorted(lines))
+        assert value == hashlib.sha256(text.encode()).hexdigest()
+    assert certificate_of(dataset).fingerprint == found

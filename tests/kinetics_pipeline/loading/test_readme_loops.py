@@ -7,17 +7,22 @@ import importlib
 import re
 from pathlib import Path
 
+import numpy
 import pytest
 import torch
 from torch import distributed
 
 from kinetics_pipeline.dataset.card import write_card
+from kinetics_pipeline.loading import read_rows
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.workflows.runtime.cluster import connected
 from tests.builders.clips import asked_clips, built
 from tests.builders.readme import ROOT, blocks
 
-PLAIN, TRAINERS, READERS = blocks("python")[2:]
+PLAIN, TRAINERS, DECODING = blocks("python")[2:]
+LINES = re.findall(
+    r"^\| [^|`]+(?:`\w+`)?[^|`]* \| `(\w[^`]+ = [^`]+)` \|$", (ROOT / "README.md").read_text(), re.MULTILINE
+)
 
 
 @pytest.fixture
@@ -70,16 +75,30 @@ def test_lightning_and_torchdata_run(dataset: Path):
 
 
 @pytest.mark.slow
-def test_hugging_face_and_ray_data_read_it(dataset: Path):
+def test_other_libraries_read_the_shards_by_the_lines_of_the_table(dataset: Path):
+    modules = {name: importlib.import_module(name) for name in ("pandas", "duckdb", "datasets", "ray", "ray.data")}
+    names = modules | {"loading": importlib.import_module("kinetics_pipeline.loading")}
     with connected(cpus=2):
-        names = ran(READERS)
-        assert len(names["pictures"]) == 9 * 3
-        assert names["pictures"][0]["rgb"][0].size == (64, 48)
+        for line in LINES:
+            exec(compile(line, "README.md", "exec"), names)
         rows = names["table"].take_all()
-        assert {(row["video_id"], row["split"], row["time_end"]) for row in rows} == {
-            (clip.video_id, "train", float(clip.time_end or 0)) for clip in asked_clips(9)
-        }
-    assert names["row"]["flow"].shape[1:] == (2, 48, 64)
+    assert {(row["video_id"], row["split"], row["time_end"]) for row in rows} == {
+        (clip.video_id, "train", float(clip.time_end or 0)) for clip in asked_clips(9)
+    }
+    assert len(names["rows"]) == 4 * 3
+    assert dict(names["frames"]) == {clip.clip_id: 40 for clip in asked_clips(9)}
+    assert len(names["pictures"]) == 9 * 3
+    assert names["pictures"][0]["rgb"][0].size == (64, 48)
+    assert (names["video"].shape, names["audio"].shape) == ((16, 3, 48, 64), (1, 0))
+    assert names["row"]["flow"].shape == (16, 2, 48, 64)
+
+
+def test_flow_is_decoded_by_five_lines_to_what_the_loader_gives(dataset: Path):
+    names = ran(DECODING)
+    row = next(read_rows(dataset, split="train", stream="both"))
+    assert row["clip_id"] == names["row"]["clip_id"]
+    assert numpy.abs(row["flow"] - names["flow"]).max() < 1e-5
+    assert len([line for line in DECODING.splitlines() if line]) <= 5
 
 
 def test_the_names_to_build_on_are_there_and_say_what_they_take_and_raise():
@@ -95,3 +114,4 @@ def test_the_names_to_build_on_are_there_and_say_what_they_take_and_raise():
 
 def test_every_block_is_run():
     assert [ast.parse(block).body != [] for block in blocks("python")] == [True] * 5
+    assert len(LINES) == 6

@@ -134,5 +134,5 @@ def test_wrong_settings_are_refused_with_the_allowed_ones() -> None:
 def test_the_log_line_states_the_rule() -> None:
     recipe = training_recipe("released", "rgb", clips_per_step=96)
     line = explain_batch(recipe, batch_size=6, accumulation=4, processes=4)
-    assert "6 clips x 4 accumulated x 4 processes = 96 a step, 0.25 of the recipe's 384" in line
+    assert "clips a step: 6 x 4 (accumulated) x 4 (processes) = 96, 0.25 of the recipe's 384" in line
     assert "learning rate 0.025" in line

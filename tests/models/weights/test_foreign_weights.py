@@ -148,7 +148,7 @@ def test_another_number_of_classes_or_channels_is_said_in_words(
     _, variables, prefix = flow_bundle
     with pytest.raises(InputError, match=r"it has 7 classes, the model 9"):
         load_checkpoint(build_model("i3d", num_classes=9, in_channels=2), prefix)
-    with pytest.raises(InputError, match=r"it takes 2 channels, the model 3 \(RGB has 3, flow 2\)"):
+    with pytest.raises(InputError, match=r"channels: it takes 2, the model 3 \(RGB has 3, flow 2\)"):
         load_checkpoint(build_model("i3d", num_classes=7), prefix)
     transfer = build_model("i3d", num_classes=9, in_channels=2)
     head = transfer.logits.conv3d.weight.clone()  # type: ignore[union-attr, operator]

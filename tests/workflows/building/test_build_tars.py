@@ -56,8 +56,8 @@ def test_plan_says_what_tars_need_and_what_is_odd_in_them(
     assert run(["plan", str(pile.annotations), "--source", str(folder), "--flow", "none"]) == 0
     said = capsys.readouterr().out
     assert "18 videos in 3 tar files" in said
-    assert "1 videos that no clip asks for: train/orphan_000001_000011.mp4" in said
-    assert "1 names that several videos have" in said
+    assert "1 video that no clip asks for: train/orphan_000001_000011.mp4" in said
+    assert "1 name that several videos have" in said
     assert [line.split() for line in said.splitlines() if line.startswith("tars (tars)  ")] == [
         ["tars", "(tars)", "17", "16"]
     ]

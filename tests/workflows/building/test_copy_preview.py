@@ -87,7 +87,7 @@ def test_a_mirror_that_lacks_what_is_asked_or_is_not_there_is_one_line(
 ) -> None:
     copy.files["/k/400/train/part_0.tar.gz"] = 403
     assert plan(copy, tmp_path) == 0
-    assert "1 of them are not there (404) or refused (403)" in capsys.readouterr().out
+    assert "1 archive is not there (404) or refused (403)" in capsys.readouterr().out
     del copy.files["/k/400/train/k400_train_path.txt"]
     assert plan(copy, tmp_path) == 2
     assert "k400_train_path.txt: the server answered 404" in capsys.readouterr().err

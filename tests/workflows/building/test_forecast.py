@@ -9,6 +9,7 @@ import pytest
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.workflows.building.forecast.hours import START, Machines, forecast, machines
+from kinetics_pipeline.workflows.building.forecast.lines import _feeding
 from kinetics_pipeline.workflows.building.forecast.rates import Rates, Usage, cost, parse_rates
 from kinetics_pipeline.workflows.building.forecast.timing import Sample, StageTimes, stage_times
 from kinetics_pipeline.workflows.cli.app import run
@@ -104,9 +105,18 @@ def test_plan_says_hours_requests_and_cost_and_that_a_cluster_is_extrapolated(
     (told,) = [line for line in out.splitlines() if line.startswith("hours ")]
     assert told.endswith("limited by fetching, on 3 nodes of 4 cores")
     assert "extrapolated from this machine (by a rendered clip, timed)" in out
-    assert "1 videos asked of YouTube; about 2 objects written" in out
+    assert "1 video asked of YouTube; about 2 objects written" in out
     (paid,) = [line for line in out.splitlines() if line.startswith("cost ")]
     # A video at 300 an hour is 12 s, and 10 s are the start: 22 s of 12 cores. One clip is 4.1 MB.
     assert paid.split()[1:] == ["264.00", "once,", "and", "4.13", "a", "month", "for", "4.1", "MB", "kept"]
     assert run(["plan", str(asked), "--nodes", "0"]) == 2
     assert '--nodes is "0"; allowed: 1 to 100000' in capsys.readouterr().err
+
+
+def test_the_cores_beside_a_gpu_are_said_for_the_build_and_for_training() -> None:
+    times = StageTimes(decode=0.0015, flow=0.001, encode=0.0005, bytes=0.0, how="by hand", gpu=True)
+    with_gpu, without = Machines(1, 2, 1, measured=True), Machines(1, 2, 0, measured=True)
+    told = list(_feeding(Recipe(flow_backend="cuda"), times, with_gpu))
+    assert told[0].strip() == "a GPU computes the flow of 1000 frames a second: 2 cores decode and encode them"
+    assert told[1].startswith("training    an H100 takes 5 cores for RGB")
+    assert len(list(_feeding(Recipe(flow_backend="cpu"), times, without))) == 1

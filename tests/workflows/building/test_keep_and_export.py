@@ -140,9 +140,9 @@ def test_export_names_the_place_of_the_segments_that_it_was_not_told(
 
 
 def test_a_label_never_leads_out_of_the_export(tmp_path: Path) -> None:
-    from kinetics_pipeline.workflows.datasets.export import _folders
+    from kinetics_pipeline.workflows.datasets.exports.clips import folders_of
 
-    names = _folders(["../../etc", "a/b", "a b", "A_B", "..", "drinking beer"])
+    names = folders_of(["../../etc", "a/b", "a b", "A_B", "..", "drinking beer"])
     assert names == {
         0: "etc",
         1: "a_b_001",

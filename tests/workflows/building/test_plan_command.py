@@ -77,9 +77,9 @@ def test_what_files_and_splits_have_in_common_is_said(tmp_path: Path, capsys: py
         ("ccccccccccc", 0, "val"),
     )
     out, err = said(capsys, one, two)
-    assert "1 segments of two_val.csv are in one_train.csv too, and count once\n" in err
-    assert "1 segments of two_val.csv are in one_train.csv too, and count once: val there, kept in train\n" in err
-    assert "1 videos have clips in train and in val\n" in err
+    assert "1 segment of two_val.csv is in one_train.csv too, and counts once\n" in err
+    assert "1 segment of two_val.csv is in one_train.csv too, and counts once: val there, kept in train\n" in err
+    assert "1 video has clips in train and in val\n" in err
     assert row_of(out, "all")[0] == "4"
 
 
@@ -116,7 +116,7 @@ def test_clips_that_a_dataset_holds_are_not_planned_and_are_counted(
     begun = make_plan(first, outcomes={}, settings=PlanSettings(), held_locally=lambda _: (), next_shard={"train": 7})
     dataset.add_plan(begun)
     out, _ = said(capsys, str(file), *flags)
-    assert "plan 00001 comes first: 1 clips in 1 shards not committed\n" in out
+    assert "plan 00001 comes first: 1 clip in 1 shard not committed\n" in out
     assert "3 ok, 1 network, 1 pending" in out
     assert row_of(out, "train") == ["1", "1", "1"]
 

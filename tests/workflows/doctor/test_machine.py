@@ -18,6 +18,7 @@ from kinetics_pipeline.workflows.doctor.machine import (
     OLDEST_YTDLP,
     TOO_OLD_WEEKS,
     ask_for,
+    feeding,
     how_long,
     how_old,
     po_token,
@@ -182,3 +183,10 @@ def test_what_is_no_id_is_no_canary() -> None:
 def test_the_oldest_yt_dlp_that_is_not_warned_of_is_the_oldest_that_is_installed():
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
     assert f"yt-dlp>={'.'.join(map(str, OLDEST_YTDLP))}" in project["project"]["optional-dependencies"]["build"]
+
+
+def test_too_few_cores_to_feed_the_gpus_are_noted_with_the_layout_that_takes_fewer() -> None:
+    short = feeding(cores=4, gpus=1)
+    assert (short.state, feeding(cores=16, gpus=1).state) == ("note", "ok")
+    assert "an H100 takes 5 cores for RGB" in short.says
+    assert "--layout array" in short.mend

@@ -80,5 +80,5 @@ def test_a_command_says_what_it_waits_for_and_that_ray_is_started_again(
     with cluster.connected(cpus=1):
         pass
     said = capsys.readouterr().err.splitlines()
-    assert said[0] == "waiting for Ray to start on 1 cores"
+    assert said[0] == "waiting for Ray to start on 1 core"
     assert said[1] == "Ray's processes were not ready within 30 s; starting them again"

@@ -239,7 +239,7 @@ def test_each_video_has_one_outcome_and_the_same_command_goes_on(weights, video,
     words += ["--window", "16", "--step", "16", "--precision", "fp32"]
     assert run(words) == 0
     said = capsys.readouterr()
-    assert "1 videos have features now; 1 decode, 1 not_found, 1 too_short" in said.out
+    assert "1 video has features now; 1 decode, 1 not_found, 1 too_short" in said.out
     assert "short.mp4: too_short, it has 10 frames, and a window takes 16" in " ".join(said.err.split())
     outcomes = {file.stem: json.loads(file.read_bytes()) for file in (to / "outcomes").iterdir()}
     assert {stem: one["outcome"] for stem, one in outcomes.items()} == {
@@ -259,7 +259,7 @@ def test_each_video_has_one_outcome_and_the_same_command_goes_on(weights, video,
     (to / "walk_rgb.npy").unlink()
     assert run(words) == 0
     assert [file.name for file in to.glob(".*")] == [".short_rgb.npy.5f.tmp"]
-    assert "1 videos have features now, 2 had theirs before" in capsys.readouterr().out
+    assert "1 video has features now, 2 had theirs before" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

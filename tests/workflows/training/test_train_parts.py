@@ -11,6 +11,7 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.loading import ClipDataset, ClipSampler
 from kinetics_pipeline.workflows.flags.training_flags import TrainConfig
 from kinetics_pipeline.workflows.training.data import EndlessBatches, Position
+from kinetics_pipeline.workflows.training.feeding import cores_for, loaders_for
 from kinetics_pipeline.workflows.training.metrics import MetricsFollower, SpeedMeter, _cut
 from kinetics_pipeline.workflows.training.run_folder import RunFolder
 from kinetics_pipeline.workflows.training.settings import Settings
@@ -79,6 +80,27 @@ def test_more_workers_than_gpus_are_refused(workers, device, nodes):
 def test_more_processes_than_the_cores_can_feed_are_refused(workers, loaders):
     with pytest.raises(UserError, match=rf"--workers is {workers} with --loaders {loaders}.*on 2 CPUs: 16 or fewer"):
         share(workers, loaders, "auto", [{"CPU": 2}])
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "nodes", "expected"),
+    [
+        ("auto", "auto", [{"CPU": 2}], 1),
+        ("auto", "cpu", [{"CPU": 16, "GPU": 1}], 1),
+        ("auto", "auto", [{"CPU": 16, "GPU": 1}], 5),
+        ("auto", "auto", [{"CPU": 32, "GPU": 8}, {"CPU": 64}], 3),
+        ("auto", "gpu", [{"CPU": 1, "GPU": 1}], 1),
+        (0, "auto", [{"CPU": 16, "GPU": 1}], 0),
+    ],
+)
+def test_a_gpu_is_given_the_loading_processes_that_feed_it_or_those_there_are(asked, device, nodes, expected):
+    assert loaders_for(asked, cores_for("parquet", "rgb"), device, nodes) == expected
+
+
+def test_the_cores_that_a_gpu_takes_follow_from_the_figures_measured():
+    assert cores_for("parquet", "rgb", samples=400) == 11  # 400 x 27 ms
+    assert cores_for("array", "rgb") == 1
+    assert cores_for("parquet", "rgb", crop=112, samples=100) == 11  # a quarter of the pixels, the same JPEGs
 
 
 def settings(tmp_path, **flags):

@@ -108,7 +108,7 @@ def test_two_workers_train_together_from_weights_given_by_a_relative_path_and_a_
     process = begin(dataset, run, *flags, folder=tmp_path)
     _, said = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, said
-    assert "2 clips x 1 accumulated x 2 processes = 4 a step" in said
+    assert "clips a step: 2 x 1 (accumulated) x 2 (processes) = 4" in said
     assert f"weights from {tmp_path}/weights.pt (port)" in said
     assert steps_of(run) == [1, 2]
     assert cli(command(dataset, run, *flags)[3:]) == 0

@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+from collections import Counter
 
 import pytest
 import torch
@@ -10,9 +11,11 @@ import torch
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.loading import ClipDataset
 from kinetics_pipeline.models import read_checkpoint
+from kinetics_pipeline.redaction import counted
+from kinetics_pipeline.workflows.datasets.page.runs import run_facts
 from kinetics_pipeline.workflows.training.data import training_clips
 from kinetics_pipeline.workflows.training.group import Group
-from kinetics_pipeline.workflows.training.job import _check, _record
+from kinetics_pipeline.workflows.training.job import _check, _record, _write_results
 from kinetics_pipeline.workflows.training.run_folder import RunFolder
 from kinetics_pipeline.workflows.training.session import run_session
 from kinetics_pipeline.workflows.training.validation import validation_clips
@@ -49,11 +52,47 @@ def test_clips_held_out_are_evaluated_and_not_trained_on(dataset, tmp_path):
     ids = [set(clips.index["clip_id"].to_pylist()) for clips in (train, val)]
     assert not ids[0] & ids[1]
     assert ids[0] | ids[1] == set(ClipDataset(dataset.store.uri, "train", crop=None).index["clip_id"].to_pylist())
+    settings.run.begin(_record(settings, dataset))
     session(settings)
     lines = [json.loads(line) for line in settings.run.metrics.read_text().splitlines()]
     assert [line["step"] for line in lines if line["kind"] == "evaluation"] == [1, 2]  # the plateau's own spacing
     notes = [line["text"] for line in lines if line["kind"] == "note"]
-    assert f"{len(val)} clips are held out of train and evaluated" in notes
+    (cost,) = [text for text in notes if text.startswith("each evaluation looks at ")]
+    frames = len(val) * 16  # of twelve, looped to what a network needs
+    assert cost.startswith(f"each evaluation looks at {counted(len(val), 'clip')} held out of train, {frames} frames")
+    # a step shows two clips of nine frames, forward and backward
+    assert cost.endswith(
+        f"{frames / (2 * 9 * 3):.2g} times the computation of the 1 step between two; --val-clips N bounds it"
+    )
+    (result,) = run_facts(settings.run.path)["results"]
+    assert (result["name"], result["split"]) == ("evaluation-during-training", "held out")
+    assert sum(result["scores"][0]["asked"]) == len(val)
+
+
+def test_the_clips_that_evaluations_are_bounded_to_are_balanced_and_the_same_in_every_attempt(dataset, tmp_path):
+    flags = {"steps": 2, "evaluate_every": 1, "val_split": "train"}
+    every = validation_clips(settings_of(dataset, tmp_path / "all", **flags)).index
+    classes = set(every["class"].to_pylist())
+    flags["val_clips"] = len(classes)
+    chosen = validation_clips(settings_of(dataset, tmp_path / "run", **flags)).index
+    assert 1 < len(chosen) < len(every)
+    assert Counter(chosen["class"].to_pylist()) == Counter(classes)
+    assert validation_clips(settings_of(dataset, tmp_path / "later", **flags)).index.equals(chosen)
+
+
+def test_seconds_of_a_run_are_those_of_its_work(dataset, tmp_path):
+    settings = settings_of(dataset, tmp_path / "run", steps=2)
+    session(settings, stop=True)
+    before = settings.run.metrics.read_text().splitlines()
+    earlier = [json.dumps({**(line := json.loads(text)), "time": line["time"] - 86_400}) for text in before]
+    settings.run.metrics.write_text("".join(f"{text}\n" for text in earlier))  # as if it lay for a day
+    session(settings)
+    _write_results(settings, dataset)
+    lines = [json.loads(text) for text in settings.run.metrics.read_text().splitlines()]
+    spans = [(part[0]["time"], part[-1]["time"]) for part in (lines[: len(before)], lines[len(before) :])]
+    seconds = json.loads(settings.run.results.read_text())["seconds"]
+    assert seconds == pytest.approx(sum(end - begin for begin, end in spans), abs=0.06)
+    assert 0 < seconds < 3600
 
 
 def test_a_run_without_evaluations_ends_with_precise_statistics_where_they_are_asked(dataset, tmp_path):

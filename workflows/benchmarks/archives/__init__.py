@@ -1,1 +1,1 @@
-"""Public copies on loopback as the source of real builds: see `__main__`."""
+"""Public copies on loopback as the source of builds. Begin reading with `__main__`, which says what is measured."""

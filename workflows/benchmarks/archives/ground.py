@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -49,6 +49,8 @@ class ArchiveResult:
     processing: float
     """Seconds of these in which a plan was under way, whose archives were all there: what processing alone takes, on a
     machine as busy as it was."""
+    before: float
+    """Seconds from the first archive that was asked for to the first plan."""
     peak: int
     """The most bytes that the cache was seen to hold."""
 
@@ -100,32 +102,52 @@ def build(copy: BenchCopy, folder: Path, *flags: str) -> ArchiveResult:
         raise SystemExit(f"a build ended with {said.returncode}: {said.stderr[-2000:]}")
     began = min(when for path, when in copy.server.first.items() if path in copy.server.archives())
     markers = (folder / "dataset/shards").glob("*.json")
-    ended = max(path.stat().st_mtime for path in markers) - time.time() + time.monotonic()
-    return ArchiveResult(ended - began, plan_seconds(folder / "cache"), seen[0])
+    began += time.time() - time.monotonic()
+    ended = max(path.stat().st_mtime for path in markers)
+    plans = plan_times(folder / "cache")
+    processing = sum(last - begun for begun, last in plans)
+    return ArchiveResult(ended - began, processing, plans[0][0] - began, seen[0])
 
 
-def plan_seconds(cache: Path) -> float:
-    """Seconds between the begin of each plan and its last shard, together, by the log of one build."""
+def plan_times(cache: Path) -> list[tuple[float, float]]:
+    """When each plan began and had its last shard, by the log of one build (seconds since 1970)."""
     (log,) = (cache / "log").rglob(NAME)
-    seconds, begun, last = 0.0, None, None
+    found: list[tuple[float, float]] = []
     for line in map(json.loads, log.read_text().splitlines()):
-        when = datetime.fromisoformat(line["time"])
+        when = datetime.fromisoformat(line["time"]).timestamp()
         if line["event"] == "begun":
-            seconds += (last - begun).total_seconds() if begun and last else 0.0
-            begun, last = when, None
+            found.append((when, when))
         elif line["event"] == "committed":
-            last = when
-    return seconds + ((last - begun).total_seconds() if begun and last else 0.0)
+            found[-1] = (found[-1][0], when)
+    return found
 
 
 @contextmanager
-def watched(folder: Path) -> Iterator[list[int]]:
-    """The most bytes that a folder holds within the block."""
+def started(
+    words: Sequence[str], said: Path, environment: Mapping[str, str] | None = None, *, start_new_session: bool = False
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A command that is waited for at the end of the block. `said`: the file of what it says."""
+    with (
+        said.open("wb") as out,
+        subprocess.Popen(words, env=environment, stdout=out, stderr=out, start_new_session=start_new_session) as run,
+    ):
+        yield run
+
+
+def ending(said: Path) -> str:
+    """The last lines of what a command said."""
+    return said.read_text(errors="replace")[-2000:]
+
+
+@contextmanager
+def watched(folder: Path, also: Callable[[], None] = lambda: None) -> Iterator[list[int]]:
+    """The most bytes that a folder holds within the block. `also` is called at each look."""
     most, ended = [0], threading.Event()
 
     def look() -> None:
         while not ended.wait(LOOK_EVERY):
             most[0] = max(most[0], bytes_below(folder))
+            also()
 
     thread = threading.Thread(target=look, daemon=True)
     thread.start()

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from kinetics_pipeline.file_names import is_video
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.sources.archives.listed import ArchiveList, Contents, ListedArchive
 from kinetics_pipeline.sources.local.parts import is_archive
 from kinetics_pipeline.sources.local.tars import Archive
@@ -63,12 +64,11 @@ def findings(archive: ListedArchive, contents: Contents) -> str | None:
     if contents.given_up:
         return f"archive {archive.title} is given up: {contents.damage}; {left}"
     if contents.damage:
-        return (
-            f"archive {archive.title} is damaged: {contents.damage}; {len(contents.members)} videos before that; {left}"
-        )
+        before = counted(len(contents.members), "video")
+        return f"archive {archive.title} is damaged: {contents.damage}; {before} before that; {left}"
     if not any(is_video(name) for name, _, _ in contents.members):
         files = [name for name, _, _ in contents.members]
-        held = f"{len(files)} files, the first {files[0][-80:]!a}" if files else "it is empty"
+        held = f"{counted(len(files), 'file')}, the first {files[0][-80:]!a}" if files else "it is empty"
         nested = "; an archive within an archive is not read" if any(map(is_archive, files)) else ""
         return f"archive {archive.title} holds no videos: {held}{nested}"
     return None

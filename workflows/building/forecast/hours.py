@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.recipe import Recipe, uses_gpu
 from kinetics_pipeline.workflows.building.forecast.timing import StageTimes
-from kinetics_pipeline.workflows.building.process import uses_gpu
 
 START = 10.0
 """Seconds until the first clips of a build are worked on: Ray and its workers start."""

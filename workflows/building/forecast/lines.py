@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import cast
 
 from kinetics_pipeline.annotations.download import received
 from kinetics_pipeline.estimate import Estimate
 from kinetics_pipeline.plan import Plan
-from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.recipe import Recipe, uses_gpu
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.sources.base import LocalSource, NetworkSource, is_network
 from kinetics_pipeline.workflows.building.copies import UnfetchedCopy
 from kinetics_pipeline.workflows.building.copy_preview import ASSUMED_RATE
 from kinetics_pipeline.workflows.building.forecast.hours import Forecast, Machines, forecast
 from kinetics_pipeline.workflows.building.forecast.rates import Rates, Usage, cost
 from kinetics_pipeline.workflows.building.forecast.timing import Sample, StageTimes
-from kinetics_pipeline.workflows.building.process import uses_gpu
 from kinetics_pipeline.workflows.building.time_needed import clip_seconds
 from kinetics_pipeline.workflows.runtime.progress import duration, size
+from kinetics_pipeline.workflows.training.feeding import cores_shown
 
 TRIED = 400
 """Clips of a plan that are looked through for some that a local source has."""
@@ -79,17 +81,18 @@ def lines(work: Work, times: StageTimes, on: Machines, rates: Rates | None) -> I
     yield f"hours       {duration(seconds.total)} in all, limited by {seconds.limit}, on {_shown(on)}"
     yield f"            {told}"
     yield f"            {_how(work.recipe, times, on)}"
+    yield from _feeding(work.recipe, times, on)
     yield f"requests    {_requests(work)}"
     if rates is not None:
         yield from _cost(work, seconds, on, rates)
 
 
 def _shown(on: Machines) -> str:
-    cores = f"{on.cores} core{'s' if on.cores != 1 else ''}"
-    gpus = f" and {on.gpus} GPU{'s' if on.gpus != 1 else ''}" if on.gpus else ""
+    cores = counted(on.cores, "core")
+    gpus = f" and {counted(on.gpus, 'GPU')}" if on.gpus else ""
     if on.measured:
         return f"this machine's {cores}{gpus}"
-    return f"{on.nodes} node{'s' if on.nodes != 1 else ''} of {cores}{gpus}"
+    return f"{counted(on.nodes, 'node')} of {cores}{gpus}"
 
 
 def _how(recipe: Recipe, times: StageTimes, on: Machines) -> str:
@@ -99,10 +102,21 @@ def _how(recipe: Recipe, times: StageTimes, on: Machines) -> str:
     return how
 
 
+def _feeding(recipe: Recipe, times: StageTimes, on: Machines) -> Iterator[str]:
+    """The cores that a GPU takes beside it: here, where it computes flow, and later, where it trains."""
+    if uses_gpu(recipe) and on.all_gpus and times.flow:
+        fps = 1 / times.flow
+        beside = max(1, ceil(fps * (times.decode + times.encode)))
+        what = "a GPU" if times.gpu else "an H100 (by a model)"
+        cores = f"{beside} core{'s' if beside > 1 else ''}"
+        yield f"            {what} computes the flow of {fps:.0f} frames a second: {cores} decode and encode them"
+    yield f"training    an H100 takes {cores_shown(recipe.layout)}; expected, not measured"
+
+
 def _requests(work: Work) -> str:
-    asked = f"{work.youtube} videos asked of YouTube; " if work.youtube else ""
+    asked = f"{counted(work.youtube, 'video')} asked of YouTube; " if work.youtube else ""
     writes = WRITES_A_SHARD * work.total.shards + (work.total.clips if work.kept else 0)
-    return f"{asked}about {writes} objects written"
+    return f"{asked}about {counted(writes, 'object')} written"
 
 
 def _cost(work: Work, seconds: Forecast, on: Machines, rates: Rates) -> Iterator[str]:

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import JobFailed
 from kinetics_pipeline.estimate import ASPECT, SIDES
-from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.recipe import Recipe, uses_gpu
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.video.ffmpeg import executable
-from kinetics_pipeline.workflows.building.process import uses_gpu
 from kinetics_pipeline.workflows.building.time_needed import SAMPLE
 
 TIMED = 4
@@ -100,7 +100,7 @@ def _timed(recipe: Recipe, samples: tuple[Sample, ...]) -> StageTimes:
             _pairs(np.zeros((2, 32, 32, 3), np.uint8), recipe, 1)  # which may compile
         made = list(pool.map(lambda clip: _made(clip, recipe), clips))
     flow, encode, a_frame = (float(column) for column in np.mean(made, axis=0))
-    how = f"by {len(clips)} timed clip{'s' if len(clips) > 1 else ''} of the sources"
+    how = f"by {counted(len(clips), 'timed clip')} of the sources"
     return StageTimes(
         decode=seconds,
         flow=flow,

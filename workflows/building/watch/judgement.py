@@ -1,15 +1,15 @@
-"""What looks at a driver come to: what sets the pace, why nothing goes on, and how long the rest will take.
+"""What looks at a driver come to: what sets the pace, and why nothing goes on.
 
 Pure functions of what was seen.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
-from statistics import fmean, stdev
+from statistics import fmean
 
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.workflows.building.executor import Moment
 from kinetics_pipeline.workflows.building.watch.live import PAUSES
 from kinetics_pipeline.workflows.building.watch.look import LaneLook, Look, Work
@@ -21,12 +21,6 @@ QUIET = 20.0
 """Seconds without progress after which the reason is told; looks are 5 s apart, so that it is told within 30 s."""
 TIMES_USUAL = 3.0
 """Times the usual duration from which work is a straggler, when it takes a minute as well."""
-LEAST_MADE = 5
-"""Clips before a rate is taken for one."""
-EIGHT_IN_TEN = 1.28
-"""Standard deviations on both sides of a mean that hold eight of ten values of a normal distribution."""
-SPANS = 8
-"""Parts of the window whose rates are compared."""
 
 
 def busy_share(looks: Sequence[Look]) -> float:
@@ -48,12 +42,12 @@ def limiting(looks: Sequence[Look], seconds: Mapping[str, float]) -> tuple[str, 
     if last.wanted or last.fetching:
         return "fetch", _fetching(last)
     if last.processing:
-        return _slowest(seconds), f"{_number(last.processing, 'clip')} at work, none waits"
+        return _slowest(seconds), f"{counted(last.processing, 'clip')} at work, none waits"
     if last.later:
         wait = duration(last.later_at - last.now.monotonic)
-        return "fetch", f"{_number(last.later, 'clip')} to be tried again, the first in {wait}"
+        return "fetch", f"{counted(last.later, 'clip')} to be tried again, the first in {wait}"
     if last.writing or last.full:
-        return "write", f"{_number(last.writing, 'shard')} being written"
+        return "write", f"{counted(last.writing, 'shard')} being written"
     return "", ""
 
 
@@ -61,12 +55,12 @@ def _processing(last: Look, seconds: Mapping[str, float]) -> tuple[str, str]:
     step = _slowest(seconds)
     made = {name: value for name, value in seconds.items() if name != "fetch"}
     if last.gpus:
-        busy = f"{min(last.gpus, last.processing)} of {last.gpus} GPUs busy"
+        busy = f"{min(last.gpus, last.processing)} of {counted(last.gpus, 'GPU')} busy"
     else:
-        busy = f"{min(last.places, last.processing)} of {_number(last.places, 'core')} busy"
+        busy = f"{min(last.places, last.processing)} of {counted(last.places, 'core')} busy"
     waiting = last.waiting + max(0, last.processing - last.places)
     share = f"; {step} takes {made[step] / total:.0%} of the time" if (total := sum(made.values())) else ""
-    return step, f"{busy}, {_number(waiting, 'clip')} waiting{share}"
+    return step, f"{busy}, {counted(waiting, 'clip')} waiting{share}"
 
 
 def _slowest(seconds: Mapping[str, float]) -> str:
@@ -77,17 +71,17 @@ def _slowest(seconds: Mapping[str, float]) -> str:
 
 def _fetching(last: Look) -> str:
     wanted = [lane for lane in last.lanes if lane.waiting or lane.in_flight]
-    waiting = f"{_number(last.wanted, 'video')} waiting"
+    waiting = f"{counted(last.wanted, 'video')} waiting"
     if (pause := paused(wanted, last.now)) is not None:
         return f"{pause}; {waiting}"
     paced = [lane for lane in wanted if lane.interval and lane.waiting]
     if paced and all(lane.next_allowed_at > last.now.unix or lane.in_flight for lane in paced):
         lane = paced[0]
-        rate = f"{lane.source} is asked for {3600 / lane.interval:.0f} videos an hour at most (--rate)"
+        rate = f"{lane.source} is asked for {counted(round(3600 / lane.interval), 'video')} an hour at most (--rate)"
         slow = [one for one in paced if one.in_flight >= one.at_once and one.next_allowed_at <= last.now.unix]
         if not slow:
             return f"{rate}; {waiting}"
-    return f"{_number(last.fetching, 'download')} at a time; {waiting}"
+    return f"{counted(last.fetching, 'download')} at a time; {waiting}"
 
 
 def paused(lanes: Sequence[LaneLook], now: Moment) -> str | None:
@@ -125,7 +119,7 @@ def why_nothing_goes_on(
 
 def _waiting_for(last: Look) -> str:
     lacks = last.lacks or "a core or a GPU: the cluster has none now"
-    return f"{_number(last.waiting, 'clip')} waiting for {lacks}"
+    return f"{counted(last.waiting, 'clip')} waiting for {lacks}"
 
 
 def _why_no_clip_ends(last: Look, usual: float | None) -> str:
@@ -133,12 +127,12 @@ def _why_no_clip_ends(last: Look, usual: float | None) -> str:
     oldest = last.oldest.get("process", Work("process", "", 0.0))
     if last.unplaced >= last.processing:  # some may be at work, and others' work wait: Ray tells no more
         sent = f"{oldest.name} was sent {duration(oldest.seconds)} ago"
-        return f"{_number(last.processing, 'clip')} at the cluster, none of whose cores is free; {sent}"
+        return f"{counted(last.processing, 'clip')} at the cluster, none of whose cores is free; {sent}"
     if oldest.seconds < QUIET or (usual is not None and oldest.seconds < TIMES_USUAL * usual):
         return ""  # that is what a clip takes
     known = "none has ended yet" if usual is None else f"usually {precise_duration(usual)}"
     most = f"; decoding is given up after {duration(last.time_limit)} (--clip-time-limit)" if last.time_limit else ""
-    at_work = _number(last.processing, "clip")
+    at_work = counted(last.processing, "clip")
     return f"{at_work} at work, {oldest.name} for {duration(oldest.seconds)}, {known}{most}"
 
 
@@ -148,12 +142,12 @@ def _why_none_comes(last: Look, wanted: Sequence[LaneLook], usual: float | None)
         oldest = last.oldest.get("fetch")
         if oldest is not None and usual is not None and oldest.seconds < TIMES_USUAL * usual:
             return ""  # that is what a video takes
-        asked = f"{_number(last.fetching, 'download')} under way{_the_longest(last, 'fetch')}"
+        asked = f"{counted(last.fetching, 'download')} under way{_the_longest(last, 'fetch')}"
         youtube = any(lane.source == "youtube" for lane in wanted)
         return asked + ("; `doctor --canary` says whether YouTube answers" if youtube else "")
     if last.writing:
         trouble = f"; {last.store_trouble}" if last.store_trouble else ""
-        return f"{_number(last.writing, 'shard')} being written{_the_longest(last, 'write')}{trouble}"
+        return f"{counted(last.writing, 'shard')} being written{_the_longest(last, 'write')}{trouble}"
     if any(lane.interval and lane.next_allowed_at > last.now.unix for lane in wanted):
         return ""  # it waits for its turn, as --rate says
     return limiting([last], {})[1] if last.later or last.wanted else ""
@@ -172,41 +166,6 @@ def per_hour(counts: Sequence[tuple[float, int]]) -> float:
     return max(0.0, 3600 * (counts[-1][1] - counts[0][1]) / (counts[-1][0] - counts[0][0]))
 
 
-def time_left(made: Sequence[tuple[float, int]], left: int) -> tuple[float, float, float] | None:
-    """Seconds that `left` clips will take, and the bounds between which that is in eight cases of ten; None while too
-    few were made to say.
-
-    `made`: (monotonic seconds, clips made by then), oldest first. The rate is uncertain by the number of clips that
-    were made (a Poisson count) and by how much the rates of parts of that time differ; the larger of the two counts.
-    """
-    if len(made) < 2:
-        return None
-    (began, first), (ended, last) = made[0], made[-1]
-    number, seconds = last - first, ended - began
-    if number < LEAST_MADE or seconds <= 0:
-        return None
-    rates = _rates_of_spans(made)
-    varied = stdev(rates) / (fmean(rates) * math.sqrt(len(rates))) if len(rates) > 1 and fmean(rates) > 0 else 0.0
-    share = min(0.9, EIGHT_IN_TEN * max(1 / math.sqrt(number), varied))
-    expected = left * seconds / number
-    return expected, expected / (1 + share), expected / (1 - share)
-
-
-def _rates_of_spans(made: Sequence[tuple[float, int]]) -> list[float]:
-    """Clips a second in parts of the time that are about equally long."""
-    span = (made[-1][0] - made[0][0]) / SPANS
-    rates, (since, before) = [], made[0]
-    for when, number in made[1:]:
-        if when - since >= span:
-            rates.append((number - before) / (when - since))
-            since, before = when, number
-    return rates
-
-
 def _the_longest(last: Look, stage: str) -> str:
     work = last.oldest.get(stage)
     return "" if work is None else f", {work.name} for {duration(work.seconds)}"
-
-
-def _number(count: int, thing: str) -> str:
-    return f"{count} {thing}" if count == 1 else f"{count:,} {thing}s"

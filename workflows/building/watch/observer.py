@@ -7,6 +7,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Container, Sequence
 from statistics import median
 
+from kinetics_pipeline.records import Record
 from kinetics_pipeline.workflows.building.events import (
     BuildEvent,
     ClipFinished,
@@ -22,7 +23,6 @@ from kinetics_pipeline.workflows.building.watch.judgement import (
     busy_share,
     limiting,
     per_hour,
-    time_left,
     why_nothing_goes_on,
 )
 from kinetics_pipeline.workflows.building.watch.live import (
@@ -35,6 +35,7 @@ from kinetics_pipeline.workflows.building.watch.live import (
     Straggler,
 )
 from kinetics_pipeline.workflows.building.watch.look import Look
+from kinetics_pipeline.workflows.building.watch.time_left import WRITING, Made, Range, time_left
 
 WINDOW = 600.0
 """Seconds over which rates are taken."""
@@ -64,17 +65,24 @@ class Observer:
         self.errors: dict[str, LastError] = {}
         self.progressed = now
         self._found: Container[str] = ()
-        self._made = 0
+        self._made: dict[bool, Made] = {False: Made(), True: Made()}
+        """Clips of the plan that this run made: those fetched from a network, and the others."""
+        self._fetched_clips = self._done_fetched = 0
         self._taken: dict[str, deque[float]] = {stage: deque(maxlen=SAMPLES) for stage in STAGES}
         self._looks: deque[Look] = deque()
-        self._history: deque[tuple[float, int, Counter[str]]] = deque()
-        """Monotonic seconds, clips made, units by stage: at each look of the window."""
+        self._history: deque[tuple[float, Counter[str]]] = deque()
+        """Monotonic seconds, and units by stage: at each look of the window."""
         self._unanswered = ""
 
-    def begin(self, plan: str, things: str, total: int, found: Container[str], now: Moment) -> None:
-        """The next plan, or the next wait. `found`: clips that an earlier run has finished, which tell no rate."""
+    def begin(
+        self, plan: str, things: str, total: int, found: Container[str], now: Moment, *, fetched: int = 0
+    ) -> None:
+        """The next plan, or the next wait. `found`: clips that an earlier run has finished, which tell no rate.
+        `fetched`: how many of the clips are fetched from a network."""
         self.plan, self.things, self.done, self.total, self._found = plan, things, 0, total, found
         self.progressed = now
+        self._made, self._fetched_clips = {False: Made(), True: Made()}, fetched
+        self._done_fetched = 0
         self._looks.clear()
         self._history.clear()
 
@@ -85,8 +93,10 @@ class Observer:
                 self._processed(event, now)
             elif isinstance(event, ClipFinished):
                 self.done += 1
+                self._done_fetched += _is_fetched(event.record)
                 self.outcomes[event.record.outcome] += 1
-                self._made += event.record.clip_id not in self._found
+                if event.record.clip_id not in self._found:
+                    self._made[_is_fetched(event.record)].add(now.monotonic)
                 for step, seconds in event.record.seconds.items():
                     self.seconds[step] += seconds
                 self.progressed = now
@@ -101,8 +111,10 @@ class Observer:
                 self.progressed = now
             elif isinstance(event, ClipTakenBack):
                 self.done -= 1
+                self._done_fetched -= _is_fetched(event.record)
                 self.outcomes[event.record.outcome] -= 1
-                self._made -= event.record.clip_id not in self._found
+                if event.record.clip_id not in self._found:
+                    self._made[_is_fetched(event.record)].take_back()
 
     def _fetched(self, event: VideoFetched, now: Moment) -> None:
         answer = event.answer
@@ -155,12 +167,12 @@ class Observer:
         self._looks.append(look)
         while self._looks[0].now.monotonic < now.monotonic - LATELY:
             self._looks.popleft()
-        self._history.append((now.monotonic, self._made, self.ended.copy()))
+        self._history.append((now.monotonic, self.ended.copy()))
         while len(self._history) > 2 and self._history[0][0] < now.monotonic - WINDOW:
             self._history.popleft()
         looks = list(self._looks)
         limit, why = limiting(looks, self.seconds)
-        left = time_left([(when, made) for when, made, _ in self._history], self.total - self.done)
+        left = self._time_left(look)
         quiet = now.monotonic - self.progressed.monotonic
         if no_progress is None:
             is_over = self.things == "clips" and self.done >= self.total and not look.writing
@@ -209,13 +221,39 @@ class Observer:
             Stage(
                 name=stage,
                 unit=unit,
-                per_hour=round(per_hour([(when, ended[stage]) for when, _, ended in self._history]), 1),
+                per_hour=round(per_hour([(when, ended[stage]) for when, ended in self._history]), 1),
                 in_flight=in_flight[stage],
                 waiting=waiting[stage],
                 usual=self._usual(stage),
             )
             for stage, unit in STAGES.items()
         ]
+
+    def _time_left(self, look: Look) -> Range | None:
+        """What takes longer, the clips that are fetched or the others: they come at rates of their own."""
+        left = self.total - self.done
+        made, at_once = self._made, look.places
+        if not 0 < self._fetched_clips < self.total:
+            kinds = [(sorted(made[False].points + made[True].points), left)]
+        else:
+            fetched = min(left, max(0, self._fetched_clips - self._done_fetched))
+            kinds = [(made[True].points, fetched), (made[False].points, left - fetched)]
+        found = [
+            time_left(
+                points,
+                look.now.monotonic,
+                number,
+                at_once=at_once,
+                taken=self._taken["process"],
+                writing=self._usual("write") or WRITING,
+            )
+            for points, number in kinds
+            if number > 0
+        ]
+        known = [one for one in found if one is not None]
+        if not known or len(known) < len(found):
+            return None
+        return max(one[0] for one in known), max(one[1] for one in known), max(one[2] for one in known)
 
     def _usual(self, stage: str) -> float | None:
         return median(self._taken[stage]) if self._taken[stage] else None
@@ -229,3 +267,8 @@ class Observer:
             if (median_ := usual.get(work.stage)) is not None and work.seconds > TIMES_USUAL * median_
         ]
         return found[:MOST_NAMED]
+
+
+def _is_fetched(record: Record) -> bool:
+    """Whether a network source was asked for the clip."""
+    return bool(record.requests) or "fetch" in record.seconds

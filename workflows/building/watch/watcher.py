@@ -12,7 +12,7 @@ from typing import Self
 import msgspec
 
 from kinetics_pipeline.errors import UserError, WorkRemains
-from kinetics_pipeline.redaction import without_secrets
+from kinetics_pipeline.redaction import counted, without_secrets
 from kinetics_pipeline.shards.writer import Superseded
 from kinetics_pipeline.storage.store import Store
 from kinetics_pipeline.workflows.building.driver import Driver
@@ -34,8 +34,6 @@ LOOK_EVERY = 5.0
 """Seconds between two looks at the driver."""
 WRITE_EVERY = 15.0
 """Seconds between two writes of the live state: one request of an object store each."""
-LAST_NOTICE = 10.0
-"""Seconds that the user's command has at the end before the build ends without it."""
 LAST_WRITE = 10.0
 """Seconds that the last write may take before the build ends without it."""
 
@@ -94,12 +92,12 @@ class Watcher:
         for exporter in self._exporters:
             exporter.close()
         if self._notifier is not None:
-            self._notifier.wait(LAST_NOTICE)
+            self._notifier.end()
 
-    def begin(self, run: PlanRun, clips: int) -> None:
-        """The next plan, of which so many clips are to be made."""
-        self.observer.begin(run.plan_name, "clips", clips, run.finished, self._executor.now())
-        self._note("begun", f"plan {run.plan_name}: {clips} clips in {len(run.missing)} shards")
+    def begin(self, run: PlanRun, clips: int, fetched: int = 0) -> None:
+        """The next plan, of which so many clips are to be made, and so many of them fetched."""
+        self.observer.begin(run.plan_name, "clips", clips, run.finished, self._executor.now(), fetched=fetched)
+        self._note("begun", f"plan {run.plan_name}: {counted(clips, 'clip')} in {counted(len(run.missing), 'shard')}")
         self._looked = float("-inf")
 
     def begin_to_wait(self, things: str, total: int) -> None:

@@ -5,20 +5,27 @@ Everything is computed from commit markers and plans. Clips that were withdrawn 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
+from kinetics_pipeline.annotations.published_classes import PublishedClasses, published_classes
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.dataset.fingerprint import ENTRIES, fingerprint
 from kinetics_pipeline.dataset.verify import Fault, QuickLook
 from kinetics_pipeline.shards.data_file import data_name
 from kinetics_pipeline.shards.markers import shard_of
+from kinetics_pipeline.storage.cache import cache_folder
 from kinetics_pipeline.workflows.building.advice import advice, command_of
 from kinetics_pipeline.workflows.building.reconciliation import reconcile, told
+from kinetics_pipeline.workflows.datasets.page.history import build_events
 from kinetics_pipeline.workflows.datasets.page.meanings import MEANINGS
+from kinetics_pipeline.workflows.datasets.page.media import examples
+from kinetics_pipeline.workflows.datasets.page.runs import runs_of
 
 MOST_FAILURES = 2000
 """Failures that are told in full."""
@@ -28,8 +35,12 @@ MOST_VALUES = 12
 """Frame rates, or sizes, told: those of most clips."""
 BINS = 120
 """Steps of the timeline at most."""
+SHORTEST_STEP = 60
+"""Seconds of a step of the timeline at least."""
 LONGEST_DETAIL = 500
 """Letters of a failure's reason."""
+_WIDER = 1 << 24
+"""More than a picture has rows: a width and a height are one number, which a float holds."""
 _SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("clip_id", "split", "file", "label", "outcome", "detail", "finished")),
@@ -41,15 +52,18 @@ _READ = pa.unify_schemas([_SCHEMA, ENTRIES, pa.schema([("source", pa.string())])
 """All that is read of the markers: also what counts, fingerprint and reconciliation ask for."""
 
 
-def facts_of(dataset: Dataset) -> dict[str, Any]:
+def facts_of(dataset: Dataset, runs: Sequence[Path] = (), cache: Path | None = None) -> dict[str, Any]:
     """The document of `report --json`. A value that older records lack is counted under `not_recorded`.
 
-    Raises JobFailed for a damaged dataset.
+    `runs`: folders of runs to tell of; without any, those that lie beside the dataset. `cache`: where the log of builds
+    is looked for. Raises JobFailed for a damaged dataset, UserError for a folder that is not a run's.
     """
     look = QuickLook(dataset)
     with dataset.one_reading(_READ, look.see) as table:
         counts = dataset.counts()
-        clips = table.select(_SCHEMA.names).to_pandas(strings_to_categorical=True)
+        clips = table.select(_SCHEMA.names[1:]).to_pandas(strings_to_categorical=True)
+        known = published_classes(dataset.classes)
+        prints = fingerprint(dataset).to_json()
         return {
             "place": dataset.store.uri,
             "written": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
@@ -60,21 +74,24 @@ def facts_of(dataset: Dataset) -> dict[str, Any]:
             "bytes": counts.bytes,
             "recipe": dataset.recipe.to_json(),
             "annotations": dataset.annotations,
-            "fingerprint": fingerprint(dataset).to_json(),
+            "fingerprint": prints,
             "advice": advice(counts.reasons, command_of(dataset)),
             "outcomes": _outcomes(clips),
-            "classes": _classes(clips),
+            "classes": _classes(clips, known),
+            "published": None if known is None else {"name": known.name, "clips": known.clips, "source": known.source},
             "sources": _sources(dataset),
             "durations": _durations(clips, dataset.recipe.fps),
             "source_rates": _values(clips, _rates(clips)),
             "source_sizes": _values(clips, _sizes(clips)),
             "repeated": _repeated(clips),
-            "timeline": _timeline(clips),
-            "failures": _failures(clips),
+            "timeline": _timeline(clips) | {"events": build_events(dataset, cache_folder(cache))},
+            "failures": _failures(clips, table["clip_id"]),
             "shard_list": _shards(dataset, clips, look.faults()),
             "withdrawals": [
                 {"time": stone.time, "clips": len(stone.held), "reason": stone.reason} for stone in dataset.tombstones()
             ],
+            "runs": runs_of(dataset, runs, prints),
+            "examples": examples(clips, table["clip_id"]),
         }
 
 
@@ -102,14 +119,19 @@ def _counted(column: pd.Series) -> dict[str, int]:
     return {str(value): int(number) for value, number in column.value_counts().items() if number}
 
 
-def _classes(clips: pd.DataFrame) -> list[dict[str, Any]]:
-    """Classes with their outcomes, the one of which the largest share is missing first."""
+def _classes(clips: pd.DataFrame, known: PublishedClasses | None) -> list[dict[str, Any]]:
+    """Classes with their outcomes, the one of which the largest share is missing first; those of a list that was
+    published also with their clips by split, for they are held against it."""
     table = clips.groupby(["label", "outcome"], observed=True).size().unstack(fill_value=0)
     found = []
     for label, row in zip(table.index, table.to_dict("records"), strict=True):
         outcomes = {outcome: int(number) for outcome, number in row.items() if number}
         asked = sum(outcomes.values())
         found.append({"label": str(label), "asked": asked, "ok": outcomes.pop("ok", 0), "failed": outcomes})
+    if known is not None:
+        stored = clips[clips["outcome"] == "ok"].groupby(["label", "split"], observed=True).size()
+        for one in found:
+            one["splits"] = {split: int(stored.get((one["label"], split), 0)) for split in known.clips}
     return sorted(found, key=lambda one: (one["ok"] / one["asked"], one["label"]))
 
 
@@ -130,12 +152,13 @@ def _durations(clips: pd.DataFrame, fps: float) -> list[list[float]]:
 
 
 def _rates(clips: pd.DataFrame) -> pd.Series:
-    return clips["source_fps"].map(lambda rate: f"{rate:.2f}".rstrip("0").rstrip("."), na_action="ignore")
+    different = clips["source_fps"].dropna().unique()
+    return clips["source_fps"].map({rate: f"{rate:.2f}".rstrip("0").rstrip(".") for rate in different})
 
 
 def _sizes(clips: pd.DataFrame) -> pd.Series:
-    known = clips[["source_width", "source_height"]].dropna().astype(int).astype(str)
-    return (known["source_width"] + "x" + known["source_height"]).reindex(clips.index)
+    pixels = clips["source_width"].astype(float) * _WIDER + clips["source_height"].astype(float)
+    return pixels.map({both: f"{int(both) // _WIDER}x{int(both) % _WIDER}" for both in pixels.dropna().unique()})
 
 
 def _values(clips: pd.DataFrame, column: pd.Series) -> dict[str, Any]:
@@ -158,29 +181,36 @@ def _repeated(clips: pd.DataFrame) -> dict[str, int]:
     }
 
 
+def _unix(times: pd.Series) -> pd.Series:
+    """Times as they are recorded in seconds since 1970; nothing where there is none, or no such day."""
+    texts = times.dropna().unique()
+    read = pd.to_datetime(pd.Series(texts, dtype=object), errors="coerce", utc=True, format="%Y-%m-%dT%H:%M:%SZ")
+    seconds = (read - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(seconds=1)
+    return times.astype(object).map(dict(zip(texts, seconds, strict=True)))
+
+
 def _timeline(clips: pd.DataFrame) -> dict[str, Any]:
     """Clips finished in each step of time: `begins` in seconds since 1970, `step` in seconds."""
-    times = pd.to_datetime(clips["finished"].astype(str), errors="coerce", utc=True, format="%Y-%m-%dT%H:%M:%SZ")
-    known = times.dropna()
-    if known.empty:
+    unix = _unix(clips["finished"]).dropna()
+    if unix.empty:
         return {"begins": [], "ok": [], "failed": [], "step": 0, "not_recorded": len(clips)}
-    unix = (known - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(seconds=1)
     first, last = int(unix.min()), int(unix.max())
-    step = max(1, -(-(last - first + 1) // BINS))
+    step = max(SHORTEST_STEP, -(-(last - first + 1) // BINS))
     bins = (unix - first) // step
-    good = clips.loc[known.index, "outcome"] == "ok"
+    good = clips.loc[unix.index, "outcome"] == "ok"
     steps = range(int(bins.max()) + 1)
     ok, failed = (bins[chosen].value_counts().reindex(steps, fill_value=0).tolist() for chosen in (good, ~good))
     begins = [first + step * number for number in steps]
-    return {"begins": begins, "ok": ok, "failed": failed, "step": step, "not_recorded": len(clips) - len(known)}
+    return {"begins": begins, "ok": ok, "failed": failed, "step": step, "not_recorded": len(clips) - len(unix)}
 
 
-def _failures(clips: pd.DataFrame) -> list[dict[str, Any]]:
+def _failures(clips: pd.DataFrame, clip_ids: pa.ChunkedArray) -> list[dict[str, Any]]:
     """Some failures, of each outcome and class as many as fit."""
     failed = clips[~clips["outcome"].isin(["ok", "withdrawn"])]
     number = failed.groupby(["outcome", "label"], observed=True, dropna=False).cumcount()
-    chosen = failed.loc[number.sort_values(kind="stable").index[:MOST_FAILURES]]
-    rows = chosen[["clip_id", "label", "split", "outcome", "detail"]].astype(object)
+    chosen = number.sort_values(kind="stable").index[:MOST_FAILURES]
+    rows = failed.loc[chosen, ["label", "split", "outcome", "detail"]].astype(object)
+    rows.insert(0, "clip_id", clip_ids.take(pa.array(chosen.to_numpy())).to_pylist())
     rows = rows.where(rows.notna(), "").sort_values(["outcome", "label", "clip_id"])
     rows["detail"] = rows["detail"].str.slice(0, LONGEST_DETAIL)
     return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]

@@ -16,19 +16,28 @@ from kinetics_pipeline.dataset.certificate import certificate_of, write_certific
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.redaction import visible
 from kinetics_pipeline.workflows.datasets.page.facts import facts_of
+from kinetics_pipeline.workflows.datasets.page.media import media_of
 from kinetics_pipeline.workflows.datasets.page.write import require_html, write_page
+from kinetics_pipeline.workflows.flags.report_flags import ReportConfig
 
 
 def report_facts(
-    uri: str, html: Path | None, certificate: Path | None, *, by_class: bool = False, as_json: bool = False
+    uri: str,
+    html: Path | None,
+    certificate: Path | None,
+    config: ReportConfig,
+    *,
+    by_class: bool = False,
+    as_json: bool = False,
 ) -> None:
-    """Writes and prints what is asked for. Raises UserError where there is no dataset, or a file cannot be written."""
+    """Writes and prints what is asked for. Raises UserError where there is no dataset or no run, or a file cannot be
+    written."""
     if html is not None:
         require_html(html)
     dataset = Dataset.open(uri)
-    facts = facts_of(dataset)
+    facts = facts_of(dataset, config.run, config.cache)
     if html is not None:
-        write_page(facts, html)
+        write_page(facts, html, media_of(dataset, facts["examples"], config.with_media))
     if certificate is not None:
         write_certificate(certificate_of(dataset), certificate)
     if as_json:

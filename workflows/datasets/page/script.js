@@ -1,20 +1,6 @@
 // Fills the report's tables and charts from the facts in the page. Text from the dataset is only ever set as text.
 "use strict";
 
-const facts = JSON.parse(document.getElementById("facts").textContent);
-const AT_ONCE = 100; // rows of a table that are shown at first, and added by each press of "more"
-const number = new Intl.NumberFormat("en").format;
-const share = (part, all) => (all ? (100 * part / all).toFixed(1) + " %" : "");
-
-function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) {
-    if (value !== undefined) made.setAttribute(key, value);
-  }
-  made.append(...children);
-  return made;
-}
-
 function size(bytes) {
   const units = ["B", "kB", "MB", "GB", "TB"];
   let unit = 0;
@@ -25,7 +11,14 @@ function size(bytes) {
 const failedAs = (row) => Object.entries(row.failed).sort((a, b) => b[1] - a[1])
   .map(([outcome, clips]) => outcome + " " + number(clips)).join(", ");
 
-// A column: title, the value that it is sorted by, how it is shown, whether it is a number.
+// How much of a published class is there: of val and test, whose classes are all of one size.
+const ofPublished = (row) => {
+  const { val, test } = facts.published.clips;
+  return (row.splits.val + row.splits.test) / (val[0] + test[0]);
+};
+const publishedText = (row) => Object.entries(facts.published.clips).filter(([split]) => row.splits[split])
+  .map(([split, [least, most]]) => `${split} ${number(row.splits[split])} of ${least === most ? number(least) : `${number(least)} to ${number(most)}`}`).join(", ") || "none";
+
 const TABLES = {
   classes: {
     rows: facts.classes, sorted: 3, what: "classes",
@@ -35,6 +28,7 @@ const TABLES = {
       ["Stored", (row) => row.ok, number],
       ["Share", (row) => row.ok / row.asked, (value) => (100 * value).toFixed(1) + " %"],
       ["Failed as", (row) => failedAs(row)],
+      ...(facts.published ? [[`Of ${facts.published.name} as published`, ofPublished, null, (row) => publishedText(row)]] : []),
     ],
   },
   failures: {
@@ -52,48 +46,6 @@ const TABLES = {
     ],
   },
 };
-
-function table(place, { rows, columns, sorted, what }) {
-  let order = sorted, rising = true, shown = AT_ONCE, wanted = "";
-  const body = element("tbody");
-  const told = element("span", { role: "status", class: "quiet" });
-  const more = element("button", { type: "button", class: "more" }, "Show more");
-  const search = element("input", { type: "search", autocomplete: "off" });
-  const heads = columns.map(([title, , format], column) => {
-    const button = element("button", { type: "button" }, title);
-    button.addEventListener("click", () => {
-      rising = order === column ? !rising : true;
-      order = column;
-      draw();
-    });
-    return element("th", { scope: "col", class: format ? "n" : undefined }, button);
-  });
-  function draw() {
-    const of = columns[order][1];
-    const found = rows.filter((row) => !wanted ||
-      columns.some(([, value, format]) => !format && String(value(row)).toLowerCase().includes(wanted)));
-    found.sort((a, b) => {
-      const one = of(a), other = of(b);
-      const less = typeof one === "number" ? one - other : one.localeCompare(other);
-      return rising ? less : -less;
-    });
-    heads.forEach((head, column) =>
-      head.setAttribute("aria-sort", column !== order ? "none" : rising ? "ascending" : "descending"));
-    body.replaceChildren(...found.slice(0, shown).map((row) => element("tr", {}, ...columns.map(
-      ([title, value, format], column) => element(column ? "td" : "th", {
-        scope: column ? undefined : "row",
-        class: format ? "n" : title === "State" && row.fault ? "bad" : title === "Reason" ? "text" : undefined,
-      }, format ? format(value(row)) : value(row))))));
-    told.textContent = `${number(Math.min(shown, found.length))} of ${number(found.length)} ${what}`;
-    more.hidden = found.length <= shown;
-  }
-  search.addEventListener("input", () => { wanted = search.value.trim().toLowerCase(); shown = AT_ONCE; draw(); });
-  more.addEventListener("click", () => { shown += AT_ONCE; draw(); });
-  const scroll = element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Table of ${what}` },
-    element("table", {}, element("thead", {}, element("tr", {}, ...heads)), body));
-  place.append(element("div", { class: "tools" }, element("label", {}, "Search", search), told), scroll, more);
-  draw();
-}
 
 function bars(place, values, missing) {
   const most = Math.max(1, ...values.map(([, clips]) => clips));
@@ -122,34 +74,47 @@ function common({ most, others }) {
   return others ? [...values, ["others", others]] : values;
 }
 
+function lasting(seconds) {
+  const hours = seconds / 3600;
+  return hours >= 48 ? `${(hours / 24).toFixed(1)} days` : hours >= 1 ? `${hours.toFixed(1)} hours` : `${Math.ceil(seconds / 60)} min`;
+}
+
 function timeline(place) {
-  const { begins, ok, failed, step, not_recorded: missing } = facts.timeline;
+  const { begins, ok, failed, step, events, not_recorded: missing } = facts.timeline;
   if (!begins.length) {
     place.append(element("p", { class: "quiet" }, "Not recorded in this dataset."));
     return;
   }
-  const sum = (values) => values.reduce((a, b) => a + b, 0);
-  const at = (unix) => new Date(1000 * unix).toISOString().slice(0, 16).replace("T", " ") + " UTC";
-  const words = `From ${at(begins[0])} to ${at(begins[begins.length - 1] + step)}: ` +
-    `${number(sum(ok))} clips stored and ${number(sum(failed))} failed, in steps of ${number(step)} seconds.`;
+  const sum = (values) => values.reduce((a, b) => a + b, 0), last = begins[begins.length - 1] + step;
+  const hourly = (values) => [...values, values[values.length - 1]].map((clips) => clips * 3600 / step);
+  const busy = ok.filter((clips, place) => clips + failed[place]).length * step;
+  const words = `From ${at(begins[0])} to ${at(last)}: ${number(sum(ok))} clips stored and ${number(sum(failed))} failed. ` +
+    `Clips were finished in ${lasting(busy)} of these ${lasting(last - begins[0])}, ` +
+    `${number(Math.round((sum(ok) + sum(failed)) * 3600 / busy))} an hour then.`;
   place.append(element("p", {}, words));
-  const chart = element("div", { role: "img", "aria-label": words });
-  place.append(chart);
+  const pauses = (events || []).filter(({ event }) => event === "paused");
+  chart(place, { words, clock: true, x: "Time (UTC)", data: [[...begins, last], hourly(ok), hourly(failed)],
+    lines: [{ label: "Stored an hour", ink: "--good", stepped: true }, { label: "Failed an hour", ink: "--bad", stepped: true }],
+    bands: pauses.map((one) => [one.begins, one.ends]) });
   if (missing) place.append(element("p", { class: "quiet" }, `Not recorded for ${number(missing)} clips.`));
-  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const clock = (_, values) => values.map((unix) => at(unix).slice(5, 16));
-  const axis = () => ({ stroke: colour("--quiet"), grid: { stroke: colour("--line") }, ticks: { stroke: colour("--line") } });
-  const line = (label, name) => ({ label, stroke: colour(name), fill: colour(name) + "55", width: 2,
-    paths: uPlot.paths.stepped({ align: 1 }) });
-  const options = () => ({ width: place.clientWidth, height: 240, tzDate: (unix) => uPlot.tzDate(new Date(1000 * unix), "Etc/UTC"),
-    series: [{ label: "Time (UTC)" }, line("Stored", "--good"), line("Failed", "--bad")], axes: [{ ...axis(), values: clock, space: 110 }, axis()] });
-  const data = [[...begins, begins[begins.length - 1] + step], [...ok, ok[ok.length - 1]], [...failed, failed[failed.length - 1]]];
-  let drawn = new uPlot(options(), data, chart);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-    drawn.destroy();
-    drawn = new uPlot(options(), data, chart);
-  });
-  addEventListener("resize", () => drawn.setSize({ width: place.clientWidth, height: 240 }));
+  told(place, events, pauses);
+}
+
+// The pauses, standstills and ends of builds.
+function told(place, events, pauses) {
+  if (!events) {
+    place.append(element("p", { class: "quiet" }, "Pauses are not told: the log of the builds is not on this machine, or in another --cache."));
+    return;
+  }
+  if (!events.length) return;
+  const NAMES = { paused: "Paused", stalled: "No progress", ended: "A build ended" };
+  const title = pauses.length ? `${number(pauses.length)} pauses (shaded), ` : "";
+  const rows = events.map(({ event, begins, ends, what }) => element("tr", {}, element("th", { scope: "row" }, at(begins)),
+    element("td", {}, NAMES[event] + (ends > begins ? `, ${lasting(ends - begins)}` : "")), element("td", { class: "text" }, what)));
+  place.append(element("details", {}, element("summary", {}, `${title}${number(events.length)} events in the log of the builds`),
+    element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of pauses" },
+      element("table", {}, element("thead", {}, element("tr", {}, ...["Time", "Event", "What"].map((head) => element("th", { scope: "col" }, head)))),
+        element("tbody", {}, ...rows)))));
 }
 
 for (const place of document.querySelectorAll("[data-table]")) table(place, TABLES[place.dataset.table]);

@@ -7,22 +7,33 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.redaction import visible
 from kinetics_pipeline.storage.local import new_file
-from kinetics_pipeline.workflows.runtime.progress import size
+from kinetics_pipeline.workflows.datasets.page.runs import SCORES
+from kinetics_pipeline.workflows.runtime.progress import duration, size
 
 _HERE = files("kinetics_pipeline.workflows.datasets.page")
-_PARTS = ("summary", "outcomes", "classes", "failures", "sources", "frames", "timeline", "shards")
-_DRAWN = ("classes", "failures", "shard_list", "durations", "source_rates", "source_sizes", "timeline")
+_PARTS = ("summary", "outcomes", "classes", "failures", "sources", "frames", "clips", "timeline", "runs", "shards")
+_DRAWN = (
+    "classes",
+    "published",
+    "failures",
+    "shard_list",
+    "durations",
+    "source_rates",
+    "source_sizes",
+    "timeline",
+    "runs",
+)
 """The facts that the script needs; the others are in the template's tables."""
 
 
@@ -34,10 +45,14 @@ def require_html(path: Path) -> None:
         raise UserError(f"--html is {path}, which cannot be written: there is no folder {path.parent}")
 
 
-def write_page(facts: Mapping[str, Any], path: Path) -> None:
+def write_page(facts: Mapping[str, Any], path: Path, media: Mapping[str, Any] | None = None) -> None:
     """Writes the page. Raises UserError where it cannot be written."""
     require_html(path)
-    text = page(facts)
+    write_html(page(facts, media), path)
+
+
+def write_html(text: str, path: Path) -> None:
+    """Raises UserError where the file cannot be written."""
     try:
         with new_file(path) as out:
             out.write(text.encode("utf-8", "replace"))
@@ -45,25 +60,64 @@ def write_page(facts: Mapping[str, Any], path: Path) -> None:
         raise UserError(f"--html is {path}, which cannot be written: {error.strerror}") from None
 
 
-def page(facts: Mapping[str, Any]) -> str:
-    """The page as text. `facts` are those of `facts_of`."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+def page(facts: Mapping[str, Any], media: Mapping[str, Any] | None = None) -> str:
+    """The page as text. `facts` are those of `facts_of`, `media` those of `media_of`."""
+    clean = _visible(facts)
+    shows_clips = bool(media and media["clips"])
+    parts = [part for part in _PARTS if (part != "runs" or clean["runs"]) and (part != "clips" or shows_clips)]
+    return rendered(
+        "template.html",
+        ("charts.js", "tables.js", "script.js", "runs.js"),
+        facts=clean,
+        media=_visible(media),
+        shown={name: clean[name] for name in _DRAWN},
+        name=clean["place"].rstrip("/").rpartition("/")[2] or clean["place"],
+        part_names=parts,
+        score_names=SCORES.items(),
+        parts=[(part, part.capitalize()) for part in parts],
+        splits=sorted({split for one in clean["outcomes"] for split in one["splits"]}),
+        failed=sum(one["clips"] for one in clean["outcomes"] if one["outcome"] not in ("ok", "withdrawn")),
+    )
+
+
+def run_page(facts: Mapping[str, Any]) -> str:
+    """The page of one training run. `facts` are those of `run_facts`, and of `folder`, `dataset`, `written` (UTC) and
+    `seconds` of work."""
+    clean = _visible(facts)
+    best = max((score for _, _, score in clean["validation"] if score is not None), default=None)
+    tiles = {
+        "Network": clean["model"],
+        "Stream": clean["stream"],
+        "Steps": _number(clean["steps"]),
+        "Time": duration(clean["seconds"]) if clean["seconds"] else "",
+        "Best evaluation": "" if best is None else f"{best:.1%}",
+    }
+    return rendered(
+        "run.html",
+        ("charts.js", "tables.js", "runs.js"),
+        facts={**clean, "runs": [clean]},
+        shown={"runs": [clean]},
+        name=clean["name"],
+        score_names=SCORES.items(),
+        tiles=[(title, value) for title, value in tiles.items() if value],
+    )
+
+
+def rendered(template: str, scripts_of_page: Sequence[str], **shown: Any) -> str:
+    """A page of this folder. `shown` is what its template names; of texts from outside `_visible` has to be given."""
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, loader=FunctionLoader(_text)
+    )
     environment.filters |= {"number": _number, "share": _share, "size": size, "words": _words}
     style = _text("uplot/uPlot.min.css") + _text("look.css")
     licence = "/* uPlot, " + " ".join(_text("uplot/LICENSE").split()) + " */\n"
-    scripts = [licence + _text("uplot/uPlot.iife.min.js"), _text("script.js")]
+    scripts = [licence + _text("uplot/uPlot.iife.min.js"), *map(_text, scripts_of_page)]
     policy = (
         f"default-src 'none'; script-src {' '.join(map(_hash, scripts))}; style-src {_hash(style)}; "
-        "base-uri 'none'; form-action 'none'"
+        "img-src data:; base-uri 'none'; form-action 'none'"
     )
-    clean = _visible(facts)
-    return environment.from_string(_text("template.html")).render(
-        facts=clean,
-        shown={name: clean[name] for name in _DRAWN},
-        name=clean["place"].rstrip("/").rpartition("/")[2] or clean["place"],
-        parts=[(part, part.capitalize()) for part in _PARTS],
-        splits=sorted({split for one in clean["outcomes"] for split in one["splits"]}),
-        failed=sum(one["clips"] for one in clean["outcomes"] if one["outcome"] not in ("ok", "withdrawn")),
+    return environment.get_template(template).render(
+        **shown,
         # Texts of this package, and hashes of them.
         policy=Markup(policy),  # noqa: S704
         style=Markup(style),  # noqa: S704

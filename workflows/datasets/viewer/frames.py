@@ -42,9 +42,16 @@ class ClipPictures:
 
     def middle(self, place: Place) -> bytes:
         """The RGB frame in the middle of a clip, as JPEG. Raises DamagedShard."""
-        chunk, number = divmod(place.frames // 2, self._dataset.recipe.chunk_length)
+        return self.frame(place, place.frames // 2, ("rgb",))["rgb"]
+
+    def frame(
+        self, place: Place, number: int, streams: tuple[StoredStream, ...] | None = None
+    ) -> dict[StoredStream, bytes]:
+        """One frame of a clip as JPEG, of each stream. Raises DamagedShard."""
+        chunk, number = divmod(number, self._dataset.recipe.chunk_length)
         with self._reader() as reader:
-            return self._jpegs(reader, place, chunk, ("rgb",))["rgb"][number]
+            wanted = streams or self.streams()
+            return {stream: jpegs[number] for stream, jpegs in self._jpegs(reader, place, chunk, wanted).items()}
 
     def chunk(self, place: Place, chunk: int) -> bytes:
         """A chunk's frames and flow: the length of a JSON document (uint32, little-endian), the document, the JPEGs.
@@ -63,9 +70,9 @@ class ClipPictures:
 
     def _jpegs(
         self, reader: ShardReader, place: Place, chunk: int, streams: tuple[StoredStream, ...]
-    ) -> dict[str, list[bytes]]:
-        images = {}
-        for stream, (stored,) in reader.images(place, [chunk], streams).items():
+    ) -> dict[StoredStream, list[bytes]]:
+        found, images = reader.images(place, [chunk], streams), {}
+        for stream in streams:
             with reader.damage_named(place, chunk, stream):
-                images[stream] = stored.jpegs(_QUALITY)
+                images[stream] = found[stream][0].jpegs(_QUALITY)
         return images

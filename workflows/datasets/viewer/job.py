@@ -10,10 +10,10 @@ from kinetics_pipeline.redaction import visible
 from kinetics_pipeline.workflows.datasets.viewer.predictions import find_predictions
 from kinetics_pipeline.workflows.datasets.viewer.server import ViewerServer
 from kinetics_pipeline.workflows.datasets.viewer.view import DatasetView
-from kinetics_pipeline.workflows.flags.viewer_flags import ViewerConfig
+from kinetics_pipeline.workflows.flags.report_flags import ReportConfig
 
 
-def serve(uri: str, config: ViewerConfig) -> None:
+def serve(uri: str, config: ReportConfig) -> None:
     """Serves until Ctrl-C. Raises UserError where there is no dataset, no run, or no such port."""
     predictions = [file for run in config.run for file in find_predictions(run)]
     view = DatasetView(Dataset.open(uri), predictions, config.marks or Path.cwd() / "marked-clips.txt")

@@ -107,12 +107,12 @@ class _Handler(BaseHTTPRequestHandler):
             return
         length = self.headers.get("Content-Length", "")
         kind = self.headers.get_content_type()
-        if path != "api/marks" or kind != "application/json" or not length.isdecimal() or int(length) > _LARGEST_BODY:
+        if path not in _SENT or kind != "application/json" or not length.isdecimal() or int(length) > _LARGEST_BODY:
             self.close_connection = True
             self._refuse(HTTPStatus.BAD_REQUEST, "this cannot be sent here")
             return
         body = self.rfile.read(int(length))
-        self._answer(lambda: _marked(self.server.view, body))
+        self._answer(lambda: _SENT[path](self.server.view, body))
 
     def _allowed(self) -> str | None:
         """The path below the token; None when the request is refused, and was answered."""
@@ -199,9 +199,15 @@ def _marked(view: DatasetView, body: bytes) -> dict[str, Any]:
 
 _ANSWERS: dict[str, Callable[[DatasetView, Query], Any]] = {
     "api/about": lambda view, query: view.about(),
+    "api/news": lambda view, query: view.news(),
     "api/clips": _clips,
     "api/cells": lambda view, query: view.cells(_number(query, "scored") or 0),
     "api/clip": lambda view, query: view.clip(query.get("id", "")),
     "api/picture": lambda view, query: view.middle(query.get("id", "")),
     "api/frames": lambda view, query: view.chunk(query.get("id", ""), _number(query, "chunk") or 0),
 }
+_SENT: dict[str, Callable[[DatasetView, bytes], Any]] = {
+    "api/marks": _marked,
+    "api/reading": lambda view, body: view.read_again(),
+}
+"""What may be sent to the viewer."""

@@ -1,14 +1,9 @@
-"""What the viewer knows of a dataset and of the runs that were scored on it, as documents for the browser.
-
-The table of clips is read by a thread of its own, so that the page is there at once and shows how far that is. Whether
-clips were withdrawn since is looked up before every answer, in an object store at most once a second.
-"""
+"""What the viewer knows of a dataset and of the runs that were scored on it, as documents for the browser."""
 
 from __future__ import annotations
 
 import shlex
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,17 +14,16 @@ import pyarrow.compute as pc
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import UserError, WorkRemains
 from kinetics_pipeline.records import CLIP_ID
-from kinetics_pipeline.redaction import visible
+from kinetics_pipeline.redaction import counted, visible
 from kinetics_pipeline.shards.markers import Marker, marker_name, parse_marker, shard_of
-from kinetics_pipeline.workflows.datasets.viewer.catalogue import Catalogue, Choice, load_table, place_of
+from kinetics_pipeline.workflows.datasets.viewer.catalogue import Choice, place_of
 from kinetics_pipeline.workflows.datasets.viewer.frames import ClipPictures
 from kinetics_pipeline.workflows.datasets.viewer.marks import read_marks, write_marks
 from kinetics_pipeline.workflows.datasets.viewer.predictions import Scored, Wanted, read_predictions
+from kinetics_pipeline.workflows.datasets.viewer.reading import ClipReading
 
 PAGE = 48
 """Clips of a page."""
-_REMOTE_LOOK = 1.0
-"""Seconds between two looks for withdrawals in an object store."""
 MOST_MARKED = 100_000
 
 
@@ -40,50 +34,15 @@ class DatasetView:
         """Raises UserError where a file cannot be read, or the list of marked clips not be kept."""
         self.dataset = dataset
         self.pictures = ClipPictures(dataset)
+        self.reading = ClipReading(dataset)
         self._scored: list[Scored] = [one for file in predictions for one in read_predictions(file)]
         self._marks_file = marks
         self._marked = read_marks(marks)
         self._lock = threading.Lock()
-        self._table: pa.Table | None = None
-        self._catalogue: Catalogue | None = None
-        self._tombstones: list[str] = []
-        self._looked = -_REMOTE_LOOK
-        self._read, self._markers = 0, 0
-        self._failure = ""
 
     def begin(self) -> None:
-        """Starts to read the clips."""
-        threading.Thread(target=self._load, daemon=True).start()
-
-    def _load(self) -> None:
-        try:
-            table = load_table(self.dataset, self._note)
-            catalogue = Catalogue(table, self.dataset.classes)
-            with self._lock:
-                self._table, self._catalogue = table, catalogue
-        except UserError as error:
-            self._failure = str(error)
-
-    def _note(self, marker: Marker) -> None:
-        if not self._markers:
-            self._markers = len(self.dataset.marker_names())
-        self._read += 1
-
-    def catalogue(self) -> Catalogue:
-        """The clips as they are now. Raises WorkRemains while they are read, UserError where they cannot be."""
-        if self._failure:
-            raise UserError(self._failure)
-        with self._lock:
-            if self._table is None or self._catalogue is None:
-                raise WorkRemains("the clips are still being read")
-            wait = 0.0 if self.dataset.store.local_path("") is not None else _REMOTE_LOOK
-            if time.monotonic() - self._looked >= wait:
-                self._looked = time.monotonic()
-                names = self.dataset.tombstone_names()
-                if names != self._tombstones:
-                    self._catalogue = Catalogue(self._table, self.dataset.classes, self.dataset.withdrawn())
-                    self._tombstones = names
-            return self._catalogue
+        """Starts to read the clips; again, where they were read."""
+        self.reading.begin()
 
     # Documents
 
@@ -105,10 +64,19 @@ class DatasetView:
             ],
         }
         try:
-            catalogue = self.catalogue()
+            catalogue = self.reading.catalogue()
         except WorkRemains:
-            return {**about, "ready": False, "read": self._read, "markers": self._markers}
+            return {**about, "ready": False, **self.reading.progress()}
         return {**about, "ready": True, "counts": catalogue.counts(), "marks": self.marks()}
+
+    def news(self) -> dict[str, Any]:
+        """See `ClipReading.news`."""
+        return self.reading.news()
+
+    def read_again(self) -> dict[str, Any]:
+        """Starts to read the clips again; the news then."""
+        self.reading.begin()
+        return self.reading.news()
 
     def clips(self, choice: Choice, first: int, scored: int | None, wanted: Wanted) -> dict[str, Any]:
         """A page of clips from the `first` on: those that are wanted, in order; with `scored` the surest first."""
@@ -121,7 +89,7 @@ class DatasetView:
     def _page(
         self, choice: Choice, first: int, scored: int | None, wanted: Wanted, cell: tuple[int, int] | None
     ) -> dict[str, Any]:
-        catalogue = self.catalogue()
+        catalogue = self.reading.catalogue()
         rows = catalogue.chosen(choice)
         said: dict[int, dict[str, Any]] = {}
         if scored is not None:
@@ -172,7 +140,7 @@ class DatasetView:
 
     def marks(self) -> dict[str, Any]:
         """The marked clips that are there, and what may be done with the file of them."""
-        catalogue = self.catalogue()
+        catalogue = self.reading.catalogue()
         there = catalogue.rows_of(pa.array(self._marked, pa.string())) >= 0
         ids = [one for one, is_there in zip(self._marked, there.tolist(), strict=True) if is_there]
         place, file = shlex.quote(self.dataset.store.uri), shlex.quote(str(self._marks_file))
@@ -192,7 +160,7 @@ class DatasetView:
             gone = set(remove)
             kept = [one for one in dict.fromkeys([*self._marked, *add]) if one not in gone]
             if len(kept) > MOST_MARKED:
-                raise UserError(f"{len(kept)} clips are marked; allowed: up to {MOST_MARKED}")
+                raise UserError(f"{counted(len(kept), 'clip is', 'clips are')} marked; allowed: up to {MOST_MARKED}")
             write_marks(self._marks_file, kept)
             self._marked = kept
         return self.marks()
@@ -203,7 +171,7 @@ class DatasetView:
         return self._scored[scored]
 
     def _row(self, name: str) -> dict[str, Any]:
-        row = self.catalogue().row(name)
+        row = self.reading.catalogue().row(name)
         if row is None:
             raise UserError(f"there is no clip {name[:160]!r}, and no video of that id with one clip")
         return row

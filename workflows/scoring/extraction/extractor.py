@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from kinetics_pipeline.loading.windows import Steps, Windows, crop_corner, crop_places, window_frames
 from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.video.frames import Again
 from kinetics_pipeline.workflows.scoring.extraction.motion import Clocks, Frame, moving
 from kinetics_pipeline.workflows.scoring.extraction.network import INPUTS, Network, is_there, mirrored
@@ -168,7 +169,9 @@ class Extractor:
         total = windows.rows(kept.count)
         if not total:
             least = windows.needs(0)
-            raise NoRows(f"it has {kept.count} frames, and a window takes {least}; --ends repeat keeps short videos")
+            raise NoRows(
+                f"it has {counted(kept.count, 'frame')}, and a window takes {least}; --ends repeat keeps short videos"
+            )
         for last in range(row, total):
             waiting.append(windows.frames(last, kept.count))
             row = last + 1
@@ -205,7 +208,7 @@ class Extractor:
         total = steps.rows(kept.count)
         least = max(int(network.module.least_frames) for network in self.networks)  # type: ignore[arg-type]
         if kept.count < least:
-            raise NoRows(f"it has {kept.count} frames, and the network takes {least}")
+            raise NoRows(f"it has {counted(kept.count, 'frame')}, and the network takes {least}")
         if row and kept.count % steps.stride != remainder:
             raise _OtherLength(kept.count % steps.stride)
         self._piece(kept, (first, kept.count), slice(row - first // steps.stride, None), total - row, writer, clocks)

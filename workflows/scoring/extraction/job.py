@@ -19,6 +19,7 @@ from kinetics_pipeline.errors import UserError, WorkRemains
 from kinetics_pipeline.models.precision import Precision
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import RETRYABLE
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.shards.writer import versions
 from kinetics_pipeline.workflows.flags.features_flags import FeaturesConfig
 from kinetics_pipeline.workflows.runtime.cluster import addressed, connected
@@ -223,13 +224,16 @@ def _join(folder: Path, items: Sequence[Item]) -> None:
     stems = [item.stem for item in items if (folder / part_name(item.stem)).is_file()]
     if stems:
         rows = join_parts(folder, stems, folder / PARQUET)
-        print(f"{rows} rows of {len(stems)} videos: {folder / PARQUET}")
+        print(f"{counted(rows, 'row')} of {counted(len(stems), 'video')}: {folder / PARQUET}")
 
 
 def _say(items: Sequence[Item], left: Sequence[Item], counts: Counter[str], folder: Path) -> None:
     had = len(items) - len(left)
     before = f", {had} had theirs before" if had else ""
     failed = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()) if outcome != "ok")
-    print(f"{counts['ok']} videos have features now{before}{f'; {failed}' if failed else ''}: {folder}")
+    print(
+        f"{counted(counts['ok'], 'video has', 'videos have')} features now{before}"
+        f"{f'; {failed}' if failed else ''}: {folder}"
+    )
     if failed:
         print(f"the reason of each lies in {folder / outcomes.OUTCOMES}", file=sys.stderr)

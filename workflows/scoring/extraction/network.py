@@ -31,6 +31,7 @@ from kinetics_pipeline.models.weights.conversion import as_checkpoint
 from kinetics_pipeline.models.weights.folders import weights_file
 from kinetics_pipeline.models.weights.tensorflow_checkpoint import checkpoint_prefix
 from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.storage.digest import sha256_of
 from kinetics_pipeline.workflows.runtime.model_errors import as_user_errors
 from kinetics_pipeline.workflows.training.run_folder import RunFolder
@@ -83,7 +84,9 @@ def open_weights(path: Path, stream: Stream, bn_eps: float | None = None) -> Wei
     network: Any = MODELS[checkpoint.model]
     both = len(network.inputs) == 2
     channels = int(checkpoint.config["in_channels"])
-    trained_on = "both" if both else metadata.get("stream", {3: "rgb", 2: "flow"}.get(channels, f"{channels} channels"))
+    trained_on = (
+        "both" if both else metadata.get("stream", {3: "rgb", 2: "flow"}.get(channels, counted(channels, "channel")))
+    )
     if trained_on != stream or channels != CHANNELS[stream]:
         raise UserError(f"--{stream} is {file}, {checkpoint.model} of {trained_on}; give it as --{trained_on}")
     if not hasattr(network, "features"):

@@ -169,6 +169,6 @@ def test_a_zip_that_is_none_and_an_encrypted_one_are_named(tmp_path: Path) -> No
     (tmp_path / "b.zip").write_bytes(data)
     said: list[str] = []
     source = TarSource([tmp_path / "b.zip"], tmp_path / "cache", said.append)
-    assert any("1 files in it are encrypted" in line for line in said)
+    assert any("1 file in it is encrypted" in line for line in said)
     assert source.candidates(clip("v7")) == []
     assert len(source) == len(VIDEOS) - 1

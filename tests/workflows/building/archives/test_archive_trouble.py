@@ -63,7 +63,7 @@ def test_odd_servers_cost_their_own_archive_alone(copy: LoopbackArchives, tmp_pa
     assert "ftp.tar.gz is given up: the server's redirects end nowhere (InvalidSchema)" in said
     assert "longer.tar.gz is given up: the connection breaks off at byte" in said
     assert "loop.tar.gz is given up: the server's redirects end nowhere (TooManyRedirects)" in said
-    assert "nested.tar.gz holds no videos: 1 files, the first 'x.tar'; an archive within an archive is not read" in said
+    assert "nested.tar.gz holds no videos: 1 file, the first 'x.tar'; an archive within an archive is not read" in said
     assert "nowhere.tar.gz is given up: the server's redirects end nowhere" in said
     assert "private.tar.gz is given up: 169.254.1.1 is a private address; see --allow-private-addresses" in said
 

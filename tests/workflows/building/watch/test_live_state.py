@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from kinetics_pipeline.storage.local import LocalStore
 from kinetics_pipeline.workflows.building.events import BuildEvent, ClipFinished, ClipProcessed, ClipTakenBack
 from kinetics_pipeline.workflows.building.executor import Moment
 from kinetics_pipeline.workflows.building.process import ClipJob, Processed
-from kinetics_pipeline.workflows.building.watch.judgement import limiting, time_left, why_nothing_goes_on
+from kinetics_pipeline.workflows.building.watch.judgement import limiting, why_nothing_goes_on
 from kinetics_pipeline.workflows.building.watch.live import LIVE, CacheState, Live, read_live
 from kinetics_pipeline.workflows.building.watch.look import LaneLook, Look, Work
 from kinetics_pipeline.workflows.building.watch.observer import Observer
@@ -203,22 +202,6 @@ def test_clips_that_lack_a_gpu_are_what_limits_while_videos_still_come() -> None
 )
 def test_what_hangs_is_told_within_30_seconds_with_its_own_time(look: Look, why: str) -> None:
     assert why_nothing_goes_on(look, 25.0, "") == why
-
-
-def test_eight_times_in_ten_the_time_left_lies_between_its_bounds() -> None:
-    """Against simulated Poisson processes, whose end is known."""
-    chance = random.Random(0)
-    hits = 0
-    for _ in range(400):
-        times, now = [], 0.0
-        while len(times) < 200:
-            now += chance.expovariate(0.5)
-            times.append(now)
-        seen = [(float(at), sum(time <= at for time in times)) for at in range(0, 101, 5)]
-        told = time_left(seen, 200 - seen[-1][1])
-        assert told is not None
-        hits += told[1] <= times[-1] - 100.0 <= told[2]
-    assert 0.7 < hits / 400 < 0.97
 
 
 @given(st.lists(st.sampled_from("ofb"), max_size=60))

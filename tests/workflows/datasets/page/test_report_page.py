@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from kinetics_pipeline.dataset.dataset import Dataset
@@ -22,6 +23,7 @@ from kinetics_pipeline.workflows.cli.app import run as cli
 from kinetics_pipeline.workflows.datasets.page.facts import MOST_FAILURES, facts_of
 from kinetics_pipeline.workflows.datasets.page.write import page
 from tests.builders.clips import built, drawn_frames
+from tests.builders.runs import written_run
 
 HOSTILE = "</script><script>window.hurt = 1</script><img src=x onerror='window.hurt = 1'>"
 CLASSES = ["juggling", "surfing", HOSTILE]
@@ -57,7 +59,11 @@ def made(folder: Path, count: int = 30) -> Dataset:
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return made(tmp_path_factory.mktemp("page") / "dataset")
+    """A dataset with a run beside it, and the log of its build."""
+    folder = tmp_path_factory.mktemp("page")
+    dataset = made(folder / "dataset")
+    written_run(folder / "runs" / f"run {HOSTILE.replace('/', ' ')}", dataset, HOSTILE)
+    return dataset
 
 
 def test_the_facts_count_what_the_records_say(dataset: Dataset) -> None:
@@ -141,9 +147,11 @@ def test_failures_are_bounded_and_every_outcome_has_some(dataset: Dataset) -> No
 
     from kinetics_pipeline.workflows.datasets.page.facts import _failures
 
-    rows = {"clip_id": [f"c{k}" for k in range(9000)], "label": [f"l{k % 7}" for k in range(9000)], "split": "train"}
+    ids = pa.chunked_array([[f"c{k}" for k in range(9000)]])
+    rows = {"label": [f"l{k % 7}" for k in range(9000)], "split": "train"}
     outcomes = ["gone"] * 8990 + ["private"] * 10
-    told = _failures(pd.DataFrame(rows | {"outcome": outcomes, "detail": "x" * 5000}))
+    told = _failures(pd.DataFrame(rows | {"outcome": outcomes, "detail": "x" * 5000}), ids)
+    assert {f"c{8990 + k}" for k in range(10)} <= {one["clip_id"] for one in told}
     assert len(told) == MOST_FAILURES
     assert Counter(one["outcome"] for one in told)["private"] == 10
     assert max(len(one["detail"]) for one in told) == 500
@@ -185,9 +193,10 @@ def test_classes_are_sorted_worst_first_by_each_column_and_searched(opened: Any)
 
 def test_labels_and_reasons_from_outside_are_text(opened: Any) -> None:
     assert opened.evaluate("window.hurt") is None
-    assert opened.locator("img").count() == 0
+    assert opened.locator("img[onerror]").count() == 0
+    assert HOSTILE in opened.locator("#runs").inner_text()
     assert HOSTILE in opened.locator("[data-table=failures]").inner_text()
-    assert opened.evaluate("document.querySelectorAll('script').length") == 3
+    assert opened.evaluate("document.querySelectorAll('script').length") == 6
 
 
 @pytest.mark.parametrize("width", [360, 1280])
@@ -198,7 +207,22 @@ def test_nothing_is_wider_than_the_window_and_the_chart_is_drawn(opened: Any, wi
     assert opened.evaluate("document.documentElement.scrollWidth") <= width
     drawn = "c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some(value => value)"
     assert opened.locator("[data-timeline] canvas").evaluate(drawn)
+    assert opened.locator(".curve canvas").count() == 2
     assert opened.locator(".bar").count() >= 4
+
+
+def test_a_run_beside_the_dataset_has_its_curves_and_its_confusions(opened: Any) -> None:
+    words = opened.locator(".curve [role=img]").evaluate_all("all => all.map(one => one.ariaLabel)")
+    assert words[0] == "training: 3.000 at step 1, 1.000 at step 3; validation: 2.500 at step 3, 2.500 at step 3"
+    assert "validation: 60.0 % at step 3" in words[1]
+    opened.locator("[data-confusion] summary").click()
+    rows = opened.locator("[data-confusion] tbody tr").all_inner_texts()
+    assert [re.split(r"\t", row) for row in rows] == [
+        ["juggling", HOSTILE, "3", "75.0 %"],
+        ["surfing", "juggling", "1", "20.0 %"],
+    ]
+    opened.locator(".matrix").hover(position={"x": 5, "y": 5})
+    opened.get_by_text("juggling, taken for itself: 1 clips").wait_for()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

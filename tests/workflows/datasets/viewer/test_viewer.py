@@ -203,8 +203,8 @@ def test_before_the_clips_are_read_the_viewer_says_how_far_it_is(dataset: Datase
     view = DatasetView(dataset, [], tmp_path / "marked.txt")
     assert not view.about()["ready"]
     for marker in dataset.markers():
-        view._note(marker)
-    assert view.about()["read"] == view.about()["markers"] == len(dataset.marker_names())
+        view.reading.note(marker)
+    assert view.about()["read"] == len(dataset.marker_names())
 
 
 def test_a_dataset_in_a_bucket_is_shown_like_one_on_a_disk(

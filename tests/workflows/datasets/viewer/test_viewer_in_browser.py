@@ -18,7 +18,7 @@ from kinetics_pipeline.shards.codec import dequantise_flow
 from kinetics_pipeline.workflows.datasets.viewer.server import ViewerServer
 from kinetics_pipeline.workflows.datasets.viewer.view import PAGE
 from kinetics_pipeline.workflows.pictures import flow_colours
-from tests.builders.clips import built
+from tests.builders.clips import asked_clips, built, commit, planned
 from tests.builders.viewers import COUNT, FRAMES, HOSTILE, asked, serving, stored
 
 
@@ -120,6 +120,33 @@ def test_a_cell_of_the_confusion_leads_to_its_clips_in_the_browser(opened: Any, 
     opened.locator("#cells tbody button").first.click()
     opened.locator("#shown", has_text=f"of {clips} clips: ").wait_for()
     assert len(shown_ids(opened)) == clips
+
+
+def test_shards_that_are_committed_while_the_viewer_is_open_are_told_and_shown(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kinetics_pipeline.workflows.datasets.viewer.reading._LOOK_FOR_SHARDS", 0.0)
+    made = built(tmp_path / "dataset", 4, recipe=Recipe(short_side=48, flow="none"))
+    with serving(made, tmp_path / "marked.txt") as server:
+        assert asked(server, "api/news")["changed"] == 0
+        for shard in planned(made, asked_clips(6)).shards():
+            commit(made, shard.name, shard.clips, plan=1)
+        assert asked(server, "api/clips")["total"] == 4
+        tab = browser.new_page()
+        tab.goto(server.address)
+        tab.get_by_text("1 shard has changed since the clips were read.").wait_for()
+        tab.get_by_role("button", name="Show them").click()
+        tab.get_by_text("1 to 6 of 6 clips").wait_for()
+        tab.locator("#news").wait_for(state="hidden")
+        assert asked(server, "api/news") | {"read": 0} == {
+            "times": 2,
+            "changed": 0,
+            "failure": "",
+            "reading": False,
+            "read": 0,
+            "markers": 2,
+        }
+        tab.close()
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1280, "light")])

@@ -6,8 +6,9 @@ import { Player } from "./player.js";
 
 const WANTED = ["search", "class", "split", "outcome", "scored", "wanted", "label", "predicted", "first"];
 const LOOK_EVERY = 300; // milliseconds, while the dataset is read
+const NEWS_EVERY = 15000; // milliseconds between two looks for new shards, while the page is seen
 const marks = new Marks(), player = new Player();
-let about = null, opened = null, order = 0, cellsOf = "";
+let about = null, opened = null, order = 0, cellsOf = "", times = 0;
 
 const wanted = () => Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
 
@@ -117,6 +118,7 @@ function listen() {
     want(changes);
   });
   const turn = (by) => { want({ first: Math.max(0, Number(wanted().first || 0) + by) || "" }); find("clips").focus({ preventScroll: true }); scrollTo(0, 0); };
+  find("read-again").addEventListener("click", readAgain);
   find("before").addEventListener("click", () => turn(-about.page));
   find("after").addEventListener("click", () => turn(about.page));
   find("close").addEventListener("click", () => want({ clip: "" }));
@@ -125,14 +127,55 @@ function listen() {
   addEventListener("hashchange", show);
 }
 
+const reading = ({ read, markers }) => markers ?
+  `Reading what became of the clips: ${number(read)} of ${number(markers)} shards.` : "Listing the shards.";
+
+// Says that shards are new; shows them when they were read again.
+async function look(again = false) {
+  let news;
+  try {
+    news = again ? await ask("api/reading", {}, {}) : await ask("api/news");
+  } catch (error) {
+    news = { failure: error.message, times };
+  }
+  if (news.times !== times && !news.reading) {
+    times = news.times;
+    about = await ask("api/about");
+    fill();
+    marks.take(about.marks);
+    await show();
+  }
+  const { changed, failure } = news, shards = changed === 1 ? "1 shard has" : `${number(changed || 0)} shards have`;
+  find("news").hidden = !(news.reading || failure || changed);
+  find("read-again").hidden = Boolean(news.reading);
+  find("news-text").textContent = news.reading ? reading(news) : failure ||
+    `${shards} changed since the clips were read.`;
+  return news.reading;
+}
+
+// Looks for news as long as the page is open; more often while the clips are read.
+async function watch() {
+  for (;;) {
+    const busy = document.hidden ? false : await look();
+    await new Promise((done) => setTimeout(done, busy ? LOOK_EVERY : NEWS_EVERY));
+  }
+}
+
+async function readAgain() {
+  find("read-again").hidden = true;
+  for (let busy = await look(true); busy; busy = await look()) {
+    await new Promise((done) => setTimeout(done, LOOK_EVERY));
+  }
+  find("clips").focus({ preventScroll: true });
+}
+
 async function begin() {
   about = await ask("api/about");
   document.title = `${about.name}: dataset viewer`;
   find("name").textContent = about.name;
   find("place").textContent = about.place;
   while (!about.ready) {
-    find("reading").textContent = about.markers ?
-      `Reading what became of the clips: ${number(about.read)} of ${number(about.markers)} shards.` : "Listing the shards.";
+    find("reading").textContent = reading(about);
     await new Promise((done) => setTimeout(done, LOOK_EVERY));
     about = await ask("api/about");
   }
@@ -142,6 +185,8 @@ async function begin() {
   marks.take(about.marks);
   listen();
   await show();
+  times = (await ask("api/news")).times;
+  watch();
 }
 
 begin().catch((error) => { find("reading").textContent = error.message; });

@@ -1,0 +1,43 @@
+"""The flags of `report` that belong to its page or to its viewer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.workflows.flags.places import Config
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig(Config):
+    """What the page or the viewer shows besides the dataset, and where."""
+
+    run: Annotated[tuple[Path, ...], Parameter(negative=())] = ()
+    """A run folder: the page tells its curves, scores and confusion, and --serve shows its mistakes, where `evaluate`
+    has scored it. Default of the page: the runs that lie beside the dataset."""
+    with_media: Annotated[bool, Parameter(negative=())] = False
+    """Show frames of some clips, not only their flow, with --html. Frames may show people."""
+    cache: Path | None = None
+    """The build's --cache, where its log lies, for --html and --json. Default: ~/.cache/kinetics-pipeline."""
+    marks: Path | None = None
+    """The list of marked clips, for --serve. Default: marked-clips.txt in this folder."""
+    port: int = 0
+    """The port of 127.0.0.1, for --serve. Default: a free one."""
+
+    def require_use(self, *, html: bool, json: bool, serve: bool) -> None:
+        """Raises UserError for a flag that nothing would come of."""
+        used = (
+            ("--run", self.run, "--html, --json or --serve", html or json or serve),
+            ("--with-media", self.with_media, "--html", html),
+            ("--cache", self.cache, "--html or --json", html or json),
+            ("--marks", self.marks, "--serve", serve),
+            ("--port", self.port, "--serve", serve),
+        )
+        for flag, value, where, is_used in used:
+            if value and not is_used:
+                raise UserError(f"{flag} is given without {where}, where it counts")

@@ -14,6 +14,7 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.recipe import Layout
 from kinetics_pipeline.workflows.flags.places import Place, PlaceOrName
 from kinetics_pipeline.workflows.flags.report_flags import ReportConfig
+from kinetics_pipeline.workflows.flags.written import JSON, LIST, require_file_name, require_folder_name
 
 Flag = Parameter(negative=())
 
@@ -91,6 +92,7 @@ def _report_dataset(
     as_json: bool,
     serve: bool,
 ) -> None:
+    require_file_name("--certificate", certificate, JSON)
     if serve and (html is not None or by_class or as_json or certificate is not None):
         raise UserError("--serve goes alone; allowed beside it: --run, --marks, --port")
     config.require_use(html=html is not None, json=as_json, serve=serve)
@@ -129,6 +131,8 @@ def compare(first: Place, second: Place, /, *, common: Path | None = None) -> in
         Write the ids of the clips that both have here: `evaluate --clips` takes the file.
     """
     from kinetics_pipeline.workflows.datasets.compare import compare_datasets as job
+
+    require_file_name("--common", common, LIST)
 
     return job(first, second, common)
 
@@ -240,6 +244,8 @@ def convert(
     """
     from kinetics_pipeline.workflows.datasets.convert import convert as job
 
+    require_folder_name("--output", output)
+
     job(dataset, output, layout, classes, split, clips, examples_per_class, clips_per_shard)
 
 
@@ -273,6 +279,8 @@ def export(
         For all but frames: copy the segments from this folder or URI, which --keep-clips filled.
     """
     from kinetics_pipeline.workflows.datasets.export import export as job
+
+    require_folder_name("--to", to)
 
     job(dataset, format, to, split, kept, ids)
 

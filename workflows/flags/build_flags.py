@@ -27,6 +27,7 @@ from kinetics_pipeline.workflows.flags.values import (
     require,
     words_of,
 )
+from kinetics_pipeline.workflows.flags.written import require_folder_name
 
 ARCHIVES_PER_PLAN = 8
 
@@ -185,6 +186,9 @@ class BuildConfig(Selection):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_folder_name("--output", self.output)
+        require_folder_name("--keep-clips", self.keep_clips)
+        require_folder_name("--keep-archives", self.keep_archives)
         most = most_processes()
         require("--archives-per-plan", self.archives_per_plan, self.archives_per_plan >= 1, "1 or more")
         require("--cpus", self.cpus, self.cpus is None or 1 <= self.cpus <= most, f"1 to {most} on this machine")

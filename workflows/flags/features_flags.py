@@ -13,6 +13,7 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.workflows.flags.panels import panels
 from kinetics_pipeline.workflows.flags.places import Config
 from kinetics_pipeline.workflows.flags.values import require, require_epsilon
+from kinetics_pipeline.workflows.flags.written import require_folder_name
 
 Like = Literal["video-features", "actionformer-thumos", "actionformer-anet", "ms-tcn", "pytorch-i3d", "ten-crop"]
 
@@ -81,6 +82,7 @@ class FeaturesConfig(Config):
             raise UserError("none of --rgb, --flow and --both is given; allowed: one of them, or --rgb and --flow")
         alone = self.both is None or (self.rgb is None and self.flow is None)
         require("--both", self.both, alone, "a network of both streams, alone")
+        require_folder_name("--to", self.to)
         for flag in ("window", "step", "cpus"):
             value = getattr(self, flag)
             require(f"--{flag}", value, value is None or 1 <= value <= 100_000, "1 to 100000")

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.workflows.flags.places import Config
+from kinetics_pipeline.workflows.flags.written import LIST, require_file_name
 
 
 @Parameter(name="*")
@@ -28,6 +29,10 @@ class ReportConfig(Config):
     """The list of marked clips, for --serve. Default: marked-clips.txt in this folder."""
     port: int = 0
     """The port of 127.0.0.1, for --serve. Default: a free one."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_file_name("--marks", self.marks, LIST)
 
     def require_use(self, *, html: bool, json: bool, serve: bool) -> None:
         """Raises UserError for a flag that nothing would come of."""

@@ -13,6 +13,7 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.workflows.flags.panels import panels
 from kinetics_pipeline.workflows.flags.places import Config, Place
 from kinetics_pipeline.workflows.flags.values import Repeated, require, require_epsilon, require_loaders
+from kinetics_pipeline.workflows.flags.written import JSON, require_file_name, require_folder_name
 
 Stream = Literal["rgb", "flow"]
 Logger = Literal["tensorboard", "wandb"]
@@ -118,6 +119,7 @@ class TrainConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_folder_name("--run", self.run)
         counted = ("steps", "batch_size", "accumulate", "workers", "checkpoint_every", "frames", "stride", "crop")
         for flag in (*counted, "examples_per_class", "val_clips"):
             value = getattr(self, flag)
@@ -200,6 +202,7 @@ class EvaluateConfig(Config):
         if not given:
             raise UserError("none of --rgb, --flow and --both is given; allowed: one of them, or --rgb and --flow")
         require("--both", self.both, self.both is None or len(given) == 1, "a network of both streams, alone")
+        require_file_name("--output", self.output, JSON)
         require_loaders(self.loaders)
         require_epsilon(self.bn_eps)
         for flag, least in (("batch_size", 1), ("workers", 1), ("frames", 1), ("window", 1), ("stride", 1), ("top", 1)):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.models.weights.checkpoints import read_weights
 from kinetics_pipeline.models.weights.inflation import GOOGLENET_KEY, two_dimensional
-from kinetics_pipeline.workflows.pictures import Picture, stacked, write_picture, written
+from kinetics_pipeline.workflows.pictures import Picture, require_picture_file, stacked, write_picture, written
 from kinetics_pipeline.workflows.runtime.model_errors import as_user_errors
 from kinetics_pipeline.workflows.training.run_folder import RunFolder
 
@@ -28,6 +28,7 @@ GREY = 128
 
 def filters(picture: Path, rgb: Path | None, flow: Path | None, flat: Path | None) -> Picture:
     """Writes the picture, and returns it. Raises UserError for files without a first layer of that stream."""
+    require_picture_file(picture)
     asked = {"flow": (flow, 2), "rgb": (rgb, 3), "flat": (flat, 3)}
     titles = {"flow": "flow I3D (u red, v green)", "rgb": "RGB I3D", "flat": "2D network"}
     rows: list[Picture] = []

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from kinetics_pipeline.plan import NETWORK, Plan
 from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.records import count_different
 from kinetics_pipeline.sources.http.mp4_index import HEAD
 
 ASPECT = 4 / 3
@@ -56,8 +57,9 @@ def estimate(plan: Plan, rate_per_hour: float, recipe: Recipe) -> Estimate:
     table = plan.table
     is_network = pc.equal(table["source"], NETWORK)
     on_network = is_network.to_numpy().astype(bool)
-    network_videos = pc.count_distinct(table["video_id"].filter(is_network)).as_py()
+    videos = count_different(table["video_id"])
     network_clips = int(on_network.sum())
+    network_videos = videos if network_clips == len(plan) else count_different(table["video_id"].filter(is_network))
     seconds = np.nan_to_num(
         plan.table["time_end"].to_numpy() - plan.table["time_start"].to_numpy(), nan=WHOLE_VIDEO_SECONDS
     )
@@ -67,7 +69,7 @@ def estimate(plan: Plan, rate_per_hour: float, recipe: Recipe) -> Estimate:
     around = (float(seconds[on_network].sum()) + AROUND * network_clips) * a_second
     return Estimate(
         clips=len(plan),
-        videos=pc.count_distinct(table["video_id"]).as_py(),
+        videos=videos,
         clips_by_source={"local": len(plan) - network_clips, "network": network_clips},
         network_videos=network_videos,
         shards=len(plan.shard_names()),

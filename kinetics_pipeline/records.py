@@ -242,6 +242,15 @@ def perhaps_repeated(texts: pa.Array | pa.ChunkedArray) -> np.ndarray:
     return np.unique(order[np.concatenate([same, same + 1])])
 
 
+def count_different(texts: pa.ChunkedArray) -> int:
+    """How many of the texts are different; in a fraction of the memory of a set of them where most are."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    some = texts.take(pa.array(perhaps_repeated(texts)))
+    return len(texts) - len(some) + int(pc.count_distinct(some).as_py())
+
+
 def among(clip_ids: pa.ChunkedArray, known: pa.ChunkedArray) -> pa.Array:
     """Marks the clip_ids that are among the known ones, which are all different. `pyarrow.compute.is_in` says the same
     with several times the memory, which for a million ids is hundreds of megabytes."""

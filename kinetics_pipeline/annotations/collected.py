@@ -22,7 +22,7 @@ from kinetics_pipeline.annotations.split_lists import ALL, read_lists
 from kinetics_pipeline.annotations.text_tables import read_table
 from kinetics_pipeline.errors import UserError
 
-MAX_ROWS = 5_000_000
+MAX_ROWS = 10_000_000
 """The most rows of all files together; Kinetics-700 has 650,000."""
 AT_ONCE = 10_000
 _PAGE = re.compile(r"<(?:!doctype|html|head|body|\?xml)\b", re.IGNORECASE)

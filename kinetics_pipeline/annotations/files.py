@@ -20,6 +20,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Literal
 from urllib.parse import unquote, urlsplit
@@ -46,7 +47,7 @@ NAMED_SPLIT = re.compile(r"(?:.*[^a-z])?(?:train|val|valid|validate|validation|t
 """Names of .txt files in an archive that are annotations: they name a split, a readme does not."""
 MAX_BYTES = 1 << 30
 """The most bytes of one file, and of all that is unpacked from it; Kinetics-700's train.json has 0.15 GB."""
-MAX_LINES = 5_000_000
+MAX_LINES = 10_000_001
 """The most lines of one file; Kinetics-700 has 650,000."""
 MAX_LINE = 1 << 20
 """The most characters of a line; a video's row has some hundred."""
@@ -290,6 +291,10 @@ def _blocks(stream: Any, name: str, what: str) -> Iterator[str]:
 
 def _lines(blocks: Iterator[str], name: str, what: str) -> Iterator[str]:
     """The lines of a text. Raises UserError for too many of them, and for one that is too long."""
+    return chain.from_iterable(_blocks_of_lines(blocks, name, what))
+
+
+def _blocks_of_lines(blocks: Iterator[str], name: str, what: str) -> Iterator[list[str]]:
     number, rest = 0, ""
     for block in blocks:
         pieces = (rest + block).split("\n")
@@ -299,10 +304,9 @@ def _lines(blocks: Iterator[str], name: str, what: str) -> Iterator[str]:
             raise UserError(f"{what} {name} has more than {MAX_LINES:,} lines; is this the right file?")
         if len(rest) > MAX_LINE:
             raise UserError(f"{what} {name} has a line of more than {MAX_LINE:,} characters (line {number + 1})")
-        for piece in pieces:
-            yield piece + "\n"
+        yield [piece + "\n" for piece in pieces]
     if rest:
-        yield rest
+        yield [rest]
 
 
 def _one_line(error: Exception) -> str:

@@ -79,17 +79,21 @@ def split_cells(name: str, lines: Iterator[str], reject: Reject) -> Cells:
 def _without_comments(lines: Iterator[str]) -> Iterator[str]:
     """The lines, blank ones in place of those that begin with `# `; but such a line before the first row may name the
     columns (AudioSet)."""
+    return chain.from_iterable(_blocks_without_comments(lines))
+
+
+def _blocks_without_comments(lines: Iterator[str]) -> Iterator[list[str]]:
     for line in lines:
         if _COMMENT.match(line):
             names = line.lstrip("# \t")
             line = names if _names_videos(names) else "\n"
-        yield line
+        yield [line]
         if not line.isspace():
             break
     while block := list(islice(lines, AT_ONCE)):
         if "#" in "".join(block):
             block = ["\n" if _COMMENT.match(line) else line for line in block]
-        yield from block
+        yield block
 
 
 def _names_videos(line: str) -> bool:

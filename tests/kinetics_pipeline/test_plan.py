@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from itertools import groupby, pairwise
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,7 +22,7 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.estimate import estimate
 from kinetics_pipeline.plan import SCHEMA, Plan, PlanSettings, make_plan
 from kinetics_pipeline.recipe import Recipe
-from kinetics_pipeline.records import OUTCOMES, among, clip_id
+from kinetics_pipeline.records import OUTCOMES, among, clip_id, clip_ids, count_different
 
 LABELS = ["run", "walk", None]
 SPLITS = ["train", "val"]
@@ -365,3 +366,24 @@ def test_a_plan_is_the_same_of_a_dataframe_and_of_arrow_columns(case):
 def test_ids_are_found_among_known_ones_as_arrow_finds_them(ids: list[str | None], known: set[str]):
     columns = [pa.chunked_array([pa.array(list(some), pa.string())]) for some in (ids, known)]
     assert among(*columns).to_pylist() == pc.is_in(columns[0], columns[1]).to_pylist()
+
+
+@given(st.lists(st.sampled_from("abcdefgh")))
+def test_different_videos_are_counted_as_a_set_counts_them(ids: list[str]):
+    assert count_different(pa.chunked_array([pa.array(ids, pa.string())])) == len(set(ids))
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["a", "b_c", "-"]),
+            st.none() | st.tuples(st.integers(0, 10**10), st.integers(0, 10**10)),
+        )
+    )
+)
+def test_ids_of_many_clips_are_those_of_each(clips: list[tuple[str, tuple[int, int] | None]]):
+    times = [(np.nan, np.nan) if times is None else tuple(time / 1000 for time in times) for _, times in clips]
+    starts, ends = np.array(times, float).reshape(-1, 2).T
+    videos = [video for video, _ in clips]
+    alone = [clip_id(v) if times is None else clip_id(v, *(t / 1000 for t in times)) for v, times in clips]
+    assert clip_ids(pa.array(videos, pa.string()), starts, ends).to_pylist() == alone

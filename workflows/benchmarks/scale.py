@@ -2,10 +2,12 @@
 
     python -m workflows.benchmarks.scale [--shards N] [--folder FOLDER]
     python -m workflows.benchmarks.scale --rows N [N ...] [--keep FILE] [--before FILE] [--picture PNG]
+    python -m workflows.benchmarks.scale --clips FEW MANY [--rounds N]
 
 Plans and markers are real, of 65 clips a shard, and a second plan tries again what failed, a clip in twenty. The data
 files, of which none is read here, are holes of the size that the markers say. Each step runs in a process of its own,
-as a user's command does. With `--rows` another table and its picture: see `many_rows`.
+as a user's command does. With `--rows` another table and its picture: see `many_rows`. With `--clips` the processor
+time of a clip, beside a plain loop: see `clip_cost`.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from kinetics_pipeline.records import clip_id
 from kinetics_pipeline.shards.data_file import data_name
 from kinetics_pipeline.shards.markers import marker_name, sealed
 from kinetics_pipeline.shards.writer import versions
-from kinetics_pipeline.workflows.benchmarks import many_rows
+from kinetics_pipeline.workflows.benchmarks import clip_cost, many_rows
 from kinetics_pipeline.workflows.pictures import write_picture
 
 CLIPS_PER_SHARD = 65
@@ -156,7 +158,14 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="where what was measured of rows is kept, as JSON")
     parser.add_argument("--before", type=Path, help="what was kept so earlier, to be shown beside it")
     parser.add_argument("--picture", type=Path, help="where memory over time is drawn")
+    parser.add_argument("--clips", type=int, nargs=2, help="measure the processor time of a clip with flow")
+    parser.add_argument("--rounds", type=int, default=1, help="how often each number of clips is built")
     asked = parser.parse_args()
+    if asked.clips:
+        few, many = asked.clips
+        with tempfile.TemporaryDirectory() as name:
+            Console().print(clip_cost.table(clip_cost.measure(few, many, asked.rounds, Path(name))))
+        return
     if asked.rows:
         show_rows(asked.rows, asked.keep, asked.before, asked.picture)
         return

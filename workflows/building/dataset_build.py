@@ -21,6 +21,7 @@ from kinetics_pipeline.plan import Plan, PlannedShard, PlanSettings, make_plan
 from kinetics_pipeline.records import RETRYABLE, Clip, Record, Spent
 from kinetics_pipeline.sources.base import LocalSource, NetworkSource
 from kinetics_pipeline.sources.pace.retries import Event
+from kinetics_pipeline.storage.mapped_table import on_disk
 from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.workflows.building.disk import Disk, DiskExecutor, Needs, needs_of
 from kinetics_pipeline.workflows.building.driver import Driver
@@ -122,6 +123,7 @@ class DatasetBuild:
     ) -> None:
         self.dataset, self.lease, self.executor = dataset, lease, executor
         self.sources, self.wanted, self.limits = sources, wanted, limits
+        self._scratch: Path | None = None
 
     def drivers(self, scratch: Path) -> Iterator[Step]:
         """One step after the other; each must have run to its end before the next is asked for. `scratch`: a folder
@@ -130,7 +132,7 @@ class DatasetBuild:
         Raises UserError for limits that are too small, JobFailed for a damaged dataset, WorkRemains when another
         command has taken over, and where the disk is full.
         """
-        store = self.lease.store
+        store, self._scratch = self.lease.store, scratch
         self.executor.clear(everything=False)
         self.dataset.complete_copies()
         finish_withdrawals(self.dataset, scratch, lambda: is_current(store, self.lease.generation))
@@ -180,6 +182,7 @@ class DatasetBuild:
         all."""
         tried = tried or Tried(self.sources)
         executor, store, pace = self.executor, self.lease.store, self.limits.pace
+        plan = plan if self._scratch is None else Plan(on_disk(plan.table, self._scratch))
         shards = partial(plan.shards, set(missing))
         run = PlanRun(
             uri=store.uri,

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from functools import partial
 
 import pyarrow.compute as pc
@@ -25,6 +26,7 @@ from kinetics_pipeline.shards.writer import Superseded
 from kinetics_pipeline.sources.base import is_network
 from kinetics_pipeline.sources.youtube.texts import FINDINGS
 from kinetics_pipeline.storage.cache import cache_folder
+from kinetics_pipeline.storage.mapped_table import on_disk
 from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.workflows.building.advice import advice, command_of
 from kinetics_pipeline.workflows.building.archives.build import CopiesBuild
@@ -89,6 +91,8 @@ def build_dataset(files: Sequence[str], config: BuildConfig) -> BuildResult:
         require_lasting(flag, place)
     asked = read_asked(files, config)
     say_what_is_odd(asked.annotations, console)
+    columns = on_disk(asked.annotations.columns, cache_folder(config.cache))
+    asked = replace(asked, annotations=replace(asked.annotations, columns=columns))
     give_back_memory()
     slow = [lambda line: console.print(f"no progress: {line}", markup=False, soft_wrap=True)]
     with slow_calls_told(slow, of_ray=True):

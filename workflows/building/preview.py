@@ -22,7 +22,7 @@ from kinetics_pipeline.dataset.plan_files import plan_name
 from kinetics_pipeline.estimate import Estimate, estimate
 from kinetics_pipeline.plan import NETWORK, SCHEMA, Plan, make_plan
 from kinetics_pipeline.recipe import Recipe
-from kinetics_pipeline.records import Clip
+from kinetics_pipeline.records import Clip, count_different
 from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.sources.base import LocalSource, is_network
 from kinetics_pipeline.sources.local.tars import TarSource
@@ -201,7 +201,7 @@ def _by_source(work: Plan, asked: Asked) -> Table:
         if origin in videos:
             names = names.filter(pc.invert(pc.is_in(names, pa.array(list(videos[origin]), pa.string()))))
         clips[origin] += number
-        counted[origin] = counted.get(origin, 0) + pc.count_distinct(names).as_py()
+        counted[origin] = counted.get(origin, 0) + count_different(names)
     table = _table("from", "clips", "videos")
     for origin, found in clips.most_common():
         table.add_row(origin, str(found), str(counted[origin]))

@@ -16,8 +16,8 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.redaction import visible
 from kinetics_pipeline.storage.local import new_file
+from kinetics_pipeline.workflows.datasets.page.bounds import LARGEST, MOST_ROWS, first_rows, shortened
 from kinetics_pipeline.workflows.datasets.page.runs import SCORES
 from kinetics_pipeline.workflows.runtime.progress import duration, size
 
@@ -61,15 +61,22 @@ def write_html(text: str, path: Path) -> None:
 
 
 def page(facts: Mapping[str, Any], media: Mapping[str, Any] | None = None) -> str:
-    """The page as text. `facts` are those of `facts_of`, `media` those of `media_of`."""
-    clean = _visible(facts)
+    """The page as text, at most `LARGEST` bytes. `facts` are those of `facts_of`, `media` those of `media_of`."""
+    for most in MOST_ROWS:
+        text = _page(shortened(first_rows(facts, most)), media if most else None)
+        if len(text.encode("utf-8", "replace")) <= LARGEST:
+            break
+    return text
+
+
+def _page(clean: Mapping[str, Any], media: Mapping[str, Any] | None) -> str:
     shows_clips = bool(media and media["clips"])
     parts = [part for part in _PARTS if (part != "runs" or clean["runs"]) and (part != "clips" or shows_clips)]
     return rendered(
         "template.html",
         ("charts.js", "tables.js", "script.js", "runs.js"),
         facts=clean,
-        media=_visible(media),
+        media=media and {**media, "clips": [_shown(clip) for clip in media["clips"]]},
         shown={name: clean[name] for name in _DRAWN},
         name=clean["place"].rstrip("/").rpartition("/")[2] or clean["place"],
         part_names=parts,
@@ -83,7 +90,7 @@ def page(facts: Mapping[str, Any], media: Mapping[str, Any] | None = None) -> st
 def run_page(facts: Mapping[str, Any]) -> str:
     """The page of one training run. `facts` are those of `run_facts`, and of `folder`, `dataset`, `written` (UTC) and
     `seconds` of work."""
-    clean = _visible(facts)
+    clean = shortened(facts)
     best = max((score for _, _, score in clean["validation"] if score is not None), default=None)
     tiles = {
         "Network": clean["model"],
@@ -104,7 +111,7 @@ def run_page(facts: Mapping[str, Any]) -> str:
 
 
 def rendered(template: str, scripts_of_page: Sequence[str], **shown: Any) -> str:
-    """A page of this folder. `shown` is what its template names; of texts from outside `_visible` has to be given."""
+    """A page of this folder. `shown` is what its template names; of texts from outside `shortened` has to be given."""
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, loader=FunctionLoader(_text)
     )
@@ -125,21 +132,16 @@ def rendered(template: str, scripts_of_page: Sequence[str], **shown: Any) -> str
     )
 
 
+def _shown(clip: Mapping[str, Any]) -> dict[str, Any]:
+    return {**clip, **{name: shortened(clip[name]) for name in ("clip_id", "label")}}
+
+
 def _text(name: str) -> str:
     return (_HERE / name).read_text(encoding="utf-8").replace("\r\n", "\n")
 
 
 def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def _visible(value: Any) -> Any:
-    """The value with every text in it as it may be shown: no character that turns the direction of what follows."""
-    if isinstance(value, str):
-        return visible(value)
-    if isinstance(value, Mapping):
-        return {visible(str(key)): _visible(one) for key, one in value.items()}
-    return [_visible(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _number(value: int) -> str:

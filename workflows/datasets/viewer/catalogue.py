@@ -80,6 +80,10 @@ class Catalogue:
         found = np.asarray(pc.fill_null(places, -1).to_numpy(zero_copy_only=False), np.int64)
         return np.where(found >= 0, np.append(mine, -1)[found], -1)
 
+    def splits_of(self, rows: NDArray[np.int64]) -> list[str]:
+        """The splits that some clips are of."""
+        return sorted(self._table["split"].take(pa.array(rows)).unique().to_pylist())
+
     def row(self, name: str) -> dict[str, Any] | None:
         """The clip with this id, or the one clip of the video with this id."""
         for column in ("clip_id", "video_id"):

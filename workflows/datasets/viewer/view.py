@@ -141,11 +141,12 @@ class DatasetView:
     def marks(self) -> dict[str, Any]:
         """The marked clips that are there, and what may be done with the file of them."""
         catalogue = self.reading.catalogue()
-        there = catalogue.rows_of(pa.array(self._marked, pa.string())) >= 0
-        ids = [one for one, is_there in zip(self._marked, there.tolist(), strict=True) if is_there]
+        rows = catalogue.rows_of(pa.array(self._marked, pa.string()))
+        ids = [one for one, row in zip(self._marked, rows.tolist(), strict=True) if row >= 0]
+        splits = catalogue.splits_of(rows[rows >= 0])
         place, file = shlex.quote(self.dataset.store.uri), shlex.quote(str(self._marks_file))
         commands = [
-            f"kinetics-pipeline evaluate {place} --rgb RUN --clips {file}",
+            *(f"kinetics-pipeline evaluate {place} --split {split} --rgb RUN --clips {file}" for split in splits),
             f"kinetics-pipeline tools export {place} --format mp4 --to FOLDER --ids {file}",
             f"kinetics-pipeline tools forget {place} --ids {file} --reason REASON",
         ]

@@ -117,6 +117,21 @@ def test_a_page_shows_flow_and_frames_only_if_asked_to(dataset: Dataset, tmp_pat
     assert np.ptp(picture) > 100
 
 
+def test_the_page_stays_small_whatever_is_told(dataset: Dataset) -> None:
+    facts = facts_of(dataset)
+    odd = "\U0001f3c3" * 5000
+    classes = [{**facts["classes"][0], "label": f"{number}{odd}"} for number in range(30_000)]
+    shards = [{**facts["shard_list"][0], "shard": f"train-{number:05d}"} for number in range(30_000)]
+    shards[-1]["fault"] = "its file is missing"
+    text = page({**facts, "classes": classes, "shard_list": shards})
+    assert len(text.encode()) < 15_000_000
+    shown = json.loads(text.partition('id="facts">')[2].partition("</script>")[0])
+    assert shown["shard_list"][0]["shard"] == "train-29999"
+    assert shown["classes"][0]["label"].startswith("0\U0001f3c3")
+    left = 30_000 - len(shown["classes"])
+    assert f"{left:,} more are not shown here" in text
+
+
 def test_a_withdrawn_clip_has_no_picture(tmp_path: Path) -> None:
     made = built(tmp_path / "dataset", 4)
     (tmp_path / "ids.txt").write_text("v002\n")

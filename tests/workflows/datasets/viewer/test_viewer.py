@@ -157,7 +157,9 @@ def test_marked_clips_are_a_list_that_loader_export_and_forget_take(tmp_path: Pa
     one, two, three = (clip.clip_id for clip in asked_clips(3))
     file = tmp_path / "marked.txt"
     with serving(made, file) as server:
-        assert mark(server, add=[one, two, three])[1]["ids"] == [one, two, three]
+        told = mark(server, add=[one, two, three])[1]
+        assert told["ids"] == [one, two, three]
+        assert told["commands"][0].endswith(f"--split train --rgb RUN --clips {file}")
         assert mark(server, remove=[two])[1]["ids"] == [one, three]
         for bad in ("x", ["../x y"], [3], {"a": 1}):
             assert mark(server, add=bad)[0] == 404

@@ -101,7 +101,7 @@ def _front_matter(dataset: Dataset, splits: list[str], rows: int) -> Iterator[st
 
 def _feature(field: pa.Field, dataset: Dataset) -> Iterator[str]:
     if field.name == "label":
-        yield from class_names(dataset)
+        yield from class_names(dataset, "int32")
     elif pa.types.is_list(field.type):
         yield "    list: image"
     else:
@@ -109,9 +109,11 @@ def _feature(field: pa.Field, dataset: Dataset) -> Iterator[str]:
         yield f"    dtype: {_TYPES.get(name, name)}"
 
 
-def class_names(dataset: Dataset) -> list[str]:
-    """The type of a feature that is a class number."""
-    names = [f"          '{number}': {quoted(label)}" for number, label in enumerate(dataset.classes)]
+def class_names(dataset: Dataset, number: str) -> list[str]:
+    """The type of a feature that is a class number; `number` where the dataset has no classes."""
+    if not dataset.classes:
+        return [f"    dtype: {number}"]
+    names = [f"          '{place}': {quoted(label)}" for place, label in enumerate(dataset.classes)]
     return ["    dtype:", "      class_label:", "        names:", *names]
 
 

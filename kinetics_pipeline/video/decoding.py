@@ -19,6 +19,7 @@ from kinetics_pipeline.video.clock import runs_back
 from kinetics_pipeline.video.container import BrokenVideo, Container, inspect, packets_end
 from kinetics_pipeline.video.cut import MAX_GAP, Cut, Listed, list_cut, plan_cut
 from kinetics_pipeline.video.ffmpeg import Message, Run, command, running, untrusted_input
+from kinetics_pipeline.video.file_end import share_unread
 from kinetics_pipeline.video.grid_report import GridReport, first_decodable, lost_frames
 from kinetics_pipeline.video.joined_files import holds_more
 from kinetics_pipeline.video.packets import Packets, copy_arguments
@@ -177,6 +178,8 @@ class Decoding:
             ended = self.cut.most is None or count < self.cut.most - self.cut.lookahead
             if ended and holds_more(self.request.path, self.container, run.log, packets):
                 raise BrokenVideo("several videos joined in one file, of which only the first can be read")
+            if ended:
+                self._judge_end(packets)
         self._judge_length(count, self._lead(report))
 
     def _arguments(self) -> list[str]:
@@ -294,6 +297,13 @@ class Decoding:
             return 0.0
         order = np.sort(self.listed.line.times)
         return float(first_decodable(report, order) - order[0]) / 1e6
+
+    def _judge_end(self, packets: Packets) -> None:
+        """Raises BrokenVideo where the file goes on, or should, with more than `MAX_GAP` of pictures."""
+        share = share_unread(self.request.path, self.container.format)
+        times = self.listed.line.times if self.listed else np.frombuffer(packets.times, np.int64)
+        if share and len(times) and share * float(np.ptp(times)) / 1e6 > MAX_GAP:
+            raise BrokenVideo(f"the file's last {share / (1 + share):.0%} is missing or damaged")
 
     def _judge_length(self, got: int, lead: float) -> None:
         """Raises TooShort or BrokenVideo when `got` frames are too few, given what the container claims."""

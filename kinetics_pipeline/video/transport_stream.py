@@ -9,7 +9,7 @@ from pathlib import Path
 from kinetics_pipeline.video.packets import MICROSECONDS
 
 PACKET = 188
-_SYNC = 0x47
+SYNC = 0x47
 _PAT = 0
 _TICKS = 2**33
 _NEAR = 4
@@ -67,22 +67,30 @@ def _packets(path: Path) -> Iterator[_Packet]:
             yield _Packet(pid, data[3] & 0x0F, discontinuity, unit_start, _stamp(data) if unit_start else None)
 
 
-def _raw_packets(path: Path) -> Iterator[bytes]:
-    """The packets from the first two sync bytes in a row; M2TS has four bytes before each."""
+def packets_begin(path: Path) -> tuple[int, int] | None:
+    """Where the first two packets in a row begin, and their distance: M2TS has four bytes before each. None where there
+    are none."""
     with path.open("rb") as file:
         head = file.read(4 * (PACKET + 4))
-        found = [
-            (start, size)
-            for size in (PACKET, PACKET + 4)
-            for start in range(size)
-            if head[start : start + 1] == head[start + size : start + size + 1] == bytes([_SYNC])
-        ]
-        if not found:
-            return
-        start, size = found[0]
+    found = [
+        (start, size)
+        for size in (PACKET, PACKET + 4)
+        for start in range(size)
+        if head[start : start + 1] == head[start + size : start + size + 1] == bytes([SYNC])
+    ]
+    return found[0] if found else None
+
+
+def _raw_packets(path: Path) -> Iterator[bytes]:
+    """The packets from the first two sync bytes in a row."""
+    begin = packets_begin(path)
+    if begin is None:
+        return
+    start, size = begin
+    with path.open("rb") as file:
         file.seek(start)
         while len(data := file.read(size)) >= PACKET:
-            if data[0] != _SYNC:
+            if data[0] != SYNC:
                 continue
             yield data
 

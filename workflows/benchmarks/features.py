@@ -10,8 +10,9 @@ turn about, on all cores; beside wall time stands processor time, which a busy m
 Bars on two threads: 12 times at 64/64, 6.5 times at 16/4, 2.3 times with RGB alone; processor time at most 1.1 of that
 of the parts run apart.
 
-`--memory` instead follows the memory of the command on a video of 2 and of 10 minutes: proportional set size of its
-whole process tree, small pictures and a small network input, so that it takes minutes.
+`--memory` instead follows the memory of the command on a video of 2 and of 10 minutes, and of one of two hours whose
+flow and networks are stubbed: proportional set size of its whole process tree, small pictures and a small network
+input, so that it takes minutes.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import cv2
 import imageio_ffmpeg
@@ -56,6 +58,7 @@ from kinetics_pipeline.workflows.scoring.extraction.videos import Footage, Item
 CASES = (("64/64", 64, 64, 1, True), ("16/4", 16, 4, 13, True), ("64/64, RGB", 64, 64, 1, False))
 """What it is called, window, step, rows for each that is asked, whether flow is taken too."""
 MINUTES = (2, 10)
+HOURS = 2
 Bytes = NDArray[np.uint8]
 
 
@@ -257,47 +260,61 @@ def _ffmpeg(*arguments: str | Path, stdin: bytes = b"") -> None:
 
 
 def _memory(folder: Path, video: Path | None) -> None:
-    """The most memory of the command on both lengths, and a curve of ten points of each."""
+    """The most memory of the command on each length, a curve of ten points of each, and how far two of them differ."""
+    flags = ["--precision", "fp32", "--window", "64", "--step", "64"]
     for stream in ("rgb", "flow"):
-        random_weights(folder, stream, 48, 32)
+        flags += [f"--{stream}", str(random_weights(folder, stream, 48, 32).path)]
     source = video or _rendered(folder, 250, 96)
+    most = []
     for minutes in MINUTES:
-        long = folder / f"{minutes}min.mkv"
-        _ffmpeg(
-            "-stream_loop",
-            "-1",
-            "-i",
-            source,
-            "-t",
-            str(60 * minutes),
-            "-an",
-            "-vf",
-            "scale=-2:96",
-            "-c:v",
-            "libx264",
-            "-preset",
-            "ultrafast",
-            "-g",
-            "30",
-            long,
-        )
-        line = [sys.executable, "-m", "kinetics_pipeline.workflows", "features", str(long), "--precision", "fp32"]
-        for stream in ("rgb", "flow"):
-            line += [f"--{stream}", str(folder / f"{stream}.pt")]
-        process = subprocess.Popen(
-            [*line, "--window", "64", "--step", "64", "--to", str(folder / f"to{minutes}")],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        sizes = []
-        while process.poll() is None:
-            sizes.append(_proportional_size(process.pid))
-            time.sleep(0.5)
-        curve = " ".join(f"{size / 1e6:.0f}" for size in sizes[:: max(1, len(sizes) // 10)])
-        print(
-            f"{minutes:>2} minutes: exit {process.returncode}, at most {max(sizes) / 1e6:.0f} MB; curve {curve}",
-            flush=True,
-        )
+        long = _looped(source, minutes, folder / f"{minutes}min.mkv")
+        words = ["features", str(long), *flags, "--to", str(folder / f"to{minutes}")]
+        most.append(_followed(f"{minutes} minutes", ["-m", "kinetics_pipeline.workflows", *words]))
+    print(f"they differ by {max(most) / min(most) - 1:.1%}")
+    hours = folder / "hours.mkv"
+    _ffmpeg("-stream_loop", str(60 * HOURS // MINUTES[-1] - 1), "-i", long, "-c", "copy", hours)
+    words = ["features", str(hours), *flags, "--to", str(folder / "hours")]
+    _followed(f"{HOURS} hours, flow and networks stubbed", ["-c", _STUBBED, *words])
+
+
+_STUBBED = (
+    "import sys; from kinetics_pipeline.workflows.benchmarks.features import run_stubbed;"
+    "sys.exit(run_stubbed(sys.argv[1:]))"
+)
+
+
+def run_stubbed(words: Sequence[str]) -> int:
+    """A command whose networks and flow compute nothing, so that hours of video take minutes: its exit code."""
+    from kinetics_pipeline.workflows.cli.app import run
+    from kinetics_pipeline.workflows.scoring.extraction import motion
+
+    def rows(network: Network, windows: Sequence[Sequence[Bytes]], zeros: NDArray[np.bool_]) -> NDArray[np.float32]:
+        return np.array([np.full(1024, window[0].mean()) for window in windows], np.float32)
+
+    def still(grey: Bytes, backend: str, **parameters: Any) -> Bytes:
+        return np.zeros((len(grey) - 1, 2, *grey.shape[1:]), np.uint8)
+
+    with patch.object(Network, "rows", rows), patch.object(motion, "quantised_tvl1", still):
+        return run(list(words))
+
+
+def _looped(source: Path, minutes: int, target: Path) -> Path:
+    """So many minutes of a video, over and over, in small pictures."""
+    line = ("-stream_loop", "-1", "-i", source, "-t", str(60 * minutes), "-an", "-vf", "scale=-2:96")
+    _ffmpeg(*line, "-c:v", "libx264", "-preset", "ultrafast", "-g", "30", target)
+    return target
+
+
+def _followed(name: str, arguments: Sequence[str]) -> int:
+    """The most bytes of a Python process and its children, which is followed to its end; prints that and a curve."""
+    process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    sizes = []
+    while process.poll() is None:
+        sizes.append(_proportional_size(process.pid))
+        time.sleep(0.5)
+    curve = " ".join(f"{size / 1e6:.0f}" for size in sizes[:: max(1, len(sizes) // 10)])
+    print(f"{name}: exit {process.returncode}, at most {max(sizes) / 1e6:.0f} MB; curve {curve}", flush=True)
+    return max(sizes)
 
 
 def _proportional_size(pid: int) -> int:

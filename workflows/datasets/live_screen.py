@@ -41,7 +41,7 @@ def _lines(live: Live, now: float) -> Iterator[str]:
     bar = "#" * round(BAR * share) + "." * (BAR - round(BAR * share))
     yield f"[{bar}] {live.done:,} of {live.total:,} {live.things}" + (f", plan {live.plan}" if live.plan else "")
     told = [f"running for {duration(live.time - live.since)}", *filter(None, [time_left(live)])]
-    yield ", ".join([*told, f"as of {duration(max(0.0, now - live.time))} ago"])
+    yield from _wrapped(", ".join([*told, f"as of {duration(max(0.0, now - live.time))} ago"]), "  ")
     if live.no_progress:
         yield from _wrapped(f"no progress for {duration(live.time - live.progressed)}: {live.no_progress}", "  ")
     elif live.limiting:
@@ -52,7 +52,8 @@ def _lines(live: Live, now: float) -> Iterator[str]:
     yield from _lanes(live, now)
     yield from _nodes(live)
     for one in live.stragglers:
-        yield f"straggler: {one.name} in {one.stage} for {duration(one.seconds)}, usually {precise_duration(one.usual)}"
+        slow = f"{one.name} in {one.stage} for {duration(one.seconds)}, usually {precise_duration(one.usual)}"
+        yield from _wrapped(f"straggler: {slow}", "  ")
     if live.errors:
         yield "last errors:"
     for error in live.errors:
@@ -75,7 +76,8 @@ def _totals(live: Live) -> Iterator[str]:
     total = sum(live.seconds.values())
     if total:
         spent = sorted(live.seconds.items(), key=lambda item: -item[1])
-        yield "time of clips: " + ", ".join(f"{name} {value / total:.0%}" for name, value in spent)
+        shares = ", ".join(f"{name} {value / total:.0%}" for name, value in spent)
+        yield from _wrapped(f"time of clips: {shares}", "  ")
     devices = counted(live.gpus, "GPU") if live.gpus else counted(live.places, "core")
     yield f"{devices}, {live.busy:.0%} busy; {counted(live.retries, 'retry')}; fetched {size(live.bytes_fetched)}"
     written = f"{counted(live.shards, 'shard')} written, {size(live.bytes_written)}"

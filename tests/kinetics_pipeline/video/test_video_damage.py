@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,33 @@ def test_a_file_cut_off_in_the_middle_is_broken_and_not_short(
     for start, end in ((0, 8), (0, 16), (None, None)):
         with pytest.raises(BrokenVideo):
             read_clip(path, start, end, short_side=64)
+
+
+@pytest.mark.parametrize("tail", [np.random.default_rng(0).bytes, bytes], ids=["noise", "zeros"])
+def test_a_transport_stream_that_goes_on_as_something_else_is_broken_where_the_clip_needs_it(
+    videos: Videos, tmp_path: Path, tail: Callable[[int], bytes]
+) -> None:
+    whole = videos(".ts", width=64, height=48, seconds=3.0, codec=(*H264, "-crf", "32", "-bf", "0", "-g", "10"))
+    data, path = whole.read_bytes(), tmp_path / "damaged.ts"
+    half = len(data) // 188 // 2
+    for packets in range(half, half + 6):  # after some of them no picture is left open
+        path.write_bytes(data[: 188 * packets] + tail(len(data) - 188 * packets))
+        for end in (None, 2.5):
+            with pytest.raises(BrokenVideo):
+                read_clip(path, None, end, short_side=64)
+    path.write_bytes(data + tail(200))  # less than a picture: a recording ends anywhere
+    assert len(read_clip(path, None, None, short_side=64)) == 75
+
+
+def test_an_asf_file_that_ends_between_two_packets_is_measured_by_the_size_in_its_header(
+    videos: Videos, tmp_path: Path
+) -> None:
+    whole = videos(".wmv", width=64, height=48, seconds=4.0, codec=("-c:v", "wmv2", "-q:v", "3"))
+    data, path = whole.read_bytes(), tmp_path / "cut.wmv"
+    for packets in range(1, 4):  # after some of them no picture is left open
+        path.write_bytes(data[: -3200 * packets])
+        with pytest.raises(BrokenVideo):
+            read_clip(path, 0, 4, short_side=64)
 
 
 # Not the last kind: of ASF, ffmpeg passes over lost packets without a word.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kinetics_pipeline.errors import UserError
@@ -11,7 +12,7 @@ from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.workflows.building.forecast.hours import START, Machines, forecast, machines
 from kinetics_pipeline.workflows.building.forecast.lines import _feeding
 from kinetics_pipeline.workflows.building.forecast.rates import Rates, Usage, cost, parse_rates
-from kinetics_pipeline.workflows.building.forecast.timing import Sample, StageTimes, stage_times
+from kinetics_pipeline.workflows.building.forecast.timing import Sample, StageTimes, _pairs, stage_times
 from kinetics_pipeline.workflows.cli.app import run
 from tests.builders.videos import Videos
 
@@ -92,6 +93,16 @@ def test_clips_are_timed_and_a_file_that_is_no_video_does_not_count(videos: Vide
     assert found.how == "by 1 timed clip of the sources"
     assert min(found.decode, found.flow, found.encode, found.bytes) > 0
     assert stage_times(Recipe(short_side=64, flow="none"), None, [Sample(film)]).flow == 0
+
+
+def test_pairs_that_repeat_a_frame_are_counted_as_free_whichever_pairs_are_timed() -> None:
+    still = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    slides = np.stack([np.roll(still, number // 10, axis=1) for number in range(41)])
+    a_pair, moves, flows = _pairs(slides, Recipe(short_side=16, flow_backend="cpu"), 12)
+    assert moves.tolist() == [9, 19, 29, 39]
+    assert len(flows) == 4
+    assert a_pair > 0
+    assert _pairs(slides[:10], Recipe(short_side=16, flow_backend="cpu"), 12)[0] == 0
 
 
 def test_plan_says_hours_requests_and_cost_and_that_a_cluster_is_extrapolated(

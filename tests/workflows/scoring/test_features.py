@@ -234,12 +234,13 @@ def test_each_video_has_one_outcome_and_the_same_command_goes_on(weights, video,
     (folder / "walk.mp4").write_bytes(video.read_bytes())
     (folder / "inner" / "junk.mp4").write_bytes(b"no video")
     render(folder / "short.mp4", width=64, height=48, seconds=0.4)
+    (folder / "inner" / "nowhere.mp4").symlink_to(tmp_path / "nothing.mp4")
     (tmp_path / "list.txt").write_text("videos/walk.mp4\n\nvideos/gone.mp4\n")
     words = ["features", str(folder), str(tmp_path / "list.txt"), "--rgb", str(weights["rgb"]), "--to", str(to)]
     words += ["--window", "16", "--step", "16", "--precision", "fp32"]
     assert run(words) == 0
     said = capsys.readouterr()
-    assert "1 video has features now; 1 decode, 1 not_found, 1 too_short" in said.out
+    assert "1 video has features now; 1 decode, 2 not_found, 1 too_short: " in said.out
     assert "short.mp4: too_short, it has 10 frames, and a window takes 16" in " ".join(said.err.split())
     outcomes = {file.stem: json.loads(file.read_bytes()) for file in (to / "outcomes").iterdir()}
     assert {stem: one["outcome"] for stem, one in outcomes.items()} == {
@@ -247,6 +248,7 @@ def test_each_video_has_one_outcome_and_the_same_command_goes_on(weights, video,
         "junk": "decode",
         "short": "too_short",
         "gone": "not_found",
+        "nowhere": "not_found",
     }
     assert outcomes["walk"]["rows"] == 3
     assert not list(to.glob(".*"))
@@ -254,12 +256,13 @@ def test_each_video_has_one_outcome_and_the_same_command_goes_on(weights, video,
     (to / ".walk_rgb.npy.5f.tmp").write_bytes(b"of a process that was killed")
     before = (to / "walk_rgb.npy").stat().st_mtime_ns
     assert run(words) == 0  # only what may have changed is tried again
-    assert "0 videos have features now, 3 had theirs before; 1 not_found" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "0 videos have features now, 1 had them before; 2 not_found; 1 decode, 1 too_short before: " in said
     assert (to / "walk_rgb.npy").stat().st_mtime_ns == before
     (to / "walk_rgb.npy").unlink()
     assert run(words) == 0
     assert [file.name for file in to.glob(".*")] == [".short_rgb.npy.5f.tmp"]
-    assert "1 video has features now, 2 had theirs before" in capsys.readouterr().out
+    assert "1 video has features now; 2 not_found; 1 decode, 1 too_short before: " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -272,6 +275,7 @@ def test_each_video_has_one_outcome_and_the_same_command_goes_on(weights, video,
         (["--like", "ms-tcn"], "joins RGB and flow"),
         (["--per", "step", "--step", "8"], "--step is given with --per step"),
         (["--fps", "fast"], "--fps"),
+        (["--split", "val"], "--split is val, which only clips of a dataset have"),
     ],
 )
 def test_what_differs_or_cannot_be_is_refused_in_a_line(more, named, weights, video, tmp_path, capsys):

@@ -9,8 +9,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+from rich.console import Console
+from rich.table import Table
+
+from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.workflows.benchmarks.autoscaling.cluster import autoscaled
-from kinetics_pipeline.workflows.benchmarks.autoscaling.rounds import IDLE_SECONDS, KINDS, ROUNDS, make_ground
+from kinetics_pipeline.workflows.benchmarks.autoscaling.downloads import play_downloads
+from kinetics_pipeline.workflows.benchmarks.autoscaling.rounds import IDLE_SECONDS, KINDS, ROUNDS, Ground, make_ground
 
 
 def main(words: list[str]) -> int:
@@ -19,26 +24,45 @@ def main(words: list[str]) -> int:
     parser.add_argument("--version", type=int, choices=[1, 2], default=1, help="of Ray's autoscaler (default 1)")
     parser.add_argument("--round", type=int, action="append", help="plays this round only, from 1; repeatable")
     parser.add_argument("--hold", action="store_true", help="beside the rounds named: a node is held")
+    parser.add_argument(
+        "--downloads", action="store_true", help="beside the rounds named: downloads wait on idle nodes"
+    )
+    parser.add_argument("--folder", type=Path, help="for datasets, and left there, so that rounds can be played singly")
     parser.add_argument("--log", type=Path, help="where the autoscaler's whole log is put")
     asked = parser.parse_args(words)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the cluster ends, too
-    rounds = [ROUNDS[number - 1] for number in asked.round] if asked.round else ROUNDS
+    alone = bool(asked.round or asked.hold or asked.downloads)
+    rounds = [ROUNDS[number - 1] for number in asked.round or ()] if alone else ROUNDS
     with (
         tempfile.TemporaryDirectory() as folder,
         autoscaled(KINDS, idle_seconds=IDLE_SECONDS, version=asked.version) as cluster,
     ):
-        ground = make_ground(cluster, Path(folder))
+        ground = make_ground(cluster, asked.folder or Path(folder))
         try:
             for one in rounds:
                 ground.play(one)
-            if not asked.round or asked.hold:
+            if asked.downloads or not alone:
+                play_downloads(ground)
+            if asked.hold or not alone:
                 ground.play_hold()
         finally:
             print("\n== what the autoscaler wrote", *cluster.log(), sep="\n", flush=True)
             if asked.log is not None:
                 asked.log.write_text(cluster.whole_log())
-    print("\n" + "\n".join(ground.faults or ["all rounds as expected"]))
+            _show(ground, asked.version)
     return 1 if ground.faults else 0
+
+
+def _show(ground: Ground, version: int) -> None:
+    """The table of all rounds, and what was not as expected."""
+    table = Table("round", "first node, s", "nodes at most", "exit", "shown", "")
+    for one in ground.shown:
+        first = "" if one.first_node is None else f"{one.first_node:.0f}"
+        judged = "as expected" if not one.faults else counted(one.faults, "fault")
+        table.add_row(one.title, first, one.most, one.code, one.told, judged)
+    Console(width=160).print(table)
+    print(f"Ray's autoscaler, version {version}; a node without work is taken after {IDLE_SECONDS:.0f} s")
+    print("\n".join(ground.faults or ["all rounds as expected"]))
 
 
 if __name__ == "__main__":

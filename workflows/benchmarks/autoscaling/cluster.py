@@ -6,34 +6,51 @@ import json
 import os
 import re
 import socket
-import time
+import subprocess
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from kinetics_pipeline.workflows.benchmarks.local_cluster import SCRIPTS, private_environment, running
+from kinetics_pipeline.redaction import counted
+from kinetics_pipeline.workflows.benchmarks.local_cluster import (
+    SCRIPTS,
+    STARTS,
+    NotStarted,
+    private_environment,
+    running,
+)
 
 HEAD = "f" * 51 + "00000"
 """The id of the head, which Ray's fake provider expects."""
 HEAD_TYPE = "ray.head.default"
 STORE = 80_000_000
 """Bytes of a node's object store."""
-STARTS_WITHIN = 90.0
-"""Seconds in which the head listens, also on a machine with other work."""
+STARTED = "Ray runtime started"
+"""What `ray start` says once the head has started; Ray gives up itself where that takes long."""
+SILENT_SECONDS = 10
+"""Seconds after which the first version of the autoscaler takes a node for lost that says nothing."""
 TOLD = re.compile(r"Adding|StandardAutoscaler|Terminating|Removing|Launch|idle|infeasible|No available node")
 """Lines of the autoscaler's log that say what it did."""
 
 _FAKE_CUDA = """\
+import sys, time
 from pathlib import Path
 import kinetics_pipeline.flow.backends as backends
-backends._MODULES["cuda"] = "kinetics_pipeline.flow.cpu"
+backends._MODULES["cuda"] = "sitecustomize"
 backends._no_cuda = lambda: None if Path({switch!r}).exists() else "there is no NVIDIA driver"
+def flow(grey, parameters, threads=None, *, quantised=False):
+    from kinetics_pipeline.flow import cpu
+    if len(grey) > 2 and Path({slow!r}).exists():
+        time.sleep(float(Path({slow!r}).read_text()))
+    return cpu.flow(grey, parameters, threads, quantised=quantised)
 """
 """A `sitecustomize` for the processes of a node: its flow backend `cuda` computes on the cores while the switch, a
-file, is there; without it the node is one whose GPU has no driver."""
+file, is there; without it the node is one whose GPU has no driver. A second file has the seconds that a clip is to take
+longer."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +73,24 @@ class Autoscaled:
     folder: Path
     switch: Path
     """While this file is there, the GPUs compute."""
+    slow: Path
+    """While this file is there, a clip takes as many seconds longer as it holds."""
+
+    def running(self) -> dict[str, str]:
+        """Id -> type of the nodes that run now, without the head."""
+        found: dict[str, str] = {}
+        for process in self.head.children(recursive=True):
+            with suppress(psutil.Error):
+                if Path(process.exe()).name == "raylet" and process.status() != psutil.STATUS_ZOMBIE:
+                    variables = process.environ()
+                    kind = variables.get("RAY_NODE_TYPE_NAME", "")
+                    if kind and kind != HEAD_TYPE:
+                        found[variables["RAY_OVERRIDE_NODE_ID_FOR_TESTING"]] = kind
+        return found
 
     def nodes(self) -> dict[str, int]:
         """Type -> number of the nodes that run now, without the head."""
-        found: dict[str, int] = {}
-        for process in self.head.children(recursive=True):
-            with suppress(psutil.Error):
-                if Path(process.exe()).name == "raylet":
-                    kind = process.environ().get("RAY_NODE_TYPE_NAME", "")
-                    if kind and kind != HEAD_TYPE:
-                        found[kind] = found.get(kind, 0) + 1
-        return dict(sorted(found.items()))
+        return dict(sorted(Counter(self.running().values()).items()))
 
     def kill_node(self, kind: str) -> None:
         """Ends a node of this type with everything on it, at once and without a word."""
@@ -97,14 +121,16 @@ def autoscaled(kinds: Mapping[str, Kind], *, idle_seconds: float, version: int =
         port = _free_port()
         address = f"127.0.0.1:{port}"
         (hooks := folder / "hooks").mkdir()
-        switch = folder / "cuda"
-        (hooks / "sitecustomize.py").write_text(_FAKE_CUDA.format(switch=str(switch)))
+        switch, slow = folder / "cuda", folder / "slow"
+        (hooks / "sitecustomize.py").write_text(_FAKE_CUDA.format(switch=str(switch), slow=str(slow)))
         (config := folder / "autoscaler.json").write_text(
             json.dumps(_config(kinds, address, idle_seconds, launch_multiple=version == 2))
         )
         for_nodes = {
             "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+            "AUTOSCALER_HEARTBEAT_TIMEOUT_S": str(SILENT_SECONDS),
             "RAY_FAKE_CLUSTER": "1",
+            "PYTHONUNBUFFERED": "1",
             "PYTHONPATH": os.pathsep.join(filter(None, (str(hooks), os.environ.get("PYTHONPATH", "")))),
         }
         if version == 2:
@@ -116,9 +142,15 @@ def autoscaled(kinds: Mapping[str, Kind], *, idle_seconds: float, version: int =
             *("--include-dashboard=false", f"--object-store-memory={STORE}", f"--autoscaling-config={config}"),
             *("--min-worker-port=0", "--max-worker-port=0"),
         ]
-        with running(command, {**environment, **for_nodes}) as process:
-            _wait_for(port)
-            yield Autoscaled({**environment, "RAY_ADDRESS": address}, psutil.Process(process.pid), folder, switch)
+        with ExitStack() as stack:
+            for _ in range(STARTS):
+                process = stack.enter_context(running(command, {**environment, **for_nodes}))
+                if _has_started(process):
+                    break
+                stack.pop_all().close()
+            else:
+                raise NotStarted(f"Ray's head did not start in {counted(STARTS, 'try')}")
+            yield Autoscaled({**environment, "RAY_ADDRESS": address}, psutil.Process(process.pid), folder, switch, slow)
 
 
 def _config(
@@ -135,7 +167,9 @@ def _config(
         "upscaling_speed": 1.0,
         "idle_timeout_minutes": idle_seconds / 60,
         "provider": {
-            "type": "fake_multinode",
+            # By its class: the name alone has the second version read a file of defaults that Ray's wheels lack.
+            "type": "external",
+            "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
             "gcs_address": address,
             "head_node_id": HEAD,
             "launch_multiple": launch_multiple,
@@ -158,13 +192,7 @@ def _free_port() -> int:
         return int(one.getsockname()[1])
 
 
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + STARTS_WITHIN
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
+def _has_started(process: subprocess.Popen[str]) -> bool:
+    """Whether the head came up; False where Ray gave up, as on a machine with much other work."""
+    assert process.stdout is not None
+    return any(STARTED in line for line in process.stdout)

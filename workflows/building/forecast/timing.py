@@ -97,7 +97,8 @@ def _timed(recipe: Recipe, samples: tuple[Sample, ...]) -> StageTimes:
             sample = Sample(_rendered(Path(folder), recipe.short_side))
             clips, seconds = _decoded(pool, [sample] * min(cores, 2), recipe)
         if recipe.flow != "none":
-            _pairs(np.zeros((2, 32, 32, 3), np.uint8), recipe, 1)  # which may compile
+            moving = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+            _pairs(moving, recipe, 1)  # which may compile
         made = list(pool.map(lambda clip: _made(clip, recipe), clips))
     flow, encode, a_frame = (float(column) for column in np.mean(made, axis=0))
     how = f"by {counted(len(clips), 'timed clip')} of the sources"
@@ -151,23 +152,31 @@ def _made(frames: NDArray[np.uint8], recipe: Recipe) -> tuple[float, float, floa
 
     count = len(frames)
     a_pair, flow = 0.0, None
-    if recipe.flow != "none" and count > 1:
-        a_pair, some = _pairs(frames, recipe, PAIRS)
-        flow = some[np.arange(count) % len(some)]
-    elif recipe.flow != "none":
+    if recipe.flow != "none":
         flow = np.zeros((count, 2, *frames.shape[1:3]), np.float32)
+    if flow is not None and count > 1:
+        a_pair, moves, some = _pairs(frames, recipe, PAIRS)
+        flow[moves] = some[np.arange(len(moves)) % max(1, len(some))]
     began = time.thread_time()
     made = len(encode_clip("timed", -1, frames, flow, recipe))
     return a_pair, (time.thread_time() - began) / count, made / count
 
 
-def _pairs(frames: NDArray[np.uint8], recipe: Recipe, most: int) -> tuple[float, NDArray[np.float32]]:
-    """Seconds a pair of the flow, of a core's or the GPU's; and the flows [N, 2, H, W]."""
+def _pairs(
+    frames: NDArray[np.uint8], recipe: Recipe, most: int
+) -> tuple[float, NDArray[np.int64], NDArray[np.float32]]:
+    """Seconds of the flow a pair, of a core's or the GPU's, over all pairs: those that repeat a frame cost nothing. And
+    the pairs that do not, with the flows [N, 2, H, W] of some of them."""
     from kinetics_pipeline.flow import tvl1
+    from kinetics_pipeline.flow.frames import grey_frames, new_frames
 
     elsewhere = recipe.flow_backend == "cuda" and not _gpu_here()
     backend = "cpu" if elsewhere else recipe.flow_backend  # then only for the flow that is encoded
-    first = np.unique(np.linspace(0, len(frames) - 2, most).astype(int))
+    moves = np.flatnonzero(new_frames(grey_frames(frames))[1:] | (backend == "opencv"))
+    if not len(moves):
+        return 0.0, moves, np.zeros((0, 2, *frames.shape[1:3]), np.float32)
+    share = len(moves) / (len(frames) - 1)
+    first = moves[np.unique(np.linspace(0, len(moves) - 1, most).astype(int))]
     parameters = asdict(recipe.flow_parameters)
     clock = time.perf_counter if backend == "cuda" else time.thread_time
     flows, seconds = [], 0.0
@@ -175,9 +184,8 @@ def _pairs(frames: NDArray[np.uint8], recipe: Recipe, most: int) -> tuple[float,
         began = clock()
         flows.append(tvl1(frames[number : number + 2], backend=backend, **parameters))
         seconds += clock() - began
-    if elsewhere:
-        return frames.shape[1] * frames.shape[2] / GPU_PIXELS / GPU_PAIRS, np.concatenate(flows)
-    return seconds / len(first), np.concatenate(flows)
+    a_pair = frames.shape[1] * frames.shape[2] / GPU_PIXELS / GPU_PAIRS if elsewhere else seconds / len(first)
+    return share * a_pair, moves, np.concatenate(flows)
 
 
 def gpus_here(recipe: Recipe) -> int:

@@ -5,7 +5,6 @@ A file has its name only once it is whole.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -55,8 +54,8 @@ class ArrayFile:
         shape: tuple[int, ...] = (self.rows, *self._shape)
         if transposed:
             shape = shape[::-1]
-        elif places:
-            shape = (self.rows, 1, 1, math.prod(self._shape))
+        elif places and len(self._shape) == 1:  # maps have places of their own
+            shape = (self.rows, 1, 1, *self._shape)
         self._out.seek(0)
         self._out.write(npy_header(self._dtype, shape, fortran=transposed))
 

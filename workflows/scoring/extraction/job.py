@@ -59,16 +59,19 @@ def features(named: Sequence[str], config: FeaturesConfig) -> Counter[str]:
     layout = _layout(config, weights, recipe, items)
     require_names(items, partial(_names, layout, weights, config.format))
     outcomes.start_folder(config.to)
-    left = [item for item in items if outcomes.settled(config.to, item) is None]
+    before = {item: outcomes.settled(config.to, item) for item in items}
+    left = [item for item, outcome in before.items() if outcome is None]
     with _executor_kind(left, config) as on_ray:
         task = _task(config, weights, recipe, layout, on_ray=on_ray)
         counts = _run(left, task, weights, on_ray=on_ray) if left else Counter[str]()
     if config.format == "parquet":
         _join(config.to, items)
-    _say(items, left, counts, config.to)
+    _say(counts, Counter(outcome.outcome for outcome in before.values() if outcome), config.to)
     again = sum(counts[outcome] for outcome in RETRYABLE)
     if again:
-        raise WorkRemains(f"{again} of {len(items)} videos may work another time; the same command tries them again")
+        raise WorkRemains(
+            f"{again} of {counted(len(items), 'video')} may work another time; the same command tries them again"
+        )
     return counts
 
 
@@ -227,13 +230,16 @@ def _join(folder: Path, items: Sequence[Item]) -> None:
         print(f"{counted(rows, 'row')} of {counted(len(stems), 'video')}: {folder / PARQUET}")
 
 
-def _say(items: Sequence[Item], left: Sequence[Item], counts: Counter[str], folder: Path) -> None:
-    had = len(items) - len(left)
-    before = f", {had} had theirs before" if had else ""
-    failed = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()) if outcome != "ok")
-    print(
-        f"{counted(counts['ok'], 'video has', 'videos have')} features now{before}"
-        f"{f'; {failed}' if failed else ''}: {folder}"
-    )
-    if failed:
+def _say(now: Counter[str], before: Counter[str], folder: Path) -> None:
+    """Says how many videos had each outcome, in this run and in earlier ones."""
+    had = f", {before['ok']} had them before" if before["ok"] else ""
+    failed, failed_before = _failed(now), _failed(before)
+    done = f"{counted(now['ok'], 'video has', 'videos have')} features now{had}"
+    parts = [done, failed, failed_before and f"{failed_before} before"]
+    print(f"{'; '.join(filter(None, parts))}: {folder}")
+    if failed or failed_before:
         print(f"the reason of each lies in {folder / outcomes.OUTCOMES}", file=sys.stderr)
+
+
+def _failed(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()) if outcome != "ok")

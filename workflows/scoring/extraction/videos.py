@@ -68,6 +68,8 @@ def find_videos(named: Sequence[str], split: str | None) -> list[Item]:
             found.setdefault((item.place, item.stem), item)
         if len(found) == before and not any(item.place.startswith(place) for item in found.values()):
             raise UserError(f"VIDEOS names {place}, which holds no video")
+    if split is not None and not any(item.clip for item in found.values()):
+        raise UserError(f"--split is {split}, which only clips of a dataset have; VIDEOS names none")
     stems: dict[str, Item] = {}
     for item in found.values():
         other = stems.setdefault(normalised(item.stem).casefold(), item)
@@ -106,8 +108,8 @@ def _of_place(place: str, split: str | None) -> Iterator[Item]:
             return
         for file in sorted(path.rglob("*")):
             hidden = any(is_passed_over(part) for part in file.relative_to(path).parts)
-            if not hidden and is_video(file.name) and file.is_file():
-                yield _of_file(file)
+            if not hidden and is_video(file.name) and not file.is_dir():
+                yield _of_name(file)
     elif path.suffix.lower() == ".txt" and path.is_file():
         yield from _of_list(path)
     elif path.is_file():
@@ -121,9 +123,17 @@ def _of_file(path: Path) -> Item:
     return Item(without_video_suffix(path.name), str(path), there.st_size, there.st_mtime_ns)
 
 
+def _of_name(path: Path) -> Item:
+    """A file that is named among others. One that is not there, as where a link leads nowhere, becomes an outcome, not
+    an error: there may be many others."""
+    try:
+        return _of_file(path)
+    except (OSError, ValueError):
+        return Item(without_video_suffix(path.name), str(path), 0)
+
+
 def _of_list(path: Path) -> Iterator[Item]:
-    """The videos that a list names, a path a line, from the list's own folder on. One that is not there becomes an
-    outcome, not an error: a list may be long."""
+    """The videos that a list names, a path a line, from the list's own folder on."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -131,11 +141,7 @@ def _of_list(path: Path) -> Iterator[Item]:
         raise UserError(f"VIDEOS names {path}, which cannot be read: {reason}") from error
     for line in map(str.strip, lines):
         if line:
-            file = path.parent / line
-            try:
-                yield _of_file(file)
-            except (OSError, ValueError):
-                yield Item(without_video_suffix(file.name), str(file), 0)
+            yield _of_name(path.parent / line)
 
 
 def _of_dataset(place: str, split: str | None) -> Iterator[Item]:

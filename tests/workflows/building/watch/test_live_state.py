@@ -20,7 +20,7 @@ from kinetics_pipeline.workflows.building.events import BuildEvent, ClipFinished
 from kinetics_pipeline.workflows.building.executor import Moment
 from kinetics_pipeline.workflows.building.process import ClipJob, Processed
 from kinetics_pipeline.workflows.building.watch.judgement import limiting, why_nothing_goes_on
-from kinetics_pipeline.workflows.building.watch.live import LIVE, CacheState, Live, read_live
+from kinetics_pipeline.workflows.building.watch.live import LIVE, CacheState, Live, Straggler, read_live
 from kinetics_pipeline.workflows.building.watch.look import LaneLook, Look, Work
 from kinetics_pipeline.workflows.building.watch.observer import Observer
 from kinetics_pipeline.workflows.datasets.live_screen import lines, summary
@@ -273,5 +273,18 @@ def test_the_screen_fits_into_80_columns() -> None:
         nodes={str(n): f"0a1b2c3{n}" for n in range(9)},
         cache=CacheState(10**12, 10**12, 2 * 10**12),
     )
-    shown = lines(observer.state(look), later.unix)
+    live = observer.state(look)
+    straggler = Straggler("process", "abcdefghijk_000417_000427", 12 * 60 + 31, 130.0)
+    steps = ("fetch", "decode", "flow", "encode", "keep", "unpack", "write")
+    live = msgspec.structs.replace(
+        live,
+        since=live.time - 724,
+        left=730.0,
+        left_low=605.0,
+        left_high=870.0,
+        stragglers=[straggler],
+        seconds=dict.fromkeys(steps, 10.0),
+    )
+    shown = lines(live, live.time + 14)
     assert [line for line in shown if len(line) > 80] == []
+    assert "12 min 10 s left (10 min 05 s to 14 min 30 s)" in " ".join(shown)

@@ -28,6 +28,10 @@ AT_ONCE = 100_000
 PLOT, LEFT, BELOW = (900, 260), 70, 34
 PALE, EARLIER = (176, 176, 176), (110, 110, 110)
 
+FIRST_ROWS, FIRST_PLAN, FIRST_BUILD, FIRST_DRIVER = 650_000, 24.0, 142.0, 1.3 * 2**30
+"""What so many rows took before memory and time were looked at: seconds of `plan` and of `build`, and bytes of the
+driver at most."""
+
 
 class Look(msgspec.Struct):
     """Memory at one time: bytes that the driver takes, and all its processes with Ray's; shared pages count once."""
@@ -117,11 +121,14 @@ def _bytes(process: psutil.Process) -> int:
 
 
 def table(now: Sequence[Cost], before: Sequence[Cost]) -> Table:
-    """A line for each number of rows, and one above it for what it took before."""
+    """A line for each number of rows, and above it what it took before and at first."""
     shown = Table("rows", "", box=None)
     for name in ("plan s", "its CPU s", "build s", "driver's CPU s", "driver MB", "at most", "all processes MB"):
         shown.add_column(name, justify="right")
     for cost in now:
+        if cost.rows == FIRST_ROWS:
+            first = (f"{FIRST_PLAN:.1f}", "", f"{FIRST_BUILD:.1f}", "", "", f"{FIRST_DRIVER / 1e6:.0f}", "")
+            shown.add_row(f"{cost.rows}", "at first", *first)
         for one in before:
             if one.rows == cost.rows:
                 shown.add_row(f"{one.rows}", "before", *one.cells())
@@ -139,7 +146,8 @@ def _panel(cost: Cost, before: Sequence[Cost]) -> Picture:
     plot = np.full((high + BELOW, wide + LEFT + 20, 3), 255, np.uint8)
     everything = [look for one in (cost, *before) for look in one.looks]
     longest = max(look.second for look in everything)
-    top = 1.05 * max(look.together for look in everything)
+    first = FIRST_DRIVER if cost.rows == FIRST_ROWS else 0.0
+    top = 1.05 * max(first, *(look.together for look in everything))
 
     def curve(looks: Sequence[Look], name: str, colour: tuple[int, int, int], thickness: int) -> None:
         points = [(LEFT + x.second / longest * wide, high - getattr(x, name) / top * high) for x in looks]
@@ -153,6 +161,10 @@ def _panel(cost: Cost, before: Sequence[Cost]) -> Picture:
             (f"{longest * part / 4:.0f} s", (x - 12, high + 20)),
         ):
             cv2.putText(plot, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.42, INK, 1, cv2.LINE_AA)
+    if first:
+        at = round(high * (1 - first / top))
+        cv2.line(plot, (LEFT, at), (LEFT + wide, at), EARLIER, 1)
+        cv2.putText(plot, "driver at first, at most", (LEFT + 6, at + 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, INK, 1, 16)
     for one in before:
         curve(one.looks, "together", PALE, 1)
         curve(one.looks, "driver", EARLIER, 2)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from kinetics_pipeline.dataset.card import write_card
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.video.frames import read_clip
@@ -136,6 +137,22 @@ def test_hugging_face_reads_the_videos_with_the_datasets_class_numbers(
             content = row[video]["bytes"] or Path(row[video]["path"]).read_bytes()
             assert shape_of(content, tmp_path) == (40, 48, 64, 3)
     assert read == numbers(dataset)
+
+
+def test_hugging_face_reads_clips_that_have_no_classes_from_an_export_and_from_the_dataset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    dataset = Dataset.create(tmp_path / "data", RECIPE, [], {"asked.csv": "00"})
+    clips = [dataclasses.replace(clip, label=None) for clip in asked_clips(2)]
+    for shard in planned(dataset, clips).shards():
+        commit(dataset, shard.name, shard.clips)
+    write_card(dataset)
+    exported(dataset, "huggingface", tmp_path / "out")
+    for folder, rows in (("out", 2), ("data", 2 * 3)):
+        found = datasets.load_dataset(str(tmp_path / folder), split="train", cache_dir=str(tmp_path / "cache"))
+        assert list(found["label"]) == [-1] * rows
 
 
 def test_a_folder_of_more_than_10_000_clips_is_too_many_for_hugging_face(dataset: Dataset) -> None:

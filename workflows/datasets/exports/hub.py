@@ -48,7 +48,8 @@ def _metadata_schema(dataset: Dataset) -> pa.Schema:
     nowhere else, and a class number would be a plain number."""
     plain = {"file_name": "string", **{name: kind for name, kind in _ABOUT if name not in ("split", "label")}}
     features: dict[str, Any] = {name: {"dtype": kind, "_type": "Value"} for name, kind in plain.items()}
-    features["label"] = {"names": list(dataset.classes), "_type": "ClassLabel"}
+    classes, number = list(dataset.classes), {"dtype": "int64", "_type": "Value"}
+    features["label"] = {"names": classes, "_type": "ClassLabel"} if classes else number
     types = {"string": pa.string(), "float64": pa.float64()}
     fields = [pa.field("label", pa.int64()), *(pa.field(name, types[kind]) for name, kind in plain.items())]
     return pa.schema(fields, {"huggingface": json.dumps({"info": {"features": features}})})
@@ -105,7 +106,7 @@ def _features_of_files(dataset: Dataset) -> list[str]:
         "  - name: video",
         "    dtype: video",
         "  - name: label",
-        *class_names(dataset),
+        *class_names(dataset, "int64"),
         *(line for name, kind in plain for line in (f"  - name: {name}", f"    dtype: {kind}")),
     ]
 
@@ -115,7 +116,7 @@ def _features_of_tars(dataset: Dataset) -> list[str]:
         "  - name: mp4",
         "    dtype: video",
         "  - name: cls",
-        *class_names(dataset),
+        *class_names(dataset, "int64"),
         "  - name: json",
         "    struct:",
         *(line for name, kind in _ABOUT for line in (f"    - name: {name}", f"      dtype: {kind}")),

@@ -24,7 +24,7 @@ from tests.builders.viewers import COUNT, FRAMES, HOSTILE, asked, serving, store
 
 @pytest.fixture
 def opened(browser: Any, server: ViewerServer) -> Iterator[Any]:
-    """The viewer in a browser; whatever it complains of is an error of the test."""
+    """The viewer of all clips in a browser; whatever it complains of is an error of the test."""
     context = browser.new_context(viewport={"width": 1200, "height": 900})
     tab = context.new_page()
     complaints: list[str] = []
@@ -32,6 +32,8 @@ def opened(browser: Any, server: ViewerServer) -> Iterator[Any]:
     tab.on("pageerror", lambda error: complaints.append(str(error)))
     tab.goto(server.address)
     tab.wait_for_selector(".grid li")
+    tab.locator("select[name=scored]").select_option("")  # the mistakes of the run come first
+    tab.get_by_text(f"of {COUNT} clips").wait_for()
     yield tab
     context.close()
     assert complaints == []
@@ -54,6 +56,16 @@ def test_clips_are_searched_paged_and_marked_in_the_browser(opened: Any, server:
     assert asked(server, "api/about")["marks"]["ids"] == [clip_id("v021", 21, 31)]
     opened.go_back()
     opened.get_by_text("1 to 10 of 10 clips").wait_for()
+
+
+def test_with_a_run_its_mistakes_come_first(browser: Any, server: ViewerServer) -> None:
+    tab = browser.new_page()
+    tab.goto(server.address)
+    mistakes = asked(server, "api/clips", scored=0, wanted="mistakes")
+    tab.get_by_text(f"of {mistakes['total']} clips").wait_for()
+    assert mistakes["total"] < COUNT
+    assert shown_ids(tab)[0] == mistakes["clips"][0]["clip_id"]
+    tab.close()
 
 
 def test_labels_and_reasons_are_text_in_the_viewer(opened: Any) -> None:

@@ -183,6 +183,7 @@ async function begin() {
   find("ready").hidden = false;
   fill();
   marks.take(about.marks);
+  if (!location.hash && about.scored.length) history.replaceState(null, "", "#scored=0"); // --run: mistakes come first
   listen();
   await show();
   times = (await ask("api/news")).times;

@@ -67,7 +67,7 @@ def process_clip(
             from kinetics_pipeline.shards.clip_rows import encode_clip
 
             payload = encode_clip(clip.clip_id, label, frames, flow, recipe)
-            facts = _facts(streams, payload, recipe)
+            facts = _facts(streams, payload, frames, recipe)
         used = [f"used {media.path.name}"] if failures else []
         detail = "; ".join([*(f.detail for f in failures), *used, *notes])
         return ClipResult("ok", detail, media.source, len(frames), seconds, media, payload, facts)
@@ -84,12 +84,12 @@ class _NoFrames:
     detail: str
 
 
-def _facts(streams: Sequence[VideoStream], payload: bytes, recipe: Recipe) -> FrameFacts:
+def _facts(streams: Sequence[VideoStream], payload: bytes, frames: NDArray[np.uint8], recipe: Recipe) -> FrameFacts:
     from kinetics_pipeline.shards.clip_rows import rows_of
     from kinetics_pipeline.shards.repeats import repeats
 
     width, height = streams[-1].stored_size or (None, None)
-    repeated = int(repeats(rows_of(payload), recipe.layout).sum())
+    repeated = int(repeats(rows_of(payload), recipe.layout, frames).sum())
     return FrameFacts(streams[-1].rate, width, height, repeated)
 
 

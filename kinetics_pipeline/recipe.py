@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
+from fractions import Fraction
+from functools import cache
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -12,7 +14,11 @@ from kinetics_pipeline.flow.parameters import TVL1, FlowBackend
 
 Interpolation = Literal["bilinear", "bicubic", "area", "lanczos"]
 FlowMethod = Literal["tvl1", "none"]
-Layout = Literal["parquet", "array"]
+Layout = Literal["parquet", "array", "video"]
+CRF = 16
+"""The rate factor by which frames take a quarter of the bytes of JPEGs (`workflows.benchmarks.layouts`)."""
+_OF_VIDEO = ("crf", "encoder")
+"""Fields that only a recipe of the video layout says."""
 
 
 @dataclass(frozen=True)
@@ -28,18 +34,26 @@ class Recipe:
     """Resolved once, when the dataset is created: backends differ in their last bits."""
     layout: Layout = "parquet"
     rgb_quality: int = 90
-    """JPEG quality (libjpeg's scale), chroma 4:2:0."""
+    """JPEG quality (libjpeg's scale), chroma 4:2:0; not used by the video layout."""
     flow_quality: int = 90
     chunk_length: int = 16
     """Frames a row."""
+    crf: int = CRF
+    """x264's rate factor, of the video layout: higher is smaller and worse."""
+    encoder: str = ""
+    """What encodes the video layout: others give other bytes. Resolved once, when the dataset is created."""
 
     def __post_init__(self) -> None:
+        if self.layout == "video" and not self.encoder:
+            object.__setattr__(self, "encoder", installed_encoder())
         allowed = (
             ("fps", 0 < self.fps <= 240, "more than 0 and at most 240"),
             ("short_side", 16 <= self.short_side <= 4096, "16 to 4096"),
             ("rgb_quality", 1 <= self.rgb_quality <= 100, "1 to 100"),
             ("flow_quality", 1 <= self.flow_quality <= 100, "1 to 100"),
             ("chunk_length", 1 <= self.chunk_length <= 1024, "1 to 1024"),
+            ("crf", 1 <= self.crf <= 51, "1 to 51"),
+            ("crf", self.layout == "video" or self.crf == CRF, f"{CRF} unless the layout is video"),
         )
         named = (
             ("interpolation", Interpolation),
@@ -55,7 +69,12 @@ class Recipe:
                 raise UserError(f"{name} is {getattr(self, name)}; allowed: {range_}")
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """The recipe as JSON-able data. What only the video layout says is left out of others: their bytes stay."""
+        return {name: value for name, value in asdict(self).items() if name not in _OF_VIDEO or self.layout == "video"}
+
+    def stored_as(self, layout: Layout) -> Recipe:
+        """The same frames and flow in another layout, with its own qualities."""
+        return self if layout == self.layout else replace(self, layout=layout, crf=CRF, encoder="")
 
     @classmethod
     def from_json(cls, document: Any) -> Recipe:
@@ -64,7 +83,9 @@ class Recipe:
             named = msgspec.convert(document, dict[str, Any])
             if unknown := sorted(named.keys() - {f.name for f in fields(cls)}):
                 raise ValueError(f"a recipe has no {unknown[0]!r}")
-            msgspec.convert(document, cls)  # for the types; numbers stay as they were written, 25 and not 25.0
+            if named.get("layout") == "video" and not named.get("encoder"):
+                raise ValueError("a recipe of the video layout names its encoder")
+            msgspec.convert({"encoder": "", **named}, cls)  # for the types; numbers stay as written, 25 and not 25.0
             return cls(**{**named, "flow_parameters": TVL1(**named["flow_parameters"])})
         except msgspec.ValidationError as error:
             raise ValueError(str(error)) from None
@@ -74,10 +95,33 @@ class Recipe:
         for f in fields(self):
             mine, asked = getattr(self, f.name), getattr(other, f.name)
             if mine != asked:
+                what = "install that one" if f.name == "encoder" and asked else "ask for the same"
                 raise UserError(
                     f"{f.name} is {asked}, but this dataset was made with {mine}; "
-                    "a dataset has one recipe: ask for the same, or give another --output"
+                    f"a dataset has one recipe: {what}, or give another --output"
                 )
+
+
+@cache
+def installed_encoder() -> str:
+    """What encodes the video layout here: PyAV, its x264 and the library that converts colours.
+
+    Raises UserError where PyAV is not installed, or cannot encode H.264.
+    """
+    try:
+        import av
+    except ImportError:
+        raise UserError("the video layout needs PyAV, which is not installed: pip install av") from None
+    try:
+        context = av.CodecContext.create("libx264", "w")
+    except (ValueError, av.FFmpegError):
+        raise UserError(f"PyAV {av.__version__} has no libx264, which the video layout needs") from None
+    context.width, context.height, context.pix_fmt, context.time_base = 16, 16, "yuv420p", Fraction(1, 25)
+    packets = [*context.encode(av.VideoFrame(16, 16, "yuv420p")), *context.encode(None)]
+    _, _, told = b"".join(map(bytes, packets)).partition(b"x264 - core ")  # x264 writes its version into each stream
+    x264 = told.partition(b" - ")[0].decode("ascii", "replace")
+    scale = ".".join(map(str, av.library_versions["libswscale"]))
+    return f"PyAV {av.__version__}, x264 core {x264}, libswscale {scale}"
 
 
 def uses_gpu(recipe: Recipe) -> bool:

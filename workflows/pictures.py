@@ -163,7 +163,7 @@ def clip_sheet(
         pictures.append(strip(flow_colours(flow, largest), shown, height))
         still = [k + 1 < len(frames) and bool(same[k + 1]) for k in chosen]
         moved = [
-            ["no motion:", "the next frame repeats"] if s else [f"up to {length[k].max():.1f} px", ""]
+            ["no motion:", "the next frame repeats"] if s else [_longest(float(length[k].max())), ""]
             for k, s in zip(chosen, still, strict=True)
         ]
         captions.append(_captions(moved, tile))
@@ -171,6 +171,10 @@ def clip_sheet(
     rows = [row for pair in zip(pictures, captions, strict=True) for row in pair]
     width = max(pictures[0].shape[1], 480)
     return [*([written(wrapped(lines, width), width)] if lines else []), *rows]
+
+
+def _longest(pixels: float) -> str:
+    return "no motion" if pixels < 0.05 else f"up to {pixels:.1f} px"
 
 
 def repeated_frames(frames: NDArray[np.uint8]) -> NDArray[np.bool_]:

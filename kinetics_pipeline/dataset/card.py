@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.redaction import counted
-from kinetics_pipeline.shards.schema import SCHEMA_VERSION, SUFFIX, row_schema
+from kinetics_pipeline.shards.schema import row_schema, suffix_of, written_version
 
 CARD = "README.md"
 _WRITTEN = "<!-- Written by kinetics-pipeline, anew by each build. Take this line out to keep a text of your own. -->"
@@ -66,7 +66,7 @@ def card(dataset: Dataset) -> str:
 
 
 def _front_matter(dataset: Dataset, splits: list[str], rows: int) -> Iterator[str]:
-    suffix = SUFFIX[dataset.recipe.layout]
+    suffix = suffix_of(dataset.recipe.layout)
     yield "---"
     yield f"pretty_name: {quoted('Clips of ' + ', '.join(sorted(dataset.annotations)))}"
     yield "license: other"
@@ -85,7 +85,7 @@ def _front_matter(dataset: Dataset, splits: list[str], rows: int) -> Iterator[st
     for split in splits:
         yield f"  - split: {split}"
         yield f"    path: shards/{split}-[0-9]*{suffix}"
-    older = dataset.schema_version < SCHEMA_VERSION  # then shards of two versions may lie side by side
+    older = dataset.schema_version < written_version(dataset.recipe.layout)
     fields = row_schema(dataset.recipe.layout, dataset.schema_version)  # a newer version only adds columns
     if older and dataset.recipe.layout == "parquet":
         yield "  columns:"
@@ -132,7 +132,7 @@ def _text(dataset: Dataset, clips: Mapping[str, int]) -> str:
     held = ", ".join(f"{count} of {split}" for split, count in sorted(clips.items())) or "none yet"
     flow = "no optical flow" if recipe.flow == "none" else f"{recipe.flow} optical flow"
     older = ""
-    if dataset.schema_version < SCHEMA_VERSION:
+    if dataset.schema_version < written_version(dataset.recipe.layout):
         older = _OLDER.format(version=dataset.schema_version, limit=_LIMITS[recipe.layout])
     return f"""{_WRITTEN}
 

@@ -1,7 +1,8 @@
 """Makes a dataset of another layout, and of fewer clips, from one that is committed, without its videos.
 
-The array layout holds the values that the parquet layout's JPEGs stand for; clips of the same layout and quality are
-copied as they are. What could not be had of the clips chosen is written down again, and withdrawals go along.
+The array layout holds the values that the parquet layout's JPEGs or the video layout's H.264 stand for; clips of the
+same layout and quality are copied as they are. What could not be had of the clips chosen is written down again, and
+withdrawals go along.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def begin(source: Dataset, target: str, layout: Layout, choice: Choice, clips_pe
     """
     if choice.classes is not None:
         require_among_classes(source, choice.classes)
-    dataset = Dataset.open_or_create(target, replace(source.recipe, layout=layout), source.classes, source.annotations)
+    dataset = Dataset.open_or_create(target, source.recipe.stored_as(layout), source.classes, source.annotations)
     for name in source.tombstone_names():
         dataset.store.create(name, source.store.read(name))
     plan = _planned(source, choice, clips_per_shard)

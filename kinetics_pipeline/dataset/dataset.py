@@ -38,7 +38,7 @@ from kinetics_pipeline.shards.markers import (
     parse_tombstone,
     sealed,
 )
-from kinetics_pipeline.shards.schema import SCHEMA_VERSION, SUFFIX, require_readable
+from kinetics_pipeline.shards.schema import require_readable, suffix_of, written_version
 from kinetics_pipeline.shards.writer import versions
 from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.storage.store import Store, StoredFile
@@ -100,7 +100,7 @@ class Dataset:
         recipe: Recipe,
         classes: Sequence[str],
         annotations: Mapping[str, str],
-        schema_version: int = SCHEMA_VERSION,
+        schema_version: int | None = None,
     ) -> None:
         self.store = store
         self.recipe = recipe
@@ -108,7 +108,7 @@ class Dataset:
         """Labels; their positions are the class numbers."""
         self.annotations = dict(annotations)
         """SHA-256 by file name of the annotations the dataset was begun with."""
-        self.schema_version = schema_version
+        self.schema_version = schema_version or written_version(recipe.layout)
         """The one it was begun with: older shards may lie beside newer ones. Each says its own in its footer."""
         self._plans = PlanFiles(store)
         self._listed: list[StoredFile] | None = None
@@ -151,7 +151,7 @@ class Dataset:
         if strange := sorted(set(there) - {"state"}):
             raise UserError(f"{store.uri} is not a dataset and not empty: it has {strange[0]}; give another --output")
         document = {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": written_version(recipe.layout),
             "recipe": recipe.to_json(),
             "classes": list(classes),
             "annotations": dict(annotations),
@@ -385,7 +385,7 @@ class Dataset:
             pending=len(waiting) - (withdrawn or 0),
             failed=dict(sorted(outcomes.items())),
             shards=len(shards),
-            bytes=sum(sizes.get(shard + SUFFIX[self.recipe.layout], 0) for shard in shards),
+            bytes=sum(sizes.get(shard + suffix_of(self.recipe.layout), 0) for shard in shards),
             reasons={(r["outcome"], r["detail"] or ""): r["count_all"] for r in reasons if r["outcome"] != "ok"},
         )
 

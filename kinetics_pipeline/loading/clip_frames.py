@@ -56,9 +56,7 @@ class ClipFrames:
             whole = self._blocks.empty([*size, 3] if stream == "rgb" else [2, *size]).values.numpy()
             decoder = Decoder(stream, whole, snippet)
             for (chunk, (times, numbers)), stored in zip(parts.items(), images[stream], strict=True):
-                try:
+                with self._reader.damage_named(place, chunk, stream):
                     decoder.fill(values, times, stored, numbers)
-                except (IndexError, ValueError) as e:
-                    raise self._reader.damaged(place, chunk, f"{stream}: {e}") from e
             if len(first) < len(frames):  # looped
                 values[:] = values[:, [first[frame] for frame in frames]]

@@ -23,7 +23,7 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.recipe import Layout
 from kinetics_pipeline.shards.data_file import data_name
 from kinetics_pipeline.shards.markers import Marker, marker_name, parse_marker, shard_of
-from kinetics_pipeline.shards.schema import SUFFIX
+from kinetics_pipeline.shards.schema import suffix_of
 from kinetics_pipeline.storage.cache import cache_folder, make_private
 from kinetics_pipeline.storage.file_locks import is_at
 from kinetics_pipeline.storage.store import Store, one_line_errors
@@ -135,7 +135,7 @@ class Copies:
         marker = self._marker(shard)
         if marker is None or marker.sha256 is None:
             return None
-        path = self._settings.folder / f"{marker.sha256[:32]}{SUFFIX[self._layout]}"
+        path = self._settings.folder / f"{marker.sha256[:32]}{suffix_of(self._layout)}"
         part = path.with_suffix(_PART)
         make_private(path.parent)
         while not self._stopped:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -35,23 +35,25 @@ class PlainRows:
         self._size = os.fstat(self._file).st_size
         self._header = 0
 
-    def images(
-        self, row: int, identity: tuple[str, int, int], count: int, streams: Sequence[str]
+    def strings(
+        self, row: int, identity: tuple[str, int, int, int, int], counts: Mapping[str, int]
     ) -> dict[str, list[NDArray[np.uint8]]] | None:
-        """The `count` images of each stream in the row with this identity (clip_id, chunk, label).
+        """The byte strings of each stream, so many as `counts` says, in the row with this identity (clip_id, chunk,
+        label, height, width).
 
         None when anything in the row is not as expected.
         """
         if row >= self._footer.num_row_groups:
             return None
         columns = self._footer.row_group(row)
-        clip_id, chunk, label = identity
+        clip_id, *numbers = identity
         name = clip_id.encode()
-        expected = {"clip_id": _integer(len(name)) + name, "chunk": _integer(chunk), "label": _integer(label)}
+        expected = {"clip_id": _integer(len(name)) + name}
+        expected |= zip(("chunk", "label", "height", "width"), map(_integer, numbers), strict=True)
         if not all(self._page(columns, column).endswith(value) for column, value in expected.items()):
             return None
         found = {}
-        for stream in streams:
+        for stream, count in counts.items():
             page = self._page(columns, stream)
             bounds = self._bounds(page, count)
             if bounds is None:

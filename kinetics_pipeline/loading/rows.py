@@ -64,17 +64,15 @@ def _images(
     reader: ShardReader, place: Place, chunk: int, count: int, streams: tuple[StoredStream, ...]
 ) -> dict[str, NDArray[Any]]:
     found: dict[str, NDArray[Any]] = {}
-    numbers = list(range(count))
+    numbers = range(count)
     whole = Snippet(np.arange(count), 0, 0, place.height, place.width, False)
     for stream, (stored,) in reader.images(place, [chunk], streams).items():
         size = [place.height, place.width, 3] if stream == "rgb" else [2, place.height, place.width]
         values = np.empty([count, *size], np.uint8)
         channels_first = np.moveaxis(values, -1 if stream == "rgb" else 1, 0)
-        try:
+        with reader.damage_named(place, chunk, stream):
             Decoder("rgb" if stream == "rgb" else "flow", np.empty(size, np.uint8), whole).fill(
                 channels_first, numbers, stored, numbers
             )
-        except (IndexError, ValueError) as e:
-            raise reader.damaged(place, chunk, f"{stream}: {e}") from e
         found[stream] = values if stream == "rgb" else dequantise_flow(values)
     return found

@@ -5,21 +5,22 @@ from __future__ import annotations
 import os
 import weakref
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from kinetics_pipeline.errors import JobFailed
 from kinetics_pipeline.loading.copies import Copies, CopyAhead
 from kinetics_pipeline.loading.plain_rows import PlainRows
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.redaction import counted
-from kinetics_pipeline.shards import codec
-from kinetics_pipeline.shards.clip_rows import CorruptRow, Images, stored_images
+from kinetics_pipeline.shards.clip_rows import stored_images
 from kinetics_pipeline.shards.data_file import data_name
+from kinetics_pipeline.shards.layouts import layout_named
+from kinetics_pipeline.shards.layouts.base import CorruptRow, OpenChunks, Size, StoredImages
 from kinetics_pipeline.shards.schema import version_of
 from kinetics_pipeline.storage.store import Store
 
@@ -28,9 +29,11 @@ _OPEN = 32
 
 
 _NUMBERS = ("first_row", "position", "frames", "height", "width")
-_IDENTITY = ("clip_id", "chunk", "label")
+_IDENTITY = ("clip_id", "chunk", "label", "height", "width")
 _Row = tuple[pa.RecordBatch, int, tuple[Any, ...]]
-"""A batch, the number of a row in it, and the row's clip_id, chunk and label."""
+"""A batch, the number of a row in it, and what the row says of itself (`_IDENTITY`)."""
+_Images = dict[str, list[StoredImages]]
+"""For each stream, the images of each chunk."""
 
 
 class DamagedShard(JobFailed):
@@ -56,6 +59,10 @@ class Place:
         """The place of a row of the index (`selection.select`'s), whose `class` is the label that the rows say."""
         return cls(clip["shard"], clip["clip_id"], clip["class"], *(clip[name] for name in _NUMBERS))
 
+    def identity(self, chunk: int) -> tuple[str, int, int, int, int]:
+        """What the row of a chunk says of itself: clip, chunk, label, height, width."""
+        return self.clip_id, chunk, self.label, self.height, self.width
+
 
 class ShardReader:
     """The open shards of one process. Pickled or forked it starts with none: no handle crosses a process border."""
@@ -75,7 +82,7 @@ class ShardReader:
 
     def _reset(self) -> None:
         self._process = os.getpid()
-        self._open: OrderedDict[str, tuple[Any, PlainRows | None]] = OrderedDict()
+        self._open: OrderedDict[str, tuple[OpenChunks, PlainRows | None]] = OrderedDict()
         self._checked: set[tuple[str, int, int, str]] = set()
         self._copies: Copies | None = None
         self._ahead: tuple[str, ...] = ()
@@ -94,11 +101,11 @@ class ShardReader:
             del self._open[shard]
         self._copies.want(shards)
 
-    def images(self, place: Place, chunks: Sequence[int], streams: Sequence[str]) -> dict[str, list[Images]]:
+    def images(self, place: Place, chunks: Sequence[int], streams: Sequence[str]) -> _Images:
         """The stored images of some chunks of a clip, for each stream and each chunk those of `clip_rows.images_of`.
 
         Every row is checked: it must be that of the clip, its label and the chunk, and its images must have the CRC it
-        says; in the array layout, whose CRC costs more than its reading, once a process. Raises DamagedShard.
+        says; where a CRC costs more than reading (the array layout), once a process. Raises DamagedShard.
         """
         if self._process != os.getpid():
             self._reset()  # forked: a handle's file position is shared with the parent
@@ -117,13 +124,14 @@ class ShardReader:
             ) from None
         except (pa.ArrowException, OSError, ValueError, IndexError, KeyError) as e:
             raise self.damaged(place, chunks[0], str(e)) from e
-        found: dict[str, list[Images]] = {stream: [] for stream in streams}
+        found: _Images = {stream: [] for stream in streams}
         for chunk, (batch, row, identity) in zip(chunks, rows, strict=True):
             for stream in streams:
                 try:
-                    if identity != (place.clip_id, chunk, place.label):
+                    if identity != place.identity(chunk):
+                        clip_id, number, label, height, width = identity
                         raise CorruptRow(
-                            f"the row there is of clip {identity[0]}, chunk {identity[1]}, label {identity[2]}"
+                            f"the row there is of clip {clip_id}, chunk {number}, label {label}, {height}x{width}"
                         )
                     found[stream].append(self._checked_images(place, chunk, batch, row, stream))
                 except (pa.ArrowException, ValueError) as e:
@@ -138,77 +146,73 @@ class ShardReader:
             f"{self._name(place.shard)}, clip {place.clip_id}, chunk {chunk}: {' '.join(reason.split())}"
         )
 
+    @contextmanager
+    def damage_named(self, place: Place, chunk: int, stream: str = "rgb") -> Iterator[None]:
+        """Within the block images of a chunk are decoded: what is wrong with them is raised as `damaged`."""
+        try:
+            yield
+        except (IndexError, ValueError) as e:
+            raise self.damaged(place, chunk, f"{stream}: {e}") from e
+
     def _name(self, shard: str) -> str:
         return f"{self._store.uri}/{data_name(shard, self._layout)}"
 
-    def _count(self, place: Place, chunk: int) -> int:
-        """Images of a chunk."""
+    def _size(self, place: Place, chunk: int) -> Size:
+        """The size of a chunk."""
         length = self._recipe.chunk_length
-        return min(length, place.frames - chunk * length)
+        return min(length, place.frames - chunk * length), place.height, place.width
 
     def _plain_images(
         self, plain: PlainRows, place: Place, chunks: Sequence[int], streams: Sequence[str]
-    ) -> dict[str, list[Images]] | None:
+    ) -> _Images | None:
         """What `images` gives; None where a row is not plain, or not as it should be: Arrow tells how."""
-        found: dict[str, list[Images]] = {stream: [] for stream in streams}
+        found: _Images = {stream: [] for stream in streams}
+        storages = [(stream, layout_named(self._layout).storage(stream)) for stream in streams]
         for chunk in chunks:
-            identity = (place.clip_id, chunk, place.label)
-            images = plain.images(place.first_row + chunk, identity, self._count(place, chunk), streams)
-            if images is None:
+            identity, size = place.identity(chunk), self._size(place, chunk)
+            counts = {stream: storage.strings(size[0]) for stream, storage in storages}
+            strings = plain.strings(place.first_row + chunk, identity, counts)
+            if strings is None:
                 return None
-            for stream in streams:
-                found[stream].append(images[stream])
+            for stream, storage in storages:
+                found[stream].append(storage.stored(strings[stream], size))
         return found
 
-    def _checked_images(self, place: Place, chunk: int, batch: pa.RecordBatch, row: int, stream: str) -> Images:
-        size = (self._count(place, chunk), place.height, place.width)
-        images = stored_images(batch.column(stream), row, stream, self._layout, size)
+    def _checked_images(self, place: Place, chunk: int, batch: pa.RecordBatch, row: int, stream: str) -> StoredImages:
+        images = stored_images(batch.column(stream), row, stream, self._layout, self._size(place, chunk))
         key = (place.shard, place.position, chunk, stream)
         if key not in self._checked:
-            wanted, crc = batch.column(f"crc_{stream}")[row].as_py(), codec.crc_of_images(images)
+            wanted, crc = batch.column(f"crc_{stream}")[row].as_py(), images.crc()
             if crc != wanted:
                 raise CorruptRow(
                     f"CRC {crc:#010x} where the row says {wanted if wanted is None else f'{wanted:#010x}'}"
                 )
-            if self._layout == "array":
+            if layout_named(self._layout).files.check_once:
                 self._checked.add(key)
         return images
 
-    def _rows(self, handle: Any, place: Place, chunks: Sequence[int], streams: Sequence[str]) -> list[_Row]:
-        if self._layout == "array":
-            clip = handle.get_batch(place.position)
-            clip.validate(full=True)  # offsets that lead out of the file would end the process
-            identities = _identities(clip)
-            return [(clip, chunk, identities[chunk]) for chunk in chunks if chunk < clip.num_rows]
-        columns = [*_IDENTITY]
-        for stream in streams:
-            columns += [f"{stream}.list.element", f"crc_{stream}"]
-        table = handle.read_row_groups(
-            [place.first_row + chunk for chunk in chunks], columns=columns, use_threads=False
-        )
-        return [
-            (batch, row, identity) for batch in table.to_batches() for row, identity in enumerate(_identities(batch))
-        ]
+    def _rows(self, handle: OpenChunks, place: Place, chunks: Sequence[int], streams: Sequence[str]) -> list[_Row]:
+        identities: dict[int, list[tuple[Any, ...]]] = {}
+        rows = []
+        for batch, row in handle.rows(place.first_row, place.position, chunks, streams):
+            if id(batch) not in identities:
+                identities[id(batch)] = _identities(batch)
+            rows.append((batch, row, identities[id(batch)][row]))
+        return rows
 
-    def _handle(self, shard: str) -> tuple[Any, PlainRows | None]:
+    def _handle(self, shard: str) -> tuple[OpenChunks, PlainRows | None]:
         """The open shard, and the same for its plain rows where it has them."""
         if shard in self._open:
             self._open.move_to_end(shard)
             return self._open[shard]
         name = data_name(shard, self._layout)
         local = self._store.local_path(name) or (self._copies.path(shard) if self._copies else None)
-        if self._layout == "array":
-            handle = pa.ipc.open_file(self._store.open_input(name) if local is None else pa.memory_map(str(local)))
-            schema = handle.schema
-        else:
-            source = self._store.open_input(name) if local is None else str(local)
-            handle = pq.ParquetFile(source, pre_buffer=local is None)
-            schema = handle.schema_arrow
-        if version_of(schema, self._layout) is None:
+        handle = layout_named(self._layout).files.chunks(self._store.open_input(name) if local is None else local)
+        if version_of(handle.columns, self._layout) is None:
             raise CorruptRow("its columns are not those of a shard")
         plain = None
-        if local is not None and self._layout == "parquet":
-            plain = PlainRows(local, handle.metadata, schema)
+        if local is not None and handle.footer is not None:
+            plain = PlainRows(local, handle.footer, handle.columns)
         self._open[shard] = handle, plain
         if len(self._open) > _OPEN:
             self._open.popitem(last=False)

@@ -7,7 +7,6 @@ frames, flow and recipe give the same bytes. The payload of a clip that is not `
 from __future__ import annotations
 
 import hashlib
-import itertools
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,16 +18,10 @@ from numpy.typing import NDArray
 
 from kinetics_pipeline.flow.quantised import quantise_flow
 from kinetics_pipeline.recipe import Layout, Recipe
-from kinetics_pipeline.shards import codec
+from kinetics_pipeline.shards.layouts import layout_named
+from kinetics_pipeline.shards.layouts.base import CorruptRow as CorruptRow
+from kinetics_pipeline.shards.layouts.base import Size, StoredImages, binary_strings, typed
 from kinetics_pipeline.shards.schema import ORIGIN_FIELDS, clip_schema, row_schema
-
-Images = list[NDArray[np.uint8]] | NDArray[np.uint8]
-"""The images of a row, uint8 each."""
-
-
-class CorruptRow(ValueError):
-    """A row whose images are not those that were written: its CRC, its sizes or its JPEGs do not agree."""
-
 
 Flow = NDArray[np.float32] | NDArray[np.uint8]
 
@@ -86,7 +79,7 @@ def encode_clip(
     stored = None if flow is None else _stored(flow)
     if stored is not None and stored.shape != (count, 2, height, width):
         raise ValueError(f"flow is {list(stored.shape)}; the frames ask for {[count, 2, height, width]}")
-    return _encoded(clip_id, label, frames, stored, recipe)
+    return _payload(_encoded(clip_id, label, frames, stored, recipe))
 
 
 def _stored(flow: Flow) -> NDArray[np.uint8]:
@@ -96,26 +89,36 @@ def _stored(flow: Flow) -> NDArray[np.uint8]:
 def recode(rows: pa.RecordBatch, made: Recipe, recipe: Recipe) -> bytes:
     """A clip's rows, made by one recipe, as the payload of another that differs from it in storage alone.
 
-    Raises CorruptRow for rows that are not as they were written.
+    Flow that both store in one way is copied as it is. Raises CorruptRow for rows that are not as they were written.
     """
     shape = shape_of(rows)
+    old, new = layout_named(made.layout), layout_named(recipe.layout)
     if made == recipe:
         check_rows(rows, made.layout)
         return _payload(rows.select(clip_schema(made.layout).names).replace_schema_metadata(None))
     frames = np.stack(list(decode_rows(rows, "rgb", made.layout)))
-    flow = None if made.flow == "none" else np.stack(list(decode_rows(rows, "flow", made.layout)))
-    return _encoded(shape.clip_id, shape.label, frames, flow, recipe)
+    flow = None
+    as_stored = made.flow == "none" or (old.flow, old.flow.quality(made)) == (new.flow, new.flow.quality(recipe))
+    if not as_stored:
+        flow = np.stack(list(decode_rows(rows, "flow", made.layout)))
+    encoded = _encoded(shape.clip_id, shape.label, frames, flow, recipe)
+    if as_stored:
+        for name in ("flow", "crc_flow"):
+            number = encoded.schema.get_field_index(name)
+            column = rows.column(rows.schema.get_field_index(name))
+            encoded = encoded.set_column(number, encoded.schema.field(number), column)
+    return _payload(encoded)
 
 
 def _encoded(
     clip_id: str, label: int, frames: NDArray[np.uint8], stored: NDArray[np.uint8] | None, recipe: Recipe
-) -> bytes:
+) -> pa.RecordBatch:
     rows = [
         _row(clip_id, label, chunk, start, frames[start:end], None if stored is None else stored[start:end], recipe)
         for chunk, start in enumerate(range(0, len(frames), recipe.chunk_length))
         for end in (min(start + recipe.chunk_length, len(frames)),)
     ]
-    return _payload(pa.RecordBatch.from_pylist(rows, schema=clip_schema(recipe.layout)))
+    return pa.RecordBatch.from_pylist(rows, schema=clip_schema(recipe.layout))
 
 
 def _payload(rows: pa.RecordBatch) -> bytes:
@@ -136,25 +139,24 @@ def _row(
     recipe: Recipe,
 ) -> dict[str, Any]:
     """One chunk of a clip as a row of the recipe's layout, its CRC included."""
-    if recipe.layout == "parquet":
-        rgb: list[Any] = [codec.encode_rgb(frame, recipe.rgb_quality) for frame in frames]
-        fields: list[Any] = [] if flow is None else [codec.encode_flow(field, recipe.flow_quality) for field in flow]
-        columns: tuple[Any, Any] = (rgb, fields)
-    else:
-        rgb, fields = list(frames), [] if flow is None else list(flow)
-        columns = (frames.tobytes(), b"" if flow is None else flow.tobytes())
+    count, height, width, _ = frames.shape
+    found: dict[str, Any] = {"flow": None, "crc_flow": None}
+    for stream, images in (("rgb", frames), ("flow", flow)):
+        if images is None:
+            continue
+        storage = layout_named(recipe.layout).storage(stream)
+        strings = storage.encoded(images, recipe)
+        found[stream] = strings if pa.types.is_list(storage.column) else strings[0]
+        found[f"crc_{stream}"] = storage.stored([typed(one) for one in strings], (count, height, width)).crc()
     return {
         "clip_id": clip_id,
         "chunk": chunk,
         "start_frame": start,
-        "n": len(frames),
-        "height": frames.shape[1],
-        "width": frames.shape[2],
+        "n": count,
+        "height": height,
+        "width": width,
         "label": label,
-        "rgb": columns[0],
-        "flow": None if flow is None else columns[1],
-        "crc_rgb": codec.crc_of_images(rgb),
-        "crc_flow": None if flow is None else codec.crc_of_images(fields),
+        **found,
     }
 
 
@@ -183,54 +185,17 @@ def rows_of(payload: bytes) -> pa.RecordBatch:
     return batches[0]
 
 
-def images_of(rows: pa.RecordBatch, row: int, stream: str, layout: Layout) -> Images:
-    """The stored images of one row, without copying: the bytes of JPEGs, or one array [n, H, W, 3] or [n, 2, H, W].
-
-    Raises CorruptRow when their number or size is not what the row says.
-    """
+def images_of(rows: pa.RecordBatch, row: int, stream: str, layout: Layout) -> StoredImages:
+    """The stored images of a row, without copying. Raises CorruptRow when their number or size is not what it says."""
     count, height, width = (rows.column(rows.schema.get_field_index(k))[row].as_py() for k in ("n", "height", "width"))
     if None in (count, height, width):  # only in a file that another program wrote
         raise CorruptRow("the row does not say how many images it has and of what size")
     return stored_images(rows.column(rows.schema.get_field_index(stream)), row, stream, layout, (count, height, width))
 
 
-def stored_images(column: pa.Array, row: int, stream: str, layout: Layout, size: tuple[int, int, int]) -> Images:
+def stored_images(column: pa.Array, row: int, stream: str, layout: Layout, size: Size) -> StoredImages:
     """`images_of` a column of images, [n, H, W] of which are known. Raises CorruptRow when they are not so many."""
-    count, height, width = size
-    if layout == "parquet":
-        images = _list_of_images(column, row)
-        if len(images) != count:
-            raise CorruptRow(f"{len(images)} {stream} images where the row says {count}")
-        return images
-    raw = _raw_bytes(column, row)
-    shape = (count, height, width, 3) if stream == "rgb" else (count, 2, height, width)
-    if len(raw) != int(np.prod(shape)):
-        raise CorruptRow(f"{len(raw)} bytes of {stream} where the row says {list(shape)}")
-    return raw.reshape(shape)
-
-
-def _raw_bytes(column: pa.LargeBinaryArray, row: int) -> NDArray[np.uint8]:
-    # By offsets: an Arrow scalar copies the megabytes it stands for. They are read from a file that may be damaged, and
-    # a slice never leads out of what was read.
-    _, bounds, data = column.buffers()
-    if data is None or (column.null_count and not column.is_valid()[row].as_py()):
-        return np.empty(0, np.uint8)
-    begin, end = np.frombuffer(bounds, np.int64)[column.offset + row :][:2].tolist()
-    return np.frombuffer(data, np.uint8)[begin:end] if 0 <= begin <= end else np.empty(0, np.uint8)
-
-
-def _list_of_images(column: pa.ListArray, row: int) -> list[NDArray[np.uint8]]:
-    # By offsets: an Arrow scalar an image costs as much as a tenth of decoding it.
-    if not column[row].is_valid:
-        return []
-    begin, end = column.offsets[row].as_py(), column.offsets[row + 1].as_py()
-    images = column.values
-    _, bounds, data = images.buffers()
-    if data is None:
-        return [np.empty(0, np.uint8)] * (end - begin)
-    offsets = np.frombuffer(bounds, np.int32)[images.offset + begin : images.offset + end + 1].tolist()
-    stored = np.frombuffer(data, np.uint8)
-    return [stored[first:last] for first, last in itertools.pairwise(offsets)]
+    return layout_named(layout).storage(stream).stored(binary_strings(column, row), size)
 
 
 def check_rows(rows: pa.RecordBatch, layout: Layout) -> None:
@@ -242,7 +207,7 @@ def check_rows(rows: pa.RecordBatch, layout: Layout) -> None:
             stored_crc = rows.column(rows.schema.get_field_index(f"crc_{stream}"))[row].as_py()
             place = f"clip {rows['clip_id'][row].as_py()}, chunk {rows['chunk'][row].as_py()}, {stream}"
             try:
-                found = codec.crc_of_images(images_of(rows, row, stream, layout))
+                found = images_of(rows, row, stream, layout).crc()
             except CorruptRow as e:
                 raise CorruptRow(f"{place}: {e}") from None
             if found != stored_crc:
@@ -288,16 +253,21 @@ def decode_rows(rows: pa.RecordBatch, stream: str, layout: Layout) -> Iterator[N
     check_rows(rows, layout)
     for row in range(rows.num_rows):
         height, width = (rows.column(rows.schema.get_field_index(k))[row].as_py() for k in ("height", "width"))
-        for image in images_of(rows, row, stream, layout):
-            if layout == "array":
-                yield image
-                continue
-            out = np.empty((height, width, 3) if stream == "rgb" else (2, height, width), np.uint8)
-            try:
-                (codec.decode_rgb if stream == "rgb" else codec.decode_flow)(image, out)
-            except ValueError as e:
-                raise CorruptRow(f"clip {rows['clip_id'][row].as_py()}, row {row}, {stream}: {e}") from None
-            yield out
+        images = images_of(rows, row, stream, layout)
+        try:
+            yield from all_images(images, stream, height, width)
+        except (ValueError, IndexError) as e:
+            raise CorruptRow(f"clip {rows['clip_id'][row].as_py()}, row {row}, {stream}: {e}") from None
+
+
+def all_images(images: StoredImages, stream: str, height: int, width: int) -> Iterator[NDArray[np.uint8]]:
+    """All images of a row, one after the other, in memory of their own: uint8 [H, W, 3] of `rgb`, [2, H, W] of `flow`.
+
+    Raises ValueError or IndexError for one that is broken or of another size.
+    """
+    whole = np.empty((height, width, 3) if stream == "rgb" else (2, height, width), np.uint8)
+    for some in images.crops(range(len(images)), slice(0, height), slice(0, width), whole):
+        yield from some.copy()
 
 
 def decode_payload(payload: bytes, stream: str, layout: Layout) -> NDArray[np.uint8]:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from kinetics_pipeline.recipe import Layout, Recipe
 from kinetics_pipeline.shards.clip_rows import CorruptRow, Origin, Shape, check_rows, shape_of, with_origin
-from kinetics_pipeline.shards.schema import ROW_FIELDS, SUFFIX, footer_schema
+from kinetics_pipeline.shards.layouts import layout_named
+from kinetics_pipeline.shards.layouts.base import Append, ReadClip
+from kinetics_pipeline.shards.schema import footer_schema, suffix_of
 
 
 def data_name(shard: str, layout: Layout) -> str:
-    return f"shards/{shard}{SUFFIX[layout]}"
+    return f"shards/{shard}{suffix_of(layout)}"
 
 
 def write_data_file(
@@ -36,66 +37,18 @@ def write_data_file(
     return shapes
 
 
-@contextmanager
-def new_data_file(path: Path, recipe: Recipe, classes: Sequence[str]) -> Iterator[Callable[[pa.RecordBatch], None]]:
+def new_data_file(path: Path, recipe: Recipe, classes: Sequence[str]) -> AbstractContextManager[Append]:
     """A function that appends a clip's rows. A local scratch file: what is left of it after an error is removed."""
-    schema = footer_schema(recipe, classes)
-    if recipe.layout == "array":
-        with pa.ipc.new_file(path, schema) as arrays:
-            yield lambda rows: arrays.write_batch(rows.replace_schema_metadata(schema.metadata))
-        return
-    # Plain pictures and small row groups, as the viewer of Hugging Face's Hub wants them. No page index: a row group
-    # is one row, so it would say where that lies a second time, in a footer a sixth larger.
-    with pq.ParquetWriter(
-        path,
-        schema,
-        use_dictionary=False,
-        compression="none",
-        write_statistics=[field.name for field in ROW_FIELDS],
-        write_page_checksum=True,
-    ) as parquet:
-        yield lambda rows: parquet.write_table(pa.Table.from_batches([rows]), row_group_size=1)
+    return layout_named(recipe.layout).files.new(path, footer_schema(recipe, classes))
 
 
-@contextmanager
-def open_data_file(path: Path, layout: Layout) -> Iterator[Callable[[int, int, int], pa.RecordBatch]]:
+def open_data_file(path: Path, layout: Layout) -> AbstractContextManager[ReadClip]:
     """A function that reads the rows of one clip of a local data file: (first row, rows, position) -> batch.
 
     See `markers.Marker` for the three numbers. Raises CorruptRow when the file is not a data file, or a clip cannot be
     read.
     """
-    with _read_errors(path), ExitStack() as stack:
-        if layout == "array":
-            arrays = stack.enter_context(pa.ipc.open_file(stack.enter_context(pa.memory_map(str(path)))))
-
-            def read(first: int, rows: int, position: int) -> pa.RecordBatch:
-                with _read_errors(path):
-                    batch = arrays.get_batch(position)
-                    batch.validate(full=True)  # offsets that lead out of the file would end the process
-                    if any(batch[field.name].null_count for field in batch.schema if not field.nullable):
-                        raise CorruptRow(f"{path.name}: clip {position} has rows with nothing in them")
-                return batch
-        else:
-            parquet = stack.enter_context(pq.ParquetFile(path, page_checksum_verification=True))
-
-            def read(first: int, rows: int, position: int) -> pa.RecordBatch:
-                with _read_errors(path):
-                    table = parquet.read_row_groups(range(first, first + rows), use_threads=False)
-                    if table.num_rows != rows:
-                        raise CorruptRow(f"{path.name}: {table.num_rows} rows instead of {rows}")
-                    return table.combine_chunks().to_batches()[0]
-
-        yield read
-
-
-@contextmanager
-def _read_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError, IndexError, OverflowError, UnicodeDecodeError) as e:
-        raise CorruptRow(f"{path.name}: {' '.join(str(e).split())}") from e
+    return layout_named(layout).files.opened(path)
 
 
 def read_clips(path: Path, layout: Layout, rows: Sequence[int]) -> Iterator[pa.RecordBatch]:
@@ -113,24 +66,12 @@ def read_clips(path: Path, layout: Layout, rows: Sequence[int]) -> Iterator[pa.R
 
 def require_rows(path: Path, layout: Layout, rows: Sequence[int]) -> None:
     """Raises CorruptRow when a data file has not as many clips or rows as it should."""
-    with _read_errors(path):
-        if layout == "array":
-            with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as arrays:
-                if arrays.num_record_batches != len(rows):
-                    raise CorruptRow(f"{path.name}: {arrays.num_record_batches} clips instead of {len(rows)}")
-            return
-        footer = pq.read_metadata(path)
-        if footer.num_row_groups != sum(rows) or footer.num_rows != sum(rows):
-            raise CorruptRow(f"{path.name}: {footer.num_row_groups} row groups instead of {sum(rows)}")
+    layout_named(layout).files.require_rows(path, rows)
 
 
 def read_footer(path: Path, layout: Layout) -> pa.Schema:
     """The columns of a local data file and what its footer says. Raises CorruptRow when it is none."""
-    with _read_errors(path):
-        if layout == "array":
-            with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as arrays:
-                return arrays.schema
-        return pq.read_schema(path)
+    return layout_named(layout).files.schema(path)
 
 
 def verify_data_file(path: Path, shapes: Sequence[Shape], recipe: Recipe, classes: Sequence[str]) -> None:

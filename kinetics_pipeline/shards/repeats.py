@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from kinetics_pipeline.recipe import Layout
-from kinetics_pipeline.shards.clip_rows import images_of
+from kinetics_pipeline.shards.layouts import layout_named
+from kinetics_pipeline.shards.layouts.base import binary_strings
 
 
-def repeats(rows: pa.RecordBatch, layout: Layout) -> NDArray[np.bool_]:
-    """bool [T]: whether each RGB frame of a clip's rows has the same stored bytes as the one before it.
+def repeats(rows: pa.RecordBatch, layout: Layout, frames: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """bool [T]: whether each RGB frame of a clip's rows is the one before it once more. `frames`: uint8 [T, H, W, 3].
 
-    The same picture gives the same JPEG, so nothing is decoded. Raises CorruptRow for a row that is not as it says.
+    Where a frame has bytes of its own, whether those are the same: the same picture gives the same JPEG, and so may one
+    that differs by noise alone. Elsewhere whether all values are.
     """
-    found: list[bool] = []
-    before: NDArray[np.uint8] | None = None
-    for row in range(rows.num_rows):
-        for image in images_of(rows, row, "rgb", layout):
-            found.append(before is not None and np.array_equal(image, before))
-            before = image
-    return np.array(found, np.bool_)
+    pictures: Sequence[NDArray[np.uint8]] = list(frames)
+    if layout_named(layout).rgb.by_image:
+        column = rows.column(rows.schema.get_field_index("rgb"))
+        pictures = [image for row in range(rows.num_rows) for image in binary_strings(column, row)]
+    return np.array([False, *(np.array_equal(*pair) for pair in pairwise(pictures))], np.bool_)

@@ -31,12 +31,13 @@ from kinetics_pipeline.records import Record
 from kinetics_pipeline.shards.clip_rows import CorruptRow, Origin, Shape, check_rows, rows_of, shape_of, with_origin
 from kinetics_pipeline.shards.data_file import data_name, new_data_file, verify_data_file
 from kinetics_pipeline.shards.markers import SHARD_NAME, marker_name, next_file, sealed
-from kinetics_pipeline.shards.schema import SUFFIX
+from kinetics_pipeline.shards.schema import suffix_of
 from kinetics_pipeline.storage.digest import sha256_of
 from kinetics_pipeline.storage.store import Store, as_local_file, one_line_errors
 
 _PACKAGES = (
     "kinetics-pipeline",
+    "av",
     "imageio-ffmpeg",
     "numba",
     "numpy",
@@ -79,7 +80,7 @@ def write_shard(
         return _committed(store, name)
     with one_line_errors(f"make {scratch}"):
         scratch.mkdir(parents=True, exist_ok=True)
-    unfinished = scratch / f"{name}.{uuid.uuid4().hex}{SUFFIX[recipe.layout]}"
+    unfinished = scratch / f"{name}.{uuid.uuid4().hex}{suffix_of(recipe.layout)}"
     try:
         with one_line_errors(f"write {unfinished}"):
             entries, shapes = _write_rows(unfinished, clips, named[1], recipe, classes)

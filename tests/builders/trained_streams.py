@@ -19,6 +19,7 @@ def save_network(dataset: Dataset, stream: str, file: Path, crop: int = 32, mode
         "classes": dataset.classes,
         "frames": 9 if model == "i3d" else 10,
         "crop": crop,
+        "dataset": dataset.store.uri,
         "recipe": dataset.recipe.to_json(),
         "fingerprint": fingerprint(dataset).to_json(),
         "step": 1,

@@ -122,6 +122,17 @@ def test_repeated_frames_are_marked_under_their_pictures():
     assert second_line == [[False, False], [True, True]]
 
 
+def test_flow_without_motion_is_said_in_words_and_not_as_a_blank_tile():
+    frames = np.stack([np.full((120, 160, 3), 40 * k, np.uint8) for k in range(3)])
+
+    def captions(flow):
+        return clip_sheet([], frames, flow, 25.0, 3)[-1]
+
+    still, moving = (captions(np.full((3, 2, 120, 160), pixels, np.float32)) for pixels in (0.0, 1.0))
+    assert not np.array_equal(still, moving)
+    assert np.array_equal(still[:16, :160], written(["no motion"], 160, 0.4))
+
+
 def test_a_long_class_name_is_broken_between_words_and_keeps_every_one():
     name = "riding a mechanical bull that is named after somebody famous"
     lines = wrapped([name], 160)

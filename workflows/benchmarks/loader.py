@@ -87,42 +87,44 @@ def make(folder: Path, clips: Iterable[Frames]) -> tuple[int, dict[str, Quality]
         records.append(Record(name, name, None, None, "a", "ok", frames=len(frames)))
         for layout, recipe in recipes.items():
             payload = encode_clip(name, 0, frames, flow, recipe)
-            quality[layout].squares.append(_squared_error(frames, decode_payload(payload, "rgb", layout)))
+            quality[layout].squares.append(squared_error(frames, decode_payload(payload, "rgb", layout)))
             quality[layout].pixels.append(
                 endpoint_error(dequantise_flow(decode_payload(payload, "flow", layout)), flow)
             )
             (folder / f"{name}.{layout}").write_bytes(payload)
         encode_mp4(frames, folder / "mp4" / f"{name}.mp4")
         if FORMATS["mp4 files, PyAV"].missing() is None:
-            quality["mp4"].squares.append(_squared_error(frames, _decoded(folder / "mp4" / f"{name}.mp4")))
+            quality["mp4"].squares.append(squared_error(frames, _decoded(folder / "mp4" / f"{name}.mp4")))
     for layout, recipe in recipes.items():
-        _write(folder, layout, recipe, records)
+        write_shards(folder, layout, recipe, records)
     return len(records), quality
 
 
-def _write(folder: Path, layout: Layout, recipe: Recipe, records: list[Record]) -> None:
+def write_shards(folder: Path, name: str, recipe: Recipe, records: list[Record]) -> None:
+    """A dataset `folder / name` of one shard; takes the clips' rows from `folder`, where they are CLIP_ID.NAME."""
     base = {"time_start": None, "time_end": None, "label": "a", "split": "train", "path": None, "source": "local"}
     rows = [
         {"position": k, "clip_id": record.clip_id, "video_id": record.clip_id, "shard": "train-00000", **base}
         for k, record in enumerate(records)
     ]
-    dataset = Dataset.create(folder / layout, recipe, ["a"], {})
+    dataset = Dataset.create(folder / name, recipe, ["a"], {})
     dataset.add_plan(Plan(pa.Table.from_pylist(rows, schema=SCHEMA)))
     write_shard(
         dataset.store,
         name="train-00000",
         plan="00000",
-        clips=((record, (folder / f"{record.clip_id}.{layout}").read_bytes()) for record in records),
+        clips=((record, (folder / f"{record.clip_id}.{name}").read_bytes()) for record in records),
         recipe=recipe,
         classes=["a"],
         scratch=folder,
         still_current=lambda: True,
     )
     for record in records:
-        (folder / f"{record.clip_id}.{layout}").unlink()
+        (folder / f"{record.clip_id}.{name}").unlink()
 
 
-def _squared_error(frames: Frames, other: Frames) -> float:
+def squared_error(frames: Frames, other: Frames) -> float:
+    """The mean over the part that `other` has of each frame."""
     height, width = other.shape[1:3]
     pairs = zip(frames[:, :height, :width], other, strict=True)
     return float(np.mean([np.square(one.astype(np.int32) - two).mean() for one, two in pairs]))

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from kinetics_pipeline.errors import JobFailed, UserError, WorkRemains
-from kinetics_pipeline.estimate import WHOLE_VIDEO_SECONDS
+from kinetics_pipeline.estimate import WHOLE_VIDEO_SECONDS, video_share
 from kinetics_pipeline.plan import Plan, PlannedShard
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.records import Clip, Record
@@ -365,8 +365,9 @@ def frame_bytes(recipe: Recipe) -> float:
     if recipe.layout == "array":
         return pixels * (5 if flow else 3)
     at_quality = 1 if recipe.rgb_quality <= 90 else 2
-    rgb = pixels * PIXEL_BYTES * at_quality + JPEG_HEADERS
-    return rgb * (1 + FLOW_SHARE) + JPEG_HEADERS if flow else rgb
+    jpeg = pixels * PIXEL_BYTES * at_quality + JPEG_HEADERS
+    rgb = jpeg * min(1.0, 1.5 * video_share(recipe)) if recipe.layout == "video" else jpeg
+    return rgb + jpeg * FLOW_SHARE + JPEG_HEADERS if flow else rgb
 
 
 def _seconds(clip: Clip) -> float:

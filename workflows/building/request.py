@@ -197,6 +197,7 @@ def asked_recipe(
         rgb_quality=config.rgb_quality,
         flow_quality=config.flow_quality,
         chunk_length=config.chunk_length,
+        crf=config.crf,
     )
 
 

@@ -93,7 +93,11 @@ def _run(path: Path) -> _Run:
         from kinetics_pipeline.models import read_checkpoint
 
         known = read_checkpoint(path).metadata
-        trained_on = {name: known.get(name) for name in ("fingerprint", "recipe")}
+        trained_on = {
+            "fingerprint": known.get("fingerprint"),
+            "recipe": known.get("recipe"),
+            "uri": known.get("dataset"),
+        }
         return msgspec.convert({"dataset": trained_on, "classes": known.get("classes")}, _Run)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None

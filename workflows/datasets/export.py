@@ -2,9 +2,10 @@
 
 `frames` lays a clip out as denseflow does and mmaction2 reads it: a folder with `img_00001.jpg`, `flow_x_00001.jpg`,
 `flow_y_00001.jpg` and so on. `mp4` takes the segments that `build --keep-clips` kept, and encodes those that were not
-kept from the shard's frames; its folders are those of torchvision's `Kinetics`. The lists are mmaction2's
-(`PATH LABEL`, `FOLDER FRAMES LABEL`) and SlowFast's (`PATH LABEL` as csv). `webdataset` puts the same mp4 into tars,
-`huggingface` beside a dataset card. `croissant` describes the dataset as it is, for searches and loaders.
+kept from the shard's frames (the video layout has H.264 to copy); its folders are those of torchvision's `Kinetics`.
+The lists are mmaction2's (`PATH LABEL`, `FOLDER FRAMES LABEL`) and SlowFast's (`PATH LABEL` as csv).
+`webdataset` puts the same mp4 into tars, `huggingface` beside a dataset card. `croissant` describes the dataset as it
+is, for searches and loaders.
 """
 
 from __future__ import annotations
@@ -129,11 +130,12 @@ def _said(writer: ClipWriter) -> Iterator[str]:
         yield f"{tars} removed: there are fewer clips now"
     if made["copied"]:
         yield f"{made['copied']} mp4 are segments of the sources, as --keep-clips kept them"
+    how = f"{recipe.fps:g} fps, short side {recipe.short_side}, no sound"
     if made["encoded"]:
-        yield (
-            f"{made['encoded']} mp4 were encoded from the shards' frames: "
-            f"{recipe.fps:g} fps, short side {recipe.short_side}, no sound"
-        )
+        yield f"{made['encoded']} mp4 were encoded from the shards' frames: {how}"
+    if made["as stored"]:
+        yield f"{made['as stored']} mp4 are the shards' own H.264, not encoded again: {how}"
+    if made["encoded"] or made["as stored"]:
         place = None if writer.looked_for_segments else _kept_by_the_last_build(dataset)
         if place:
             yield f"its last build kept segments in {visible(place)}; to copy them into an empty folder: --kept PLACE"

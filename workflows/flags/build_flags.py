@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from cyclopts import Parameter
 
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.recipe import FlowMethod, Interpolation, Layout
+from kinetics_pipeline.recipe import CRF, FlowMethod, Interpolation, Layout
 from kinetics_pipeline.sources.pace.egress import Sharing
 from kinetics_pipeline.workflows.flags.panels import panels
 from kinetics_pipeline.workflows.flags.places import Config, FileOrText, Place, PlaceOrName
@@ -82,9 +82,11 @@ class Selection(Config):
     flow_backend: Literal["auto", "cpu", "cuda", "torch", "opencv"] = "auto"
     """What computes the flow; `auto` is decided once for a dataset."""
     layout: Layout = "parquet"
-    """JPEG in Parquet, or raw arrays in Arrow IPC."""
+    """JPEG in Parquet; raw arrays in Arrow IPC; or video: H.264 in Parquet, a quarter of JPEG's bytes."""
     rgb_quality: int = 90
     """JPEG quality of the frames."""
+    crf: int = CRF
+    """Quality of the video layout, as x264 counts: higher is smaller and worse."""
     flow_quality: int = 90
     """JPEG quality of the flow."""
     chunk_length: int = 16

@@ -17,7 +17,7 @@ from kinetics_pipeline.storage.digest import sha256_of
 from kinetics_pipeline.workflows.runtime.model_errors import as_user_errors
 from kinetics_pipeline.workflows.training.run_folder import RunFolder
 
-ONLY_STORAGE = frozenset({"layout", "chunk_length", "flow_backend"})
+ONLY_STORAGE = frozenset({"layout", "chunk_length", "flow_backend", "crf", "encoder"})
 """Fields of a recipe that do not change what a network sees: backends agree to some thousandths of a pixel."""
 
 

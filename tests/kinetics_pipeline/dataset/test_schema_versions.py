@@ -29,18 +29,22 @@ from kinetics_pipeline.storage.digest import sha256_of
 from tests.builders.clips import built, drawn_flow, drawn_frames
 from tests.data.make_schema_1 import FRAMES, GONE, HEIGHT, WIDTH
 
-LAYOUTS: tuple[Layout, ...] = ("parquet", "array")
+LAYOUTS: tuple[Layout, ...] = ("parquet", "array", "video")
+COMMITTED = ("schema_1_parquet", "schema_1_array", "schema_2_parquet", "schema_2_array", "schema_3_video")
 LEFT = "v000_000000_000010"
 
 
-@pytest.fixture(params=[1, 2])
-def folder(request: pytest.FixtureRequest, tmp_path: Path, layout: Layout) -> Path:
+@pytest.fixture(params=COMMITTED)
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A copy: opening a dataset keeps an index beside it."""
-    committed = Path(__file__).parents[2] / "data" / f"schema_{request.param}_{layout}"
-    return Path(shutil.copytree(committed, tmp_path / "data"))
+    return Path(shutil.copytree(Path(__file__).parents[2] / "data" / request.param, tmp_path / "data"))
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.fixture
+def layout(folder: Path) -> Layout:
+    return Dataset.open(folder).recipe.layout
+
+
 def test_its_plans_records_and_counts_are_read(folder: Path) -> None:
     dataset = Dataset.open(folder)
     size = sum(path.stat().st_size for path in folder.glob("shards/*.*") if path.suffix != ".json")
@@ -51,12 +55,10 @@ def test_its_plans_records_and_counts_are_read(folder: Path) -> None:
     assert dataset.next_shard_numbers() == {"train": 1, "val": 1}
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
 def test_its_fingerprint_is_what_it_was(folder: Path, layout: Layout) -> None:
     assert fingerprint(Dataset.open(folder)).to_json() == EXPECTED[layout]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
 def test_its_frames_and_flow_are_those_it_was_made_from(folder: Path, layout: Layout) -> None:
     dataset = ClipDataset(folder, stream="both", frames=None, crop=None, train=False, raw=True)
     assert len(dataset) == 3
@@ -70,7 +72,6 @@ def test_its_frames_and_flow_are_those_it_was_made_from(folder: Path, layout: La
         assert flow_error.mean() < (0.01 if layout == "array" else 2)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_index_says_where_each_clip_comes_from(folder: Path) -> None:
     rows = load_index(Dataset.open(folder)).select(["video_id", "time_start", "time_end", "split"]).to_pylist()
     assert sorted(tuple(row.values()) for row in rows) == [
@@ -80,7 +81,6 @@ def test_the_index_says_where_each_clip_comes_from(folder: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
 def test_it_is_verified_and_converted_and_a_clip_of_it_withdrawn(folder: Path, tmp_path: Path) -> None:
     source = Dataset.open(folder)
     assert verify(source).faults == []
@@ -138,5 +138,11 @@ EXPECTED: dict[Layout, dict[str, str]] = {
         "recipe": "c3f7a2f57c51d3001acae72d64a7ee388ece1e3db9d73b0fd808e8ff59934a1e",
         "survivors": "95c2ae38f582b8deb209ce2a7fdd897fbc8bbdc55720cf23a03f5dfb9acd4058",
         "content": "9a6b80896a0b3f9a4fabb3468ed9a77449b720715d9d674049571f1ea9d2327c",
+    },
+    "video": {
+        "annotations": "bf6341992eec3e91d2c762e6f3f72922c21a2eb3b2ea3f8da00b0b48d0312a20",
+        "recipe": "5f1b5ceb1d1e7f597cfd811c574660167736d34bceb40661fd0fda6316e47233",
+        "survivors": "95c2ae38f582b8deb209ce2a7fdd897fbc8bbdc55720cf23a03f5dfb9acd4058",
+        "content": "38a4ac3f77708a866984358e6e2ac5a13a0592b34f43d056d888f58caba5e8c9",
     },
 }

@@ -45,7 +45,7 @@ def rewrite(dataset: Dataset, document: dict) -> None:
     dataset.store.write(f"shards/{SHARD}.json", sealed(document))
 
 
-@pytest.mark.parametrize("layout", ["parquet", "array"])
+@pytest.mark.parametrize("layout", ["parquet", "array", "video"])
 @pytest.mark.parametrize("quick", [True, False])
 def test_a_whole_dataset_has_no_fault(tmp_path: Path, layout: str, quick: bool) -> None:
     recipe = Recipe(short_side=48, layout=layout)  # type: ignore[arg-type]

@@ -46,7 +46,7 @@ def files(dataset: Dataset) -> dict[str, bytes]:
     return {name: dataset.store.read(name) for name, _ in dataset.store.list("shards") if not name.endswith(".json")}
 
 
-@pytest.mark.parametrize("layout", ["parquet", "array"])
+@pytest.mark.parametrize("layout", ["parquet", "array", "video"])
 def test_what_is_left_has_the_bytes_of_a_build_without_the_clip(tmp_path: Path, layout: str) -> None:
     recipe = Recipe(short_side=48, layout=layout)  # type: ignore[arg-type]
     dataset = built(tmp_path / "a", count=5, recipe=recipe)

@@ -206,7 +206,7 @@ def test_epochs_and_seeds_draw_other_snippets(encoded: Path) -> None:
     assert not torch.equal(first, dataset[0]["video"])
 
 
-@pytest.mark.parametrize("layout", ["parquet", "array"])
+@pytest.mark.parametrize("layout", ["parquet", "array", "video"])
 def test_a_batch_decoded_into_one_block_is_its_samples(tmp_path: Path, layout: Layout) -> None:
     built(tmp_path / "data", 5, recipe=Recipe(short_side=48, layout=layout))
     dataset = ClipDataset(tmp_path / "data", stream="both", frames=20, crop=32, raw=True)

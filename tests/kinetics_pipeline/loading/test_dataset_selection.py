@@ -13,10 +13,12 @@ import pytest
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.loading import ClipDataset, DamagedShard
 from kinetics_pipeline.recipe import Layout, Recipe
+from kinetics_pipeline.shards.data_file import data_name, open_data_file
+from kinetics_pipeline.shards.layouts.base import binary_strings
 from kinetics_pipeline.shards.markers import sealed
 from tests.builders.clips import CLASSES, asked_clips, built, commit, planned
 
-LAYOUTS: tuple[Layout, ...] = ("parquet", "array")
+LAYOUTS: tuple[Layout, ...] = ("parquet", "array", "video")
 
 
 def opened(folder: Path, **changes: object) -> ClipDataset:
@@ -154,10 +156,13 @@ def test_a_dataset_without_a_clip_is_refused(tmp_path: Path) -> None:
 
 def damage(folder: Path, layout: Layout, chunk: int) -> str:
     """Flips a bit in an RGB image of a chunk of the second clip; its id."""
-    [path] = folder.glob("shards/*.parquet" if layout == "parquet" else "shards/*.arrow")
+    path = folder / data_name("train-00000", layout)
     dataset = ClipDataset(folder, frames=1, crop=32)
     place = dataset.place_of(1)
-    image = dataset._clip_frames._reader.images(place, [chunk], ["rgb"])["rgb"][0][2].tobytes()
+    with open_data_file(path, layout) as read:
+        rows = read(place.first_row, chunk + 1, place.position)
+        strings = binary_strings(rows.column("rgb"), chunk)
+        image = strings[len(strings) // 2].tobytes()
     data = bytearray(path.read_bytes())
     data[data.index(image) + len(image) // 2] ^= 4
     path.write_bytes(data)

@@ -15,6 +15,7 @@ from kinetics_pipeline.loading.plain_rows import PlainRows
 from tests.builders.clips import built
 
 STREAMS = ("rgb", "flow")
+IDENTITY = ("clip_id", "chunk", "label", "height", "width")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def opened(path: Path) -> tuple[PlainRows, list[dict[str, Any]]]:
 
 
 def images(plain: PlainRows, number: int, row: dict[str, Any]) -> dict[str, list[bytes]] | None:
-    found = plain.images(number, (row["clip_id"], row["chunk"], row["label"]), row["n"], STREAMS)
+    found = plain.strings(number, tuple(row[name] for name in IDENTITY), dict.fromkeys(STREAMS, row["n"]))
     return None if found is None else {stream: [bytes(image) for image in found[stream]] for stream in STREAMS}
 
 
@@ -42,7 +43,7 @@ def test_every_row_of_a_shard_is_read_as_arrow_reads_it(shard: Path) -> None:
         assert images(plain, number, row) == {stream: row[stream] for stream in STREAMS}
 
 
-@pytest.mark.parametrize("changed", [{"clip_id": "another"}, {"chunk": 1}, {"label": 5}, {"n": 15}])
+@pytest.mark.parametrize("changed", [{"clip_id": "another"}, {"chunk": 1}, {"label": 5}, {"n": 15}, {"height": 47}])
 def test_a_row_that_is_another_than_asked_is_not_read(shard: Path, changed: dict[str, Any]) -> None:
     plain, rows = opened(shard)
     assert images(plain, 0, rows[0] | changed) is None

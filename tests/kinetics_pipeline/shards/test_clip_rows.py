@@ -15,7 +15,7 @@ from kinetics_pipeline.shards import codec
 from kinetics_pipeline.shards.clip_rows import CorruptRow, check_rows, decode_payload, encode_clip, rows_of, shape_of
 from tests.builders.clips import drawn_flow, drawn_frames
 
-LAYOUTS: tuple[Layout, ...] = ("parquet", "array")
+LAYOUTS: tuple[Layout, ...] = ("parquet", "array", "video")
 
 
 def encoded(layout: Layout = "parquet", count: int = 40) -> bytes:
@@ -132,7 +132,7 @@ def test_without_flow_the_columns_are_null() -> None:
 def test_a_changed_image_is_named_with_clip_chunk_and_stream(layout: Layout) -> None:
     payload = bytearray(encoded(layout))
     second = rows_of(bytes(payload))["rgb"][1].as_py()
-    image = second[3] if layout == "parquet" else second[:64]
+    image = second[3] if layout == "parquet" else second[:64] if layout == "array" else second[-64:]
     place = bytes(payload).index(image) + len(image) // 2
     payload[place] ^= 1
     with pytest.raises(CorruptRow, match=r"clip v001, chunk 1, rgb: CRC"):

@@ -28,7 +28,7 @@ from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.storage.store import Store
 from tests.builders.clips import CLASSES, asked_clips, payload_of, record_of
 
-LAYOUTS: tuple[Layout, ...] = ("parquet", "array")
+LAYOUTS: tuple[Layout, ...] = ("parquet", "array", "video")
 
 
 def written(folder: Path, layout: Layout = "parquet", current: bool = True, **changes: object) -> dict:
@@ -41,7 +41,7 @@ def written(folder: Path, layout: Layout = "parquet", current: bool = True, **ch
     )
 
 
-@pytest.mark.parametrize(("layout", "suffix"), [("parquet", "parquet"), ("array", "arrow")])
+@pytest.mark.parametrize(("layout", "suffix"), [("parquet", "parquet"), ("array", "arrow"), ("video", "parquet")])
 def test_the_data_file_is_the_same_bytes_in_another_process(tmp_path: Path, layout: Layout, suffix: str) -> None:
     here = written(tmp_path / "here", layout)
     program = (
@@ -101,7 +101,7 @@ def test_pandas_reads_a_shard(tmp_path: Path) -> None:
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_footer_alone_gives_the_recipe_and_the_classes(tmp_path: Path, layout: Layout) -> None:
     written(tmp_path, layout)
-    if layout == "parquet":
+    if layout != "array":
         footer = pq.read_schema(tmp_path / "out/shards/train-00000.parquet").metadata
     else:
         footer = pa.ipc.open_file(tmp_path / "out/shards/train-00000.arrow").schema.metadata

@@ -12,6 +12,7 @@ import pytest
 
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import UserError
+from kinetics_pipeline.loading import ClipDataset
 from kinetics_pipeline.recipe import Recipe
 from kinetics_pipeline.video.container import inspect
 from kinetics_pipeline.video.frames import read_clip
@@ -89,6 +90,21 @@ def test_videos_are_encoded_from_the_shards_where_none_was_kept(
     assert [row.rsplit(" ", 1)[1] for row in rows] == ["0", "1"]
     for row in rows:
         assert read_clip(tmp_path / "out" / row.rsplit(" ", 1)[0], None, None, short_side=48).shape == (40, 48, 64, 3)
+
+
+def test_videos_of_the_video_layout_are_its_own_h264(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset = built(tmp_path / "data", count=1, recipe=Recipe(short_side=48, flow="none", layout="video"))
+    export(dataset.store.uri, "mp4", tmp_path / "out", None, None)
+    assert "1 mp4 are the shards' own H.264, not encoded again: 25 fps" in capsys.readouterr().out
+    [path] = (tmp_path / "out").rglob("*.mp4")
+    stored = ClipDataset(tmp_path / "data", frames=None, crop=None, train=False, raw=True)[0]["video"].numpy()
+    with av.open(str(path)) as video:
+        assert video.streams.video[0].average_rate == 25
+        frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+    assert len(frames) == 40
+    assert np.abs(np.stack(frames).astype(int) - stored.transpose(1, 2, 3, 0)).mean() < 0.5
+    export(dataset.store.uri, "frames", tmp_path / "pictures", None, None)
+    assert len(list((tmp_path / "pictures").rglob("img_*.jpg"))) == 40
 
 
 def test_export_copies_a_kept_segment_where_there_is_one_encodes_the_rest_and_says_which(

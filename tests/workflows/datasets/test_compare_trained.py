@@ -51,8 +51,9 @@ def test_the_clips_that_differ_are_named_while_the_run_s_dataset_is_there(
 ) -> None:
     lost = "train001_000000_000002"
     other = build(tmp_path / "other", lost=[lost])
-    assert cli(["compare", str(run), other.store.uri]) == 1
-    assert f"only in the first: 1 ({lost}); in the other: gone 1" in capsys.readouterr().out
+    for place in (run, save_network(dataset, "rgb", tmp_path / "best.pt")):
+        assert cli(["compare", str(place), other.store.uri]) == 1
+        assert f"only in the first: 1 ({lost}); in the other: gone 1" in capsys.readouterr().out
     Path(dataset.store.uri).rename(tmp_path / "elsewhere")
     assert cli(["compare", str(run), other.store.uri]) == 1
     out = capsys.readouterr().out

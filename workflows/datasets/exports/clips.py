@@ -10,23 +10,24 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import simplejpeg
-from numpy.typing import NDArray
 
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.loading.index import load_index
 from kinetics_pipeline.loading.selection import select
 from kinetics_pipeline.loading.shard_reader import Place, ShardReader
-from kinetics_pipeline.shards import codec
+from kinetics_pipeline.shards.clip_rows import all_images
+from kinetics_pipeline.shards.layouts.base import StoredImages
 from kinetics_pipeline.storage.local import new_file
 from kinetics_pipeline.storage.open_store import open_store
 from kinetics_pipeline.storage.store import Store
 from kinetics_pipeline.video.ffmpeg import environment, executable
 
+FRAME_QUALITY = 95
+"""JPEG quality of frames that the shard holds otherwise."""
 FLOW_QUALITY = 95
 """JPEG quality of the two flow pictures, which are encoded again: the shard holds them as one."""
 
@@ -64,13 +65,12 @@ class ClipWriter:
         return self._kept is not None
 
     def mp4(self, clip: ExportedClip, path: Path) -> None:
-        """The kept segment, or the shard's frames encoded. Raises JobFailed when ffmpeg fails."""
+        """The kept segment, the shard's own H.264, or its frames encoded. Raises JobFailed when ffmpeg fails."""
         if self._kept is not None and f"{clip.split}/{clip.place.clip_id}.mp4" in self._names:
             _copy(self._kept, clip, path)
             self.made["copied"] += 1
         else:
-            _encode(self.dataset, self._reader, clip, path)
-            self.made["encoded"] += 1
+            self.made[_to_mp4(self.dataset, self._reader, clip, path)] += 1
 
     def frames(self, clip: ExportedClip, folder: Path) -> None:
         _write_frames(self.dataset, self._reader, clip, folder)
@@ -127,44 +127,52 @@ def folders_of(classes: Sequence[str]) -> dict[int, str]:
     return {**named, -1: "unlabelled"}
 
 
-def _chunks(
-    dataset: Dataset, reader: ShardReader, clip: ExportedClip, streams: Sequence[str]
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(first frame, images of each stream) of one chunk after the other."""
-    length = dataset.recipe.chunk_length
-    for chunk, first in enumerate(range(0, clip.frames, length)):
-        found = reader.images(clip.place, [chunk], streams)
-        yield first, {stream: found[stream][0] for stream in streams}
-
-
 def _write_frames(dataset: Dataset, reader: ShardReader, clip: ExportedClip, folder: Path) -> None:
     """The clip's folder, which appears when it is whole."""
     streams = ["rgb"] if dataset.recipe.flow == "none" else ["rgb", "flow"]
     scratch = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
     scratch.mkdir(parents=True)
-    for first, images in _chunks(dataset, reader, clip, streams):
-        for number, image in enumerate(images["rgb"], first + 1):
-            data = bytes(image) if dataset.recipe.layout == "parquet" else codec.encode_rgb(image, 95)
-            (scratch / f"img_{number:05d}.jpg").write_bytes(data)
-        for number, image in enumerate(images.get("flow", ()), first + 1):
-            for axis, field in zip("xy", _fields(dataset, clip, image), strict=True):
-                data = simplejpeg.encode_jpeg(
-                    np.ascontiguousarray(field)[..., None],
-                    quality=FLOW_QUALITY,
-                    colorspace="GRAY",
-                    colorsubsampling="Gray",
-                )
-                (scratch / f"flow_{axis}_{number:05d}.jpg").write_bytes(data)
+    for chunk, first in enumerate(range(0, clip.frames, dataset.recipe.chunk_length)):
+        images = reader.images(clip.place, [chunk], streams)
+        with reader.damage_named(clip.place, chunk):
+            for number, image in enumerate(images["rgb"][0].jpegs(FRAME_QUALITY), first + 1):
+                (scratch / f"img_{number:05d}.jpg").write_bytes(image)
+        with reader.damage_named(clip.place, chunk, "flow"):
+            for stored in images.get("flow", ()):
+                _write_flow(stored, clip, first, scratch)
     os.replace(scratch, folder)
 
 
-def _fields(dataset: Dataset, clip: ExportedClip, image: Any) -> NDArray[np.uint8]:
-    """uint8 [2, H, W], +-20 px as 1 to 255: denseflow's scale with its bound at 20."""
-    if dataset.recipe.layout == "array":
-        return np.asarray(image)
-    out = np.empty((2, clip.height, clip.width), np.uint8)
-    codec.decode_flow(image, out)
-    return out
+def _write_flow(stored: StoredImages, clip: ExportedClip, first: int, folder: Path) -> None:
+    """The two pictures of each field, +-20 px as 1 to 255: denseflow's scale with its bound at 20."""
+    for number, fields in enumerate(all_images(stored, "flow", clip.height, clip.width), first + 1):
+        for axis, field in zip("xy", fields, strict=True):
+            data = simplejpeg.encode_jpeg(
+                np.ascontiguousarray(field)[..., None],
+                quality=FLOW_QUALITY,
+                colorspace="GRAY",
+                colorsubsampling="Gray",
+            )
+            (folder / f"flow_{axis}_{number:05d}.jpg").write_bytes(data)
+
+
+def _frames(dataset: Dataset, reader: ShardReader, clip: ExportedClip) -> Iterator[bytes]:
+    """The clip's RGB frames, uint8 [H, W, 3] each. Raises DamagedShard."""
+    for chunk, stored in _rgb(dataset, reader, clip):
+        with reader.damage_named(clip.place, chunk):
+            yield from (frame.tobytes() for frame in all_images(stored, "rgb", clip.height, clip.width))
+
+
+def _strings(dataset: Dataset, reader: ShardReader, clip: ExportedClip) -> Iterator[bytes]:
+    """The clip's H.264 as it is stored: whole chunks, each of which begins with a key frame. Raises DamagedShard."""
+    for chunk, stored in _rgb(dataset, reader, clip):
+        with reader.damage_named(clip.place, chunk):
+            yield stored.h264() or b""
+
+
+def _rgb(dataset: Dataset, reader: ShardReader, clip: ExportedClip) -> Iterator[tuple[int, StoredImages]]:
+    for chunk in range(-(-clip.frames // dataset.recipe.chunk_length)):
+        yield chunk, reader.images(clip.place, [chunk], ["rgb"])["rgb"][0]
 
 
 def _copy(kept: Store, clip: ExportedClip, path: Path) -> None:
@@ -173,26 +181,27 @@ def _copy(kept: Store, clip: ExportedClip, path: Path) -> None:
         out.write(kept.read(f"{clip.split}/{clip.place.clip_id}.mp4"))
 
 
-def _encode(dataset: Dataset, reader: ShardReader, clip: ExportedClip, path: Path) -> None:
+def _to_mp4(dataset: Dataset, reader: ShardReader, clip: ExportedClip, path: Path) -> str:
+    """Writes the clip's frames as mp4, and says how: the shard's own H.264 `as stored`, else `encoded`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.mp4")
-    line = [executable(), "-hide_banner", "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24"]
-    line += ["-s", f"{clip.width}x{clip.height}", "-r", f"{dataset.recipe.fps:g}", "-i", "-"]
-    line += ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-c:v", "libx264", "-crf", "18", "-preset", "veryfast"]
-    line += ["-pix_fmt", "yuv420p", "-threads", "1", "-movflags", "+faststart", f"file:{scratch}"]
+    stored = dataset.recipe.layout == "video"
+    fps = f"{dataset.recipe.fps:g}"
+    line = [executable(), "-hide_banner", "-v", "error", "-y"]
+    if stored:
+        line += ["-f", "h264", "-framerate", fps, "-i", "-", "-c", "copy"]
+    else:
+        line += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{clip.width}x{clip.height}", "-r", fps, "-i", "-"]
+        line += ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-c:v", "libx264", "-crf", "18", "-preset", "veryfast"]
+        line += ["-pix_fmt", "yuv420p", "-threads", "1"]
+    line += ["-movflags", "+faststart", f"file:{scratch}"]
     pipe = subprocess.PIPE
     with subprocess.Popen(line, stdin=pipe, stderr=pipe, env=environment()) as process:
         assert process.stdin is not None
         assert process.stderr is not None
-        frame = np.empty((clip.height, clip.width, 3), np.uint8)
         try:
-            for _, images in _chunks(dataset, reader, clip, ["rgb"]):
-                for image in images["rgb"]:
-                    if dataset.recipe.layout == "parquet":
-                        codec.decode_rgb(image, frame)
-                    else:
-                        frame[...] = image
-                    process.stdin.write(frame.tobytes())
+            for data in _strings(dataset, reader, clip) if stored else _frames(dataset, reader, clip):
+                process.stdin.write(data)
             process.stdin.close()
         except BrokenPipeError:
             pass  # it says why on stderr
@@ -201,3 +210,4 @@ def _encode(dataset: Dataset, reader: ShardReader, clip: ExportedClip, path: Pat
         scratch.unlink(missing_ok=True)
         raise JobFailed(f"{clip.place.clip_id} could not be encoded: {log.splitlines()[-1] if log else 'no reason'}")
     scratch.replace(path)
+    return "as stored" if stored else "encoded"

@@ -15,19 +15,24 @@ from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.recipe import Layout
 from kinetics_pipeline.shards.data_file import data_name
 from kinetics_pipeline.shards.markers import Marker
-from kinetics_pipeline.shards.schema import SCHEMA_VERSION, row_schema
+from kinetics_pipeline.shards.schema import row_schema
 from kinetics_pipeline.storage.local import new_file
 
 FILE = "croissant.json"
 CLASSES = "class-names"
 """A record set that is not named as a split may be."""
-_FORMATS: dict[Layout, str] = {"parquet": "application/x-parquet", "array": "application/vnd.apache.arrow.file"}
+_FORMATS: dict[Layout, str] = {
+    "parquet": "application/x-parquet",
+    "array": "application/vnd.apache.arrow.file",
+    "video": "application/x-parquet",
+}
 _TYPES = {
     "string": "sc:Text",
     "double": "cr:Float64",
     "int16": "cr:Int16",
     "int32": "cr:Int32",
     "uint32": "cr:UInt32",
+    "binary": "sc:VideoObject",
 }
 _MEANING = {
     "clip_id": "The clip.",
@@ -45,6 +50,7 @@ _MEANING = {
     "crc_rgb": "CRC-32 over the length and the bytes of each picture.",
     "crc_flow": "CRC-32 over the length and the bytes of each picture.",
 }
+_VIDEO = "The frames as H.264 (Annex B), of which the first is a key frame."
 _CONTEXT = {
     "@language": "en",
     "@vocab": "https://schema.org/",
@@ -142,9 +148,9 @@ def _record_sets(dataset: Dataset, shards: Sequence[Marker]) -> Iterator[dict[st
                 {f"{CLASSES}/number": number, f"{CLASSES}/name": name} for number, name in enumerate(dataset.classes)
             ],
         }
-    if dataset.recipe.layout != "parquet":  # Croissant has no word for the columns of an Arrow file
+    if dataset.recipe.layout == "array":  # Croissant has no word for the columns of an Arrow file
         return
-    columns = row_schema("parquet", min(dataset.schema_version, SCHEMA_VERSION))
+    columns = row_schema(dataset.recipe.layout, dataset.schema_version)
     for split in _splits(shards):
         yield {
             "@type": "cr:RecordSet",
@@ -167,7 +173,7 @@ def _field(split: str, column: pa.Field) -> dict[str, Any]:
         "@type": "cr:Field",
         "@id": f"{split}/{column.name}",
         "name": column.name,
-        "description": _MEANING.get(column.name, ""),
+        "description": _VIDEO if column.type == pa.binary() else _MEANING.get(column.name, ""),
         "dataType": "sc:ImageObject" if pictures else _TYPES[str(column.type)],
         **(several if pictures else {}),
         "source": {"fileSet": {"@id": f"shards-of-{split}"}, "extract": {"column": column.name}},

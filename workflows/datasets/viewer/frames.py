@@ -8,19 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from queue import LifoQueue
 
-import numpy as np
-
 from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.loading.decoding import StoredStream
 from kinetics_pipeline.loading.shard_reader import Place, ShardReader
-from kinetics_pipeline.shards.clip_rows import Images
-from kinetics_pipeline.shards.codec import encode_flow, encode_rgb
 
 _READERS = 6
 """Clips that are read at a time: a browser asks for six."""
 _QUALITY = 95
-"""JPEG quality of frames that a shard holds as raw values."""
+"""JPEG quality of frames that a shard holds otherwise."""
 
 
 class ClipPictures:
@@ -55,8 +51,7 @@ class ClipPictures:
         chunk, number = divmod(number, self._dataset.recipe.chunk_length)
         with self._reader() as reader:
             wanted = streams or self.streams()
-            found = reader.images(place, [chunk], wanted)
-            return {stream: self._jpegs(found[stream][0], stream)[number] for stream in wanted}
+            return {stream: jpegs[number] for stream, jpegs in self._jpegs(reader, place, chunk, wanted).items()}
 
     def chunk(self, place: Place, chunk: int) -> bytes:
         """A chunk's frames and flow: the length of a JSON document (uint32, little-endian), the document, the JPEGs.
@@ -68,14 +63,16 @@ class ClipPictures:
         if not 0 <= chunk < -(-place.frames // length):
             raise UserError(f"clip {place.clip_id} has no chunk {chunk}")
         with self._reader() as reader:
-            found = reader.images(place, [chunk], self.streams())
-            images = {stream: self._jpegs(stored[0], stream) for stream, stored in found.items()}
+            images = self._jpegs(reader, place, chunk, self.streams())
         sizes = {stream: [len(image) for image in jpegs] for stream, jpegs in images.items()}
         document = json.dumps({"first": chunk * length, **sizes}).encode()
         return struct.pack("<I", len(document)) + document + b"".join(j for jpegs in images.values() for j in jpegs)
 
-    def _jpegs(self, images: Images, stream: str) -> list[bytes]:
-        if self._dataset.recipe.layout == "parquet":
-            return [bytes(image) for image in images]
-        encode = encode_rgb if stream == "rgb" else encode_flow
-        return [encode(np.ascontiguousarray(image), _QUALITY) for image in images]
+    def _jpegs(
+        self, reader: ShardReader, place: Place, chunk: int, streams: tuple[StoredStream, ...]
+    ) -> dict[StoredStream, list[bytes]]:
+        found, images = reader.images(place, [chunk], streams), {}
+        for stream in streams:
+            with reader.damage_named(place, chunk, stream):
+                images[stream] = found[stream][0].jpegs(_QUALITY)
+        return images

@@ -34,9 +34,9 @@ from kinetics_pipeline.records import Record, Spent
 from kinetics_pipeline.shards.spool import Spool
 from kinetics_pipeline.shards.writer import write_shard
 from kinetics_pipeline.sources.local.folder import FolderSource
-from kinetics_pipeline.workflows.benchmarks.forecast import render
+from kinetics_pipeline.video.ffmpeg import executable
 
-SECONDS, SHORT_SIDE, CLIPS_PER_SHARD = 2, 128, 8
+VIDEO_SECONDS, SECONDS, SHORT_SIDE, CLIPS_PER_SHARD = 14, 2, 128, 4
 LOOK_EVERY = 0.1
 BAR = 1.05
 DAEMONS = ("gcs_server", "raylet", "dashboard", "log_monitor", "runtime_env", "monitor.py")
@@ -51,13 +51,22 @@ class ClipCost:
     seconds: dict[str, float]
 
 
+def render(folder: Path) -> None:
+    """A video of `VIDEO_SECONDS` that zooms into a fractal."""
+    picture = ["-f", "lavfi", "-i", "mandelbrot=size=256x192:rate=25:start_scale=0.1", "-t", str(VIDEO_SECONDS)]
+    command = [executable(), "-v", "error", *picture, "-pix_fmt", "yuv420p", "-y", str(folder / "0.mp4")]
+    subprocess.run(command, check=True)
+
+
 def annotation_file(folder: Path, clips: int) -> Path:
-    """Clips of the videos that `render` makes, beginning a quarter of a second apart."""
-    videos = sorted(folder.glob("*.mp4"))
+    """Clips of that video, under as many names as they take, beginning a quarter of a second apart."""
+    each = 4 * (VIDEO_SECONDS - SECONDS)
     rows = ["label,video_id,time_start,time_end,split"]
     for number in range(clips):
-        video, start = videos[number % len(videos)], number // len(videos) % 48 * 0.25
-        rows.append(f"moving,{video.stem},{start},{start + SECONDS},train")
+        video, start = number // each, number % each / 4
+        if not (folder / f"{video}.mp4").exists():
+            os.link(folder / "0.mp4", folder / f"{video}.mp4")
+        rows.append(f"moving,{video},{start},{start + SECONDS},train")
     path = folder / f"asked-{clips}.csv"
     path.write_text("\n".join(rows) + "\n")
     return path

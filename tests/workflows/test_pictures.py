@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 
 from kinetics_pipeline.errors import UserError
-from kinetics_pipeline.workflows.pictures import (
+from kinetics_pipeline.workflows.pictures.colours import even_frames, flow_colours
+from kinetics_pipeline.workflows.pictures.sheets import (
     BAR,
     annotated,
     clip_sheet,
     contact_sheet,
-    even_frames,
-    flow_colours,
     repeated_frames,
     strip,
     wrapped,

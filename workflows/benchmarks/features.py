@@ -299,7 +299,7 @@ def run_stubbed(words: Sequence[str]) -> int:
 
 
 def _looped(source: Path, minutes: int, target: Path) -> Path:
-    """So many minutes of a video, over and over, in small pictures."""
+    """Repeats a video until it has so many minutes, in small pictures."""
     line = ("-stream_loop", "-1", "-i", source, "-t", str(60 * minutes), "-an", "-vf", "scale=-2:96")
     _ffmpeg(*line, "-c:v", "libx264", "-preset", "ultrafast", "-g", "30", target)
     return target

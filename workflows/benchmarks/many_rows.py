@@ -20,7 +20,8 @@ import numpy as np
 import psutil
 from rich.table import Table
 
-from kinetics_pipeline.workflows.pictures import BAR, INK, Picture, written
+from kinetics_pipeline.workflows.pictures.colours import Picture
+from kinetics_pipeline.workflows.pictures.sheets import BAR, INK, written
 
 COMMAND = (sys.executable, "-m", "kinetics_pipeline.workflows")
 LOOK_EVERY = 1.0

@@ -35,7 +35,7 @@ from kinetics_pipeline.shards.data_file import data_name
 from kinetics_pipeline.shards.markers import marker_name, sealed
 from kinetics_pipeline.shards.writer import versions
 from kinetics_pipeline.workflows.benchmarks import clip_cost, many_rows
-from kinetics_pipeline.workflows.pictures import write_picture
+from kinetics_pipeline.workflows.pictures.sheets import write_picture
 
 CLIPS_PER_SHARD = 65
 DATA_BYTES = 270_000_000

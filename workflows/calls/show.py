@@ -15,7 +15,8 @@ from kinetics_pipeline.redaction import counted, visible
 from kinetics_pipeline.shards.codec import dequantise_flow
 from kinetics_pipeline.workflows.datasets.clip_names import clip_named
 from kinetics_pipeline.workflows.datasets.inspect import clip_rows
-from kinetics_pipeline.workflows.pictures import Sheet, clip_sheet, flow_colours, flow_legend, stacked
+from kinetics_pipeline.workflows.pictures.colours import flow_colours
+from kinetics_pipeline.workflows.pictures.sheets import Sheet, clip_sheet, flow_legend, stacked
 
 if TYPE_CHECKING:
     from kinetics_pipeline.loading import ClipDataset

@@ -22,8 +22,8 @@ from kinetics_pipeline.redaction import counted, visible
 from kinetics_pipeline.shards.codec import dequantise_flow
 from kinetics_pipeline.workflows.datasets.clip_names import clip_named
 from kinetics_pipeline.workflows.datasets.status import look
-from kinetics_pipeline.workflows.pictures import (
-    Picture,
+from kinetics_pipeline.workflows.pictures.colours import Picture
+from kinetics_pipeline.workflows.pictures.sheets import (
     clip_sheet,
     flow_legend,
     require_picture_file,

@@ -24,7 +24,7 @@ from kinetics_pipeline.workflows.demo.picture import demo_picture
 from kinetics_pipeline.workflows.demo.server import VideoServer, serving
 from kinetics_pipeline.workflows.demo.videos import CLASSES, Rendered, annotated, render_videos, write_annotations
 from kinetics_pipeline.workflows.flags.build_flags import DemoConfig
-from kinetics_pipeline.workflows.pictures import write_picture
+from kinetics_pipeline.workflows.pictures.sheets import write_picture
 
 MARK = ".kinetics-demo"
 """A file in the folder of a demo: a folder that has it may be replaced, any other may not."""

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from kinetics_pipeline.flow import tvl1
 from kinetics_pipeline.workflows.demo.videos import CLIP_SECONDS, Rendered, drawing
-from kinetics_pipeline.workflows.pictures import Picture, flow_colours, flow_legend, stacked, strip, written
+from kinetics_pipeline.workflows.pictures.colours import Picture, flow_colours
+from kinetics_pipeline.workflows.pictures.sheets import flow_legend, stacked, strip, written
 
 SHOWN = ("moving left", "moving up", "growing", "turning right")
 FRAMES = 3

@@ -14,7 +14,8 @@ from kinetics_pipeline.models.training.recipes import patience_of
 from kinetics_pipeline.workflows.paper.experiments import Experiment, Resources
 from kinetics_pipeline.workflows.paper.schedule_groups import Group
 from kinetics_pipeline.workflows.paper.schedules import rates
-from kinetics_pipeline.workflows.pictures import BAR, INK, Picture, written
+from kinetics_pipeline.workflows.pictures.colours import Picture
+from kinetics_pipeline.workflows.pictures.sheets import BAR, INK, written
 
 PANEL, MARGIN, HEAD = (560, 190), (64, 10, 26, 12), 52
 """Pixels: width and height of a panel's plot; left, right, below and above of it; and its two lines of text."""

@@ -12,7 +12,7 @@ from kinetics_pipeline.workflows.paper.experiments import Resources, Score
 from kinetics_pipeline.workflows.paper.schedule_groups import groups_of
 from kinetics_pipeline.workflows.paper.schedule_picture import draw
 from kinetics_pipeline.workflows.paper.tables import TABLES
-from kinetics_pipeline.workflows.pictures import require_picture_file, write_picture
+from kinetics_pipeline.workflows.pictures.sheets import require_picture_file, write_picture
 
 DRAWN = ("2", "3", "4", "5")
 

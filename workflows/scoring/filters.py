@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.models.weights.checkpoints import read_weights
 from kinetics_pipeline.models.weights.inflation import GOOGLENET_KEY, two_dimensional
-from kinetics_pipeline.workflows.pictures import Picture, require_picture_file, stacked, write_picture, written
+from kinetics_pipeline.workflows.pictures.colours import Picture
+from kinetics_pipeline.workflows.pictures.sheets import require_picture_file, stacked, write_picture, written
 from kinetics_pipeline.workflows.runtime.model_errors import as_user_errors
 from kinetics_pipeline.workflows.training.run_folder import RunFolder
 

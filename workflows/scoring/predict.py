@@ -32,7 +32,7 @@ from kinetics_pipeline.video.container import VideoStream
 from kinetics_pipeline.video.frames import BrokenVideo, TooShort, read_clip
 from kinetics_pipeline.workflows.datasets.clip_names import clip_named
 from kinetics_pipeline.workflows.flags.training_flags import PredictConfig
-from kinetics_pipeline.workflows.pictures import require_picture_file
+from kinetics_pipeline.workflows.pictures.sheets import require_picture_file
 from kinetics_pipeline.workflows.runtime.model_errors import as_user_errors
 from kinetics_pipeline.workflows.scoring.fetch_video import fetch_video, shown
 from kinetics_pipeline.workflows.scoring.prediction import Prediction, StoredFrames

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from kinetics_pipeline.redaction import counted, html_table, visible
 from kinetics_pipeline.shards import codec
-from kinetics_pipeline.workflows.pictures import Sheet, annotated
+from kinetics_pipeline.workflows.pictures.sheets import Sheet, annotated
 
 
 @dataclass(frozen=True)

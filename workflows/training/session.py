@@ -37,7 +37,8 @@ from kinetics_pipeline.models.training.recipes import TrainingRecipe, explain_ba
 from kinetics_pipeline.models.training.state import TrainingState, restore_state, start_training, state_to_save
 from kinetics_pipeline.redaction import counted
 from kinetics_pipeline.workflows.flags.record import as_record
-from kinetics_pipeline.workflows.pictures import contact_sheet, flow_colours
+from kinetics_pipeline.workflows.pictures.colours import flow_colours
+from kinetics_pipeline.workflows.pictures.sheets import contact_sheet
 from kinetics_pipeline.workflows.runtime.model_errors import as_user_errors
 from kinetics_pipeline.workflows.training.data import (
     LOADING,

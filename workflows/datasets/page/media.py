@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -23,12 +22,12 @@ from kinetics_pipeline.loading.shard_reader import Place
 from kinetics_pipeline.shards.codec import dequantise_flow, encode_rgb
 from kinetics_pipeline.shards.markers import marker_name, parse_marker, shard_of
 from kinetics_pipeline.workflows.datasets.viewer.frames import ClipPictures
-from kinetics_pipeline.workflows.pictures import colour_wheel, even_frames, flow_colours
+from kinetics_pipeline.workflows.pictures.colours import colour_wheel, even_frames, flow_colours
 
 MOST_CLIPS = 12
 """Clips shown: of each class one, of classes evenly over all; of fewer classes several."""
 SHOWN, WIDTH, QUALITY = 4, 160, 80
-"""Frames of a clip, their width in pixels, and the quality of their JPEGs: some 6 kB each."""
+"""Frames of a clip, their least width in pixels, and the quality of their JPEGs: some 6 kB each."""
 
 
 def examples(clips: pd.DataFrame, clip_ids: pa.ChunkedArray) -> list[dict[str, str]]:
@@ -90,10 +89,11 @@ def _rgb(image: bytes) -> NDArray[np.uint8]:
 
 
 def _small(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    height, width = picture.shape[:2]
-    size = (WIDTH, max(1, round(height * WIDTH / width)))
-    how = cv2.INTER_AREA if width > WIDTH else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(picture, size, interpolation=how), np.uint8)
+    """Means of squares of pixels, so that WIDTH or somewhat more remain: without OpenCV, which only builds need."""
+    side = max(1, picture.shape[1] // WIDTH)
+    height, width = picture.shape[0] // side, picture.shape[1] // side
+    squares = picture[: height * side, : width * side].reshape(height, side, width, side, 3)
+    return np.asarray(squares.mean(axis=(1, 3)).round(), np.uint8)
 
 
 def _address(picture: NDArray[np.uint8]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import struct
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ def test_a_clip_comes_as_the_jpegs_that_the_shard_holds(server: ViewerServer, da
 
 
 def test_arrays_are_shown_as_jpegs_of_their_values(tmp_path: Path) -> None:
-    folder = Path(__file__).parents[3] / "data" / "schema_2_array"
+    folder = shutil.copytree(Path(__file__).parents[3] / "data" / "schema_2_array", tmp_path / "data")
     source = Dataset.open(folder)
     clip = next(name for name, record in source.records().items() if record.outcome == "ok")
     with serving(source, tmp_path / "marked.txt") as server:

@@ -17,7 +17,7 @@ from kinetics_pipeline.records import clip_id
 from kinetics_pipeline.shards.codec import dequantise_flow
 from kinetics_pipeline.workflows.datasets.viewer.server import ViewerServer
 from kinetics_pipeline.workflows.datasets.viewer.view import PAGE
-from kinetics_pipeline.workflows.pictures import flow_colours
+from kinetics_pipeline.workflows.pictures.colours import flow_colours
 from tests.builders.clips import asked_clips, built, commit, planned
 from tests.builders.viewers import COUNT, FRAMES, HOSTILE, asked, serving, stored
 

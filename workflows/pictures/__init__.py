@@ -1,0 +1,1 @@
+"""Pictures for people: `colours` paints flow, `sheets` draws clips, captions and legends (with OpenCV)."""

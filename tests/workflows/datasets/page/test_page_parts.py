@@ -18,6 +18,7 @@ from kinetics_pipeline.workflows.building.cache_folders import CacheFolders
 from kinetics_pipeline.workflows.building.watch.event_log import EventLog, Line, log_folder
 from kinetics_pipeline.workflows.cli.app import run as cli
 from kinetics_pipeline.workflows.datasets.page.facts import facts_of
+from kinetics_pipeline.workflows.datasets.page.media import _small
 from kinetics_pipeline.workflows.datasets.page.runs import MOST_POINTS, find_runs, run_facts
 from kinetics_pipeline.workflows.datasets.page.write import page
 from tests.builders.clips import built
@@ -113,7 +114,7 @@ def test_a_page_shows_flow_and_frames_only_if_asked_to(dataset: Dataset, tmp_pat
     assert first is not None
     address = with_media[: first.start()].rpartition("base64,")[2].rstrip('" ')
     picture = simplejpeg.decode_jpeg(base64.b64decode(address))
-    assert picture.shape == (120, 160, 3)
+    assert picture.shape == (48, 64, 3)  # as in the shards: only wider pictures become smaller
     assert np.ptp(picture) > 100
 
 
@@ -169,3 +170,10 @@ def test_classes_of_a_published_list_are_held_against_it(
     assert facts["published"]["clips"] == {"train": (2, 9), "val": (50, 50), "test": (100, 100)}
     assert [one["splits"] for one in facts["classes"]] == [{"train": 2, "val": 0, "test": 0}] * 3
     assert "Kinetics-3, which was published with 2 to 9 clips of each class for train, 50 clips" in page(facts)
+
+
+def test_wide_pictures_become_means_of_squares_of_their_pixels() -> None:
+    ramp = np.broadcast_to(np.arange(340, dtype=np.uint8)[None, :, None], (256, 340, 3))
+    small = _small(ramp)
+    assert small.shape == (128, 170, 3)
+    assert small[0, 1, 0] in (2, 3)  # the mean of 2 and 3

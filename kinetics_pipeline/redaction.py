@@ -27,8 +27,8 @@ def counted(count: float, thing: str, things: str | None = None) -> str:
     """A number with its noun, in the singular or the plural. `things`: what stands behind any number but 1, where that
     is more than the noun's plural.
 
-    >>> counted(1, "retry"), counted(2, "retry"), counted(0, "class"), counted(1200, "clip is", "clips are")
-    ('1 retry', '2 retries', '0 classes', '1,200 clips are')
+    >>> counted(1, "retry"), counted(2, "retry"), counted(3, "day"), counted(1200, "clip is", "clips are")
+    ('1 retry', '2 retries', '3 days', '1,200 clips are')
     """
     if count == 1:
         return f"1 {thing}"
@@ -37,9 +37,9 @@ def counted(count: float, thing: str, things: str | None = None) -> str:
 
 
 def _plural(noun: str) -> str:
-    if noun.endswith("y"):
+    if noun.endswith("y") and not noun.endswith(("ay", "ey", "oy", "uy")):
         return f"{noun[:-1]}ies"
-    return f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{noun}es" if noun.endswith(("s", "x", "ch", "sh")) else f"{noun}s"
 
 
 def html_table(title: str, rows: Iterable[Iterable[Any]], heads: Iterable[str] = ()) -> str:

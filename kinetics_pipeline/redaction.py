@@ -13,7 +13,7 @@ WITHHELD = "WITHHELD"
 
 
 def visible(text: str) -> str:
-    """The text with control and bidirectional characters, and all others that are not printed, as escapes.
+    r"""The text with control and bidirectional characters, and all others that are not printed, as escapes.
 
     >>> visible("a\x1b[2Jb\u202ec")
     'a\\x1b[2Jb\\u202ec'

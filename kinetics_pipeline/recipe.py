@@ -15,7 +15,7 @@ from kinetics_pipeline.flow.parameters import TVL1, FlowBackend
 Interpolation = Literal["bilinear", "bicubic", "area", "lanczos"]
 FlowMethod = Literal["tvl1", "none"]
 Layout = Literal["parquet", "array", "video"]
-CRF = 16
+CRF = 17
 """The rate factor by which frames take a quarter of the bytes of JPEGs (`workflows.benchmarks.layouts`)."""
 _OF_VIDEO = ("crf", "encoder")
 """Fields that only a recipe of the video layout says."""

@@ -118,7 +118,7 @@ class Selection(Config):
     Most_used="source output limit classes split labels short_side flow rate nodes",
     Which_clips="split_by per_class retry on_bad_row mirror clips_per_shard",
     Forecast="cores gpus rates",
-    Recipe="fps interpolation flow_backend layout rgb_quality flow_quality chunk_length",
+    Recipe="fps interpolation flow_backend layout crf rgb_quality flow_quality chunk_length",
     Network="proxy egress allow_private_addresses",
     Machine="cache keep_clips",
 )
@@ -148,7 +148,7 @@ class PlanConfig(Selection):
 @panels(
     Most_used="output source limit classes split retry short_side flow cache max_disk",
     Which_clips="labels split_by per_class on_bad_row mirror clips_per_shard",
-    Recipe="fps interpolation flow_backend layout rgb_quality flow_quality chunk_length",
+    Recipe="fps interpolation flow_backend layout crf rgb_quality flow_quality chunk_length",
     YouTube_and_other_servers="rate egress proxy cookies allow_access ytdlp_option cool_down allow_private_addresses",
     What_is_kept="keep_clips keep_archives archives_per_plan",
     Machine_and_waiting="cpus max_wait clip_time_limit metrics_port notify",
@@ -183,8 +183,7 @@ class BuildConfig(Selection):
     metrics_port: str | None = None
     """PORT or HOST:PORT where Prometheus reads metrics of the build; a port alone is open to this machine only."""
     notify: str | None = None
-    """A command to run at the end, at a failure and when an address is paused; it gets JSON, and KINETICS_EVENT. It has
-    60 s, 10 s at the end."""
+    """Command to run at the end, a failure or a pause; it gets JSON and KINETICS_EVENT, and 60 s (at the end 10)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

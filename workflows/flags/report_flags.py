@@ -18,9 +18,8 @@ from kinetics_pipeline.workflows.flags.written import LIST, require_file_name
 class ReportConfig(Config):
     """What the page or the viewer shows besides the dataset, and where."""
 
-    run: Annotated[tuple[Path, ...], Parameter(negative=())] = ()
-    """A run folder: the page tells its curves, scores and confusion, and --serve shows its mistakes, where `evaluate`
-    has scored it. Default of the page: the runs that lie beside the dataset."""
+    run: Annotated[tuple[Path, ...], Parameter(negative=(), show_default=False)] = ()
+    """A run folder: its curves and scores, and its mistakes with --serve. The page's default: those beside it."""
     with_media: Annotated[bool, Parameter(negative=())] = False
     """Show frames of some clips, not only their flow, with --html. Frames may show people."""
     cache: Path | None = None

@@ -26,8 +26,9 @@ FULL_RANGE = 2
 PRESET = "veryfast"
 _OPTIONS = (
     "keyint=infinite:scenecut=0:bframes=0:open-gop=0:threads=1:repeat-headers=1:annexb=1:aud=0:8x8dct=1:"
-    "fullrange=on:colormatrix=smpte170m"
+    "fullrange=on:colormatrix=smpte170m:mbtree=0"
 )
+"""mbtree: with it one encoding of some hundred differed from the others of the same frames."""
 _SEI = 6
 """The type of units that a decoder does not need: x264 says there how it was called, in 600 bytes."""
 

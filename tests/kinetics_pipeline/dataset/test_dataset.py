@@ -59,7 +59,7 @@ def test_a_folder_with_only_a_lease_may_be_filled(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "said"), [(3, "newer than this program"), ("x", "is none"), (0, "is none"), (None, "is none")]
+    ("version", "said"), [(4, "newer than this program"), ("x", "is none"), (0, "is none"), (None, "is none")]
 )
 def test_a_schema_version_that_is_not_read_is_refused(tmp_path: Path, version: object, said: str) -> None:
     begun(tmp_path)

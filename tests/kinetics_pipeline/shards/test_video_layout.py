@@ -21,7 +21,7 @@ from kinetics_pipeline.dataset.dataset import Dataset
 from kinetics_pipeline.dataset.verify import verify
 from kinetics_pipeline.errors import JobFailed, UserError
 from kinetics_pipeline.loading import ClipDataset, DamagedShard
-from kinetics_pipeline.recipe import Recipe
+from kinetics_pipeline.recipe import CRF, Recipe
 from kinetics_pipeline.shards import schema
 from kinetics_pipeline.shards.clip_rows import CorruptRow, decode_payload, encode_clip, recode, rows_of
 from kinetics_pipeline.shards.codec import crc_of_images
@@ -111,7 +111,7 @@ def test_the_recipe_names_the_encoder_and_another_one_encodes_nothing() -> None:
         encode_clip("v", 0, drawn_frames(1), drawn_flow(1), other)
     with pytest.raises(UserError, match="a dataset has one recipe: install that one"):
         other.require_same(VIDEO)
-    with pytest.raises(UserError, match="crf is 20; allowed: 16 unless the layout is video"):
+    with pytest.raises(UserError, match=f"crf is 20; allowed: {CRF} unless the layout is video"):
         Recipe(crf=20)
 
 

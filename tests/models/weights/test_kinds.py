@@ -295,7 +295,7 @@ def test_weights_of_another_network_here_name_the_network_that_takes_them(
 
 def test_another_stream_and_another_number_of_classes_name_the_flag(model: nn.Module, tmp_path: Path) -> None:
     torch.save(i3d(channels=2), tmp_path / "flow.pt")
-    with pytest.raises(InputError, match=r"takes 2 channels.*--stream flow"):
+    with pytest.raises(InputError, match=r"channels: it takes 2, the model 3.*--stream flow"):
         load_checkpoint(model, tmp_path / "flow.pt")
     torch.save(hassony2(i3d(classes=7)), tmp_path / "seven.pt")
     with pytest.raises(InputError, match=r"it has 7 classes, the model 5.*--new-head"):

@@ -198,7 +198,7 @@ def goes_on(run: subprocess.Popen[bytes], copy: BenchCopy, folder: Path, seconds
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?", choices=("links", "disk", "kills", "nodes", "published"), default="links")
-    parser.add_argument("--archives", type=int, help="default: 30, for disk 200, for kills 12, for nodes 9")
+    parser.add_argument("--archives", type=int, help="default: 60, for disk 200, for kills 12, for nodes 9")
     parser.add_argument("--link", type=float, action="append", help="for links: one of the rates alone")
     parser.add_argument("--processing", type=float, help="for links: its seconds, where they are known, to be quicker")
     parser.add_argument("--kills", type=int, default=10)
@@ -207,7 +207,7 @@ def main() -> int:
     console = Console(highlight=False, soft_wrap=True)
     with tempfile.TemporaryDirectory() as place:
         if words.what == "links":
-            good = links(Path(place), words.archives or 30, words.link or LINKS, words.processing, console)
+            good = links(Path(place), words.archives or 60, words.link or LINKS, words.processing, console)
         elif words.what == "disk":
             good = disk(Path(place), words.archives or 200, console)
         elif words.what == "nodes":

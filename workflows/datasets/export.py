@@ -162,7 +162,9 @@ def _write_lists(to: Path, form: str, clips: Sequence[ExportedClip]) -> list[str
     lines: defaultdict[str, list[str]] = defaultdict(list)
     for clip in sorted(clips, key=lambda clip: clip.relative):
         if form == "frames":
-            lines[f"mmaction2_{clip.split}_rawframes.txt"].append(f"{clip.relative} {clip.frames} {clip.place.label}")
+            lines[f"mmaction2_{clip.split}_rawframes.txt"].append(
+                f"{clip.relative} {clip.place.frames} {clip.place.label}"
+            )
         else:
             lines[f"mmaction2_{clip.split}_videos.txt"].append(f"{clip.relative}.mp4 {clip.place.label}")
             lines[f"slowfast_{clip.split}.csv"].append(f"{clip.relative}.mp4 {clip.place.label}")

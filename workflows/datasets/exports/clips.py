@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import simplejpeg
@@ -41,11 +42,17 @@ class ExportedClip:
     time_end: float | None
     label: str | None
     split: str
-    frames: int
-    height: int
-    width: int
     relative: str
     """Its place below the export's folder, without a suffix."""
+
+    def about(self) -> dict[str, Any]:
+        """What the clip is, for readers of the export."""
+        return {
+            "clip_id": self.place.clip_id,
+            "video_id": self.video_id,
+            "time_start": self.time_start,
+            "time_end": self.time_end,
+        }
 
 
 class ClipWriter:
@@ -80,27 +87,14 @@ def exported_clips(dataset: Dataset, split: str | None, ids: Path | None) -> Ite
     """The clips in the order of the shards."""
     folders = folders_of(dataset.classes)
     for row in select(load_index(dataset), dataset, split, None, ids, None).to_pylist():
-        place = Place(
-            row["shard"],
-            row["clip_id"],
-            row["class"],
-            row["first_row"],
-            row["position"],
-            row["frames"],
-            row["height"],
-            row["width"],
-        )
         relative = f"{row['split']}/{folders[row['class']]}/{row['clip_id']}"
         yield ExportedClip(
-            place,
+            Place.of(row),
             row["video_id"],
             row["time_start"],
             row["time_end"],
             row["label"],
             row["split"],
-            row["frames"],
-            row["height"],
-            row["width"],
             relative,
         )
 
@@ -132,7 +126,7 @@ def _write_frames(dataset: Dataset, reader: ShardReader, clip: ExportedClip, fol
     streams = ["rgb"] if dataset.recipe.flow == "none" else ["rgb", "flow"]
     scratch = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
     scratch.mkdir(parents=True)
-    for chunk, first in enumerate(range(0, clip.frames, dataset.recipe.chunk_length)):
+    for chunk, first in enumerate(range(0, clip.place.frames, dataset.recipe.chunk_length)):
         images = reader.images(clip.place, [chunk], streams)
         with reader.damage_named(clip.place, chunk):
             for number, image in enumerate(images["rgb"][0].jpegs(FRAME_QUALITY), first + 1):
@@ -145,7 +139,7 @@ def _write_frames(dataset: Dataset, reader: ShardReader, clip: ExportedClip, fol
 
 def _write_flow(stored: StoredImages, clip: ExportedClip, first: int, folder: Path) -> None:
     """The two pictures of each field, +-20 px as 1 to 255: denseflow's scale with its bound at 20."""
-    for number, fields in enumerate(all_images(stored, "flow", clip.height, clip.width), first + 1):
+    for number, fields in enumerate(all_images(stored, "flow", clip.place.height, clip.place.width), first + 1):
         for axis, field in zip("xy", fields, strict=True):
             data = simplejpeg.encode_jpeg(
                 np.ascontiguousarray(field)[..., None],
@@ -160,7 +154,7 @@ def _frames(dataset: Dataset, reader: ShardReader, clip: ExportedClip) -> Iterat
     """The clip's RGB frames, uint8 [H, W, 3] each. Raises DamagedShard."""
     for chunk, stored in _rgb(dataset, reader, clip):
         with reader.damage_named(clip.place, chunk):
-            yield from (frame.tobytes() for frame in all_images(stored, "rgb", clip.height, clip.width))
+            yield from (frame.tobytes() for frame in all_images(stored, "rgb", clip.place.height, clip.place.width))
 
 
 def _strings(dataset: Dataset, reader: ShardReader, clip: ExportedClip) -> Iterator[bytes]:
@@ -171,7 +165,7 @@ def _strings(dataset: Dataset, reader: ShardReader, clip: ExportedClip) -> Itera
 
 
 def _rgb(dataset: Dataset, reader: ShardReader, clip: ExportedClip) -> Iterator[tuple[int, StoredImages]]:
-    for chunk in range(-(-clip.frames // dataset.recipe.chunk_length)):
+    for chunk in range(-(-clip.place.frames // dataset.recipe.chunk_length)):
         yield chunk, reader.images(clip.place, [chunk], ["rgb"])["rgb"][0]
 
 
@@ -191,7 +185,18 @@ def _to_mp4(dataset: Dataset, reader: ShardReader, clip: ExportedClip, path: Pat
     if stored:
         line += ["-f", "h264", "-framerate", fps, "-i", "-", "-c", "copy"]
     else:
-        line += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{clip.width}x{clip.height}", "-r", fps, "-i", "-"]
+        line += [
+            "-f",
+            "rawvideo",
+            "-pix_fmt",
+            "rgb24",
+            "-s",
+            f"{clip.place.width}x{clip.place.height}",
+            "-r",
+            fps,
+            "-i",
+            "-",
+        ]
         line += ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-c:v", "libx264", "-crf", "18", "-preset", "veryfast"]
         line += ["-pix_fmt", "yuv420p", "-threads", "1"]
     line += ["-movflags", "+faststart", f"file:{scratch}"]

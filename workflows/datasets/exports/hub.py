@@ -31,10 +31,7 @@ def write_metadata(dataset: Dataset, to: Path, clips: Sequence[ExportedClip]) ->
         about = {
             "file_name": f"{clip.relative.partition('/')[2]}.mp4",
             "label": clip.place.label,
-            "clip_id": clip.place.clip_id,
-            "video_id": clip.video_id,
-            "time_start": clip.time_start,
-            "time_end": clip.time_end,
+            **clip.about(),
         }
         columns[clip.split].append(about)
     for split, rows in columns.items():

@@ -85,14 +85,7 @@ def _add(tar: tarfile.TarFile, writer: ClipWriter, key: str, clip: ExportedClip,
             _member(tar, f"{key}.mp4", video, scratch.stat().st_size)
     finally:
         scratch.unlink(missing_ok=True)
-    about = {
-        "clip_id": clip.place.clip_id,
-        "video_id": clip.video_id,
-        "time_start": clip.time_start,
-        "time_end": clip.time_end,
-        "split": clip.split,
-        "label": clip.label,
-    }
+    about = {**clip.about(), "split": clip.split, "label": clip.label}
     for suffix, text in (("cls", str(clip.place.label)), ("json", json.dumps(about, ensure_ascii=False))):
         data = text.encode()
         _member(tar, f"{key}.{suffix}", io.BytesIO(data), len(data))

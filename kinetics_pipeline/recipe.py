@@ -106,12 +106,10 @@ class Recipe:
 def installed_encoder() -> str:
     """What encodes the video layout here: PyAV, its x264 and the library that converts colours.
 
-    Raises UserError where PyAV is not installed, or cannot encode H.264.
+    Raises UserError where PyAV cannot encode H.264.
     """
-    try:
-        import av
-    except ImportError:
-        raise UserError("the video layout needs PyAV, which is not installed: pip install av") from None
+    import av
+
     try:
         context = av.CodecContext.create("libx264", "w")
     except (ValueError, av.FFmpegError):

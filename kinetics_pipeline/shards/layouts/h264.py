@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kinetics_pipeline.errors import UserError
 from kinetics_pipeline.shards.layouts.h264_headers import split_units, units_of_chunk
 
 BT601 = 5
@@ -36,7 +35,7 @@ _SEI = 6
 def encode(frames: NDArray[np.uint8], crf: int, fps: float) -> bytes:
     """uint8 [n, H, W, 3] as one string. The same frames give the same bytes by one `encoder`, on one family of
     processors."""
-    av = _av()
+    import av
     from av.video.reformatter import Interpolation, VideoReformatter
 
     _, height, width, _ = frames.shape
@@ -72,7 +71,8 @@ def decode(
 
     Raises ValueError for a string that is not of this form, not of this size, or broken.
     """
-    av = _av()
+    import av
+
     count, height, width = size
     first, *others = units_of_chunk(data.tobytes(), count, height, width)
     wanted, crops = set(numbers), None
@@ -95,6 +95,7 @@ class _Crops:
     """Crops of decoded frames in RGB: only the crop is converted, which takes half as long as all of a frame."""
 
     def __init__(self, rows: slice, columns: slice, height: int, width: int) -> None:
+        import av
         from av.video.reformatter import VideoReformatter
 
         self._size = (width + width % 2, height + height % 2)
@@ -104,7 +105,7 @@ class _Crops:
         self._height, self._width = (rows.stop - top + 1) & ~1, (columns.stop - left + 1) & ~1
         self._rows = slice(rows.start - top, rows.stop - top)
         self._columns = slice(columns.start - left, columns.stop - left)
-        self._part = _av().VideoFrame(self._width, self._height, "yuv420p")
+        self._part = av.VideoFrame(self._width, self._height, "yuv420p")
         self._planes = [_plane(plane) for plane in self._part.planes]
 
     def of(self, frame: Any) -> NDArray[np.uint8]:
@@ -129,11 +130,3 @@ class _Crops:
 
 def _plane(plane: Any) -> NDArray[np.uint8]:
     return np.frombuffer(plane, np.uint8)[: plane.line_size * plane.height].reshape(plane.height, plane.line_size)
-
-
-def _av() -> Any:
-    try:
-        import av
-    except ImportError:
-        raise UserError("the video layout needs PyAV, which is not installed: pip install av") from None
-    return av
